@@ -1,0 +1,285 @@
+// The operations a V3.2-shaped model is made of: what a device must implement.
+//
+// One Backend is one device with one in-order queue. Operations take views,
+// CHECK shapes, types and devices, enqueue and return; only allocation, copies
+// and Sync return Status. Not thread-safe: one thread drives a backend.
+//
+// Granularity is that of the kernels to come for Hopper: no [T, T] scores and
+// no [T, V] logits exist outside debug taps.
+//
+// Numerics (DESIGN.md section 6): every forward output is one ascending chain
+// of FMAs along its reduction, whatever the number of rows; there are no atomic
+// sums. Activation gradients overwrite; weight gradients and gradients of
+// cached keys accumulate with +=, in a fixed order.
+//
+// Shape letters: N tokens, D hidden_size, H heads, C kv_lora_rank,
+// R qk_rope_head_dim, K index_topk, Hi and Di indexer heads and their
+// dimension, E routed experts, A experts per token, V vocabulary.
+
+#ifndef KERNELS_OPS_BACKEND_H_
+#define KERNELS_OPS_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/tensor/tensor.h"
+
+namespace temper {
+
+// Owns device memory, zeroed, 64-byte aligned; freed with its last owner.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+// A backend's own packing of a matrix (or a stack of them), made by NewWeight
+// and filled by SetWeight. Opaque above the backend; packings never travel.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+};
+
+// Whether a product uses W [out, in] as y = x W^T, or transposed as y = x W.
+enum class Use : uint8_t { kForward, kTransposed };
+
+// Where the keys of each query lie. Key j of sequence s is row
+// blocks[s, j / page_tokens] * page_tokens + j % page_tokens of a key strip.
+// A sampler's cache has pages of 64; a training batch has pages of one token,
+// so that a segment's table can name its parents' rows.
+struct KeyMap {
+  Tensor sequence;  // i32 [N]: row of `blocks`
+  Tensor position;  // i32 [N]: the query sees keys 0 .. position
+  Tensor blocks;  // i32 [sequences, blocks_max]
+  int32_t page_tokens = 64;
+};
+
+enum class RopeStyle : uint8_t { kInterleaved, kHalfSplit };
+enum class RopeDirection : uint8_t { kForward, kBackward };
+
+struct GateOptions {
+  int32_t n_group = 1;
+  int32_t topk_group = 1;
+  float routed_scaling_factor = 1;
+};
+
+// How each row is sampled. Order of truncation: temperature, top-k, top-p,
+// min-p; ties in probability go to the lower id; a 0 switches a rule off.
+struct SampleOptions {
+  float temperature = 1;
+  int32_t top_k = 0;
+  float top_p = 1;
+  float min_p = 0;
+  int32_t kept_max = 512;
+};
+
+struct AdamWOptions {
+  float learning_rate = 0;
+  float beta1 = 0.9f;
+  float beta2 = 0.95f;
+  float eps = 1e-8f;
+  float weight_decay = 0;
+  float bias_correction1 = 1;  // 1 - beta1^step
+  float bias_correction2 = 1;  // 1 - beta2^step
+  float grad_scale = 1;  // the clipping factor
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // --- Memory -------------------------------------------------------------
+  virtual Device device() const = 0;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
+  virtual absl::Status CopyFromHost(const void* host, const Tensor& to) = 0;
+  virtual absl::Status CopyToHost(const Tensor& from, void* host) = 0;
+  virtual absl::Status Sync() = 0;
+  virtual void Zero(const Tensor& x) = 0;
+
+  // --- Weights ------------------------------------------------------------
+  // A handle for `groups` matrices [out, in] of one compute type.
+  virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
+      int64_t groups, int64_t out, int64_t in, DType dtype) = 0;
+  // Packs values [groups, out, in], any strides, for both uses.
+  virtual void SetWeight(const Tensor& values, Weight* weight) = 0;
+
+  // --- Products -----------------------------------------------------------
+  // y[n] = W x[n]   (kForward: x [N, in], y [N, out]; kTransposed: the
+  // other way round). Rows may be strided.
+  virtual void Linear(const Tensor& x, const Weight& w, Use use,
+                      const Tensor& y) = 0;
+  // dw[out, in] += sum_n dy[n, out] x[n, in], n ascending.
+  virtual void LinearWeightGrad(const Tensor& x, const Tensor& dy,
+                                const Tensor& dw) = 0;
+  // The same for each head: x [N, G, in], W [G, out, in], y [N, G, out].
+  virtual void HeadLinear(const Tensor& x, const Weight& w, Use use,
+                          const Tensor& y) = 0;
+  virtual void HeadLinearWeightGrad(const Tensor& x,  // [N, G, in]
+                                    const Tensor& dy,  // [N, G, out]
+                                    const Tensor& dw) = 0;  // [G, out, in]
+  // Rows offsets[e] .. offsets[e + 1] of x go through matrix e.
+  virtual void GroupedLinear(const Tensor& x,  // [rows, in]
+                             const Tensor& offsets,  // i32 [E + 1]
+                             const Weight& w, Use use,
+                             const Tensor& y) = 0;  // [rows, out]
+  virtual void GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                                       const Tensor& offsets,
+                                       const Tensor& dw) = 0;  // [E, out, in]
+
+  // --- Pointwise ----------------------------------------------------------
+  // x[n] = table[ids[n]]
+  virtual void Embed(const Tensor& table, const Tensor& ids,
+                     const Tensor& x) = 0;
+  virtual void EmbedBackward(const Tensor& ids, const Tensor& dx,
+                             const Tensor& dtable) = 0;
+  // x += y
+  virtual void Add(const Tensor& y, const Tensor& x) = 0;
+  // y = x / sqrt(mean(x^2) + eps) * w. Rows may be strided.
+  virtual void RmsNorm(const Tensor& x, const Tensor& w, float eps,
+                       const Tensor& y) = 0;
+  virtual void RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
+                               const Tensor& dy, const Tensor& dx,
+                               const Tensor& dw) = 0;
+  // y = (x - mean) / sqrt(var + eps) * w + b
+  virtual void LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b,
+                         float eps, const Tensor& y) = 0;
+  virtual void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
+                                 const Tensor& dy, const Tensor& dx,
+                                 const Tensor& dw, const Tensor& db) = 0;
+  // Rotates x [N, G, R] in place by position (kBackward: by its negative).
+  virtual void Rope(const Tensor& x, const Tensor& position,  // i32 [N]
+                    const Tensor& cos_sin,  // [positions_max, R]: cos | sin
+                    RopeStyle style, RopeDirection direction) = 0;
+  // h = silu(gate) * up; all [N, I], rows may be strided.
+  virtual void SwiGlu(const Tensor& gate, const Tensor& up,
+                      const Tensor& h) = 0;
+  virtual void SwiGluBackward(const Tensor& gate, const Tensor& up,
+                              const Tensor& dh, const Tensor& dgate,
+                              const Tensor& dup) = 0;
+  // x *= factor
+  virtual void Scale(float factor, const Tensor& x) = 0;
+  // to[rows[n]] = from[n]
+  virtual void ScatterRows(const Tensor& from, const Tensor& rows,  // i32 [N]
+                           const Tensor& to) = 0;
+  // to[n] = from[rows[n]]
+  virtual void GatherRows(const Tensor& from, const Tensor& rows,
+                          const Tensor& to) = 0;
+
+  // --- Attention (MLA in its absorbed form, over selected keys) -------------
+  // selected[n] = positions of the min(K, position + 1) keys of largest
+  //   I[n, s] = sum_h w[n, h] ReLU(q[n, h] . k[s])
+  // ties to the lowest position, ascending, then -1. A non-empty scores tap
+  // [N, keys_max] receives I, -inf beyond the position.
+  virtual void IndexerSelect(const Tensor& q,  // [N, Hi, Di]
+                             const Tensor& w,  // [N, Hi]
+                             const Tensor& keys,  // [rows, Di]
+                             const KeyMap& map,
+                             const Tensor& selected,  // i32 [N, K]
+                             const Tensor& scores) = 0;
+  // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over
+  // selected[n] ascending in blocks of 64; lse is the natural log-sum-exp.
+  virtual void SparseMla(const Tensor& q,  // [N, H, C + R]
+                         const Tensor& keys,  // [rows, C + R]
+                         const KeyMap& map,
+                         const Tensor& selected,  // i32 [N, K]
+                         float scale, const Tensor& z,  // [N, H, C]
+                         const Tensor& lse) = 0;  // [N, H]
+  virtual void SparseMlaBackward(const Tensor& q, const Tensor& keys,
+                                 const KeyMap& map, const Tensor& selected,
+                                 float scale, const Tensor& z,
+                                 const Tensor& lse, const Tensor& dz,
+                                 const Tensor& dq,
+                                 const Tensor& dkeys) = 0;  // +=
+  // kl[n] = KL(p[n] || softmax of I[n] over selected[n]), where p[n, s] is the
+  // mean over heads of the attention probabilities (detached).
+  // v32_facts.md 2.1, paper eq. 3 and 4.
+  virtual void IndexerKl(const Tensor& q, const Tensor& keys, float scale,
+                         const Tensor& lse,  // of SparseMla
+                         const Tensor& index_q, const Tensor& index_w,
+                         const Tensor& index_keys, const KeyMap& map,
+                         const Tensor& selected,
+                         const Tensor& kl) = 0;  // [N]
+  // dkl [N] scales each row's gradient. dindex_keys accumulates.
+  virtual void IndexerKlBackward(
+      const Tensor& q, const Tensor& keys, float scale, const Tensor& lse,
+      const Tensor& index_q, const Tensor& index_w, const Tensor& index_keys,
+      const KeyMap& map, const Tensor& selected, const Tensor& dkl,
+      const Tensor& dindex_q, const Tensor& dindex_w,
+      const Tensor& dindex_keys) = 0;
+
+  // --- Mixture of experts ---------------------------------------------------
+  // scores = sigmoid(logits). A row of routes with routes[n, 0] < 0 is filled
+  // with the A experts chosen from scores + bias (best topk_group of n_group by
+  // the sum of their two largest, the rest -inf; ties to the lowest id),
+  // ascending by id; any other row is replayed as it is.
+  // gates[n, a] = scores[n, routes[n, a]] / sum_a * routed_scaling_factor.
+  virtual void MoeGate(const Tensor& logits,  // [N, E]
+                       const Tensor& bias,  // [E]
+                       const GateOptions& options,
+                       const Tensor& scores,  // [N, E]
+                       const Tensor& routes,  // i32 [N, A]
+                       const Tensor& gates) = 0;  // [N, A]
+  virtual void MoeGateBackward(const Tensor& scores, const Tensor& routes,
+                               const GateOptions& options,
+                               const Tensor& dgates,
+                               const Tensor& dlogits) = 0;
+  // Sorts the N * A (token, slot) pairs by expert, then token. rows[r] is the
+  // token of sorted row r; place[n, a] the sorted row of token n's slot a.
+  virtual void MoePlan(const Tensor& routes,
+                       const Tensor& offsets,  // i32 [E + 1]
+                       const Tensor& rows,  // i32 [N * A]
+                       const Tensor& place) = 0;  // i32 [N, A]
+  // y[n] += sum_a gates[n, a] x[place[n, a]], slots ascending. Empty gates
+  // stand for ones (the backward of GatherRows by `rows`).
+  virtual void MoeCombine(const Tensor& x,  // [N * A, D]
+                          const Tensor& place, const Tensor& gates,
+                          const Tensor& y) = 0;  // [N, D]
+  virtual void MoeCombineBackward(const Tensor& x, const Tensor& place,
+                                  const Tensor& gates, const Tensor& dy,
+                                  const Tensor& dx,  // [N * A, D]
+                                  const Tensor& dgates) = 0;
+
+  // --- Head -----------------------------------------------------------------
+  // With z_v = (W x[n])_v / temperature over the kept ids of row n, ascending
+  // (an empty row: the whole vocabulary):
+  //   logp[n] = z_target - lse[n],  entropy[n] = -sum p log p.
+  virtual void LogProb(const Tensor& x,  // [n, D]
+                       const Weight& w,  // [1, V, D]
+                       const Tensor& targets,  // i32 [n]
+                       const Tensor& kept_offsets,  // i32 [n + 1]
+                       const Tensor& kept_ids,  // i32
+                       float temperature, const Tensor& logp,  // [n]
+                       const Tensor& lse, const Tensor& entropy) = 0;
+  // dx = sum_v dlogp (1[v = target] - p_v) / temperature W_v; dw += likewise.
+  virtual void LogProbBackward(const Tensor& x, const Weight& w,
+                               const Tensor& targets,
+                               const Tensor& kept_offsets,
+                               const Tensor& kept_ids, float temperature,
+                               const Tensor& lse, const Tensor& dlogp,
+                               const Tensor& dx,
+                               const Tensor& dw) = 0;  // [V, D], +=
+  // One token a row by inverse CDF of uniforms[n] over the kept ids, ascending.
+  // kept_counts[n] = 0 says nothing was truncated. logp as LogProb gives it
+  // over that kept set, bit for bit.
+  virtual void Sample(const Tensor& logits,  // [n, V]
+                      const Tensor& uniforms,  // [n], in [0, 1)
+                      const SampleOptions& options, const Tensor& ids,  // i32 [n]
+                      const Tensor& logp,  // [n]
+                      const Tensor& kept_ids,  // i32 [n, kept_max]
+                      const Tensor& kept_counts) = 0;  // i32 [n]
+
+  // --- Optimizer ------------------------------------------------------------
+  // out[0] += sum of x^2, in double, in order of the elements.
+  virtual void SumSquares(const Tensor& x, const Tensor& out) = 0;  // f64 [1]
+  // Loshchilov and Hutter 2019, with g = grad * grad_scale:
+  //   p -= lr wd p;  p -= lr mhat / (sqrt(vhat) + eps).
+  virtual void AdamW(const AdamWOptions& options, const Tensor& grad,
+                     const Tensor& p, const Tensor& m, const Tensor& v) = 0;
+};
+
+}  // namespace temper
+
+#endif  // KERNELS_OPS_BACKEND_H_

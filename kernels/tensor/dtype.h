@@ -1,0 +1,77 @@
+// Element types. bf16 and fp8 are storage; arithmetic on them is a backend's.
+
+#ifndef KERNELS_TENSOR_DTYPE_H_
+#define KERNELS_TENSOR_DTYPE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace temper {
+
+enum class DType : uint8_t { kF32, kF64, kBF16, kF8E4M3, kI32, kU8, kU16 };
+
+// A bfloat16's bits. Conversions: kernels/tensor/bf16.h.
+struct BF16 {
+  uint16_t bits;
+};
+
+constexpr size_t DTypeBytes(DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+      return 8;
+    case DType::kF32:
+    case DType::kI32:
+      return 4;
+    case DType::kBF16:
+    case DType::kU16:
+      return 2;
+    case DType::kF8E4M3:
+    case DType::kU8:
+      return 1;
+  }
+  return 0;
+}
+
+constexpr const char* DTypeName(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return "f32";
+    case DType::kF64:
+      return "f64";
+    case DType::kBF16:
+      return "bf16";
+    case DType::kF8E4M3:
+      return "f8e4m3";
+    case DType::kI32:
+      return "i32";
+    case DType::kU8:
+      return "u8";
+    case DType::kU16:
+      return "u16";
+  }
+  return "?";
+}
+
+template <typename T>
+constexpr DType DTypeOf() {
+  using U = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<U, float>) {
+    return DType::kF32;
+  } else if constexpr (std::is_same_v<U, double>) {
+    return DType::kF64;
+  } else if constexpr (std::is_same_v<U, BF16>) {
+    return DType::kBF16;
+  } else if constexpr (std::is_same_v<U, int32_t>) {
+    return DType::kI32;
+  } else if constexpr (std::is_same_v<U, uint16_t>) {
+    return DType::kU16;
+  } else {
+    static_assert(std::is_same_v<U, uint8_t>);
+    return DType::kU8;
+  }
+}
+
+}  // namespace temper
+
+#endif  // KERNELS_TENSOR_DTYPE_H_
