@@ -1,0 +1,109 @@
+// The main model over a flat batch of tokens. Prefill, decode, log-prob
+// recompute and the training forward are this one Forward; Backward is apart.
+// A token's outputs depend on its sequence alone, bit for bit: never on what
+// else is in the batch, on chunking, paging or threads.
+//
+//   sampling:  Forward(batch, &cache strips, nullptr, ..) writes keys to slots
+//   training:  Forward(batch, nullptr, &tape, ..), then Backward(tape, ..)
+//
+// DeepSeek-V3.2: reference inference/model.py; MLA in its absorbed form over
+// the keys the indexer selects.
+
+#ifndef KERNELS_MODEL_TRANSFORMER_H_
+#define KERNELS_MODEL_TRANSFORMER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/model/config.h"
+#include "kernels/model/kv_cache.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+// One forward's tokens, on the host. Tokens of a sequence stand in ascending
+// position; a key is written before any token of the same batch reads it.
+struct TokenBatch {
+  std::vector<int32_t> tokens;    // [N]
+  std::vector<int32_t> position;  // [N]
+  std::vector<int32_t> sequence;  // [N]: row of `blocks`
+  std::vector<int32_t> slot;      // [N]: strip row this token's keys go to;
+                                  // in training 0 .. N-1
+  std::vector<int32_t> blocks;    // [sequences, blocks_max], see KeyMap
+  int32_t blocks_max = 0;
+  int32_t page_tokens = kPageTokens;  // 1 in training
+  // [N, moe_layers, A], in and out: -1 in the first slot of a (token, layer)
+  // asks for live routing and is filled; other rows are replayed. Ascending.
+  std::vector<int32_t> routes;
+
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+// Host copies for parity tests and inspection; null members are not filled.
+struct DebugTaps {
+  std::vector<float>* hidden = nullptr;  // [layers + 1, N, D]
+  std::vector<float>* index_scores = nullptr;  // [layers, N, keys_max]
+  std::vector<int32_t>* selected = nullptr;  // [layers, N, K]
+  std::vector<float>* gate_weights = nullptr;  // [moe_layers, N, A]
+  int64_t keys_max = 0;
+};
+
+struct ForwardOptions {
+  // Overrides config.index_topk; >= keys_max is dense attention (warm-up).
+  int64_t index_topk = 0;  // 0: the config's
+  DebugTaps* taps = nullptr;
+};
+
+// Activations of one training forward, kept for Backward; reusable, grows to
+// the largest batch it has seen. Opaque.
+class Tape {
+ public:
+  virtual ~Tape() = default;
+};
+
+class Transformer {
+ public:
+  virtual ~Transformer() = default;
+
+  // `tokens_max` bounds a batch; activations are laid out once for it.
+  // `backend` and `weights` must outlive the object; the weights may be
+  // changed and published between calls.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Create(
+      Backend* backend, const ModelWeights* weights, int64_t tokens_max);
+
+  static int64_t InferenceBytes(const ModelConfig& config, int64_t tokens_max);
+  static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
+
+  virtual absl::StatusOr<std::unique_ptr<Tape>> NewTape(
+      int64_t tokens_max) = 0;
+
+  // Sets *hidden to a view [N, D] of the final hidden states (after
+  // model.norm), valid until the next call. Exactly one of cache and tape is
+  // given. InvalidArgument if the batch is malformed (sizes, ids, positions,
+  // routes out of range or not distinct); nothing has run then.
+  virtual absl::Status Forward(TokenBatch* batch, KvCache* cache, Tape* tape,
+                               const ForwardOptions& options,
+                               Tensor* hidden) = 0;
+
+  // Adds the gradients of a scalar whose derivative by the final hidden states
+  // is dhidden [N, D] (overwritten) to `gradients`, indexer parameters
+  // excepted.
+  virtual void Backward(Tape* tape, const Tensor& dhidden,
+                        ModelGradients* gradients) = 0;
+
+  // The indexer's loss on a tape: kl[layer][n], and if `gradients` is given,
+  // the gradient of sum over layers and n of dkl[n] * kl[layer][n], which
+  // reaches indexer parameters alone (its inputs are detached).
+  virtual absl::Status IndexerLoss(Tape* tape,
+                                   const std::vector<float>& dkl,  // [N]
+                                   std::vector<std::vector<float>>* kl,
+                                   ModelGradients* gradients) = 0;
+};
+
+}  // namespace temper
+
+#endif  // KERNELS_MODEL_TRANSFORMER_H_
