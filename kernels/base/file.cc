@@ -1,0 +1,207 @@
+#include "kernels/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+// Closes on every path out.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int Close() {
+    const int fd = fd_;
+    fd_ = -1;
+    return close(fd);
+  }
+
+ private:
+  int fd_;
+};
+
+// Opens for reading and returns the size, refusing what is no regular file.
+absl::StatusOr<size_t> CheckedSize(int fd, const std::string& path,
+                                   uint64_t limit_bytes) {
+  if (fd < 0) return FileError("open", path, errno);
+  struct stat info;
+  if (fstat(fd, &info) != 0) return FileError("stat", path, errno);
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is not a regular file"));
+  }
+  const auto size = static_cast<uint64_t>(info.st_size);
+  if (size > limit_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        path, " has ", size, " bytes, more than the limit of ", limit_bytes));
+  }
+  return static_cast<size_t>(size);
+}
+
+absl::Status WriteNew(const std::string& path, const void* data, size_t size) {
+  Descriptor fd(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (fd.get() < 0) return FileError("create", path, errno);
+  RETURN_IF_ERROR(WriteAll(fd.get(), data, size, path));
+  if (fsync(fd.get()) != 0) return FileError("fsync", path, errno);
+  if (fd.Close() != 0) return FileError("close", path, errno);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status FileError(const std::string& what, const std::string& path,
+                       int error) {
+  const std::string message = absl::StrCat(
+      what, " ", path, ": ", std::generic_category().message(error));
+  switch (error) {
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case EEXIST:
+    case ENOTEMPTY:
+      return absl::AlreadyExistsError(message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+      return absl::ResourceExhaustedError(message);
+    case EIO:
+      return absl::DataLossError(message);
+    default:
+      return absl::InternalError(message);
+  }
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path,
+                                     uint64_t limit_bytes) {
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSIGN_OR_RETURN(const size_t size, CheckedSize(fd.get(), path, limit_bytes));
+  std::string data(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = read(fd.get(), data.data() + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError("read", path, errno);
+    if (got == 0) {
+      return absl::DataLossError(absl::StrCat(
+          path, " ended after ", done, " of ", size, " bytes; it changed"));
+    }
+    done += static_cast<size_t>(got);
+  }
+  return data;
+}
+
+absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(
+    const std::string& path, uint64_t limit_bytes) {
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSIGN_OR_RETURN(const size_t size, CheckedSize(fd.get(), path, limit_bytes));
+  void* data = nullptr;
+  if (size > 0) {
+    data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (data == MAP_FAILED) return FileError("map", path, errno);
+  }
+  return std::unique_ptr<MappedFile>(
+      new MappedFile(static_cast<const std::byte*>(data), size));
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+absl::Status WriteAll(int fd, const void* data, size_t size,
+                      const std::string& path) {
+  const char* bytes = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t put = write(fd, bytes, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return FileError("write", path, errno);
+    bytes += put;
+    size -= static_cast<size_t>(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteFileDurably(const std::string& path, const void* data,
+                              size_t size) {
+  static std::atomic<uint64_t> next_suffix{0};
+  const std::string temporary =
+      absl::StrCat(path, ".tmp.", getpid(), ".", next_suffix++);
+  absl::Status status = WriteNew(temporary, data, size);
+  if (status.ok()) status = RenameDurably(temporary, path);
+  if (!status.ok()) unlink(temporary.c_str());
+  return status;
+}
+
+absl::Status SyncPath(const std::string& path) {
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return FileError("open", path, errno);
+  if (fsync(fd.get()) != 0) return FileError("fsync", path, errno);
+  return absl::OkStatus();
+}
+
+absl::Status MakeDirectories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return FileError("make directory", path, error.value());
+  return absl::OkStatus();
+}
+
+absl::Status RenameDurably(const std::string& from, const std::string& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    return FileError(absl::StrCat("rename ", from, " to"), to, errno);
+  }
+  RETURN_IF_ERROR(SyncPath(ParentOf(to)));
+  if (ParentOf(from) != ParentOf(to)) return SyncPath(ParentOf(from));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ListDirectory(
+    const std::string& path) {
+  std::error_code error;
+  std::vector<std::string> names;
+  std::filesystem::directory_iterator entry(path, error);
+  for (; !error && entry != std::filesystem::directory_iterator();
+       entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error) return FileError("list", path, error.value());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::Status RemoveAll(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) return FileError("remove", path, error.value());
+  return absl::OkStatus();
+}
+
+std::string ParentOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+}  // namespace temper

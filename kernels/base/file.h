@@ -1,0 +1,83 @@
+// Whole files, read with a limit and written so that a crash leaves the old
+// bytes or the new ones. Errors: NotFound; ResourceExhausted for a file above
+// the limit or a full disk; DataLoss where reading fails half way; Internal
+// for what else the system refuses, with its words. Thread-safe as far as the
+// file system is.
+
+#ifndef KERNELS_BASE_FILE_H_
+#define KERNELS_BASE_FILE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace temper {
+
+// The error that `errno` (as `error`) is, for doing `what` to `path`.
+absl::Status FileError(const std::string& what, const std::string& path,
+                       int error);
+
+// The bytes of `path`, at most `limit_bytes`.
+absl::StatusOr<std::string> ReadFile(const std::string& path,
+                                     uint64_t limit_bytes);
+
+// A file's bytes, mapped read-only for as long as the object lives. Whoever
+// truncates the file meanwhile makes reads fault: map only what is renamed
+// into place and never rewritten.
+class MappedFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<MappedFile>> Open(
+      const std::string& path, uint64_t limit_bytes);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::byte* data() const { return data_; }  // [size()], may be null if 0
+  size_t size() const { return size_; }
+
+ private:
+  MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}
+  const std::byte* const data_;
+  const size_t size_;
+};
+
+// Writes `path` through a temporary file beside it, fsync, rename, fsync of
+// the directory. On failure `path` is as it was.
+absl::Status WriteFileDurably(const std::string& path, const void* data,
+                              size_t size);
+inline absl::Status WriteFileDurably(const std::string& path,
+                                     const std::string& data) {
+  return WriteFileDurably(path, data.data(), data.size());
+}
+
+// fsync of a file or directory that exists.
+absl::Status SyncPath(const std::string& path);
+
+// Makes `path` and its missing parents.
+absl::Status MakeDirectories(const std::string& path);
+
+// Renames and fsyncs the parents of both. `to` must not exist as a non-empty
+// directory.
+absl::Status RenameDurably(const std::string& from, const std::string& to);
+
+// Names (not paths) inside a directory, ascending, without "." and "..".
+absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);
+
+// Removes `path` and all below it; fine if it is not there.
+absl::Status RemoveAll(const std::string& path);
+
+// The directory that holds `path`: "." for a bare name.
+std::string ParentOf(const std::string& path);
+
+// Writes all `size` bytes to a descriptor, however the system splits them.
+absl::Status WriteAll(int fd, const void* data, size_t size,
+                      const std::string& path);
+
+}  // namespace temper
+
+#endif  // KERNELS_BASE_FILE_H_

@@ -1,0 +1,74 @@
+#include "kernels/base/file.h"
+
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+std::string TestPath(const std::string& name) {
+  const std::string directory =
+      std::string(getenv("TEST_TMPDIR")) + "/" +
+      testing::UnitTest::GetInstance()->current_test_info()->name();
+  EXPECT_TRUE(MakeDirectories(directory).ok());
+  return directory + "/" + name;
+}
+
+TEST(FileTest, ReadsBackWhatWasWrittenDurably) {
+  const std::string path = TestPath("a");
+  const std::string data("one\0two", 7);
+  ASSERT_TRUE(WriteFileDurably(path, data).ok());
+  EXPECT_EQ(*ReadFile(path, 7), data);
+  auto mapped = MappedFile::Open(path, 7);
+  ASSERT_TRUE(mapped.ok());
+  EXPECT_EQ((*mapped)->size(), 7u);
+  EXPECT_EQ(std::memcmp((*mapped)->data(), data.data(), 7), 0);
+}
+
+TEST(FileTest, AFileAboveTheLimitIsRefusedByBothReaders) {
+  const std::string path = TestPath("a");
+  ASSERT_TRUE(WriteFileDurably(path, std::string(11, 'x')).ok());
+  EXPECT_EQ(ReadFile(path, 10).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(MappedFile::Open(path, 10).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST(FileTest, RewritingReplacesTheWholeFileAndLeavesNoTemporary) {
+  const std::string path = TestPath("a");
+  ASSERT_TRUE(WriteFileDurably(path, "a longer first text").ok());
+  ASSERT_TRUE(WriteFileDurably(path, "short").ok());
+  EXPECT_EQ(*ReadFile(path, 100), "short");
+  EXPECT_THAT(*ListDirectory(ParentOf(path)), testing::ElementsAre("a"));
+}
+
+TEST(FileTest, AFailedRewriteLeavesNothingBehind) {
+  const std::string path = TestPath("a");
+  ASSERT_TRUE(MakeDirectories(path + "/occupied").ok());
+  EXPECT_FALSE(WriteFileDurably(path, "text").ok());
+  EXPECT_THAT(*ListDirectory(ParentOf(path)), testing::ElementsAre("a"));
+  EXPECT_THAT(*ListDirectory(path), testing::ElementsAre("occupied"));
+}
+
+TEST(FileTest, WhatIsMissingIsNotFoundAndADirectoryIsNoFile) {
+  EXPECT_TRUE(absl::IsNotFound(ReadFile(TestPath("none"), 1).status()));
+  EXPECT_TRUE(absl::IsNotFound(ListDirectory(TestPath("none")).status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(ReadFile(ParentOf(TestPath("a")), 1).status()));
+  EXPECT_TRUE(RemoveAll(TestPath("none")).ok());
+}
+
+TEST(FileTest, AnEmptyFileIsReadAndMapped) {
+  const std::string path = TestPath("empty");
+  ASSERT_TRUE(WriteFileDurably(path, "").ok());
+  EXPECT_EQ(*ReadFile(path, 0), "");
+  EXPECT_EQ((*MappedFile::Open(path, 0))->size(), 0u);
+}
+
+}  // namespace
+}  // namespace temper
