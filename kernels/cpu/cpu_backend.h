@@ -1,0 +1,186 @@
+// The CPU backend in fp32. One file per family of operations defines the
+// methods; what each does is stated in kernels/ops/backend.h. Work is split
+// over outputs, so bits depend neither on the number of threads nor on the
+// tier. Operations run before they return; Sync has nothing to wait for.
+//
+// The thread that makes and drives a backend must have the float mode of
+// kernels/base/float_mode.h (CHECKed).
+
+#ifndef KERNELS_CPU_CPU_BACKEND_H_
+#define KERNELS_CPU_CPU_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/thread_pool.h"
+#include "kernels/cpu/tier.h"
+#include "kernels/ops/backend.h"
+#include "kernels/tensor/tensor.h"
+
+namespace temper {
+
+// kAvx512 and kAvx512Bf16 are names with a place, not yet built.
+enum class Tier : uint8_t { kScalar, kAvx2 };
+
+const char* TierName(Tier tier);
+
+// The tier a name stands for: "scalar" or "avx2". InvalidArgument for another
+// name; Unimplemented for "avx512" and "avx512_bf16"; FailedPrecondition for a
+// tier this CPU lacks.
+absl::StatusOr<Tier> ParseTier(const std::string& name);
+
+// The fastest tier this CPU has.
+Tier BestTier();
+
+// `threads` >= 1 counts the caller. FailedPrecondition if the CPU lacks the
+// tier or its self-test does not reproduce the scalar tier bit for bit.
+absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(Tier tier, int threads);
+
+// Matrices [groups, out, in] packed for both uses (kernels/cpu/gemm.h).
+struct CpuWeight : public Weight {
+  int64_t groups = 0;
+  int64_t out = 0;
+  int64_t in = 0;
+  int64_t forward_floats = 0;       // per group: columns are outputs
+  int64_t transposed_floats = 0;    // per group: columns are inputs
+  std::unique_ptr<Buffer> storage;  // forward packings, then transposed
+
+  const float* forward(int64_t group) const {
+    return static_cast<const float*>(storage->data()) + group * forward_floats;
+  }
+  const float* transposed(int64_t group) const {
+    return static_cast<const float*>(storage->data()) +
+           groups * forward_floats + group * transposed_floats;
+  }
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const TierKernels* tier, int threads);
+
+  Device device() const override;
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
+  absl::Status CopyFromHost(const void* host, const Tensor& to) override;
+  absl::Status CopyToHost(const Tensor& from, void* host) override;
+  absl::Status Sync() override;
+  void Zero(const Tensor& x) override;
+  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups, int64_t out,
+                                                    int64_t in,
+                                                    DType dtype) override;
+  void SetWeight(const Tensor& values, Weight* weight) override;
+  void Linear(const Tensor& x, const Weight& w, Use use,
+              const Tensor& y) override;
+  void LinearWeightGrad(const Tensor& x, const Tensor& dy,
+                        const Tensor& dw) override;
+  void HeadLinear(const Tensor& x, const Weight& w, Use use,
+                  const Tensor& y) override;
+  void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                            const Tensor& dw) override;
+  void GroupedLinear(const Tensor& x, const Tensor& offsets, const Weight& w,
+                     Use use, const Tensor& y) override;
+  void GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                               const Tensor& offsets,
+                               const Tensor& dw) override;
+  void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override;
+  void EmbedBackward(const Tensor& ids, const Tensor& dx,
+                     const Tensor& dtable) override;
+  void Add(const Tensor& y, const Tensor& x) override;
+  void RmsNorm(const Tensor& x, const Tensor& w, float eps,
+               const Tensor& y) override;
+  void RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
+                       const Tensor& dy, const Tensor& dx,
+                       const Tensor& dw) override;
+  void LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b, float eps,
+                 const Tensor& y) override;
+  void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
+                         const Tensor& dy, const Tensor& dx, const Tensor& dw,
+                         const Tensor& db) override;
+  void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
+            RopeStyle style, RopeDirection direction) override;
+  void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override;
+  void SwiGluBackward(const Tensor& gate, const Tensor& up, const Tensor& dh,
+                      const Tensor& dgate, const Tensor& dup) override;
+  void Scale(float factor, const Tensor& x) override;
+  void ScatterRows(const Tensor& from, const Tensor& rows,
+                   const Tensor& to) override;
+  void GatherRows(const Tensor& from, const Tensor& rows,
+                  const Tensor& to) override;
+  void IndexerSelect(const Tensor& q, const Tensor& w, const Tensor& keys,
+                     const KeyMap& map, const Tensor& selected,
+                     const Tensor& scores) override;
+  void SparseMla(const Tensor& q, const Tensor& keys, const KeyMap& map,
+                 const Tensor& selected, float scale, const Tensor& z,
+                 const Tensor& lse) override;
+  void SparseMlaBackward(const Tensor& q, const Tensor& keys, const KeyMap& map,
+                         const Tensor& selected, float scale, const Tensor& z,
+                         const Tensor& lse, const Tensor& dz, const Tensor& dq,
+                         const Tensor& dkeys) override;
+  void IndexerKl(const Tensor& q, const Tensor& keys, float scale,
+                 const Tensor& lse, const Tensor& index_q,
+                 const Tensor& index_w, const Tensor& index_keys,
+                 const KeyMap& map, const Tensor& selected,
+                 const Tensor& kl) override;
+  void IndexerKlBackward(const Tensor& q, const Tensor& keys, float scale,
+                         const Tensor& lse, const Tensor& index_q,
+                         const Tensor& index_w, const Tensor& index_keys,
+                         const KeyMap& map, const Tensor& selected,
+                         const Tensor& dkl, const Tensor& dindex_q,
+                         const Tensor& dindex_w,
+                         const Tensor& dindex_keys) override;
+  void MoeGate(const Tensor& logits, const Tensor& bias,
+               const GateOptions& options, const Tensor& scores,
+               const Tensor& routes, const Tensor& gates) override;
+  void MoeGateBackward(const Tensor& scores, const Tensor& routes,
+                       const GateOptions& options, const Tensor& dgates,
+                       const Tensor& dlogits) override;
+  void MoePlan(const Tensor& routes, const Tensor& offsets, const Tensor& rows,
+               const Tensor& place) override;
+  void MoeCombine(const Tensor& x, const Tensor& place, const Tensor& gates,
+                  const Tensor& y) override;
+  void MoeCombineBackward(const Tensor& x, const Tensor& place,
+                          const Tensor& gates, const Tensor& dy,
+                          const Tensor& dx, const Tensor& dgates) override;
+  void LogProb(const Tensor& x, const Weight& w, const Tensor& targets,
+               const Tensor& kept_offsets, const Tensor& kept_ids,
+               float temperature, const Tensor& logp, const Tensor& lse,
+               const Tensor& entropy) override;
+  void LogProbBackward(const Tensor& x, const Weight& w, const Tensor& targets,
+                       const Tensor& kept_offsets, const Tensor& kept_ids,
+                       float temperature, const Tensor& lse,
+                       const Tensor& dlogp, const Tensor& dx,
+                       const Tensor& dw) override;
+  void Sample(const Tensor& logits, const Tensor& uniforms,
+              const SampleOptions& options, const Tensor& ids,
+              const Tensor& logp, const Tensor& kept_ids,
+              const Tensor& kept_counts) override;
+  void SumSquares(const Tensor& x, const Tensor& out) override;
+  void AdamW(const AdamWOptions& options, const Tensor& grad, const Tensor& p,
+             const Tensor& m, const Tensor& v) override;
+
+ private:
+  // At least `floats` floats of 64-byte aligned scratch of one thread of the
+  // pool, uninitialised, valid until that thread's next call. Grows, never
+  // shrinks, so a steady step allocates nothing.
+  float* Scratch(int thread, int64_t floats);
+
+  // Scratch shared by the pieces of one operation, filled by the caller.
+  float* SharedScratch(int64_t floats);
+
+  struct AlignedFloats {
+    std::unique_ptr<Buffer> buffer;
+  };
+  float* Grow(AlignedFloats* scratch, int64_t floats);
+
+  const TierKernels& tier_;
+  ThreadPool pool_;
+  std::vector<AlignedFloats> scratch_;  // one per thread
+  AlignedFloats shared_scratch_;
+};
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_CPU_BACKEND_H_

@@ -1,0 +1,39 @@
+// Matrix products on packed panels: how a Weight is laid out on the CPU, and
+// the driver that cuts a product into GemmBlocks of a size that suits the
+// caches. Cutting never changes bits: each output is one ascending chain whose
+// partial sum may rest in c between blocks.
+
+#ifndef KERNELS_CPU_GEMM_H_
+#define KERNELS_CPU_GEMM_H_
+
+#include <cstdint>
+
+#include "kernels/base/thread_pool.h"
+#include "kernels/cpu/tier.h"
+
+namespace temper {
+
+constexpr int64_t kPanel = 16;
+
+// Floats of a packed matrix of `columns` outputs over `depth`.
+constexpr int64_t PackedFloats(int64_t columns, int64_t depth) {
+  return (columns + kPanel - 1) / kPanel * kPanel * depth;
+}
+
+// packed[(j / 16) * 16 * depth + k * 16 + j % 16] =
+//   b[j * column_stride + k * depth_stride], zero where j >= columns.
+// So b_panel is 16 * depth and b_k is 16.
+void PackPanels(const float* b, int64_t columns, int64_t depth,
+                int64_t column_stride, int64_t depth_stride, float* packed);
+
+// c[i, j] (+)= sum_k a[i a_row + k a_k] b[j, k] for a packed b, cut for the
+// caches, in the calling thread. Any sizes, zeros included.
+void GemmSerial(const TierKernels& tier, const GemmBlock& whole);
+
+// The same, over rows or columns by the pool's threads.
+void GemmParallel(const TierKernels& tier, ThreadPool* pool,
+                  const GemmBlock& whole);
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_GEMM_H_

@@ -1,0 +1,113 @@
+// The inner loops of the CPU backend, once per instruction set ("tier"). All
+// tiers give the same bits; the scalar one is the definition (DESIGN.md
+// section 6). A tier's .cc has its own compiler flags, internal linkage
+// throughout, and includes nothing inline that another file includes too.
+//
+// Rules that make the bits equal:
+// - lanes over outputs: each output is one fixed sequence of FMAs;
+// - lanes along a reduction: 16 virtual lanes, lane j takes elements j,
+//   j + 16, ..; a short tail is padded with zeros (-inf for a maximum); then
+//   one fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
+//
+// Arrays may be unaligned. Output may be the same array as an input, never
+// overlap it otherwise. Thread-safe: pure functions of their arguments, in the
+// float mode of kernels/base/float_mode.h.
+
+#ifndef KERNELS_CPU_TIER_H_
+#define KERNELS_CPU_TIER_H_
+
+#include <cstdint>
+
+namespace temper {
+
+// c[i, j] = (accumulate ? c[i, j] : 0) + sum over k ascending of
+//   a[i a_row + k a_k] * b[(j / 16) b_panel + k b_k + j % 16],
+// one chain of FMAs per (i, j). b is read in whole panels of 16 columns (the
+// last one padded by its owner; what the padding holds does not matter);
+// c is written for j < columns only.
+struct GemmBlock {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t depth = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  int64_t a_k = 1;
+  const float* b = nullptr;
+  int64_t b_panel = 0;  // elements from one panel to the next
+  int64_t b_k = 16;
+  float* c = nullptr;
+  int64_t c_row = 0;
+  bool accumulate = false;
+};
+
+struct AdamWFactors {
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float step_size;                 // learning_rate / bias_correction1
+  float inverse_sqrt_correction2;  // 1 / sqrt(bias_correction2)
+  float eps;
+  float decay;  // learning_rate * weight_decay
+  float grad_scale;
+};
+
+struct TierKernels {
+  const char* name;
+
+  void (*gemm)(const GemmBlock& block);
+
+  // Reductions over n elements, by the 16 lanes.
+  float (*dot)(const float* a, const float* b, int64_t n);
+  float (*sum)(const float* x, int64_t n);
+  float (*max)(const float* x, int64_t n);  // -inf for n = 0
+
+  // Elementwise over n elements.
+  void (*add)(const float* y, float* x, int64_t n);  // x += y
+  void (*scale)(float factor, float* x, int64_t n);  // x *= factor
+  void (*axpy)(float alpha, const float* x, float* y,
+               int64_t n);  // y = fma(alpha, x, y)
+  // y = fma(alpha, max(x, 0), y)
+  void (*relu_axpy)(float alpha, const float* x, float* y, int64_t n);
+  // y = exp(x - shift). 0 below x - shift = -86.5.
+  void (*exp)(const float* x, float shift, float* y, int64_t n);
+  // As exp, and returns the sum of y by the 16 lanes.
+  float (*exp_sum)(const float* x, float shift, float* y, int64_t n);
+  void (*sigmoid)(const float* x, float* y, int64_t n);
+  // h = gate * sigmoid(gate) * up
+  void (*swiglu)(const float* gate, const float* up, float* h, int64_t n);
+  void (*swiglu_backward)(const float* gate, const float* up, const float* dh,
+                          float* dgate, float* dup, int64_t n);
+
+  // One row of n. `inverse` is 1 / sqrt(mean(x^2) + eps), returned by the
+  // forward and taken by the rest.
+  float (*rms_inverse)(const float* x, float eps, int64_t n);
+  void (*rms_norm)(const float* x, const float* w, float inverse, float* y,
+                   int64_t n);  // y = (x * inverse) * w
+  void (*rms_norm_backward)(const float* x, const float* w, float inverse,
+                            const float* dy, float* dx, int64_t n);
+  float (*mean)(const float* x, int64_t n);
+  // 1 / sqrt(mean((x - mean)^2) + eps)
+  float (*layer_inverse)(const float* x, float mean, float eps, int64_t n);
+  void (*layer_norm)(const float* x, const float* w, const float* b, float mean,
+                     float inverse, float* y, int64_t n);
+  void (*layer_norm_backward)(const float* x, const float* w, float mean,
+                              float inverse, const float* dy, float* dx,
+                              int64_t n);
+  // dw = fma(dy, (x - mean) * inverse, dw): one row's share, for both norms.
+  void (*norm_weight_grad)(const float* x, float mean, float inverse,
+                           const float* dy, float* dw, int64_t n);
+
+  // Rotates the n pairs (a[i], b[i]) by the angle whose cos and sin are given.
+  void (*rotate)(const float* cos, const float* sin, float* a, float* b,
+                 int64_t n);
+
+  void (*adamw)(const AdamWFactors& factors, const float* grad, float* p,
+                float* m, float* v, int64_t n);
+};
+
+// The definition. Needs FMA instructions.
+const TierKernels* ScalarKernels();
+const TierKernels* Avx2Kernels();
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_TIER_H_
