@@ -1,0 +1,374 @@
+#include "tools/config.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/message.h>
+#include <google/protobuf/text_format.h>
+
+#include <cctype>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "tools/config_keys.h"
+#include "tools/config_leaf.h"
+
+namespace temper {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// What to say of a name that is no key. Empty if nothing resembles it.
+std::string Suggestion(const std::string& name) {
+  const std::string later = LaterFeature(name);
+  if (!later.empty()) {
+    return absl::StrCat("; ", later, " is not in this version: remove it");
+  }
+  const std::string alias = KeyOfAlias(name);
+  if (!alias.empty()) return absl::StrCat("; here it is called ", alias);
+  std::vector<std::string> names = {"domain"};
+  for (const ConfigKey& key : ConfigKeys()) names.push_back(key.name);
+  const std::string nearest = Nearest(name, names);
+  if (!nearest.empty()) return absl::StrCat("; did you mean ", nearest, "?");
+  return "; `temper config explain` lists every key";
+}
+
+// TextFormat's complaints, the first one kept, unknown fields in our words.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit FirstError(const std::string& source) : source_(source) {}
+
+  void AddError(int line, google::protobuf::io::ColumnNumber column,
+                const std::string& message) override {
+    if (!message_.empty()) return;
+    message_ = absl::StrCat(source_, ":", line + 1, ":", column + 1, ": ",
+                            InOurWords(message));
+  }
+
+  const std::string& message() const { return message_; }
+
+ private:
+  // protobuf 3.21: Message type "temper.X" has no field named "y".
+  static std::string InOurWords(const std::string& message) {
+    if (message.find("has no field named") == std::string::npos) {
+      return message;
+    }
+    const std::vector<std::string> parts = absl::StrSplit(message, '"');
+    if (parts.size() < 4) return message;
+    const std::string name = parts[3];
+    const ConfigLeaf leaf = FindConfigLeaf(name);
+    if (leaf.field == nullptr) {
+      return absl::StrCat("unknown key ", name, Suggestion(name));
+    }
+    if (leaf.section == nullptr) {
+      return absl::StrCat(name, " belongs outside every section");
+    }
+    return absl::StrCat(name, " belongs in ", leaf.section->name(), " { }");
+  }
+
+  const std::string source_;
+  std::string message_;
+};
+
+absl::Status CheckNumber(const ConfigKey& key, const ConfigLeaf& leaf,
+                         const Message& parent) {
+  const double value = LeafNumber(leaf, parent);
+  // Written so that a NaN fails.
+  if (value >= key.min && value <= key.max) return absl::OkStatus();
+  const std::string text = LeafText(leaf, parent);
+  if (key.min == key.max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key.name, " ", text, " is not in this version; set it to ",
+                     NumberText(key.min), ". ", key.meaning));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      key.name, " ", text, " is outside its limits ", NumberText(key.min),
+      " to ", key.max, "; `temper config explain ", key.name,
+      "` says what it does"));
+}
+
+absl::Status CheckChoice(const ConfigKey& key, const std::string& text) {
+  const std::vector<std::string> choices = absl::StrSplit(key.choices, '|');
+  for (const std::string& choice : choices) {
+    if (text == choice) return absl::OkStatus();
+  }
+  if (key.later != nullptr) {
+    const std::vector<std::string> laters = absl::StrSplit(key.later, '|');
+    for (const std::string& later : laters) {
+      if (text == later) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(key.name, " ", text, " is not in this version; set ",
+                         key.name, " to ", absl::StrJoin(choices, " or ")));
+      }
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      key.name, " \"", text, "\" is none of ", absl::StrJoin(choices, ", ")));
+}
+
+absl::Status CheckLeaf(const ConfigLeaf& leaf, const Message& parent) {
+  const ConfigKey& key = *FindConfigKey(leaf.field->name());
+  if (leaf.IsNumber()) return CheckNumber(key, leaf, parent);
+  if (key.choices == nullptr) return absl::OkStatus();
+  return CheckChoice(key, LeafText(leaf, parent));
+}
+
+absl::Status CheckName(const std::string& name) {
+  bool good = name.size() <= 100;
+  for (const char c : name) {
+    good &= isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ||
+            c == '.';
+  }
+  if (good && (name.empty() || name[0] != '.')) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("name \"", name,
+                   "\" cannot name a directory; use at most 100 letters, "
+                   "digits, '-', '_' and '.', and no '.' in front"));
+}
+
+absl::Status CheckDomains(const RunConfig& config) {
+  const ConfigLeaf kl = FindConfigLeaf("domain_kl_coef");
+  std::vector<std::string> seen;
+  for (const DomainConfig& domain : config.domain()) {
+    const std::string& name = domain.domain_name();
+    if (name.empty()) {
+      return absl::InvalidArgumentError(
+          "domain without domain_name; kl_coef is the default domain's");
+    }
+    for (const std::string& other : seen) {
+      if (other == name) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("domain ", name, " is given twice; keep one"));
+      }
+    }
+    seen.push_back(name);
+    RETURN_IF_ERROR(CheckNumber(*FindConfigKey("domain_kl_coef"), kl, domain));
+  }
+  return absl::OkStatus();
+}
+
+bool AnyKl(const RunConfig& config) {
+  bool any = config.objective().kl_coef() > 0;
+  for (const DomainConfig& domain : config.domain()) {
+    any |= domain.domain_kl_coef() > 0;
+  }
+  return any;
+}
+
+// A key whose value another key makes idle. At its default it is not
+// something that the user asked for, so only other values are refused.
+absl::Status CheckEffect(const RunConfig& config, const char* name, bool idle,
+                         const std::string& why) {
+  if (!idle) return absl::OkStatus();
+  const ConfigLeaf leaf = FindConfigLeaf(name);
+  const std::string text = LeafText(leaf, Parent(leaf, config));
+  if (text == FindConfigKey(name)->default_text) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " ", text, " has no effect: ", why));
+}
+
+absl::Status CheckTogether(const RunConfig& config) {
+  const ObjectiveConfig& objective = config.objective();
+  const SamplingConfig& sampling = config.sampling();
+  const RewardConfig& rewards = config.rewards();
+  if (objective.prompts_per_step() % objective.minibatches() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "minibatches ", objective.minibatches(),
+        " does not divide "
+        "prompts_per_step ",
+        objective.prompts_per_step(), "; a minibatch is whole groups"));
+  }
+  if (config.workers() > objective.prompts_per_step()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "workers ", config.workers(), " exceeds prompts_per_step ",
+        objective.prompts_per_step(),
+        ": a worker takes whole groups, so some would idle; lower workers"));
+  }
+  const bool truncated =
+      sampling.top_p() < 1 || sampling.top_k() > 0 || sampling.min_p() > 0;
+  const bool length = rewards.length_weight() > 0;
+  if (length && (rewards.length_target_tokens() == 0 ||
+                 rewards.length_target_tokens() >= sampling.max_tokens())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "length_target_tokens ", rewards.length_target_tokens(),
+        " with length_weight ", rewards.length_weight(),
+        ": set it from 1 to max_tokens - 1 (", sampling.max_tokens() - 1, ")"));
+  }
+  RETURN_IF_ERROR(CheckEffect(config, "kl_estimator", !AnyKl(config),
+                              "every kl_coef is 0; raise one or remove it"));
+  RETURN_IF_ERROR(CheckEffect(config, "keep_sampling_mask", !truncated,
+                              "top_p, top_k and min_p are all off; remove it"));
+  RETURN_IF_ERROR(CheckEffect(config, "length_target_tokens", !length,
+                              "length_weight is 0; raise it or remove this"));
+  return CheckEffect(config, "eval_interval",
+                     config.schedule().eval_tasks() == 0,
+                     "eval_tasks is 0; raise it or remove this");
+}
+
+absl::Status SetDomain(const std::string& text, RunConfig* config) {
+  const size_t colon = text.rfind(':');
+  double kl_coef;
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtod(text.substr(colon + 1), &kl_coef)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain: \"", text, "\" is not NAME:KL_COEF"));
+  }
+  const std::string name = text.substr(0, colon);
+  DomainConfig* domain = nullptr;
+  for (DomainConfig& other : *config->mutable_domain()) {
+    if (other.domain_name() == name) domain = &other;
+  }
+  if (domain == nullptr) domain = config->add_domain();
+  domain->set_domain_name(name);
+  domain->set_domain_kl_coef(kl_coef);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RunConfig> ParseConfig(const std::string& text,
+                                      const std::string& source) {
+  RunConfig config;
+  FirstError error(source);
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text, &config)) {
+    return absl::InvalidArgumentError(error.message());
+  }
+  return config;
+}
+
+absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--set ", assignment, ": write it as key=value"));
+  }
+  const std::string name = assignment.substr(0, equals);
+  const std::string text = assignment.substr(equals + 1);
+  if (name == "domain") return SetDomain(text, config);
+  const ConfigLeaf leaf = FindConfigLeaf(name);
+  if (leaf.field == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown key ", name, Suggestion(name)));
+  }
+  if (leaf.InRepeated()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, " is one domain's; write --set domain=NAME:KL_COEF"));
+  }
+  RunConfig changed = *config;
+  RETURN_IF_ERROR(SetLeaf(leaf, text, MutableParent(leaf, &changed)));
+  *config = changed;
+  return absl::OkStatus();
+}
+
+absl::Status ResolveConfig(RunConfig* config) {
+  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+    if (leaf.InRepeated() || leaf.field->is_repeated()) continue;
+    const ConfigKey& key = *FindConfigKey(leaf.field->name());
+    Message* parent = MutableParent(leaf, config);
+    if (!parent->GetReflection()->HasField(*parent, leaf.field)) {
+      if (key.default_text == nullptr) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            key.name, " is not set and has no default. ", key.meaning,
+            " Set it in the file or by --set ", key.name, "=..."));
+      }
+      RETURN_IF_ERROR(SetLeaf(leaf, key.default_text, parent));
+    }
+    RETURN_IF_ERROR(CheckLeaf(leaf, *parent));
+  }
+  RETURN_IF_ERROR(CheckName(config->name()));
+  RETURN_IF_ERROR(CheckDomains(*config));
+  return CheckTogether(*config);
+}
+
+absl::Status CheckResume(const RunConfig& was, const RunConfig& now) {
+  std::vector<std::string> may_change;
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.on_resume == OnResume::kMayChange) may_change.push_back(key.name);
+  }
+  const std::string rule =
+      absl::StrCat("; a resume may change ", absl::StrJoin(may_change, ", "));
+  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+    if (leaf.InRepeated()) continue;
+    const ConfigKey& key = *FindConfigKey(leaf.field->name());
+    if (key.on_resume == OnResume::kMayChange) continue;
+    const std::string before = LeafText(leaf, Parent(leaf, was));
+    const std::string after = LeafText(leaf, Parent(leaf, now));
+    if (before != after) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          key.name, " ", after, " differs from the run's ", before, rule));
+    }
+  }
+  bool same = was.domain_size() == now.domain_size();
+  for (int i = 0; same && i < was.domain_size(); ++i) {
+    same =
+        was.domain(i).SerializeAsString() == now.domain(i).SerializeAsString();
+  }
+  if (!same) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain differs from the run's", rule));
+  }
+  return absl::OkStatus();
+}
+
+std::string FormatConfig(const RunConfig& config) {
+  std::string text;
+  CHECK(google::protobuf::TextFormat::PrintToString(config, &text));
+  return text;
+}
+
+absl::StatusOr<std::string> ExplainKey(const std::string& name) {
+  const ConfigKey* key = FindConfigKey(name);
+  if (key == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown key ", name, Suggestion(name)));
+  }
+  const ConfigLeaf leaf = FindConfigLeaf(name);
+  std::string limits = "any";
+  if (key->choices != nullptr) {
+    limits = absl::StrJoin(absl::StrSplit(key->choices, '|'), " or ");
+    if (key->later != nullptr) {
+      absl::StrAppend(&limits, " (not in this version: ",
+                      absl::StrJoin(absl::StrSplit(key->later, '|'), ", "),
+                      ")");
+    }
+  } else if (leaf.IsNumber()) {
+    limits = absl::StrCat(NumberText(key->min), " to ", NumberText(key->max));
+  } else if (leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+    limits = "true or false";
+  }
+  const std::string default_text =
+      key->default_text == nullptr             ? "none: it must be given"
+      : std::string(key->default_text).empty() ? "empty"
+                                               : key->default_text;
+  return absl::StrCat(
+      name,
+      leaf.section ? absl::StrCat(" (in ", leaf.section->name(), ")") : "",
+      "\n  type     ", LeafType(leaf), "\n  default  ", default_text,
+      "\n  limits   ", limits, "\n  resume   ",
+      key->on_resume == OnResume::kMayChange ? "may change"
+                                             : "stays as the run began",
+      "\n  meaning  ", key->meaning, "\n");
+}
+
+std::string ListKeys() {
+  std::string text;
+  for (const ConfigKey& key : ConfigKeys()) {
+    std::string name = key.name;
+    name.resize(std::max<size_t>(name.size(), 26), ' ');
+    std::string value = key.default_text ? key.default_text : "(required)";
+    value.resize(std::max<size_t>(value.size(), 20), ' ');
+    absl::StrAppend(&text, name, " ", value, " ", key.meaning, "\n");
+  }
+  return text;
+}
+
+}  // namespace temper
