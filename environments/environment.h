@@ -1,0 +1,100 @@
+// A world the model acts in. One Environment object is ONE episode: Reset gives
+// the prompt, Step answers the model's tool calls, Grade says what came of it.
+// It never sees tokens; text and JSON are its whole world.
+//
+// Threading: an episode is used by one thread at a time, not always the same
+// one; different episodes run at once. Every method may block (a sandbox, a
+// network), and each implementation bounds how long.
+//
+// Errors: a Status is the environment's own failure, never the model's. What
+// the model does wrong comes back as a ToolResult or a Verdict. The caller maps
+//   Unavailable, DeadlineExceeded  -> OUTCOME_SANDBOX_ERROR, tried again;
+//   any other error                -> OUTCOME_ENVIRONMENT_ERROR;
+// both end the episode without a reward. After an error the episode may only be
+// destroyed.
+//
+// To add one: copy environments/example, add its line to registry.cc, run
+// //environments:conformance_test.
+
+#ifndef ENVIRONMENTS_ENVIRONMENT_H_
+#define ENVIRONMENTS_ENVIRONMENT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/task.pb.h"
+
+namespace temper {
+
+class SandboxPool;
+
+// Where an environment's episodes run when `temper train` starts the processes.
+enum class ServedIn {
+  kWorker,  // in the rollout worker: cheap, needs nothing
+  kHost,    // in an environment host: runs untrusted code
+};
+
+// What is known of an environment before any episode.
+struct EnvironmentFacts {
+  const char* name;         // lower case, as Task.environment has it
+  const char* description;  // one line
+  // Same task, seed, calls and transcript: same messages, results, verdict.
+  bool deterministic;
+  ServedIn served_in;
+  bool needs_sandbox;  // the factory refuses a context without sandboxes
+  uint32_t max_turns;  // assistant messages an episode needs at most, by default
+};
+
+// What episodes may use. Everything is borrowed and outlives them.
+struct EnvironmentContext {
+  SandboxPool* sandboxes = nullptr;  // null: environments with code are refused
+};
+
+struct Observation {
+  std::vector<Message> messages;  // what the model reads first; never empty
+  std::vector<Tool> tools;        // what it may call; names are unique
+};
+
+// Limits that every implementation keeps.
+inline constexpr uint32_t kToolCallsPerStepMax = 16;
+inline constexpr uint32_t kToolArgumentsBytesMax = 64 << 10;
+inline constexpr uint32_t kToolResultBytesMax = 64 << 10;
+
+class Environment {
+ public:
+  virtual ~Environment() = default;
+  Environment() = default;
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+  virtual const EnvironmentFacts& facts() const = 0;
+
+  // Starts the episode; called once, first. InvalidArgument names what is wrong
+  // with `task`. `seed` is all the randomness the episode may use.
+  virtual absl::StatusOr<Observation> Reset(const Task& task,
+                                            uint64_t seed) = 0;
+
+  // Answers `calls` in order, one result each, contents valid UTF-8 of at most
+  // kToolResultBytesMax. An unknown tool, arguments that do not parse, or code
+  // that fails is a result with TOOL_ERROR or TIMEOUT; the episode goes on.
+  // InvalidArgument if there are more than kToolCallsPerStepMax calls.
+  virtual absl::StatusOr<std::vector<ToolResult>> Step(
+      const std::vector<ToolCall>& calls) = 0;
+
+  // Grades an episode that ended as `outcome` with `transcript`, whose last
+  // message is normally the model's answer. Called at most once, last. A
+  // verdict with `verified` means that a verifier ran to its end. An outcome
+  // that carries no reward is InvalidArgument.
+  virtual absl::StatusOr<Verdict> Grade(
+      Outcome outcome, const std::vector<Message>& transcript) = 0;
+};
+
+// Whether an episode that ended so is graded at all.
+inline bool IsGraded(Outcome outcome) {
+  return outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
+}
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_ENVIRONMENT_H_

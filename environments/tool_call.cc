@@ -1,0 +1,58 @@
+#include "environments/tool_call.h"
+
+#include "absl/strings/str_cat.h"
+#include "environments/environment.h"
+#include "environments/text.h"
+#include "nlohmann/json.hpp"
+
+namespace temper {
+namespace {
+
+constexpr size_t kNameBytesMax = 64;
+constexpr size_t kWhyBytesMax = 1024;
+
+}  // namespace
+
+absl::StatusOr<std::string> StringArgument(const ToolCall& call,
+                                           const std::string& name) {
+  if (call.arguments_json().size() > kToolArgumentsBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the arguments have ", call.arguments_json().size(),
+                     " bytes, at most ", kToolArgumentsBytesMax));
+  }
+  const auto arguments = nlohmann::json::parse(call.arguments_json(), nullptr,
+                                               /*allow_exceptions=*/false);
+  if (!arguments.is_object()) {
+    return absl::InvalidArgumentError("the arguments are not a JSON object");
+  }
+  if (!arguments.contains(name) || !arguments[name].is_string()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the arguments need a string \"", name, "\""));
+  }
+  if (arguments.size() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the arguments take \"", name, "\" alone"));
+  }
+  return arguments[name].get<std::string>();
+}
+
+ToolResult FailedCall(const std::string& why) {
+  ToolResult result;
+  result.set_outcome(OUTCOME_TOOL_ERROR);
+  result.set_content(absl::StrCat("error: ", SanitizeText(why, kWhyBytesMax)));
+  return result;
+}
+
+ToolResult UnknownTool(const ToolCall& call) {
+  return FailedCall(absl::StrCat("there is no tool \"",
+                                 SanitizeText(call.name(), kNameBytesMax),
+                                 "\""));
+}
+
+absl::Status CheckCallCount(const std::vector<ToolCall>& calls) {
+  if (calls.size() <= kToolCallsPerStepMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      calls.size(), " tool calls in one step, at most ", kToolCallsPerStepMax));
+}
+
+}  // namespace temper

@@ -1,0 +1,31 @@
+// What every environment does with a tool call: reads its arguments strictly
+// and words its refusals alike.
+
+#ifndef ENVIRONMENTS_TOOL_CALL_H_
+#define ENVIRONMENTS_TOOL_CALL_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/task.pb.h"
+
+namespace temper {
+
+// The string argument `name` of `call`, whose arguments must be one JSON object
+// with exactly this member. InvalidArgument says what the model did wrong.
+absl::StatusOr<std::string> StringArgument(const ToolCall& call,
+                                           const std::string& name);
+
+// A TOOL_ERROR result reading "error: <why>".
+ToolResult FailedCall(const std::string& why);
+
+// FailedCall for a tool that was not offered.
+ToolResult UnknownTool(const ToolCall& call);
+
+// InvalidArgument if there are more calls than a step may have.
+absl::Status CheckCallCount(const std::vector<ToolCall>& calls);
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_TOOL_CALL_H_
