@@ -1,7 +1,9 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random
-// numbers: as easy as 1, 2, 3", SC'11). A number is named by (seed, purpose,
-// group, sample, ordinal) and by nothing else: there is no state, so who asks,
-// when and how often changes nothing. Thread-safe: an Rng is a value.
+// Counter-based randomness: a number is a function of what it is for, so it
+// does not depend on threads, batching, workers or the order of calls
+// (promise P8). Philox4x32-10 of Salmon et al., "Parallel Random Numbers: As
+// Easy as 1, 2, 3" (SC 2011), checked against the authors' vectors.
+//
+// Everything here is a pure function; thread-safe.
 
 #ifndef KERNELS_BASE_RNG_H_
 #define KERNELS_BASE_RNG_H_
@@ -11,43 +13,45 @@
 
 namespace temper {
 
-// What a stream is for; streams of different purposes are independent. Values
-// are part of what a seed means: add at the end, never renumber.
-enum class RngPurpose : uint8_t {
-  kInit = 0,         // weights; group: tensor, ordinal: element
-  kSample = 1,       // tokens; ordinal: sampled token in the episode
-  kTask = 2,         // order of tasks
-  kEnvironment = 3,  // what an environment draws
-  kGenerator = 4,    // task and demonstration generators
-  kSft = 5,          // order of demonstrations
-  kBootstrap = 6,    // error bars
-  kTest = 7,
+// What a stream of numbers is for. The values are part of the recorded
+// behaviour of a seed: append, never renumber.
+enum class RngPurpose : uint16_t {
+  kSampleToken = 1,
+  kTaskOrder = 2,
+  kWeightInit = 3,
+  kTaskGenerator = 4,
+  kEpisode = 5,
+  kTest = 6,
 };
 
-// Ten rounds of Philox4x32.
+// Names one random number. `group` is below 2^48. `ordinal` counts within
+// (group, sample): for kSampleToken, the sampled token in the episode.
+struct RngKey {
+  uint64_t seed = 0;
+  RngPurpose purpose = RngPurpose::kTest;
+  uint64_t group = 0;
+  uint32_t sample = 0;
+  uint32_t ordinal = 0;
+};
+
+// The ten rounds: four words from a 128-bit counter and a 64-bit key.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
                                    std::array<uint32_t, 2> key);
 
-class Rng {
- public:
-  // CHECKs sample < 2^24.
-  Rng(uint64_t seed, RngPurpose purpose, uint64_t group = 0,
-      uint32_t sample = 0);
+// The four words of `key`; different keys never share a counter and a key.
+std::array<uint32_t, 4> RandomWords(const RngKey& key);
 
-  std::array<uint32_t, 4> Block(uint32_t ordinal) const;
-  uint64_t Bits(uint32_t ordinal) const;
-  // In [0, 1), a multiple of 2^-24.
-  float Uniform(uint32_t ordinal) const;
-  // In [0, bound); CHECKs bound >= 1. Bias below bound / 2^64.
-  int64_t Below(uint32_t ordinal, int64_t bound) const;
-  // Standard normal, by Box and Muller with our own log and cosine.
-  double Normal(uint32_t ordinal) const;
+// The top 24 bits of a word as a float in [0, 1): every value is exact.
+constexpr float UniformFromWord(uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
- private:
-  std::array<uint32_t, 2> key_;
-  uint32_t purpose_sample_;
-  uint64_t group_;
-};
+// One uniform in [0, 1), from the first word of `key`.
+float Uniform(const RngKey& key);
+
+// One integer in [0, bound), bound >= 1, by multiplication of the first two
+// words (bias below bound / 2^64).
+uint64_t UniformBelow(const RngKey& key, uint64_t bound);
 
 }  // namespace temper
 
