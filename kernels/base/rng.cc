@@ -1,6 +1,9 @@
 #include "kernels/base/rng.h"
 
+#include <cmath>
+
 #include "kernels/base/log.h"
+#include "kernels/base/math.h"
 
 namespace temper {
 namespace {
@@ -47,6 +50,14 @@ uint64_t UniformBelow(const RngKey& key, uint64_t bound) {
   const uint64_t word = uint64_t{words[1]} << 32 | words[0];
   return static_cast<uint64_t>(static_cast<unsigned __int128>(word) * bound >>
                                64);
+}
+
+double Normal(const RngKey& key) {
+  const auto words = RandomWords(key);
+  // In (0, 1], so that the logarithm is finite.
+  const double radius = (words[0] + 1.0) * 0x1p-32;
+  const double angle = 2 * 3.14159265358979323846 * 0x1p-32 * words[1];
+  return std::sqrt(-2 * Log(radius)) * Cos(angle);
 }
 
 }  // namespace temper

@@ -53,6 +53,10 @@ float Uniform(const RngKey& key);
 // words (bias below bound / 2^64).
 uint64_t UniformBelow(const RngKey& key, uint64_t bound);
 
+// One standard normal, from the first two words of `key` by Box and Muller
+// with our own log and cosine (kernels/base/math.h).
+double Normal(const RngKey& key);
+
 }  // namespace temper
 
 #endif  // KERNELS_BASE_RNG_H_

@@ -55,5 +55,23 @@ TEST(RngTest, UniformBelowReachesEveryValueAndNoOther) {
   EXPECT_EQ(seen, (std::set<uint64_t>{0, 1, 2, 3, 4}));
 }
 
+TEST(RngTest, NormalsHaveTheMomentsOfAStandardNormal) {
+  double sums[5] = {};
+  constexpr int kDraws = 20000;
+  for (uint32_t i = 0; i < kDraws; ++i) {
+    const double x = Normal({.seed = 9, .ordinal = i});
+    double power = 1;
+    for (double& sum : sums) {
+      sum += power;
+      power *= x;
+    }
+  }
+  // Within four standard errors of 0, 1, 0 and 3.
+  EXPECT_NEAR(sums[1] / kDraws, 0, 4 * 0.0071);
+  EXPECT_NEAR(sums[2] / kDraws, 1, 4 * 0.01);
+  EXPECT_NEAR(sums[3] / kDraws, 0, 4 * 0.0274);
+  EXPECT_NEAR(sums[4] / kDraws, 3, 4 * 0.0693);
+}
+
 }  // namespace
 }  // namespace temper
