@@ -1,0 +1,91 @@
+// One step of GRPO: forward with the kept routes and kept sets, the objective,
+// backward, AdamW, for each minibatch of a batch. Owns no data policy: it gets
+// whole groups, in (group, sample) order.
+
+#ifndef LEARNER_TRAIN_STEP_H_
+#define LEARNER_TRAIN_STEP_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/model/transformer.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+#include "learner/episode.h"
+#include "learner/objective.h"
+#include "learner/optimizer.h"
+#include "learner/packer.h"
+#include "learner/token_logprob.h"
+
+namespace temper {
+
+struct TrainStepOptions {
+  ObjectiveOptions objective;
+  OptimizerOptions optimizer;
+  double temperature = 1;
+  bool keep_routing = true;
+  bool keep_sampling_mask = true;
+  int minibatches = 1;
+  int64_t tokens_max = 16384;  // rows of one forward
+  double kl_coef = 0;
+  std::map<std::string, double> domain_kl_coef;  // overrides kl_coef
+
+  double KlCoef(const std::string& domain) const;
+  bool NeedsReference() const;  // some beta is not 0
+};
+
+// What a step says of itself, under the names of DESIGN.md section 8.
+struct StepMetrics {
+  std::map<std::string, double> values;
+  int64_t rows = 0;           // computed by the policy's forward
+  int64_t rows_unshared = 0;  // would be, without prefix sharing
+};
+
+// Not thread-safe.
+class TrainStep {
+ public:
+  // `reference` may be null when no beta is above 0 (CHECKed). All pointers
+  // must outlive the object.
+  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(
+      Backend* backend, ModelWeights* weights, const ModelWeights* reference,
+      Optimizer* optimizer, const TrainStepOptions& options);
+
+  // Trains on `episodes`, whose weights version is compared with `version`
+  // (the learner's) for the mismatch metric. InvalidArgument or
+  // ResourceExhausted names the episode; the weights are then unchanged unless
+  // an earlier minibatch of this call was already applied.
+  absl::StatusOr<StepMetrics> Run(const std::vector<const Episode*>& episodes,
+                                  uint64_t version, double learning_rate);
+
+ private:
+  struct Minibatch;
+  class MetricsBuilder;
+
+  TrainStep() = default;
+
+  absl::StatusOr<std::vector<std::vector<float>>> ReferenceLogProbs(
+      const std::vector<const Episode*>& episodes);
+  absl::Status RunMinibatch(const Minibatch& minibatch, double learning_rate,
+                            MetricsBuilder* metrics);
+  absl::Status RunPacked(const Minibatch& minibatch, const PackedBatch& packed,
+                         MetricsBuilder* metrics);
+
+  Backend* backend_ = nullptr;
+  ModelWeights* weights_ = nullptr;
+  const ModelWeights* reference_ = nullptr;
+  Optimizer* optimizer_ = nullptr;
+  TrainStepOptions options_;
+  std::unique_ptr<ModelGradients> gradients_;
+  std::unique_ptr<Transformer> policy_model_;
+  std::unique_ptr<Transformer> reference_model_;
+  std::unique_ptr<Tape> tape_;
+  std::unique_ptr<TokenLogProb> logprob_;
+};
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_STEP_H_
