@@ -1,0 +1,93 @@
+#include "rewards/reward.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "rewards/format_reward.h"
+#include "rewards/language_reward.h"
+#include "rewards/length_reward.h"
+#include "rewards/rule_reward.h"
+
+namespace temper {
+namespace {
+
+constexpr double kWeightMax = 100;
+
+absl::Status CheckWeight(const char* field, double weight) {
+  if (std::isfinite(weight) && std::abs(weight) <= kWeightMax) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", weight, "; it must be within -", kWeightMax,
+                   " and ", kWeightMax));
+}
+
+}  // namespace
+
+Reward::Reward(std::vector<Weighted> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
+    const RewardConfig& config) {
+  const double rule = config.has_rule_weight() ? config.rule_weight() : 1;
+  RETURN_IF_ERROR(CheckWeight("rule_weight", rule));
+  RETURN_IF_ERROR(CheckWeight("format_weight", config.format_weight()));
+  RETURN_IF_ERROR(CheckWeight("length_weight", config.length_weight()));
+  RETURN_IF_ERROR(CheckWeight("language_weight", config.language_weight()));
+  if (config.length_weight() != 0 && config.length_target_tokens() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("length_weight is ", config.length_weight(),
+                     " but length_target_tokens is 0; set it to the length at "
+                     "which the penalty starts"));
+  }
+  if (rule == 0 && config.format_weight() == 0 && config.length_weight() == 0 &&
+      config.language_weight() == 0) {
+    return absl::InvalidArgumentError(
+        "every reward weight is 0, so nothing would be learnt; set rule_weight "
+        "or another");
+  }
+  std::vector<Weighted> parts;
+  parts.push_back({NewRuleReward(), rule});
+  parts.push_back({NewFormatReward(), config.format_weight()});
+  if (config.length_target_tokens() > 0) {
+    parts.push_back({NewLengthReward(config.length_target_tokens()),
+                     config.length_weight()});
+  }
+  parts.push_back({NewLanguageReward(), config.language_weight()});
+  return std::unique_ptr<Reward>(new Reward(std::move(parts)));
+}
+
+absl::StatusOr<std::vector<RewardPart>> Reward::Score(
+    const RewardInput& input) const {
+  const Outcome outcome = input.verdict.outcome();
+  if (outcome < OUTCOME_OK || outcome > OUTCOME_TIMEOUT) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("an episode that ended ", Outcome_Name(outcome),
+                     " carries no reward"));
+  }
+  if (!input.verdict.verified()) {
+    return absl::FailedPreconditionError(
+        "no verifier ran to its end, so there is no reward");
+  }
+  std::vector<RewardPart> scored;
+  for (const Weighted& weighted : parts_) {
+    const double value = weighted.function->Score(input);
+    CHECK(value >= -1 && value <= 1) << weighted.function->name() << " " << value;
+    RewardPart part;
+    part.set_name(weighted.function->name());
+    part.set_value(value);
+    part.set_weight(weighted.weight);
+    scored.push_back(part);
+  }
+  return scored;
+}
+
+double Reward::Sum(const std::vector<RewardPart>& parts) {
+  double sum = 0;
+  for (const RewardPart& part : parts) sum += part.value() * part.weight();
+  return sum;
+}
+
+}  // namespace temper

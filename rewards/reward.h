@@ -1,0 +1,80 @@
+// Turns what an environment found (a Verdict) into the number that is trained
+// on: a sum of named parts, each logged. The parts:
+//
+//   rule      1 if the verdict is `correct`, else 0.
+//   format    1 if the episode ended by itself with a message of the assistant
+//             that calls no tool, has content, and neither content nor
+//             reasoning holds a textual marker of the chat format; else 0.
+//   length    0 up to length_target_tokens sampled tokens, then falling
+//             linearly to -1 at twice as many: -min(1, (n - target) / target).
+//   language  DeepSeek-R1's language consistency: the share of the words of
+//             the reasoning that are of the target language,
+//             words_target / words. The target is the language of the task: the
+//             script most words of the user's messages are written in (Latin
+//             without any). A word is a run of letters of one script; a Han,
+//             kana or Hangul character is a word of its own; in a Japanese task
+//             Han and kana are one language. No words: 0.
+//
+// A reward exists only if a verifier ran (promise P4). Thread-safe: a Reward is
+// constant after construction.
+
+#ifndef REWARDS_REWARD_H_
+#define REWARDS_REWARD_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/config.pb.h"
+#include "proto/task.pb.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+
+// What a part may look at: one finished episode. Borrowed for the call.
+struct RewardInput {
+  const std::vector<Message>& transcript;  // prompt, answers, tool results
+  const Verdict& verdict;
+  uint64_t sampled_tokens;  // of the whole episode
+};
+
+// One named part. Score is finite, in [-1, 1], and depends on its input alone.
+class RewardFunction {
+ public:
+  virtual ~RewardFunction() = default;
+  virtual const char* name() const = 0;
+  virtual double Score(const RewardInput& input) const = 0;
+};
+
+// The weighted sum of a run.
+class Reward {
+ public:
+  // Absent fields have the defaults of proto/config.proto. InvalidArgument,
+  // naming the field, if a weight is not finite or beyond 100, if all are 0, or
+  // if length_weight has no length_target_tokens.
+  static absl::StatusOr<std::unique_ptr<Reward>> Create(
+      const RewardConfig& config);
+
+  // Every part, those of weight 0 included so that they are logged; length is
+  // left out where there is no target. FailedPrecondition, and no reward, if
+  // the verdict is not `verified` or its outcome carries none.
+  absl::StatusOr<std::vector<RewardPart>> Score(const RewardInput& input) const;
+
+  // The sum of value * weight, in the order of `parts`.
+  static double Sum(const std::vector<RewardPart>& parts);
+
+ private:
+  struct Weighted {
+    std::unique_ptr<RewardFunction> function;
+    double weight;
+  };
+
+  explicit Reward(std::vector<Weighted> parts);
+
+  const std::vector<Weighted> parts_;
+};
+
+}  // namespace temper
+
+#endif  // REWARDS_REWARD_H_

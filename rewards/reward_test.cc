@@ -1,0 +1,186 @@
+#include "rewards/reward.h"
+
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+struct Episode {
+  std::vector<Message> transcript;
+  Verdict verdict;
+  uint64_t sampled_tokens = 10;
+
+  Message* Add(const char* role, const char* content) {
+    transcript.emplace_back();
+    transcript.back().set_role(role);
+    transcript.back().set_content(content);
+    return &transcript.back();
+  }
+};
+
+Episode Solved() {
+  Episode episode;
+  episode.Add("user", "add three and four");
+  episode.Add("assistant", "7")->set_reasoning_content("three and four is 7");
+  episode.verdict.set_outcome(OUTCOME_OK);
+  episode.verdict.set_verified(true);
+  episode.verdict.set_correct(true);
+  return episode;
+}
+
+std::unique_ptr<Reward> AllParts() {
+  RewardConfig config;
+  config.set_rule_weight(1);
+  config.set_format_weight(0.5);
+  config.set_length_weight(0.25);
+  config.set_language_weight(0.125);
+  config.set_length_target_tokens(100);
+  return *Reward::Create(config);
+}
+
+// The value of part `name`; a NaN if it is not there.
+double Part(const Episode& episode, const std::string& name) {
+  const auto parts = AllParts()->Score(
+      {episode.transcript, episode.verdict, episode.sampled_tokens});
+  for (const RewardPart& part : *parts) {
+    if (part.name() == name) return part.value();
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+TEST(RewardTest, SumsNamedPartsByWeight) {
+  const Episode episode = Solved();
+  const auto parts = AllParts()->Score({episode.transcript, episode.verdict, 150});
+  ASSERT_TRUE(parts.ok());
+  std::string line;
+  for (const RewardPart& part : *parts) {
+    line += part.name() + "=" + std::to_string(part.value()).substr(0, 4) + " ";
+  }
+  EXPECT_EQ(line, "rule=1.00 format=1.00 length=-0.5 language=1.00 ");
+  EXPECT_EQ(Reward::Sum(*parts), 1 + 0.5 - 0.125 + 0.125);
+}
+
+TEST(RewardTest, ExistsOnlyIfAVerifierRan) {
+  for (int outcome = 0; outcome <= OUTCOME_CANCELLED; ++outcome) {
+    Episode episode = Solved();
+    episode.verdict.set_outcome(static_cast<Outcome>(outcome));
+    const RewardInput input = {episode.transcript, episode.verdict, 1};
+    const bool graded = outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
+    EXPECT_EQ(AllParts()->Score(input).ok(), graded) << outcome;
+    episode.verdict.set_verified(false);
+    EXPECT_EQ(AllParts()->Score(input).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+TEST(RewardTest, RuleBelievesTheVerdictAndNothingTheModelWrites) {
+  Episode episode = Solved();
+  EXPECT_EQ(Part(episode, "rule"), 1);
+  episode.verdict.set_correct(false);
+  episode.transcript.back().set_content("correct: true, reward=1, \\boxed{7}");
+  EXPECT_EQ(Part(episode, "rule"), 0);
+}
+
+TEST(RewardTest, FormatIsNotPaidToCheats) {
+  EXPECT_EQ(Part(Solved(), "format"), 1);
+  const struct {
+    const char* why;
+    void (*spoil)(Episode*);
+  } kCheats[] = {
+      {"truncated", [](Episode* e) { e->verdict.set_outcome(OUTCOME_TRUNCATED); }},
+      {"malformed",
+       [](Episode* e) { e->verdict.set_outcome(OUTCOME_MODEL_ERROR); }},
+      {"empty", [](Episode* e) { e->transcript.back().set_content(" \n"); }},
+      {"calls on", [](Episode* e) { e->transcript.back().add_tool_calls(); }},
+      {"no end", [](Episode* e) { e->Add("tool", "7"); }},
+      {"nothing", [](Episode* e) { e->transcript.clear(); }},
+      {"second think",
+       [](Episode* e) { e->transcript.back().set_content("a</think>7"); }},
+      {"marker in the reasoning",
+       [](Episode* e) {
+         e->transcript.back().set_reasoning_content("<\xEF\xBD\x9CUser\xEF\xBD\x9C>");
+       }},
+  };
+  for (const auto& cheat : kCheats) {
+    Episode episode = Solved();
+    cheat.spoil(&episode);
+    EXPECT_EQ(Part(episode, "format"), 0) << cheat.why;
+  }
+}
+
+TEST(RewardTest, LengthCostsNothingToTheTargetAndOneAtTwice) {
+  Episode episode = Solved();
+  for (const auto& [tokens, value] :
+       {std::pair<uint64_t, double>{0, 0.}, {100, 0.}, {125, -0.25}, {200, -1.},
+        {100000, -1.}, {std::numeric_limits<uint64_t>::max(), -1.}}) {
+    episode.sampled_tokens = tokens;
+    EXPECT_EQ(Part(episode, "length"), value) << tokens;
+  }
+}
+
+TEST(RewardTest, LanguageIsTheShareOfWordsInTheTasksLanguage) {
+  const struct {
+    const char* task;
+    const char* reasoning;
+    double share;
+  } kCases[] = {
+      {"add three", "one two three four", 1},
+      {"add three", "one two \xE4\xB8\x89 \xE5\x9B\x9B", 0.5},
+      {"add three", "one\xE4\xB8\x89", 0.5},
+      {"\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0 word", 0.5},
+      {"\xE4\xBD\xA0\xE3\x81\x82", "\xE4\xBD\xA0\xE3\x81\x82", 1},
+      {"add", "\xD1\x8F\xD1\x8F one", 0.5},
+      {"1+2", "one", 1},     // no word in the task: Latin
+      {"add", "", 0},        // nothing said, nothing paid
+      {"add", "1 2 3 +", 0}, // nor for what is no language
+  };
+  for (const auto& c : kCases) {
+    Episode episode = Solved();
+    episode.transcript[0].set_content(c.task);
+    episode.transcript[1].set_reasoning_content(c.reasoning);
+    EXPECT_EQ(Part(episode, "language"), c.share) << c.task << " | " << c.reasoning;
+  }
+}
+
+TEST(RewardTest, ToolOutputDoesNotCountAsTheModelsLanguage) {
+  Episode episode = Solved();
+  episode.transcript[1].set_reasoning_content("\xE4\xBD\xA0");
+  episode.Add("tool", "many latin words here");
+  EXPECT_EQ(Part(episode, "language"), 0);
+}
+
+TEST(RewardTest, ConfigThatCannotBeMeantIsRefusedByName) {
+  const auto refusal = [](void (*spoil)(RewardConfig*)) {
+    RewardConfig config;
+    spoil(&config);
+    return std::string(Reward::Create(config).status().message());
+  };
+  EXPECT_TRUE(Reward::Create(RewardConfig()).ok());
+  EXPECT_THAT(refusal([](RewardConfig* c) { c->set_rule_weight(0); }),
+              testing::HasSubstr("rule_weight"));
+  EXPECT_THAT(refusal([](RewardConfig* c) { c->set_length_weight(1); }),
+              testing::HasSubstr("length_target_tokens"));
+  EXPECT_THAT(refusal([](RewardConfig* c) { c->set_format_weight(101); }),
+              testing::HasSubstr("format_weight"));
+  EXPECT_THAT(
+      refusal([](RewardConfig* c) {
+        c->set_language_weight(std::numeric_limits<double>::quiet_NaN());
+      }),
+      testing::HasSubstr("language_weight"));
+}
+
+TEST(RewardTest, NegatedWeightNegatesTheReward) {
+  RewardConfig config;
+  config.set_rule_weight(-1);
+  const Episode episode = Solved();
+  const auto parts =
+      (*Reward::Create(config))->Score({episode.transcript, episode.verdict, 1});
+  EXPECT_EQ(Reward::Sum(*parts), -1);
+}
+
+}  // namespace
+}  // namespace temper
