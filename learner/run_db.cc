@@ -1,0 +1,283 @@
+#include "learner/run_db.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "learner/run_db_schema.h"
+
+namespace temper {
+namespace {
+
+constexpr char kCurrentAttempt[] = "SELECT max(attempt) FROM attempt";
+
+absl::StatusOr<int> LockWriter(const std::string& path) {
+  const std::string lock_path = path + ".writer";
+  const int fd = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError("open", lock_path, errno);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    const int error = errno;
+    close(fd);
+    if (error != EWOULDBLOCK) return FileError("lock", lock_path, error);
+    return absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     " is being written by another process; a run has "
+                     "one learner: stop it first"));
+  }
+  return fd;
+}
+
+absl::Status CheckIdentity(Transaction* transaction, const std::string& path) {
+  ASSIGN_OR_RETURN(const int64_t application,
+                   transaction->QueryInt("PRAGMA application_id", {}, 0));
+  ASSIGN_OR_RETURN(const int64_t version,
+                   transaction->QueryInt("PRAGMA user_version", {}, 0));
+  if (application != kRunDbApplicationId) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is no run.db (application_id ", application, ")"));
+  }
+  if (version != kRunDbVersion) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has schema version ", version,
+                     "; this program reads ", kRunDbVersion));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CreateOrCheck(Sqlite* sqlite, const std::string& path) {
+  bool empty;
+  {
+    ASSIGN_OR_RETURN(auto transaction, sqlite->Begin());
+    ASSIGN_OR_RETURN(
+        const int64_t tables,
+        transaction->QueryInt("SELECT count(*) FROM sqlite_schema", {}, 0));
+    empty = tables == 0;
+  }
+  if (empty) {
+    const absl::Status created = sqlite->Execute(
+        absl::StrCat("BEGIN;", std::string(kRunDbSchema),
+                     "PRAGMA application_id=", kRunDbApplicationId,
+                     ";PRAGMA user_version=", kRunDbVersion, ";COMMIT"));
+    if (!created.ok()) return created;
+  }
+  ASSIGN_OR_RETURN(auto transaction, sqlite->Begin());
+  RETURN_IF_ERROR(CheckIdentity(transaction.get(), path));
+  ASSIGN_OR_RETURN(const auto rows,
+                   transaction->Query("PRAGMA quick_check(1)"));
+  if (rows.size() != 1 || rows[0][0].AsString() != "ok") {
+    return absl::DataLossError(absl::StrCat(
+        path, " is damaged: ",
+        rows.empty() ? std::string("no answer") : rows[0][0].AsString(),
+        "; restore it, or start a new run from a checkpoint's model"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> CurrentAttempt(Transaction* transaction) {
+  return transaction->QueryInt(kCurrentAttempt, {}, 0);
+}
+
+absl::Status WriteMetrics(Transaction* transaction, int64_t attempt,
+                          int64_t step,
+                          const std::vector<MetricValue>& metrics) {
+  for (const MetricValue& metric : metrics) {
+    if (metric.value.has_value() && !std::isfinite(*metric.value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("metric ", metric.name, " at step ", step, " is ",
+                       *metric.value, ", not a finite number"));
+    }
+    RETURN_IF_ERROR(
+        transaction->Run("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?)",
+                         {attempt, step, metric.name, metric.value}));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenWriter(
+    const std::string& path, Clock* clock) {
+  ASSIGN_OR_RETURN(const int lock_fd, LockWriter(path));
+  auto sqlite = Sqlite::Open(path, Sqlite::Mode::kWriter);
+  if (!sqlite.ok()) {
+    close(lock_fd);
+    return sqlite.status();
+  }
+  std::unique_ptr<RunDb> db(new RunDb(*std::move(sqlite), clock, lock_fd));
+  RETURN_IF_ERROR(CreateOrCheck(db->sqlite(), path));
+  return db;
+}
+
+absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenReader(
+    const std::string& path) {
+  ASSIGN_OR_RETURN(auto sqlite, Sqlite::Open(path, Sqlite::Mode::kReader));
+  std::unique_ptr<RunDb> db(
+      new RunDb(std::move(sqlite), SystemClock(), /*lock_fd=*/-1));
+  ASSIGN_OR_RETURN(auto transaction, db->sqlite_->Begin());
+  RETURN_IF_ERROR(CheckIdentity(transaction.get(), path));
+  transaction.reset();
+  return db;
+}
+
+RunDb::~RunDb() {
+  sqlite_.reset();  // The lock goes last: the file is closed by then.
+  if (lock_fd_ >= 0) close(lock_fd_);
+}
+
+absl::Status RunDb::StartRun(const RunInfo& info) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(const int64_t runs,
+                   transaction->QueryInt("SELECT count(*) FROM run", {}, 0));
+  if (runs != 0) {
+    return absl::AlreadyExistsError(
+        "run.db already holds a run; resume it, or choose another name");
+  }
+  RETURN_IF_ERROR(
+      transaction->Run("INSERT INTO run VALUES (1, ?, ?, ?, ?, ?, ?)",
+                       {info.name, static_cast<int64_t>(info.seed), info.config,
+                        info.revision, info.machine, clock_->UnixMicros()}));
+  RETURN_IF_ERROR(transaction->Run("INSERT INTO attempt VALUES (1, 0, ?)",
+                                   {clock_->UnixMicros()}));
+  return transaction->Commit();
+}
+
+absl::StatusOr<RunInfo> RunDb::ReadRun() {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "SELECT name, seed, config, revision, machine FROM run"));
+  if (rows.empty()) return absl::NotFoundError("run.db holds no run yet");
+  const SqlRow& row = rows[0];
+  return RunInfo{row[0].AsString(), row[1].AsUint(), row[2].AsString(),
+                 row[3].AsString(), row[4].AsString()};
+}
+
+absl::StatusOr<int64_t> RunDb::CurrentAttempt() {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  return temper::CurrentAttempt(transaction.get());
+}
+
+absl::StatusOr<int64_t> RunDb::LatestStep() {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  return transaction->QueryInt("SELECT max(step) FROM lineage_step", {}, 0);
+}
+
+absl::StatusOr<bool> RunDb::InLineage(int64_t attempt, int64_t step) {
+  if (step == 0) return true;
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t found,
+      transaction->QueryInt(
+          "SELECT count(*) FROM lineage_step WHERE attempt = ? AND step = ?",
+          {attempt, step}, 0));
+  return found == 1;
+}
+
+absl::Status RunDb::RecordMetrics(int64_t step,
+                                  const std::vector<MetricValue>& metrics) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(const int64_t attempt,
+                   temper::CurrentAttempt(transaction.get()));
+  RETURN_IF_ERROR(WriteMetrics(transaction.get(), attempt, step, metrics));
+  return transaction->Commit();
+}
+
+absl::Status RunDb::RecordEvent(const std::string& process,
+                                const std::string& kind,
+                                const std::string& detail) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(const int64_t attempt,
+                   temper::CurrentAttempt(transaction.get()));
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT INTO event(at_us, attempt, process, kind, detail) "
+      "VALUES (?, ?, ?, ?, ?)",
+      {clock_->UnixMicros(), attempt, process, kind, detail}));
+  return transaction->Commit();
+}
+
+absl::Status RunDb::RecordWaits(const std::string& process,
+                                const std::vector<WaitRecord>& waits) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  RETURN_IF_ERROR(
+      transaction->Run("DELETE FROM wait WHERE process = ?", {process}));
+  for (const WaitRecord& wait : waits) {
+    RETURN_IF_ERROR(
+        transaction->Run("INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?)",
+                         {process, wait.name, wait.elapsed_ms, wait.deadline_ms,
+                          clock_->UnixMicros()}));
+  }
+  return transaction->Commit();
+}
+
+absl::Status RunDb::RecordTasks(const std::vector<TaskInfo>& tasks) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  for (const TaskInfo& task : tasks) {
+    RETURN_IF_ERROR(
+        transaction->Run("INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?)",
+                         {task.id, task.environment, task.domain, task.split}));
+  }
+  return transaction->Commit();
+}
+
+absl::Status RunDb::RecordCheckpoint(int64_t step, const std::string& path) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(const int64_t attempt,
+                   temper::CurrentAttempt(transaction.get()));
+  RETURN_IF_ERROR(
+      transaction->Run("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)",
+                       {attempt, step, path, clock_->UnixMicros()}));
+  return transaction->Commit();
+}
+
+absl::StatusOr<uint64_t> RunDb::NextWeightVersion() {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t highest,
+      transaction->QueryInt("SELECT max(version) FROM weight_version", {}, 0));
+  return static_cast<uint64_t>(highest) + 1;
+}
+
+absl::Status RunDb::RecordWeightVersion(const WeightVersionInfo& info) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query("SELECT sha256 FROM weight_version WHERE version = ?",
+                         {info.version}));
+  if (!rows.empty()) {
+    if (rows[0][0].AsString() == info.sha256) return absl::OkStatus();
+    return absl::AlreadyExistsError(
+        absl::StrCat("weight version ", info.version,
+                     " was published with other bytes; a number is never used "
+                     "again: take NextWeightVersion"));
+  }
+  ASSIGN_OR_RETURN(const int64_t attempt,
+                   temper::CurrentAttempt(transaction.get()));
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT INTO weight_version VALUES (?, ?, ?, ?, ?, ?)",
+      {info.version, attempt, info.step, SqlValue::Blob(info.sha256),
+       info.total_bytes, clock_->UnixMicros()}));
+  return transaction->Commit();
+}
+
+absl::StatusOr<std::vector<WeightVersionInfo>> RunDb::LineageWeightVersions() {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query("SELECT version, attempt, step, sha256, total_bytes "
+                         "FROM lineage_weight_version ORDER BY version"));
+  std::vector<WeightVersionInfo> versions;
+  for (const SqlRow& row : rows) {
+    versions.push_back({row[0].AsUint(), row[1].AsInt(), row[2].AsInt(),
+                        row[3].AsString(), row[4].AsUint()});
+  }
+  return versions;
+}
+
+}  // namespace temper

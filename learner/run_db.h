@@ -1,0 +1,130 @@
+// run.db: the one file that tells a run (promise P6). This class opens it and
+// writes what is not the ledger's: the run, attempts, metrics, events, waits,
+// tasks, weight versions, checkpoints. Ledger (learner/ledger.h) writes
+// groups, episodes and steps into the same file.
+//
+// One writer at a time, held by a lock on <path>.writer that a killed process
+// gives back; readers at any time, also after a crash. A file of another
+// program, another schema version or with damaged pages is refused.
+//
+// Thread-safe. Every write is one transaction, durable when it returns OK; on
+// failure nothing of it is there.
+
+#ifndef LEARNER_RUN_DB_H_
+#define LEARNER_RUN_DB_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/clock.h"
+#include "learner/sqlite.h"
+
+namespace temper {
+
+struct RunInfo {
+  std::string name;
+  uint64_t seed = 0;
+  std::string config;    // resolved, proto3 text
+  std::string revision;  // of the program
+  std::string machine;
+};
+
+struct MetricValue {
+  std::string name;
+  std::optional<double> value;  // none: nothing was measured (NULL)
+};
+
+struct WaitRecord {
+  std::string name;
+  int64_t elapsed_ms = 0;
+  int64_t deadline_ms = 0;
+};
+
+struct TaskInfo {
+  std::string id, environment, domain, split;
+};
+
+struct WeightVersionInfo {
+  uint64_t version = 0;
+  int64_t attempt = 0;
+  int64_t step = 0;  // updates behind it
+  std::string sha256;
+  uint64_t total_bytes = 0;
+};
+
+class RunDb {
+ public:
+  // The writer's. `clock` outlives it. FailedPrecondition while another
+  // process writes; DataLoss for damage; InvalidArgument for a foreign file.
+  static absl::StatusOr<std::unique_ptr<RunDb>> OpenWriter(
+      const std::string& path, Clock* clock);
+  // For status and inspect; writing through it fails.
+  static absl::StatusOr<std::unique_ptr<RunDb>> OpenReader(
+      const std::string& path);
+  ~RunDb();
+  RunDb(const RunDb&) = delete;
+  RunDb& operator=(const RunDb&) = delete;
+
+  // Writes the run's row and attempt 1, from step 0. AlreadyExists if the file
+  // has a run: then Ledger::Resume goes on with it.
+  absl::Status StartRun(const RunInfo& info);
+  // NotFound before StartRun.
+  absl::StatusOr<RunInfo> ReadRun();
+
+  // The attempt that counts now; 0 before StartRun.
+  absl::StatusOr<int64_t> CurrentAttempt();
+  // The highest step of the surviving lineage; its base if it has none yet.
+  absl::StatusOr<int64_t> LatestStep();
+  // Whether (attempt, step) survives; step 0 always does.
+  absl::StatusOr<bool> InLineage(int64_t attempt, int64_t step);
+
+  // Adds or replaces metrics at (current attempt, step); for evaluations. A
+  // step's own metrics go with Ledger::CommitStep.
+  absl::Status RecordMetrics(int64_t step,
+                             const std::vector<MetricValue>& metrics);
+  absl::Status RecordEvent(const std::string& process, const std::string& kind,
+                           const std::string& detail);
+  // Replaces what `process` waits for; an empty list: it waits for nothing.
+  absl::Status RecordWaits(const std::string& process,
+                           const std::vector<WaitRecord>& waits);
+  absl::Status RecordTasks(const std::vector<TaskInfo>& tasks);
+  absl::Status RecordCheckpoint(int64_t step, const std::string& path);
+
+  // One above every version ever recorded, dead attempts' included; the first
+  // is 1.
+  absl::StatusOr<uint64_t> NextWeightVersion();
+  // Records a version as the current attempt's. The same version with the same
+  // SHA-256 again is fine (a resumed learner announces its checkpoint's);
+  // AlreadyExists with another.
+  absl::Status RecordWeightVersion(const WeightVersionInfo& info);
+  // The surviving versions, ascending.
+  absl::StatusOr<std::vector<WeightVersionInfo>> LineageWeightVersions();
+
+  Sqlite* sqlite() { return sqlite_.get(); }
+  Clock* clock() { return clock_; }
+
+ private:
+  RunDb(std::unique_ptr<Sqlite> sqlite, Clock* clock, int lock_fd)
+      : sqlite_(std::move(sqlite)), clock_(clock), lock_fd_(lock_fd) {}
+
+  std::unique_ptr<Sqlite> sqlite_;
+  Clock* const clock_;
+  const int lock_fd_;
+};
+
+// The highest attempt, within a caller's transaction; 0 if none.
+absl::StatusOr<int64_t> CurrentAttempt(Transaction* transaction);
+
+// Writes metric rows within a caller's transaction.
+absl::Status WriteMetrics(Transaction* transaction, int64_t attempt,
+                          int64_t step,
+                          const std::vector<MetricValue>& metrics);
+
+}  // namespace temper
+
+#endif  // LEARNER_RUN_DB_H_

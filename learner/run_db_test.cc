@@ -1,0 +1,173 @@
+#include "learner/run_db.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+
+namespace temper {
+namespace {
+
+std::string FreshPath() {
+  static int next = 0;
+  return std::string(getenv("TEST_TMPDIR")) + "/run" + std::to_string(next++) +
+         ".db";
+}
+
+const RunInfo kInfo{"trial", 7, "seed: 7", "abc", "box"};
+
+std::unique_ptr<RunDb> OpenStarted(const std::string& path, Clock* clock) {
+  auto db = RunDb::OpenWriter(path, clock);
+  EXPECT_TRUE(db.ok()) << db.status();
+  EXPECT_TRUE((*db)->StartRun(kInfo).ok());
+  return *std::move(db);
+}
+
+void Execute(RunDb* db, const char* sql, const SqlRow& values) {
+  auto txn = *db->sqlite()->Begin();
+  ASSERT_TRUE(txn->Run(sql, values).ok());
+  ASSERT_TRUE(txn->Commit().ok());
+}
+
+TEST(RunDbTest, ARunIsStartedOnceAndReadBackByAReader) {
+  FakeClock clock;
+  const std::string path = FreshPath();
+  auto db = OpenStarted(path, &clock);
+  EXPECT_EQ(db->StartRun(kInfo).code(), absl::StatusCode::kAlreadyExists);
+  auto reader = *RunDb::OpenReader(path);
+  const RunInfo info = *reader->ReadRun();
+  EXPECT_EQ(info.name, "trial");
+  EXPECT_EQ(info.seed, 7u);
+  EXPECT_EQ(info.config, "seed: 7");
+  EXPECT_EQ(*reader->CurrentAttempt(), 1);
+}
+
+TEST(RunDbTest, ASecondWriterIsRefusedWhileTheFirstLives) {
+  FakeClock clock;
+  const std::string path = FreshPath();
+  {
+    auto db = OpenStarted(path, &clock);
+    EXPECT_EQ(RunDb::OpenWriter(path, &clock).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+  EXPECT_TRUE(RunDb::OpenWriter(path, &clock).ok());
+}
+
+TEST(RunDbTest, AKilledWriterGivesTheLockBackAndItsCommitsStay) {
+  const std::string path = FreshPath();
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    auto db = OpenStarted(path, SystemClock());
+    if (!db->RecordEvent("learner", "test", "before the kill").ok()) _exit(1);
+    if (write(ready[1], "x", 1) != 1) _exit(1);
+    pause();
+    _exit(0);
+  }
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  close(ready[0]);
+  close(ready[1]);
+  auto db = RunDb::OpenWriter(path, SystemClock());
+  ASSERT_TRUE(db.ok()) << db.status();
+  auto txn = *(*db)->sqlite()->Begin();
+  EXPECT_EQ(*txn->QueryInt("SELECT count(*) FROM event", {}, -1), 1);
+}
+
+TEST(RunDbTest, AForeignFileAnotherVersionAndDamageAreRefused) {
+  FakeClock clock;
+  const std::string foreign = FreshPath();
+  ASSERT_TRUE((*Sqlite::Open(foreign, Sqlite::Mode::kWriter))
+                  ->Execute("CREATE TABLE t(a)")
+                  .ok());
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(RunDb::OpenWriter(foreign, &clock).status()));
+
+  const std::string newer = FreshPath();
+  ASSERT_TRUE(OpenStarted(newer, &clock)
+                  ->sqlite()
+                  ->Execute("PRAGMA user_version=99")
+                  .ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(RunDb::OpenReader(newer).status()));
+
+  const std::string damaged = FreshPath();
+  {
+    auto db = OpenStarted(damaged, &clock);
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(db->RecordEvent("p", "k", std::string(500, 'd')).ok());
+    }
+    ASSERT_TRUE(db->sqlite()->Execute("PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  }
+  std::string bytes = *ReadFile(damaged, 1 << 28);
+  for (size_t at = bytes.size() / 2; at < bytes.size(); ++at) bytes[at] = 'x';
+  ASSERT_TRUE(WriteFileDurably(damaged, bytes).ok());
+  EXPECT_TRUE(absl::IsDataLoss(RunDb::OpenWriter(damaged, &clock).status()));
+}
+
+TEST(RunDbTest, TheLineageLeavesOutStepsAboveALaterAttemptsBase) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  for (int step = 1; step <= 5; ++step) {
+    Execute(db.get(), "INSERT INTO step VALUES (1, ?, 1, 1, 1, 0, 0)", {step});
+  }
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0)", {});
+  EXPECT_EQ(*db->LatestStep(), 3);
+  Execute(db.get(), "INSERT INTO step VALUES (2, 4, 1, 1, 1, 0, 0)", {});
+  EXPECT_EQ(*db->LatestStep(), 4);
+  EXPECT_TRUE(*db->InLineage(1, 3));
+  EXPECT_FALSE(*db->InLineage(1, 4));
+  EXPECT_TRUE(*db->InLineage(2, 4));
+  EXPECT_FALSE(*db->InLineage(2, 3));
+  Execute(db.get(), "INSERT INTO attempt VALUES (3, 2, 0)", {});
+  EXPECT_EQ(*db->LatestStep(), 2);
+  EXPECT_FALSE(*db->InLineage(2, 4));
+}
+
+TEST(RunDbTest, AVersionNumberIsNeverUsedForOtherBytes) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  EXPECT_EQ(*db->NextWeightVersion(), 1u);
+  ASSERT_TRUE(db->RecordWeightVersion({1, 0, 0, "hash one", 10}).ok());
+  EXPECT_TRUE(db->RecordWeightVersion({1, 0, 0, "hash one", 10}).ok());
+  EXPECT_EQ(db->RecordWeightVersion({1, 0, 0, "hash two", 10}).code(),
+            absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(db->RecordWeightVersion({2, 0, 1, "hash two", 10}).ok());
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 0, 0)", {});
+  EXPECT_EQ(*db->NextWeightVersion(), 3u);
+  EXPECT_EQ(db->LineageWeightVersions()->size(), 1u);
+}
+
+TEST(RunDbTest, AMetricWithoutAValueIsNullAndOneThatIsNotFiniteIsRefused) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  ASSERT_TRUE(db->RecordMetrics(0, {{"a", std::nullopt}, {"b", 2.5}}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      db->RecordMetrics(0, {{"c", 1.0}, {"d", 0.0 / 0.0}})));
+  auto txn = *db->sqlite()->Begin();
+  auto rows = *txn->Query("SELECT name, value FROM metric ORDER BY name");
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_TRUE(rows[0][1].is_null());
+  EXPECT_EQ(rows[1][1].AsDouble(), 2.5);
+}
+
+TEST(RunDbTest, WaitsAreReplacedPerProcess) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  ASSERT_TRUE(db->RecordWaits("w0", {{"lease", 5, 100}, {"flip", 1, 9}}).ok());
+  ASSERT_TRUE(db->RecordWaits("w1", {{"lease", 6, 100}}).ok());
+  ASSERT_TRUE(db->RecordWaits("w0", {{"ack", 7, 50}}).ok());
+  auto txn = *db->sqlite()->Begin();
+  auto rows = *txn->Query("SELECT name FROM wait ORDER BY process, name");
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0][0].AsString(), "ack");
+  EXPECT_EQ(rows[1][0].AsString(), "lease");
+}
+
+}  // namespace
+}  // namespace temper
