@@ -28,8 +28,7 @@ class DeviceArray {
   // A tensor [values.size()] with these values.
   template <typename T>
   absl::StatusOr<Tensor> Upload(const std::vector<T>& values) {
-    auto tensor =
-        Reserve(DTypeOf<T>(), {static_cast<int64_t>(values.size())});
+    auto tensor = Reserve(DTypeOf<T>(), {static_cast<int64_t>(values.size())});
     if (!tensor.ok() || values.empty()) return tensor;
     const absl::Status status = backend_->CopyFromHost(values.data(), *tensor);
     if (!status.ok()) return status;

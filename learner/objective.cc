@@ -43,9 +43,9 @@ KlTerm Kl(KlEstimator estimator, double ratio, double logp, double logp_old,
   const double d = logp_ref - logp;
   switch (estimator) {
     case KlEstimator::kUnbiasedK3: {
-      const double value =
-          d > kLargeLogRatio ? Exp(logp_ref - logp_old) - ratio * (d + 1)
-                             : ratio * (Expm1(d) - d);
+      const double value = d > kLargeLogRatio
+                               ? Exp(logp_ref - logp_old) - ratio * (d + 1)
+                               : ratio * (Expm1(d) - d);
       return {value, -ratio * d};
     }
     case KlEstimator::kK3:

@@ -72,10 +72,9 @@ class Builder {
               int32_t position) const {
     if (a.tokens[position] != b.tokens[position]) return false;
     const auto begin = position * route_width_;
-    return !keep_routing_ ||
-           std::equal(a.routes.begin() + begin,
-                      a.routes.begin() + begin + route_width_,
-                      b.routes.begin() + begin);
+    return !keep_routing_ || std::equal(a.routes.begin() + begin,
+                                        a.routes.begin() + begin + route_width_,
+                                        b.routes.begin() + begin);
   }
 
   // The longest prefix that an earlier branch of this batch already has; ties

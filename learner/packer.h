@@ -2,7 +2,8 @@
 // in common from the first token on (a preamble, a group's prompt, an episode's
 // earlier turns) is one run of rows, computed once, forward and backward:
 // shared where tokens and routes are equal, for a row depends on nothing else.
-// Gradients equal the unshared ones up to the order of addition, which is fixed.
+// Gradients equal the unshared ones up to the order of addition, which is
+// fixed.
 
 #ifndef LEARNER_PACKER_H_
 #define LEARNER_PACKER_H_

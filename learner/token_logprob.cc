@@ -19,9 +19,11 @@ TokenLogProb::TokenLogProb(Backend* backend)
       dx_(backend),
       dhidden_(backend) {}
 
-absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
-    const ModelWeights& weights, const Tensor& hidden,
-    const PackedBatch& packed, double temperature, bool keep_sampling_mask) {
+absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(const ModelWeights& weights,
+                                                    const Tensor& hidden,
+                                                    const PackedBatch& packed,
+                                                    double temperature,
+                                                    bool keep_sampling_mask) {
   std::vector<int32_t> rows, targets;
   for (const PackedToken& token : packed.sampled) {
     rows.push_back(token.row);
@@ -35,9 +37,8 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
   ASSIGN_OR_RETURN(rows_view_, rows_.Upload(rows));
   ASSIGN_OR_RETURN(targets_view_, targets_.Upload(targets));
   ASSIGN_OR_RETURN(kept_offsets_view_,
-                   kept_offsets_.Upload(keep_sampling_mask
-                                            ? packed.kept_offsets
-                                            : no_offsets));
+                   kept_offsets_.Upload(keep_sampling_mask ? packed.kept_offsets
+                                                           : no_offsets));
   ASSIGN_OR_RETURN(
       kept_ids_view_,
       kept_ids_.Upload(keep_sampling_mask ? packed.kept_ids : no_ids));

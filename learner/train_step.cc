@@ -58,8 +58,8 @@ std::vector<PackedRange> SplitByGroup(
 
 struct TrainStep::Minibatch {
   std::vector<const Episode*> episodes;
-  std::vector<double> advantages;               // [episodes]
-  std::vector<std::vector<float>> logp_ref;     // [episodes], may be empty
+  std::vector<double> advantages;            // [episodes]
+  std::vector<std::vector<float>> logp_ref;  // [episodes], may be empty
   BatchShape shape;
   bool first = false;  // no update of this step was made before it
   uint64_t version = 0;
@@ -80,7 +80,8 @@ class TrainStep::MetricsBuilder {
       ratio_sum_ += ratio;
       ratio_max_ = std::max(ratio_max_, ratio);
       clip_low_ += ratio < 1 - options.clip_ratio_low && sequence.advantage < 0;
-      clip_high_ += ratio > 1 + options.clip_ratio_high && sequence.advantage > 0;
+      clip_high_ +=
+          ratio > 1 + options.clip_ratio_high && sequence.advantage > 0;
       mismatch_kl_ +=
           static_cast<double>(sequence.logp_old[t]) - sequence.logp[t];
       kl_ += terms.k3[t];
@@ -164,8 +165,8 @@ class TrainStep::MetricsBuilder {
   std::vector<double> drifts_;
   double masked_ = 0, ratio_sum_ = 0, ratio_max_ = 0, clip_low_ = 0,
          clip_high_ = 0, mismatch_kl_ = 0, kl_ = 0, tokens_ = 0, entropy_ = 0,
-         loss_ = 0, pg_loss_ = 0, kl_loss_ = 0, grad_norm_ = 0,
-         difference_ = 0, difference_max_ = 0, compared_ = 0;
+         loss_ = 0, pg_loss_ = 0, kl_loss_ = 0, grad_norm_ = 0, difference_ = 0,
+         difference_max_ = 0, compared_ = 0;
   int updates_ = 0;
 };
 
@@ -194,9 +195,8 @@ absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(
   step->options_ = options;
   ASSIGN_OR_RETURN(step->gradients_,
                    ModelGradients::Create(backend, weights->config()));
-  ASSIGN_OR_RETURN(
-      step->policy_model_,
-      Transformer::Create(backend, weights, options.tokens_max));
+  ASSIGN_OR_RETURN(step->policy_model_,
+                   Transformer::Create(backend, weights, options.tokens_max));
   ASSIGN_OR_RETURN(step->tape_,
                    step->policy_model_->NewTape(options.tokens_max));
   if (step->reference_ != nullptr) {
@@ -222,10 +222,10 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainStep::ReferenceLogProbs(
     // holds nothing between steps.
     RETURN_IF_ERROR(reference_model_->Forward(&packed.batch, nullptr,
                                               tape_.get(), {}, &hidden));
-    ASSIGN_OR_RETURN(const TokenLogProbs result,
-                     logprob_->Forward(*reference_, hidden, packed,
-                                       options_.temperature,
-                                       options_.keep_sampling_mask));
+    ASSIGN_OR_RETURN(
+        const TokenLogProbs result,
+        logprob_->Forward(*reference_, hidden, packed, options_.temperature,
+                          options_.keep_sampling_mask));
     for (size_t i = 0; i < packed.sampled.size(); ++i) {
       logp[packed.sampled[i].episode].push_back(result.logp[i]);
     }
@@ -242,8 +242,8 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
     rewards.push_back(episode->reward);
     groups.push_back(static_cast<int64_t>(episode->group));
   }
-  const std::vector<double> advantages = ComputeAdvantages(
-      rewards, groups, options_.objective.advantage_norm);
+  const std::vector<double> advantages =
+      ComputeAdvantages(rewards, groups, options_.objective.advantage_norm);
   ASSIGN_OR_RETURN(std::vector<std::vector<float>> logp_ref,
                    ReferenceLogProbs(episodes));
   MetricsBuilder metrics;
