@@ -1,0 +1,39 @@
+// UTF-8, checked: well-formed means RFC 3629 (no surrogates, no overlong
+// forms, nothing above U+10FFFF). Pure functions.
+
+#ifndef KERNELS_MODEL_UTF8_H_
+#define KERNELS_MODEL_UTF8_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace temper {
+
+enum class Utf8State {
+  kValid,       // `bytes` is the length of one character
+  kInvalid,     // `bytes` (>= 1) can never begin a character
+  kIncomplete,  // all that is left may begin a character; `bytes` is its length
+};
+
+struct Utf8Step {
+  Utf8State state;
+  size_t bytes;
+  uint32_t code_point;  // of a valid character, else 0
+};
+
+// Looks at the character that begins at data[0]; `size` >= 1.
+Utf8Step NextUtf8(const char* data, size_t size);
+
+// The offset of the first byte that is not well-formed, or text.size().
+size_t ValidUtf8Prefix(const std::string& text);
+
+// Appends `code_point` (a Unicode scalar value) to `out`.
+void AppendUtf8(uint32_t code_point, std::string* out);
+
+// `text` with every maximal ill-formed part replaced by U+FFFD.
+std::string ReplaceInvalidUtf8(const std::string& text);
+
+}  // namespace temper
+
+#endif  // KERNELS_MODEL_UTF8_H_
