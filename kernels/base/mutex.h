@@ -4,6 +4,7 @@
 #ifndef KERNELS_BASE_MUTEX_H_
 #define KERNELS_BASE_MUTEX_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -43,6 +44,16 @@ class CondVar {
     condition_.wait(lock);
     lock.release();
   }
+
+  // As Wait, for at most `timeout`. May wake early; the caller looks at its
+  // condition and its deadline.
+  void WaitFor(Mutex* mutex, std::chrono::microseconds timeout)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
+    condition_.wait_for(lock, timeout);
+    lock.release();
+  }
+
   void NotifyOne() { condition_.notify_one(); }
   void NotifyAll() { condition_.notify_all(); }
 
