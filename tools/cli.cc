@@ -1,0 +1,87 @@
+#include "tools/cli.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "tools/config.h"
+#include "tools/config_keys.h"
+
+namespace temper {
+namespace {
+
+constexpr uint64_t kConfigBytesMax = 1 << 20;
+
+}  // namespace
+
+int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
+            char** argv) {
+  const std::string program = verb.empty() ? "temper" : "temper " + verb;
+  const std::string name = argc < 2 ? "" : argv[1];
+  for (const Verb& candidate : verbs) {
+    if (name == candidate.name) return candidate.run(argc - 1, argv + 1);
+  }
+  if (argc < 2 || name == "--help" || name == "help") {
+    FILE* out = argc < 2 ? stderr : stdout;
+    fprintf(out, "usage: %s VERB [--help] ...\n\n", program.c_str());
+    for (const Verb& candidate : verbs) {
+      fprintf(out, "  %-10s %s\n", candidate.name, candidate.help);
+    }
+    return argc < 2 ? kExitMisused : kExitDone;
+  }
+  std::vector<std::string> names;
+  for (const Verb& candidate : verbs) names.push_back(candidate.name);
+  const std::string nearest = Nearest(name, names);
+  const std::string next =
+      nearest.empty() ? absl::StrCat("`", program, " --help` lists them")
+                      : absl::StrCat("did you mean ", nearest, "?");
+  fprintf(stderr, "%s: unknown verb %s; %s\n", program.c_str(), name.c_str(),
+          next.c_str());
+  return kExitMisused;
+}
+
+int ReportError(const std::string& verb, const absl::Status& status) {
+  fprintf(stderr, "temper %s: %s\n", verb.c_str(),
+          std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status)
+             ? kExitMisused
+             : kExitFailed;
+}
+
+void AddConfigFlags(Flags* flags, ConfigFlags* values) {
+  flags->Text("CONFIG", &values->path, "Configuration file (proto3 text).");
+  flags->TextList("--set", &values->sets,
+                  "key=value, over what the file says; may be repeated. "
+                  "`temper config explain` lists the keys.");
+  flags->Text("--name", &values->name, "As --set name=...");
+  flags->Text("--runs-dir", &values->runs_dir, "As --set runs_dir=...");
+  flags->Text("--seed", &values->seed, "As --set seed=...");
+  flags->Text("--steps", &values->steps, "As --set steps=...");
+}
+
+absl::StatusOr<RunConfig> LoadConfig(const ConfigFlags& flags) {
+  RunConfig config;
+  if (!flags.path.empty()) {
+    ASSIGN_OR_RETURN(const std::string text,
+                     ReadFile(flags.path, kConfigBytesMax));
+    ASSIGN_OR_RETURN(config, ParseConfig(text, flags.path));
+  }
+  for (const std::string& assignment : flags.sets) {
+    RETURN_IF_ERROR(SetConfigValue(assignment, &config));
+  }
+  const std::pair<const char*, const std::optional<std::string>*> shortcuts[] =
+      {{"name", &flags.name},
+       {"runs_dir", &flags.runs_dir},
+       {"seed", &flags.seed},
+       {"steps", &flags.steps}};
+  for (const auto& [key, value] : shortcuts) {
+    if (!value->has_value()) continue;
+    RETURN_IF_ERROR(SetConfigValue(absl::StrCat(key, "=", **value), &config));
+  }
+  return config;
+}
+
+}  // namespace temper

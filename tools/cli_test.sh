@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Exit codes and messages of the command line, as a user meets them.
+set -u
+temper=$1
+dir=$TEST_TMPDIR
+failures=0
+
+# expect CODE STDERR_PATTERN ARGS...: the exit code, and a line on stderr
+# ("" asks for none).
+expect() {
+  local code=$1 pattern=$2
+  shift 2
+  "$temper" "$@" >"$dir/out" 2>"$dir/err"
+  local got=$?
+  if [ "$got" != "$code" ] ||
+      { [ -n "$pattern" ] && ! grep -qE -- "$pattern" "$dir/err"; }; then
+    echo "FAILED: temper $*: exit $got, expected $code with \"$pattern\":"
+    cat "$dir/err"
+    failures=$((failures + 1))
+  fi
+}
+
+# prints PATTERN: the last command's stdout has such a line.
+prints() {
+  if ! grep -qE -- "$1" "$dir/out"; then
+    echo "FAILED: no \"$1\" on stdout:"
+    cat "$dir/out"
+    failures=$((failures + 1))
+  fi
+}
+
+unset TEMPER_ISA
+expect 2 'usage: temper VERB'
+expect 0 '' --help
+prints '^  config '
+expect 2 'unknown verb confg; did you mean config\?' confg
+expect 2 'unknown verb resolv; did you mean resolve\?' config resolv
+expect 2 'not expected.*--bogus' config resolve --bogus
+expect 2 'not expected.*-s' config resolve -s
+
+set_ok=(--set model=m --set tasks=t --set steps=9)
+expect 0 '' config resolve "${set_ok[@]}"
+prints '^  group_size: 8$'
+cp "$dir/out" "$dir/run.textproto"
+expect 0 '' config resolve "$dir/run.textproto" --seed 7
+prints '^seed: 7$'
+expect 2 'model is not set' config resolve
+expect 2 'unknown key lr; here it is called learning_rate' \
+  config resolve "${set_ok[@]}" --set lr=1
+expect 2 'unknown key top_q; did you mean top_[pk]\?' \
+  config resolve "${set_ok[@]}" --set top_q=1
+expect 2 'top_p 1.5 is outside its limits' \
+  config resolve "${set_ok[@]}" --set top_p=1.5
+expect 2 'max_staleness 4 is not in this version; set it to 0' \
+  config resolve "${set_ok[@]}" --set max_staleness=4
+expect 2 'numerics bf16 is not in this version' \
+  config resolve "${set_ok[@]}" --set numerics=bf16
+echo 'objective { gruop_size: 4 }' > "$dir/bad.textproto"
+expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
+  config resolve "$dir/bad.textproto"
+expect 2 'no_such_file' config resolve "$dir/no_such_file"
+expect 0 '' config explain kl_coef
+prints 'default  0.001'
+expect 2 'called group_size' config explain num_generations
+
+# Tiers this version lacks are refused whatever the verb.
+for tier in avx512 avx512_bf16 sse2; do
+  TEMPER_ISA=$tier expect 2 "TEMPER_ISA=$tier .*there are scalar" config explain
+done
+TEMPER_ISA=scalar expect 0 '' config explain
+
+[ "$failures" = 0 ] || { echo "$failures failed"; exit 1; }

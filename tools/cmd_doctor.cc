@@ -1,0 +1,137 @@
+#include "tools/cmd_doctor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "kernels/base/clock.h"
+#include "tools/cli.h"
+#include "tools/flags.h"
+#include "tools/isa.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kProbeMicrosMax = 10'000'000;
+constexpr double kGiB = 1 << 30;
+constexpr double kMemoryGiBMin = 2;
+constexpr double kDiskGiBMin = 1;
+
+struct Finding {
+  std::string what;
+  bool good = false;
+  std::string detail;  // what was found; if not good, the next step too
+};
+
+// Runs a program with no input and output and a deadline; its exit code, or
+// -1 if it could not be started or did not end by itself.
+int ProbeProgram(const std::vector<const char*>& argv) {
+  std::vector<char*> args;
+  for (const char* arg : argv) args.push_back(const_cast<char*>(arg));
+  args.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int fd : {0, 1, 2}) {
+    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  }
+  pid_t pid = -1;
+  const int error =
+      posix_spawnp(&pid, args[0], &actions, nullptr, args.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return -1;
+  const int64_t deadline = SystemClock()->MonotonicMicros() + kProbeMicrosMax;
+  int status = 0;
+  while (waitpid(pid, &status, WNOHANG) == 0) {
+    if (SystemClock()->MonotonicMicros() > deadline) {
+      kill(pid, SIGKILL);
+      waitpid(pid, &status, 0);
+      return -1;
+    }
+    usleep(1000);
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Finding CheckCpu() {
+  const auto isa = ChooseIsa(getenv("TEMPER_ISA"), ThisCpu());
+  if (!isa.ok()) return {"cpu", false, std::string(isa.status().message())};
+  std::vector<std::string> names;
+  for (const Isa tier : UsableTiers(ThisCpu())) names.push_back(IsaName(tier));
+  return {"cpu", true,
+          absl::StrCat(IsaName(*isa), " chosen of ", absl::StrJoin(names, ", "),
+                       "; ", sysconf(_SC_NPROCESSORS_ONLN), " cores")};
+}
+
+Finding CheckMemory() {
+  const double gib = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(sysconf(_SC_PAGESIZE)) / kGiB;
+  if (gib < kMemoryGiBMin) {
+    return {"memory", false,
+            absl::StrCat(gib, " GiB; a run needs ", kMemoryGiBMin)};
+  }
+  return {"memory", true, absl::StrCat(gib, " GiB")};
+}
+
+Finding CheckDisk() {
+  struct statvfs info;
+  if (statvfs(".", &info) != 0) {
+    return {"disk", false, "the working directory cannot be examined"};
+  }
+  const double gib = static_cast<double>(info.f_bavail) *
+                     static_cast<double>(info.f_frsize) / kGiB;
+  if (gib < kDiskGiBMin) {
+    return {"disk", false,
+            absl::StrCat(gib, " GiB free here; a run needs ", kDiskGiBMin,
+                         "; name another place with --runs-dir")};
+  }
+  return {"disk", true, absl::StrCat(gib, " GiB free here")};
+}
+
+Finding CheckProgram(const char* what, const std::vector<const char*>& argv,
+                     const char* next_step) {
+  const int code = ProbeProgram(argv);
+  if (code == 0) return {what, true, "works"};
+  return {
+      what, false,
+      absl::StrCat(argv[0], code < 0 ? " cannot be run" : " does not work here",
+                   "; ", next_step)};
+}
+
+}  // namespace
+
+int RunDoctorVerb(int argc, char** argv) {
+  Flags flags("doctor", "Checks what a run needs of this machine.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  const Finding findings[] = {
+      CheckCpu(),
+      CheckMemory(),
+      CheckDisk(),
+      CheckProgram("python", {"python3", "-I", "-S", "-c", "pass"},
+                   "run tools/setup.sh"),
+      CheckProgram("sandbox",
+                   {"bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"},
+                   "run tools/setup.sh; where it is installed, the kernel "
+                   "denies user namespaces to this user: set "
+                   "kernel.unprivileged_userns_clone to 1, or run as root"),
+  };
+  bool good = true;
+  for (const Finding& finding : findings) {
+    printf("%-8s %-7s %s\n", finding.what.c_str(),
+           finding.good ? "ok" : "MISSING", finding.detail.c_str());
+    good &= finding.good;
+  }
+  return good ? kExitDone : kExitFailed;
+}
+
+}  // namespace temper

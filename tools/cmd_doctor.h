@@ -1,0 +1,13 @@
+// `temper doctor` checks what a run needs of this machine, a line each, and
+// ends with 1 if something is missing, with the next step beside it.
+
+#ifndef TOOLS_CMD_DOCTOR_H_
+#define TOOLS_CMD_DOCTOR_H_
+
+namespace temper {
+
+int RunDoctorVerb(int argc, char** argv);
+
+}  // namespace temper
+
+#endif  // TOOLS_CMD_DOCTOR_H_

@@ -1,0 +1,85 @@
+#include "tools/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+
+namespace temper {
+namespace {
+
+constexpr int kExitDone = 0;
+constexpr int kExitMisused = 2;
+
+}  // namespace
+
+struct Flags::App {
+  explicit App(const std::string& help) : cli(help) {}
+  CLI::App cli;
+  CLI::Option* last = nullptr;
+};
+
+Flags::Flags(const std::string& verb, const std::string& help)
+    : verb_(verb), app_(std::make_unique<App>(help)) {
+  app_->cli.name(absl::StrCat("temper ", verb));
+  app_->cli.set_help_flag("--help", "Prints this and ends.");
+}
+
+Flags::~Flags() = default;
+
+void Flags::Text(const std::string& name, std::string* value,
+                 const std::string& help) {
+  app_->last = app_->cli.add_option(name, *value, help);
+}
+
+void Flags::Text(const std::string& name, std::optional<std::string>* value,
+                 const std::string& help) {
+  app_->last = app_->cli.add_option(name, *value, help);
+}
+
+void Flags::TextList(const std::string& name, std::vector<std::string>* values,
+                     const std::string& help) {
+  app_->last = app_->cli.add_option(name, *values, help);
+  const bool positional = name.rfind("--", 0) != 0;
+  // One value a flag, or `--set a=1 CONFIG` would swallow CONFIG.
+  if (!positional) app_->last->expected(1)->take_all();
+}
+
+void Flags::Number(const std::string& name, int64_t* value, int64_t min,
+                   int64_t max, const std::string& help) {
+  app_->last =
+      app_->cli.add_option(name, *value, help)->check(CLI::Range(min, max));
+}
+
+void Flags::Real(const std::string& name, double* value, double min, double max,
+                 const std::string& help) {
+  app_->last =
+      app_->cli.add_option(name, *value, help)->check(CLI::Range(min, max));
+}
+
+void Flags::Switch(const std::string& name, bool* value,
+                   const std::string& help) {
+  app_->last = app_->cli.add_flag(name, *value, help);
+}
+
+void Flags::Require() {
+  CHECK(app_->last != nullptr) << "no flag was added";
+  app_->last->required();
+}
+
+std::optional<int> Flags::Parse(int argc, char** argv) {
+  try {
+    app_->cli.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    printf("%s", app_->cli.help().c_str());
+    return kExitDone;
+  } catch (const CLI::ParseError& error) {
+    fprintf(stderr, "temper %s: %s; `temper %s --help` lists the flags\n",
+            verb_.c_str(), error.what(), verb_.c_str());
+    return kExitMisused;
+  }
+  return std::nullopt;
+}
+
+}  // namespace temper
