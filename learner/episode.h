@@ -8,9 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "proto/task.pb.h"
+#include "proto/trajectory.pb.h"
+
 namespace temper {
 
-// Sampled tokens [begin, end) of a branch came from `version`.
+// Sampled tokens [begin, end) of a branch, counted among its n sampled ones,
+// came from `version`.
 struct EpisodeSpan {
   uint32_t begin = 0;
   uint32_t end = 0;
@@ -31,6 +35,10 @@ struct EpisodeBranch {
 struct Episode {
   uint64_t group = 0;
   uint32_t sample = 0;
+  uint64_t lease = 0;
+  Purpose purpose = PURPOSE_TRAIN;
+  Outcome outcome = OUTCOME_OK;
+  bool has_reward = true;  // false: retried or dropped, never trained
   std::string task_id;
   std::string environment;
   std::string domain;
