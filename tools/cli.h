@@ -13,13 +13,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/config.pb.h"
+#include "tools/exit_code.h"
 #include "tools/flags.h"
 
 namespace temper {
-
-constexpr int kExitDone = 0;
-constexpr int kExitFailed = 1;
-constexpr int kExitMisused = 2;
 
 // One verb, or a verb's sub-verb: `run` gets main's arguments from its name
 // on and returns the exit code.

@@ -5,14 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
+#include "tools/exit_code.h"
 
 namespace temper {
-namespace {
-
-constexpr int kExitDone = 0;
-constexpr int kExitMisused = 2;
-
-}  // namespace
 
 struct Flags::App {
   explicit App(const std::string& help) : cli(help) {}
