@@ -1,0 +1,401 @@
+// The lightning indexer: exact top-k of I[n, s] = sum_h w ReLU(q_h . k_s), and
+// its KL loss towards the attention it selects for (DeepSeek-V3.2 paper,
+// equations 1, 3 and 4).
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <functional>
+#include <limits>
+
+#include "kernels/base/log.h"
+#include "kernels/base/math.h"
+#include "kernels/cpu/attention_tier.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/key_rows.h"
+#include "kernels/cpu/rows.h"
+
+namespace temper {
+namespace {
+
+// Neighbouring queries of a sequence score the same keys: a tile gathers and
+// transposes them once.
+constexpr int64_t kTile = 16;
+constexpr int64_t kBackwardFloats = int64_t{1} << 20;
+
+// Unsigned order of the bits is the order of the numbers; -0 becomes +0.
+uint32_t Ordered(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);
+  return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
+}
+
+// out = the `k` positions of largest score (k < count), ascending, ties to the
+// lowest. `work` holds 2 * count words.
+void TopK(const float* scores, int64_t count, int64_t k, uint32_t* work,
+          int32_t* out) {
+  uint32_t* keys = work;
+  uint32_t* order = work + count;
+  for (int64_t j = 0; j < count; ++j) keys[j] = Ordered(scores[j]);
+  std::copy(keys, keys + count, order);
+  std::nth_element(order, order + k - 1, order + count,
+                   std::greater<uint32_t>());
+  const uint32_t threshold = order[k - 1];
+  int64_t ties = k - std::count_if(order, order + k, [&](uint32_t key) {
+                   return key > threshold;
+                 });
+  int64_t found = 0;
+  for (int64_t j = 0; found < k; ++j) {
+    if (keys[j] > threshold) {
+      out[found++] = static_cast<int32_t>(j);
+    } else if (keys[j] == threshold && ties > 0) {
+      --ties;
+      out[found++] = static_cast<int32_t>(j);
+    }
+  }
+}
+
+// One tile's scratch: offsets in floats.
+struct SelectScratch {
+  SelectScratch(int64_t keys_max, int64_t heads, int64_t dims)
+      : row(RoundUp16(keys_max)),
+        products(kTile * row),
+        transposed(products + kTile * heads * kKeyBlock),
+        rows(transposed + kKeyBlock * dims),
+        work(rows + kKeyBlock),
+        floats(work + 2 * row) {}
+  int64_t row;
+  int64_t products;
+  int64_t transposed;
+  int64_t rows;
+  int64_t work;
+  int64_t floats;
+};
+
+// Scores of queries [begin, end) of one sequence, for their first `count` keys:
+// scratch[i * row + s], as far as the query's own position.
+void ScoreTile(const TierKernels& kernels, const AttentionTier& tier,
+               const GroupedRows<float>& q, const Rows<float>& w,
+               const Rows<float>& keys, const KeyRows& map, int64_t begin,
+               int64_t end, int64_t count, const SelectScratch& layout,
+               float* scratch) {
+  const int64_t heads = q.groups;
+  float* products = scratch + layout.products;
+  float* transposed = scratch + layout.transposed;
+  int32_t* rows = reinterpret_cast<int32_t*>(scratch + layout.rows);
+  for (int64_t first = 0; first < count; first += kKeyBlock) {
+    const int64_t block = std::min(kKeyBlock, count - first);
+    map.Range(begin, first, block, rows);
+    tier.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
+                           transposed);
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t seen =
+          std::min<int64_t>(block, map.position(n) + 1 - first);
+      if (seen <= 0) continue;
+      tier.rows_product({.a = q.row(n, 0),
+                         .a_row = q.group_stride,
+                         .b = transposed,
+                         .b_row = kKeyBlock,
+                         .y = products,
+                         .y_row = kKeyBlock,
+                         .m = heads,
+                         .k = q.columns,
+                         .n = seen});
+      float* scores = scratch + (n - begin) * layout.row + first;
+      std::fill(scores, scores + seen, 0.0f);
+      for (int64_t h = 0; h < heads; ++h) {
+        kernels.relu_axpy(w.row(n)[h], products + h * kKeyBlock, scores, seen);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void CpuBackend::IndexerSelect(const Tensor& q, const Tensor& w,
+                               const Tensor& keys, const KeyMap& map,
+                               const Tensor& selected, const Tensor& scores) {
+  const auto query = AsGroupedRows<float>(q);
+  const auto weight = AsRows<float>(w);
+  const auto key = AsRows<float>(keys);
+  const auto chosen = AsRows<int32_t>(selected);
+  const bool tap = !scores.empty();
+  const auto tapped = tap ? AsRows<float>(scores) : Rows<float>{};
+  CHECK(weight.rows == query.rows && weight.columns == query.groups)
+      << w.DebugString();
+  CHECK_EQ(key.columns, query.columns);
+  CHECK_EQ(chosen.rows, query.rows);
+  if (tap) CHECK_EQ(tapped.rows, query.rows);
+  const KeyRows where(map, query.rows, key.rows);
+  const AttentionTier& tier = AttentionTierOf(tier_);
+  const int64_t top_k = chosen.columns;
+
+  const auto select_run = [&](int thread, int64_t begin, int64_t end) {
+    int64_t count = 0;  // keys to score
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t seen = where.position(n) + 1;
+      if (tap || seen > top_k) count = std::max(count, seen);
+    }
+    const SelectScratch layout(count, query.groups, query.columns);
+    float* scratch = Scratch(thread, layout.floats);
+    ScoreTile(tier_, tier, query, weight, key, where, begin, end, count, layout,
+              scratch);
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t seen = where.position(n) + 1;
+      const float* row = scratch + (n - begin) * layout.row;
+      if (tap) {
+        CHECK_LE(seen, tapped.columns);
+        std::copy(row, row + seen, tapped.row(n));
+        std::fill(tapped.row(n) + seen, tapped.row(n) + tapped.columns,
+                  -std::numeric_limits<float>::infinity());
+      }
+      int32_t* out = chosen.row(n);
+      if (seen > top_k) {
+        TopK(row, seen, top_k,
+             reinterpret_cast<uint32_t*>(scratch + layout.work), out);
+        continue;
+      }
+      for (int64_t j = 0; j < top_k; ++j) {
+        out[j] = j < seen ? static_cast<int32_t>(j) : -1;
+      }
+    }
+  };
+  if (top_k == 0 && !tap) return;
+  const int64_t tiles = (query.rows + kTile - 1) / kTile;
+  const int64_t shares = tiles > 1 ? pool_.threads() : 1;
+  pool_.ParallelFor(shares, 1, [&](int thread, int64_t from, int64_t to) {
+    for (int64_t share = from; share < to; ++share) {
+      for (int64_t tile = share; tile < tiles; tile += shares) {
+        const int64_t stop = std::min((tile + 1) * kTile, query.rows);
+        for (int64_t begin = tile * kTile; begin < stop;) {
+          int64_t end = begin + 1;
+          while (end < stop && where.sequence(end) == where.sequence(begin)) {
+            ++end;
+          }
+          select_run(thread, begin, end);
+          begin = end;
+        }
+      }
+    }
+  });
+}
+
+namespace {
+
+// The operands of the KL loss, checked.
+struct KlOperands {
+  KlOperands(const Tensor& q_in, const Tensor& keys_in, float scale_in,
+             const Tensor& lse_in, const Tensor& index_q_in,
+             const Tensor& index_w_in, const Tensor& index_keys_in,
+             const KeyMap& map_in, const Tensor& selected_in)
+      : q(AsGroupedRows<float>(q_in)),
+        keys(AsRows<float>(keys_in)),
+        scale(scale_in),
+        lse(AsRows<float>(lse_in)),
+        index_q(AsGroupedRows<float>(index_q_in)),
+        index_w(AsRows<float>(index_w_in)),
+        index_keys(AsRows<float>(index_keys_in)),
+        map(map_in, q.rows, keys.rows),
+        selected(AsRows<int32_t>(selected_in)),
+        row(RoundUp16(selected.columns)) {
+    CHECK_EQ(keys.columns, q.columns);
+    CHECK(lse.rows == q.rows && lse.columns == q.groups)
+        << lse_in.DebugString();
+    CHECK_EQ(index_q.rows, q.rows);
+    CHECK(index_w.rows == q.rows && index_w.columns == index_q.groups)
+        << index_w_in.DebugString();
+    CHECK(index_keys.rows == keys.rows && index_keys.columns == index_q.columns)
+        << index_keys_in.DebugString();
+    CHECK_EQ(selected.rows, q.rows);
+  }
+
+  // Floats of KlRow's scratch.
+  int64_t floats() const {
+    return (3 + q.groups + index_q.groups) * row +
+           kKeyBlock * std::max(q.columns, index_q.columns);
+  }
+
+  GroupedRows<float> q;
+  Rows<float> keys;
+  float scale;
+  Rows<float> lse;
+  GroupedRows<float> index_q;
+  Rows<float> index_w;
+  Rows<float> index_keys;
+  KeyRows map;
+  Rows<int32_t> selected;
+  int64_t row;
+};
+
+// What both directions need of one query, in its scratch.
+struct KlRow {
+  int64_t count = 0;
+  float* target;     // [row] p
+  float* score;      // [row] I
+  int32_t* rows;     // [row] of the keys
+  float* attention;  // [H, row]
+  float* products;   // [Hi, row] q_h . k_s before the ReLU
+  double lse = 0;    // of the scores
+};
+
+KlRow ComputeKlRow(const TierKernels& kernels, const AttentionTier& tier,
+                   const KlOperands& in, int64_t n, float* scratch) {
+  const int64_t heads = in.q.groups;
+  const int64_t index_heads = in.index_q.groups;
+  KlRow out;
+  out.target = scratch;
+  out.score = scratch + in.row;
+  out.rows = reinterpret_cast<int32_t*>(scratch + 2 * in.row);
+  out.attention = scratch + 3 * in.row;
+  out.products = out.attention + heads * in.row;
+  float* transposed = out.products + index_heads * in.row;
+  out.count =
+      in.map.Selected(n, in.selected.row(n), in.selected.columns, out.rows);
+  ProductsWithKeys(tier, in.keys, out.rows, out.count,
+                   {.a = in.q.row(n, 0),
+                    .a_row = in.q.group_stride,
+                    .m = heads,
+                    .dims = in.q.columns,
+                    .out = out.attention,
+                    .out_row = in.row},
+                   {}, transposed);
+  ProductsWithKeys(tier, in.index_keys, out.rows, out.count,
+                   {.a = in.index_q.row(n, 0),
+                    .a_row = in.index_q.group_stride,
+                    .m = index_heads,
+                    .dims = in.index_q.columns,
+                    .out = out.products,
+                    .out_row = in.row},
+                   {}, transposed);
+  std::fill(out.target, out.target + out.count, 0.0f);
+  for (int64_t h = 0; h < heads; ++h) {
+    float* p = out.attention + h * in.row;
+    kernels.scale(in.scale, p, out.count);
+    kernels.exp(p, in.lse.row(n)[h], p, out.count);
+    kernels.add(p, out.target, out.count);
+  }
+  kernels.scale(1.0f / static_cast<float>(heads), out.target, out.count);
+  std::fill(out.score, out.score + out.count, 0.0f);
+  for (int64_t h = 0; h < index_heads; ++h) {
+    kernels.relu_axpy(in.index_w.row(n)[h], out.products + h * in.row,
+                      out.score, out.count);
+  }
+  if (out.count == 0) return out;
+  const float largest = kernels.max(out.score, out.count);
+  // The attention is no longer needed: its first row takes the exponentials.
+  out.lse = largest + Log(double{kernels.exp_sum(out.score, largest,
+                                                 out.attention, out.count)});
+  return out;
+}
+
+}  // namespace
+
+void CpuBackend::IndexerKl(const Tensor& q, const Tensor& keys, float scale,
+                           const Tensor& lse, const Tensor& index_q,
+                           const Tensor& index_w, const Tensor& index_keys,
+                           const KeyMap& map, const Tensor& selected,
+                           const Tensor& kl) {
+  const KlOperands in(q, keys, scale, lse, index_q, index_w, index_keys, map,
+                      selected);
+  float* out = AsVector<float>(kl, in.q.rows);
+  const AttentionTier& tier = AttentionTierOf(tier_);
+  ForEachQuery(&pool_, in.q.rows, [&](int thread, int64_t n) {
+    const KlRow row =
+        ComputeKlRow(tier_, tier, in, n, Scratch(thread, in.floats()));
+    double sum = 0;
+    for (int64_t j = 0; j < row.count; ++j) {
+      const double p = row.target[j];
+      if (p > 0) sum += p * (Log(p) - (row.score[j] - row.lse));
+    }
+    out[n] = static_cast<float>(sum);
+  });
+}
+
+// dI = dkl (softmax(I) - p), then back through the weights and the ReLU, whose
+// gradient at 0 is 0 (v32_facts.md 2.2).
+void CpuBackend::IndexerKlBackward(
+    const Tensor& q, const Tensor& keys, float scale, const Tensor& lse,
+    const Tensor& index_q, const Tensor& index_w, const Tensor& index_keys,
+    const KeyMap& map, const Tensor& selected, const Tensor& dkl,
+    const Tensor& dindex_q, const Tensor& dindex_w, const Tensor& dindex_keys) {
+  const KlOperands in(q, keys, scale, lse, index_q, index_w, index_keys, map,
+                      selected);
+  const float* dout = AsVector<float>(dkl, in.q.rows);
+  const auto dquery = AsGroupedRows<float>(dindex_q);
+  const auto dweight = AsRows<float>(dindex_w);
+  const auto dkey = AsRows<float>(dindex_keys);
+  const int64_t heads = in.index_q.groups;
+  CHECK(dquery.rows == in.q.rows && dquery.groups == heads &&
+        dquery.columns == in.index_q.columns)
+      << dindex_q.DebugString();
+  CHECK(dweight.rows == in.q.rows && dweight.columns == heads)
+      << dindex_w.DebugString();
+  CHECK(dkey.rows == in.index_keys.rows &&
+        dkey.columns == in.index_keys.columns)
+      << dindex_keys.DebugString();
+  const AttentionTier& tier = AttentionTierOf(tier_);
+  // One query's record: the products' gradients, the keys' rows, their count.
+  const int64_t record = (heads + 1) * in.row + 16;
+  const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
+                                            std::max<int64_t>(in.q.rows, 1));
+  float* records = SharedScratch(chunk * record);
+  const auto rows_of = [&](float* at) {
+    return reinterpret_cast<int32_t*>(at + heads * in.row);
+  };
+
+  for (int64_t first = 0; first < in.q.rows; first += chunk) {
+    const int64_t queries = std::min(chunk, in.q.rows - first);
+    ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
+      const int64_t n = first + i;
+      const KlRow row =
+          ComputeKlRow(tier_, tier, in, n, Scratch(thread, in.floats()));
+      float* dproduct = records + i * record;
+      std::copy(row.rows, row.rows + row.count, rows_of(dproduct));
+      rows_of(dproduct)[in.row] = static_cast<int32_t>(row.count);
+      float* dscore = row.score;
+      tier_.exp(row.score, static_cast<float>(row.lse), dscore, row.count);
+      for (int64_t j = 0; j < row.count; ++j) {
+        dscore[j] = (dscore[j] - row.target[j]) * dout[n];
+      }
+      for (int64_t h = 0; h < heads; ++h) {
+        float* product = row.products + h * in.row;
+        float* dh = dproduct + h * in.row;
+        const float w = in.index_w.row(n)[h];
+        for (int64_t j = 0; j < row.count; ++j) {
+          dh[j] = product[j] > 0 ? dscore[j] * w : 0.0f;
+          product[j] = product[j] > 0 ? product[j] : 0.0f;
+        }
+        dweight.row(n)[h] = tier_.dot(dscore, product, row.count);
+      }
+      tier.rows_product({.a = dproduct,
+                         .a_row = in.row,
+                         .b = in.index_keys.data,
+                         .b_row = in.index_keys.stride,
+                         .b_index = row.rows,
+                         .y = dquery.row(n, 0),
+                         .y_row = dquery.group_stride,
+                         .m = heads,
+                         .k = row.count,
+                         .n = dquery.columns});
+    });
+    pool_.ParallelFor(dkey.columns, 8, [&](int, int64_t begin, int64_t end) {
+      for (int64_t i = 0; i < queries; ++i) {
+        float* dproduct = records + i * record;
+        const int32_t* rows = rows_of(dproduct);
+        tier.rows_product({.a = dproduct,
+                           .a_row = 1,
+                           .a_col = in.row,
+                           .b = in.index_q.row(first + i, 0) + begin,
+                           .b_row = in.index_q.group_stride,
+                           .y = dkey.data + begin,
+                           .y_row = dkey.stride,
+                           .y_index = rows,
+                           .m = rows[in.row],
+                           .k = heads,
+                           .n = end - begin,
+                           .accumulate = true});
+      }
+    });
+  }
+}
+
+}  // namespace temper

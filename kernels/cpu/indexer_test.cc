@@ -1,0 +1,289 @@
+#include "kernels/reference/indexer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <cstdint>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/cpu/key_case.h"
+
+namespace temper {
+namespace {
+
+struct Shape {
+  int64_t queries, sequences, heads, dims, top_k;
+};
+
+const Shape kShapes[] = {
+    {5, 1, 1, 1, 1},    {7, 2, 4, 16, 64},  {9, 2, 3, 29, 13},
+    {6, 1, 2, 32, 200}, {33, 3, 5, 24, 65},
+};
+
+constexpr int64_t kKeysMax = KeyCase::kLength + 3;
+
+struct Selection {
+  std::vector<int32_t> selected;
+  std::vector<float> scores;
+};
+
+struct Problem {
+  explicit Problem(const Shape& s)
+      : shape(s),
+        keys_case(s.queries, s.sequences, 12),
+        q(NormalFloats(1, s.queries * s.heads * s.dims)),
+        w(NormalFloats(2, s.queries * s.heads)),
+        keys(NormalFloats(3, keys_case.logical_keys() * s.dims)) {}
+
+  Selection Run(const Machine& machine, int64_t batch, bool tap) {
+    const auto backend = MakeBackend(machine);
+    std::vector<float> strip =
+        keys_case.Strip(keys, shape.dims, machine.page_tokens);
+    Selection out;
+    out.selected.resize(shape.queries * shape.top_k, 7);
+    if (tap) out.scores.resize(shape.queries * kKeysMax, 7.0f);
+    for (int64_t n = 0; n < shape.queries; n += batch) {
+      const int64_t end = std::min(n + batch, shape.queries);
+      backend->IndexerSelect(
+          View(q, {shape.queries, shape.heads, shape.dims}).Slice(0, n, end),
+          View(w, {shape.queries, shape.heads}).Slice(0, n, end),
+          View(strip, {keys_case.rows(), shape.dims}),
+          keys_case.Map(machine.page_tokens, n, end - n),
+          View(out.selected, {shape.queries, shape.top_k}).Slice(0, n, end),
+          tap ? View(out.scores, {shape.queries, kKeysMax}).Slice(0, n, end)
+              : Tensor());
+    }
+    return out;
+  }
+
+  Shape shape;
+  KeyCase keys_case;
+  std::vector<float> q, w, keys;
+};
+
+TEST(IndexerTest, ScoresAgreeWithTheReferenceAndEndAtThePosition) {
+  for (const Shape& shape : kShapes) {
+    Problem problem(shape);
+    const Selection got = problem.Run(Machines().back(), shape.queries, true);
+    const reference::IndexerShape index = {shape.heads, shape.dims};
+    for (int64_t n = 0; n < shape.queries; ++n) {
+      const KeyCase& keys = problem.keys_case;
+      for (int64_t j = 0; j < kKeysMax; ++j) {
+        const float score = got.scores[n * kKeysMax + j];
+        if (j > keys.position(n)) {
+          ASSERT_EQ(score, -HUGE_VALF);
+          continue;
+        }
+        const double want = reference::IndexScore(
+            index, Widen<double>(problem.q), Widen<double>(problem.w),
+            Widen<double>(problem.keys), n,
+            static_cast<int32_t>(keys.sequence(n) * KeyCase::kLength + j));
+        ASSERT_NEAR(score, want,
+                    6e-8 * static_cast<double>(shape.dims + shape.heads) *
+                        std::sqrt(static_cast<double>(shape.dims)) * 16);
+      }
+    }
+  }
+}
+
+TEST(IndexerTest, SelectsTheTopKOfItsOwnScoresExactly) {
+  for (const Shape& shape : kShapes) {
+    Problem problem(shape);
+    const Selection got = problem.Run(Machines().back(), shape.queries, true);
+    for (int64_t n = 0; n < shape.queries; ++n) {
+      const float* row = got.scores.data() + n * kKeysMax;
+      std::vector<int32_t> want = reference::TopK(
+          std::vector<float>(row, row + problem.keys_case.position(n) + 1),
+          shape.top_k);
+      want.resize(shape.top_k, -1);
+      const auto begin = got.selected.begin() + n * shape.top_k;
+      ASSERT_EQ(std::vector<int32_t>(begin, begin + shape.top_k), want);
+    }
+  }
+}
+
+TEST(IndexerTest, TiesGoToTheLowestPositionAndZeroHasNoSign) {
+  Problem problem({40, 1, 1, 2, 5});
+  // Scores of few values, zeros from the ReLU and from -0 * x among them.
+  for (size_t i = 0; i < problem.keys.size(); ++i) {
+    problem.keys[i] = i % 2 == 0 ? static_cast<float>(i / 2 % 3) - 1 : 0.0f;
+  }
+  for (size_t i = 0; i < problem.w.size(); ++i) {
+    problem.w[i] = i % 3 == 0 ? -1.0f : i % 3 == 1 ? -0.0f : 1.0f;
+  }
+  for (const Machine& machine : Machines()) {
+    const Selection got = problem.Run(machine, 40, true);
+    for (int64_t n = 0; n < 40; ++n) {
+      const float* row = got.scores.data() + n * kKeysMax;
+      std::vector<int32_t> want = reference::TopK(
+          std::vector<float>(row, row + problem.keys_case.position(n) + 1), 5);
+      want.resize(5, -1);
+      const auto begin = got.selected.begin() + n * 5;
+      ASSERT_EQ(std::vector<int32_t>(begin, begin + 5), want) << n;
+    }
+  }
+}
+
+TEST(IndexerTest, BitsDependOnNeitherTierThreadsPagesBatchNorTap) {
+  for (const Shape& shape : kShapes) {
+    Problem problem(shape);
+    const Selection want = problem.Run(Machines().front(), shape.queries, true);
+    for (const Machine& machine : Machines()) {
+      for (const int64_t batch : {1, 2, 3, 8, 33}) {
+        const Selection got = problem.Run(machine, batch, true);
+        ASSERT_EQ(got.scores, want.scores);
+        ASSERT_EQ(got.selected, want.selected);
+        ASSERT_EQ(problem.Run(machine, batch, false).selected, want.selected);
+      }
+    }
+  }
+}
+
+// --- The KL loss -----------------------------------------------------------
+
+struct KlShape {
+  int64_t queries, sequences, heads, dims, index_heads, index_dims, top_k;
+};
+
+struct KlResult {
+  std::vector<float> kl, dq, dw, dkeys;
+};
+
+struct KlProblem {
+  explicit KlProblem(const KlShape& s)
+      : shape(s),
+        keys_case(s.queries, s.sequences, 13),
+        q(NormalFloats(1, s.queries * s.heads * s.dims)),
+        keys(NormalFloats(2, keys_case.logical_keys() * s.dims)),
+        index_q(NormalFloats(3, s.queries * s.index_heads * s.index_dims)),
+        index_w(NormalFloats(4, s.queries * s.index_heads)),
+        index_keys(NormalFloats(5, keys_case.logical_keys() * s.index_dims)),
+        dkl(NormalFloats(6, s.queries)),
+        selected(keys_case.Selection(s.top_k)),
+        scale(1.0f / std::sqrt(static_cast<float>(s.dims))) {}
+
+  KlResult Run(const Machine& machine, int64_t batch) {
+    const auto backend = MakeBackend(machine);
+    const int32_t page = machine.page_tokens;
+    const int64_t total = shape.queries;
+    std::vector<float> strip = keys_case.Strip(keys, shape.dims, page);
+    std::vector<float> index_strip =
+        keys_case.Strip(index_keys, shape.index_dims, page);
+    std::vector<float> dstrip(index_strip.size(), 0.0f);
+    std::vector<float> z(total * shape.heads);
+    std::vector<float> lse(total * shape.heads);
+    KlResult out;
+    out.kl.resize(total, 7.0f);
+    out.dq.resize(index_q.size(), 7.0f);
+    out.dw.resize(index_w.size(), 7.0f);
+    for (int64_t n = 0; n < total; n += batch) {
+      const int64_t end = std::min(n + batch, total);
+      const auto part = [&](Tensor x) { return x.Slice(0, n, end); };
+      const KeyMap map = keys_case.Map(page, n, end - n);
+      const Tensor query = part(View(q, {total, shape.heads, shape.dims}));
+      const Tensor key = View(strip, {keys_case.rows(), shape.dims});
+      const Tensor chosen = part(View(selected, {total, shape.top_k}));
+      const Tensor sums = part(View(lse, {total, shape.heads}));
+      const Tensor iq =
+          part(View(index_q, {total, shape.index_heads, shape.index_dims}));
+      const Tensor iw = part(View(index_w, {total, shape.index_heads}));
+      const Tensor ik = View(index_strip, {keys_case.rows(), shape.index_dims});
+      backend->SparseMla(query, key, map, chosen, scale,
+                         part(View(z, {total, shape.heads, 1})), sums);
+      backend->IndexerKl(query, key, scale, sums, iq, iw, ik, map, chosen,
+                         part(View(out.kl, {total})));
+      backend->IndexerKlBackward(
+          query, key, scale, sums, iq, iw, ik, map, chosen,
+          part(View(dkl, {total})),
+          part(View(out.dq, {total, shape.index_heads, shape.index_dims})),
+          part(View(out.dw, {total, shape.index_heads})),
+          View(dstrip, {keys_case.rows(), shape.index_dims}));
+    }
+    out.dkeys = keys_case.Logical(dstrip, shape.index_dims, page);
+    return out;
+  }
+
+  template <typename T>
+  std::vector<T> Reference(const std::vector<T>& iq, const std::vector<T>& iw,
+                           const std::vector<T>& ik) const {
+    return reference::IndexerKl<T>(
+        {shape.heads, 1, shape.dims - 1, scale}, Widen<double>(q),
+        Widen<double>(keys), {shape.index_heads, shape.index_dims}, iq, iw, ik,
+        keys_case.LogicalRows(selected, shape.top_k));
+  }
+
+  KlShape shape;
+  KeyCase keys_case;
+  std::vector<float> q, keys, index_q, index_w, index_keys, dkl;
+  std::vector<int32_t> selected;
+  float scale;
+};
+
+const KlShape kKlShapes[] = {
+    {5, 1, 1, 2, 1, 1, 1},
+    {9, 2, 3, 39, 3, 13, 17},
+    {33, 3, 4, 48, 2, 16, 70},
+    {6, 1, 5, 24, 4, 32, KeyCase::kLength},  // dense: every causal key
+};
+
+TEST(IndexerKlTest, AgreesWithTheReference) {
+  for (const KlShape& shape : kKlShapes) {
+    KlProblem problem(shape);
+    const auto want = problem.Reference(Widen<double>(problem.index_q),
+                                        Widen<double>(problem.index_w),
+                                        Widen<double>(problem.index_keys));
+    const KlResult got = problem.Run(Machines().back(), shape.queries);
+    for (int64_t n = 0; n < shape.queries; ++n) {
+      ASSERT_NEAR(got.kl[n], want[n],
+                  6e-8 *
+                      static_cast<double>(shape.dims + shape.index_dims +
+                                          shape.top_k + 64) *
+                      16 * std::max(1.0, want[n]));
+    }
+  }
+}
+
+TEST(IndexerKlTest, BackwardAgreesWithComplexStep) {
+  using Complex = std::complex<double>;
+  constexpr double kStep = 1e-40;
+  KlProblem problem({7, 2, 2, 6, 3, 4, 9});
+  const KlResult got = problem.Run(Machines().back(), 7);
+  std::vector<Complex> inputs[] = {Widen<Complex>(problem.index_q),
+                                   Widen<Complex>(problem.index_w),
+                                   Widen<Complex>(problem.index_keys)};
+  const std::vector<float>* gradients[] = {&got.dq, &got.dw, &got.dkeys};
+  for (int which = 0; which < 3; ++which) {
+    for (size_t i = 0; i < inputs[which].size(); ++i) {
+      inputs[which][i] += Complex(0, kStep);
+      const auto kl = problem.Reference(inputs[0], inputs[1], inputs[2]);
+      inputs[which][i] -= Complex(0, kStep);
+      double want = 0;
+      for (int64_t n = 0; n < 7; ++n) {
+        want += kl[n].imag() / kStep * problem.dkl[n];
+      }
+      ASSERT_NEAR((*gradients[which])[i], want, 2e-5)
+          << "input " << which << " element " << i;
+    }
+  }
+}
+
+TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
+  for (const KlShape& shape : kKlShapes) {
+    KlProblem problem(shape);
+    const KlResult want = problem.Run(Machines().front(), shape.queries);
+    for (const Machine& machine : Machines()) {
+      for (const int64_t batch : {1, 2, 3, 8, 33}) {
+        const KlResult got = problem.Run(machine, batch);
+        ASSERT_EQ(got.kl, want.kl);
+        ASSERT_EQ(got.dq, want.dq);
+        ASSERT_EQ(got.dw, want.dw);
+        ASSERT_EQ(got.dkeys, want.dkeys);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,73 @@
+// Where selected keys lie, and products with them: what attention and indexer
+// share. Internal to the CPU backend.
+
+#ifndef KERNELS_CPU_KEY_ROWS_H_
+#define KERNELS_CPU_KEY_ROWS_H_
+
+#include <cstdint>
+
+#include "kernels/base/thread_pool.h"
+#include "kernels/cpu/attention_tier.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+// Typed view of a KeyMap. Thread-safe.
+class KeyRows {
+ public:
+  // CHECKs the shapes against `queries` and every row it resolves against
+  // `rows`, the length of the key strip.
+  KeyRows(const KeyMap& map, int64_t queries, int64_t rows);
+
+  int32_t sequence(int64_t query) const { return sequence_[query]; }
+  int32_t position(int64_t query) const { return position_[query]; }
+
+  // rows[j] = the row of key positions[j]. Stops at the first position < 0 or
+  // at `limit` and returns how many there are.
+  int64_t Selected(int64_t query, const int32_t* positions, int64_t limit,
+                   int32_t* rows) const;
+
+  // rows[j] = the row of key begin + j of the query's sequence.
+  void Range(int64_t query, int64_t begin, int64_t count, int32_t* rows) const;
+
+ private:
+  int32_t Row(const int32_t* blocks, int64_t key) const;
+
+  const int32_t* sequence_;
+  const int32_t* position_;
+  Rows<int32_t> blocks_;
+  int64_t page_tokens_;
+  int64_t rows_;
+};
+
+// out[i * out_row + j] = a[i * a_row ..] . key j, over the first `dims`.
+struct KeyProduct {
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  int64_t m = 0;
+  int64_t dims = 0;
+  float* out = nullptr;
+  int64_t out_row = 0;
+};
+
+// Both products (the second may have m = 0) with the keys rows[0 .. count), in
+// blocks of 64. `transposed` holds 64 * dims floats; the first has the larger
+// dims.
+void ProductsWithKeys(const AttentionTier& tier, const Rows<float>& keys,
+                      const int32_t* rows, int64_t count,
+                      const KeyProduct& first, const KeyProduct& second,
+                      float* transposed);
+
+// Calls body(thread, query) for each query, in tiles of 16 dealt to the
+// threads in turn: causal work grows along a sequence, so halves would not
+// balance.
+void ForEachQuery(ThreadPool* pool, int64_t queries,
+                  absl::FunctionRef<void(int, int64_t)> body);
+
+// Rounded up so that rows of scratch stay aligned to 64 bytes.
+constexpr int64_t RoundUp16(int64_t n) { return (n + 15) / 16 * 16; }
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_KEY_ROWS_H_
