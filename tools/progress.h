@@ -1,0 +1,88 @@
+// What `temper train` prints, as pure functions of what it knows: the resolved
+// plan, a line per step, the reward curve, the table of before and after, an
+// episode. Numbers that were not measured print as "-", never as 0.
+//
+// Functions without state; thread-safe. Text is UTF-8 and ends in a newline.
+
+#ifndef TOOLS_PROGRESS_H_
+#define TOOLS_PROGRESS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace temper {
+
+// One training step as run.db tells it; none: not measured.
+struct StepView {
+  int64_t step = 0;
+  std::optional<double> reward_mean;
+  std::map<std::string, double> reward_by_environment;
+  std::optional<double> kl;
+  std::optional<double> mismatch;  // largest |difference| of log-probs
+  std::optional<double> tokens_per_second;
+  std::optional<double> staleness_mean;
+  double seconds = 0;  // wall time of the step
+};
+
+// An evaluation of one environment at one step.
+struct EvalView {
+  int64_t step = 0;
+  std::string environment;
+  int64_t episodes = 0;
+  int64_t correct = 0;
+  int64_t well_formed = 0;
+};
+
+struct TurnView {
+  std::string role;
+  std::string text;
+};
+
+struct EpisodeView {
+  int64_t step = 0;  // updates behind the weights that sampled it
+  std::string task_id;
+  std::string environment;
+  std::string outcome;
+  std::string answer;
+  bool correct = false;
+  std::optional<double> reward;
+  std::vector<TurnView> turns;
+};
+
+// "label   text" lines, labels padded to one width.
+std::string FormatPlan(
+    const std::vector<std::pair<std::string, std::string>>& lines);
+
+// One line; `remaining_seconds` is the estimate until the last step.
+std::string FormatStep(const StepView& step, int64_t steps_total,
+                       std::optional<double> remaining_seconds);
+
+// The mean of the last steps' times, times the steps left; none before the
+// first step.
+std::optional<double> RemainingSeconds(const std::vector<StepView>& steps,
+                                       int64_t steps_total);
+
+// The mean reward over steps, `rows` lines high and at most `columns` points
+// wide: where there are more steps than columns, each point is a mean.
+std::string DrawRewardCurve(const std::vector<StepView>& steps, int columns,
+                            int rows);
+
+// pass@1 of each environment with its standard error, first and last
+// evaluation side by side, and the rise in standard errors of the difference.
+std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
+
+// The conversation; texts longer than `chars_max` are cut in the middle, with
+// the number of bytes left out.
+std::string FormatEpisode(const std::string& title, const EpisodeView& episode,
+                          size_t chars_max);
+
+// "2m05s"; "-" where nothing is known.
+std::string FormatDuration(std::optional<double> seconds);
+
+}  // namespace temper
+
+#endif  // TOOLS_PROGRESS_H_
