@@ -1,0 +1,150 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/row_walk.h"
+#include "kernels/cpu/tier_self_test.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+class CpuBuffer : public Buffer {
+ public:
+  CpuBuffer(void* data, int64_t bytes) : data_(data), bytes_(bytes) {}
+  ~CpuBuffer() override { std::free(data_); }
+  CpuBuffer(const CpuBuffer&) = delete;
+  CpuBuffer& operator=(const CpuBuffer&) = delete;
+  void* data() const override { return data_; }
+  int64_t bytes() const override { return bytes_; }
+
+ private:
+  void* const data_;
+  const int64_t bytes_;
+};
+
+bool CpuHas(Tier tier) {
+  // Both tiers are built with FMA, which comes with AVX.
+  if (!__builtin_cpu_supports("fma")) return false;
+  return tier == Tier::kScalar || __builtin_cpu_supports("avx2");
+}
+
+}  // namespace
+
+const char* TierName(Tier tier) {
+  return tier == Tier::kScalar ? "scalar" : "avx2";
+}
+
+absl::StatusOr<Tier> ParseTier(const std::string& name) {
+  if (name == "avx512" || name == "avx512_bf16") {
+    return absl::UnimplementedError(absl::StrCat(
+        "CPU tier ", name, " is not yet built; use avx2 or scalar"));
+  }
+  for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
+    if (name != TierName(tier)) continue;
+    if (CpuHas(tier)) return tier;
+    return absl::FailedPreconditionError(
+        absl::StrCat("this CPU lacks tier ", name, "; use ",
+                     TierName(BestTier()), " or another machine"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("no CPU tier is called \"", name,
+                   "\"; there are scalar, avx2, avx512 and avx512_bf16"));
+}
+
+Tier BestTier() { return CpuHas(Tier::kAvx2) ? Tier::kAvx2 : Tier::kScalar; }
+
+absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(Tier tier, int threads) {
+  if (!CpuHas(tier)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this CPU lacks what tier ", TierName(tier),
+        " needs (fma and avx, avx2 for avx2); use another machine"));
+  }
+  if (threads < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads is ", threads, "; it must be at least 1"));
+  }
+  CHECK(FlushDenormalsSet()) << "call SetFlushDenormals() in main first";
+  const TierKernels* kernels =
+      tier == Tier::kScalar ? ScalarKernels() : Avx2Kernels();
+  RETURN_IF_ERROR(TestTier(*kernels, *ScalarKernels()));
+  return std::unique_ptr<Backend>(
+      std::make_unique<CpuBackend>(kernels, threads));
+}
+
+CpuBackend::CpuBackend(const TierKernels* tier, int threads)
+    : tier_(*tier), pool_(threads), scratch_(threads) {}
+
+Device CpuBackend::device() const { return Device::kCpu; }
+
+absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(int64_t bytes) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes));
+  }
+  // One line beyond, so that a whole panel can be read at any end.
+  const int64_t padded =
+      (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment;
+  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(padded));
+  if (data == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for a buffer of ", bytes,
+                     " bytes; use a smaller batch or model"));
+  }
+  std::memset(data, 0, static_cast<size_t>(padded));
+  return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(data, bytes));
+}
+
+absl::Status CpuBackend::CopyFromHost(const void* host, const Tensor& to) {
+  const char* from = static_cast<const char*>(host);
+  const RowWalk walk(to);
+  for (int64_t i = 0; i < walk.rows(); ++i) {
+    std::memcpy(walk.row(i), from, static_cast<size_t>(walk.row_bytes()));
+    from += walk.row_bytes();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::CopyToHost(const Tensor& from, void* host) {
+  char* to = static_cast<char*>(host);
+  const RowWalk walk(from);
+  for (int64_t i = 0; i < walk.rows(); ++i) {
+    std::memcpy(to, walk.row(i), static_cast<size_t>(walk.row_bytes()));
+    to += walk.row_bytes();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::Sync() { return absl::OkStatus(); }
+
+void CpuBackend::Zero(const Tensor& x) {
+  const RowWalk walk(x);
+  for (int64_t i = 0; i < walk.rows(); ++i) {
+    std::memset(walk.row(i), 0, static_cast<size_t>(walk.row_bytes()));
+  }
+}
+
+float* CpuBackend::Grow(AlignedFloats* scratch, int64_t floats) {
+  const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+  if (scratch->buffer == nullptr || scratch->buffer->bytes() < bytes) {
+    auto buffer = Allocate(bytes);
+    CHECK(buffer.ok()) << buffer.status();
+    scratch->buffer = *std::move(buffer);
+  }
+  return static_cast<float*>(scratch->buffer->data());
+}
+
+float* CpuBackend::Scratch(int thread, int64_t floats) {
+  return Grow(&scratch_[thread], floats);
+}
+
+float* CpuBackend::SharedScratch(int64_t floats) {
+  return Grow(&shared_scratch_, floats);
+}
+
+}  // namespace temper

@@ -1,0 +1,313 @@
+// Products of CpuBackend: weights, and their gradients.
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/rows.h"
+
+namespace temper {
+namespace {
+
+// Tokens of one block of a weight gradient, and the tile of dw a thread
+// accumulates over them.
+constexpr int64_t kTokenBlock = 256;
+constexpr int64_t kOutBlock = 96;
+constexpr int64_t kInBlock = 256;
+constexpr int64_t kWeightGradScratch = (kInBlock + kOutBlock) * kTokenBlock;
+// Rows of one piece of work of HeadLinear and GroupedLinear.
+constexpr int64_t kTaskRows = 96;
+
+const CpuWeight& AsCpuWeight(const Weight& weight) {
+  return static_cast<const CpuWeight&>(weight);
+}
+
+struct Side {
+  int64_t from;  // columns of x
+  int64_t to;    // columns of y
+  const float* packed;
+};
+
+Side SideOf(const CpuWeight& w, Use use, int64_t group) {
+  if (use == Use::kForward) return {w.in, w.out, w.forward(group)};
+  return {w.out, w.in, w.transposed(group)};
+}
+
+GemmBlock ProductOf(const float* x, int64_t x_stride, int64_t rows,
+                    const Side& side, float* y, int64_t y_stride) {
+  GemmBlock block;
+  block.rows = rows;
+  block.columns = side.to;
+  block.depth = side.from;
+  block.a = x;
+  block.a_row = x_stride;
+  block.b = side.packed;
+  block.b_panel = kPanel * side.from;
+  block.c = y;
+  block.c_row = y_stride;
+  return block;
+}
+
+// One product dw[out, in] += dy^T x over `tokens` rows.
+struct WeightGrad {
+  const float* x;
+  int64_t x_stride;
+  const float* dy;
+  int64_t dy_stride;
+  int64_t tokens;
+  int64_t out;
+  float* dw;
+  int64_t dw_stride;
+};
+
+// The part of it in columns [begin, end) of dw, at most kInBlock of them.
+// Tokens ascend through the blocks, so each element stays one chain. dy is
+// copied into rows of kOutBlock: a power of two between its rows would map
+// all of them to the same few cache sets.
+void AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
+                          int64_t begin, int64_t end, float* scratch) {
+  float* const packed_x = scratch;
+  float* const packed_dy = scratch + kInBlock * kTokenBlock;
+  for (int64_t token = 0; token < grad.tokens; token += kTokenBlock) {
+    const int64_t depth = std::min(kTokenBlock, grad.tokens - token);
+    PackPanels(grad.x + token * grad.x_stride + begin, end - begin, depth, 1,
+               grad.x_stride, packed_x);
+    for (int64_t out = 0; out < grad.out; out += kOutBlock) {
+      const int64_t rows = std::min(kOutBlock, grad.out - out);
+      const float* dy = grad.dy + token * grad.dy_stride + out;
+      for (int64_t k = 0; k < depth; ++k) {
+        std::memcpy(packed_dy + k * kOutBlock, dy + k * grad.dy_stride,
+                    static_cast<size_t>(rows) * sizeof(float));
+      }
+      GemmBlock block;
+      block.rows = rows;
+      block.columns = end - begin;
+      block.depth = depth;
+      block.a = packed_dy;
+      block.a_row = 1;
+      block.a_k = kOutBlock;
+      block.b = packed_x;
+      block.b_panel = kPanel * depth;
+      block.c = grad.dw + out * grad.dw_stride + begin;
+      block.c_row = grad.dw_stride;
+      block.accumulate = true;
+      tier.gemm(block);
+    }
+  }
+}
+
+// Cuts [0, in) for the threads: whole panels, at most kInBlock.
+int64_t ColumnsPerTask(int64_t in, int threads) {
+  const int64_t panels = (in + kPanel - 1) / kPanel;
+  const int64_t share = (panels + threads - 1) / threads * kPanel;
+  return std::max(kPanel, std::min(kInBlock, share));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(int64_t groups,
+                                                              int64_t out,
+                                                              int64_t in,
+                                                              DType dtype) {
+  if (dtype != DType::kF32) {
+    return absl::UnimplementedError(
+        absl::StrCat("a weight of ", DTypeName(dtype),
+                     " on the CPU; it computes in f32: set numerics to fp32"));
+  }
+  CHECK(groups >= 1 && out >= 1 && in >= 1)
+      << "[" << groups << ", " << out << ", " << in << "]";
+  auto weight = std::make_unique<CpuWeight>();
+  weight->groups = groups;
+  weight->out = out;
+  weight->in = in;
+  weight->forward_floats = PackedFloats(out, in);
+  weight->transposed_floats = PackedFloats(in, out);
+  const int64_t floats =
+      groups * (weight->forward_floats + weight->transposed_floats);
+  ASSIGN_OR_RETURN(weight->storage,
+                   Allocate(floats * static_cast<int64_t>(sizeof(float))));
+  return std::unique_ptr<Weight>(std::move(weight));
+}
+
+void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
+  const auto* w = static_cast<const CpuWeight*>(weight);
+  CHECK_EQ(values.rank(), 3) << values.DebugString();
+  CHECK(values.dim(0) == w->groups && values.dim(1) == w->out &&
+        values.dim(2) == w->in)
+      << values.DebugString();
+  const float* from = values.as<float>();
+  const int64_t row = values.stride(1), column = values.stride(2);
+  const int64_t forward_panels = (w->out + kPanel - 1) / kPanel;
+  const int64_t panels = forward_panels + (w->in + kPanel - 1) / kPanel;
+  const auto pack = [&](int64_t group, int64_t panel) {
+    const float* matrix = from + group * values.stride(0);
+    if (panel < forward_panels) {
+      const int64_t first = panel * kPanel;
+      PackPanels(matrix + first * row, std::min(kPanel, w->out - first), w->in,
+                 row, column,
+                 const_cast<float*>(w->forward(group)) + first * w->in);
+    } else {
+      const int64_t first = (panel - forward_panels) * kPanel;
+      PackPanels(matrix + first * column, std::min(kPanel, w->in - first),
+                 w->out, column, row,
+                 const_cast<float*>(w->transposed(group)) + first * w->out);
+    }
+  };
+  pool_.ParallelFor(w->groups * panels, 4,
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t i = begin; i < end; ++i) {
+                        pack(i / panels, i % panels);
+                      }
+                    });
+}
+
+void CpuBackend::Linear(const Tensor& x, const Weight& w, Use use,
+                        const Tensor& y) {
+  const auto from = AsRows<const float>(x);
+  const auto to = AsRows<float>(y);
+  const CpuWeight& weight = AsCpuWeight(w);
+  CHECK_EQ(weight.groups, 1);
+  const Side side = SideOf(weight, use, 0);
+  CHECK(from.columns == side.from && to.columns == side.to &&
+        from.rows == to.rows)
+      << x.DebugString() << " to " << y.DebugString();
+  GemmParallel(
+      tier_, &pool_,
+      ProductOf(from.data, from.stride, from.rows, side, to.data, to.stride));
+}
+
+void CpuBackend::LinearWeightGrad(const Tensor& x, const Tensor& dy,
+                                  const Tensor& dw) {
+  const auto in = AsRows<const float>(x);
+  const auto out = AsRows<const float>(dy);
+  const auto grad = AsRows<float>(dw);
+  CHECK(in.rows == out.rows && grad.rows == out.columns &&
+        grad.columns == in.columns)
+      << x.DebugString() << dy.DebugString() << dw.DebugString();
+  const WeightGrad product = {in.data, in.stride,   out.data,  out.stride,
+                              in.rows, out.columns, grad.data, grad.stride};
+  const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
+  const int64_t tasks = (in.columns + step - 1) / step;
+  pool_.ParallelFor(tasks, 1, [&](int thread, int64_t begin, int64_t end) {
+    float* scratch = Scratch(thread, kWeightGradScratch);
+    for (int64_t task = begin; task < end; ++task) {
+      AccumulateWeightGrad(tier_, product, task * step,
+                           std::min(in.columns, (task + 1) * step), scratch);
+    }
+  });
+}
+
+void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
+                            const Tensor& y) {
+  const auto from = AsGroupedRows<const float>(x);
+  const auto to = AsGroupedRows<float>(y);
+  const CpuWeight& weight = AsCpuWeight(w);
+  const Side shape = SideOf(weight, use, 0);
+  CHECK(from.groups == weight.groups && to.groups == weight.groups &&
+        from.columns == shape.from && to.columns == shape.to &&
+        from.rows == to.rows)
+      << x.DebugString() << " to " << y.DebugString();
+  const int64_t blocks = (from.rows + kTaskRows - 1) / kTaskRows;
+  // Head by head, so that a thread's panels stay in its cache.
+  pool_.ParallelFor(
+      weight.groups * blocks, 1, [&](int, int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t group = task / blocks;
+          const int64_t row = task % blocks * kTaskRows;
+          const int64_t rows = std::min(kTaskRows, from.rows - row);
+          GemmSerial(tier_, ProductOf(from.row(row, group), from.stride, rows,
+                                      SideOf(weight, use, group),
+                                      to.row(row, group), to.stride));
+        }
+      });
+}
+
+void CpuBackend::HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                                      const Tensor& dw) {
+  const auto in = AsGroupedRows<const float>(x);
+  const auto out = AsGroupedRows<const float>(dy);
+  const auto grad = AsGroupedRows<float>(dw);  // rows are heads
+  CHECK(in.rows == out.rows && in.groups == out.groups &&
+        grad.rows == in.groups && grad.groups == out.columns &&
+        grad.columns == in.columns)
+      << x.DebugString() << dy.DebugString() << dw.DebugString();
+  const int64_t step = ColumnsPerTask(in.columns, 1);
+  const int64_t cuts = (in.columns + step - 1) / step;
+  pool_.ParallelFor(
+      in.groups * cuts, 1, [&](int thread, int64_t begin, int64_t end) {
+        float* scratch = Scratch(thread, kWeightGradScratch);
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t group = task / cuts;
+          const int64_t first = task % cuts * step;
+          AccumulateWeightGrad(
+              tier_,
+              {in.row(0, group), in.stride, out.row(0, group), out.stride,
+               in.rows, out.columns, grad.row(group, 0), grad.group_stride},
+              first, std::min(in.columns, first + step), scratch);
+        }
+      });
+}
+
+void CpuBackend::GroupedLinear(const Tensor& x, const Tensor& offsets,
+                               const Weight& w, Use use, const Tensor& y) {
+  const auto from = AsRows<const float>(x);
+  const auto to = AsRows<float>(y);
+  const CpuWeight& weight = AsCpuWeight(w);
+  const int32_t* offset = AsVector<const int32_t>(offsets, weight.groups + 1);
+  const Side shape = SideOf(weight, use, 0);
+  CHECK(from.columns == shape.from && to.columns == shape.to &&
+        from.rows == to.rows)
+      << x.DebugString() << " to " << y.DebugString();
+  CHECK(offset[0] == 0 && offset[weight.groups] == from.rows)
+      << "offsets end at " << offset[weight.groups] << " of " << from.rows;
+  // Threads take equal ranges of rows, cut again where an expert ends.
+  pool_.ParallelFor(from.rows, 1, [&](int, int64_t begin, int64_t end) {
+    int64_t group =
+        std::upper_bound(offset, offset + weight.groups + 1, begin) - offset -
+        1;
+    for (int64_t row = begin; row < end; ++group) {
+      const int64_t last = std::min<int64_t>(end, offset[group + 1]);
+      GemmSerial(tier_,
+                 ProductOf(from.row(row), from.stride, last - row,
+                           SideOf(weight, use, group), to.row(row), to.stride));
+      row = last;
+    }
+  });
+}
+
+void CpuBackend::GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                                         const Tensor& offsets,
+                                         const Tensor& dw) {
+  const auto in = AsRows<const float>(x);
+  const auto out = AsRows<const float>(dy);
+  const auto grad = AsGroupedRows<float>(dw);  // rows are experts
+  const int32_t* offset = AsVector<const int32_t>(offsets, grad.rows + 1);
+  CHECK(in.rows == out.rows && grad.groups == out.columns &&
+        grad.columns == in.columns && offset[grad.rows] == in.rows)
+      << x.DebugString() << dy.DebugString() << dw.DebugString();
+  // Column cuts first, so that each thread meets every expert and an uneven
+  // load among experts is shared.
+  const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
+  const int64_t cuts = (in.columns + step - 1) / step;
+  pool_.ParallelFor(cuts * grad.rows, 1,
+                    [&](int thread, int64_t begin, int64_t end) {
+                      float* scratch = Scratch(thread, kWeightGradScratch);
+                      for (int64_t task = begin; task < end; ++task) {
+                        const int64_t expert = task % grad.rows;
+                        const int64_t first = task / grad.rows * step;
+                        const int64_t row = offset[expert];
+                        AccumulateWeightGrad(
+                            tier_,
+                            {in.row(row), in.stride, out.row(row), out.stride,
+                             offset[expert + 1] - row, out.columns,
+                             grad.row(expert, 0), grad.group_stride},
+                            first, std::min(in.columns, first + step), scratch);
+                      }
+                    });
+}
+
+}  // namespace temper

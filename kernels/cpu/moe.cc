@@ -1,0 +1,253 @@
+// Mixture of experts of CpuBackend: gate, plan, combination.
+
+#include <algorithm>
+
+#include "kernels/base/log.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/rows.h"
+
+namespace temper {
+namespace {
+
+constexpr float kLowest = -__builtin_inff();
+constexpr int64_t kGrainElements = 4096;
+
+int64_t RowGrain(int64_t columns) {
+  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
+}
+
+// Sum of the two largest of `count` values (the one, if there is one).
+float TopTwoSum(const float* values, int64_t count) {
+  float first = kLowest, second = kLowest;
+  for (int64_t i = 0; i < count; ++i) {
+    if (values[i] > first) {
+      second = first;
+      first = values[i];
+    } else if (values[i] > second) {
+      second = values[i];
+    }
+  }
+  return count > 1 ? first + second : first;
+}
+
+// Index of the largest value, the lowest of several; -1 if all are -inf.
+int64_t ArgMax(const float* values, int64_t count) {
+  int64_t best = -1;
+  float best_value = kLowest;
+  for (int64_t i = 0; i < count; ++i) {
+    if (values[i] > best_value) {
+      best = i;
+      best_value = values[i];
+    }
+  }
+  return best;
+}
+
+// Leaves the best `topk_group` groups of `biased` and sets the rest to -inf.
+void KeepBestGroups(const GateOptions& options, int64_t experts, float* biased,
+                    float* group_scores) {
+  const int64_t groups = options.n_group;
+  const int64_t size = experts / groups;
+  for (int64_t group = 0; group < groups; ++group) {
+    group_scores[group] = TopTwoSum(biased + group * size, size);
+  }
+  for (int32_t kept = 0; kept < options.topk_group; ++kept) {
+    const int64_t best = ArgMax(group_scores, groups);
+    CHECK_GE(best, 0) << "router scores are not finite";
+    group_scores[best] = kLowest;
+  }
+  // A kept group is one whose score was taken.
+  for (int64_t group = 0; group < groups; ++group) {
+    if (group_scores[group] == kLowest) continue;
+    std::fill_n(biased + group * size, size, kLowest);
+  }
+}
+
+void ChooseExperts(const GateOptions& options, const float* scores,
+                   const float* bias, int64_t experts, int64_t slots,
+                   float* scratch, int32_t* routes) {
+  float* biased = scratch;
+  for (int64_t e = 0; e < experts; ++e) biased[e] = scores[e] + bias[e];
+  if (options.topk_group < options.n_group) {
+    KeepBestGroups(options, experts, biased, scratch + experts);
+  }
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    const int64_t best = ArgMax(biased, experts);
+    CHECK_GE(best, 0) << "router scores are not finite";
+    routes[slot] = static_cast<int32_t>(best);
+    biased[best] = kLowest;
+  }
+  std::sort(routes, routes + slots);
+}
+
+float ScoreSum(const float* scores, const int32_t* routes, int64_t slots) {
+  float sum = 0;
+  for (int64_t slot = 0; slot < slots; ++slot) sum += scores[routes[slot]];
+  return sum;
+}
+
+}  // namespace
+
+void CpuBackend::MoeGate(const Tensor& logits, const Tensor& bias,
+                         const GateOptions& options, const Tensor& scores,
+                         const Tensor& routes, const Tensor& gates) {
+  const auto from = AsRows<const float>(logits);
+  const auto score = AsRows<float>(scores);
+  const auto route = AsRows<int32_t>(routes);
+  const auto gate = AsRows<float>(gates);
+  const int64_t experts = from.columns, slots = route.columns;
+  const float* expert_bias = AsVector<const float>(bias, experts);
+  CHECK(score.rows == from.rows && score.columns == experts &&
+        route.rows == from.rows && gate.rows == from.rows &&
+        gate.columns == slots)
+      << logits.DebugString() << routes.DebugString() << gates.DebugString();
+  CHECK(options.n_group >= 1 && experts % options.n_group == 0 &&
+        options.topk_group >= 1 && options.topk_group <= options.n_group &&
+        slots <= experts / options.n_group * options.topk_group)
+      << slots << " of " << experts << " experts from " << options.topk_group
+      << " of " << options.n_group << " groups";
+  pool_.ParallelFor(
+      from.rows, RowGrain(8 * experts),
+      [&](int thread, int64_t begin, int64_t end) {
+        float* scratch = Scratch(thread, experts + options.n_group);
+        for (int64_t n = begin; n < end; ++n) {
+          const float* s = score.row(n);
+          int32_t* r = route.row(n);
+          tier_.sigmoid(from.row(n), score.row(n), experts);
+          if (r[0] < 0) {
+            ChooseExperts(options, s, expert_bias, experts, slots, scratch, r);
+          }
+          for (int64_t a = 0; a < slots; ++a) {
+            CHECK(r[a] >= 0 && r[a] < experts)
+                << "route " << r[a] << " of " << experts << " experts";
+          }
+          const float sum = ScoreSum(s, r, slots);
+          for (int64_t a = 0; a < slots; ++a) {
+            gate.row(n)[a] = s[r[a]] / sum * options.routed_scaling_factor;
+          }
+        }
+      });
+}
+
+void CpuBackend::MoeGateBackward(const Tensor& scores, const Tensor& routes,
+                                 const GateOptions& options,
+                                 const Tensor& dgates, const Tensor& dlogits) {
+  const auto score = AsRows<const float>(scores);
+  const auto route = AsRows<const int32_t>(routes);
+  const auto grad = AsRows<const float>(dgates);
+  const auto out = AsRows<float>(dlogits);
+  const int64_t slots = route.columns;
+  CHECK(route.rows == score.rows && grad.rows == score.rows &&
+        grad.columns == slots && out.rows == score.rows &&
+        out.columns == score.columns)
+      << scores.DebugString() << routes.DebugString() << dgates.DebugString();
+  pool_.ParallelFor(score.rows, RowGrain(score.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        const float* s = score.row(n);
+                        const int32_t* r = route.row(n);
+                        const float* d = grad.row(n);
+                        std::fill_n(out.row(n), out.columns, 0.0f);
+                        const float sum = ScoreSum(s, r, slots);
+                        float weighted = 0;
+                        for (int64_t a = 0; a < slots; ++a)
+                          weighted += d[a] * s[r[a]];
+                        weighted /= sum;
+                        for (int64_t a = 0; a < slots; ++a) {
+                          const float dscore = options.routed_scaling_factor /
+                                               sum * (d[a] - weighted);
+                          out.row(n)[r[a]] = dscore * (s[r[a]] * (1 - s[r[a]]));
+                        }
+                      }
+                    });
+}
+
+void CpuBackend::MoePlan(const Tensor& routes, const Tensor& offsets,
+                         const Tensor& rows, const Tensor& place) {
+  const auto route = AsRows<const int32_t>(routes);
+  const auto at = AsRows<int32_t>(place);
+  const int64_t slots = route.columns;
+  int32_t* offset = AsVector<int32_t>(offsets, -1);
+  int32_t* row = AsVector<int32_t>(rows, route.rows * slots);
+  const int64_t experts = offsets.dim(0) - 1;
+  CHECK(at.rows == route.rows && at.columns == slots) << place.DebugString();
+  std::fill_n(offset, experts + 1, 0);
+  for (int64_t n = 0; n < route.rows; ++n) {
+    for (int64_t a = 0; a < slots; ++a) {
+      const int32_t expert = route.row(n)[a];
+      CHECK(expert >= 0 && expert < experts)
+          << "route " << expert << " of " << experts << " experts";
+      ++offset[expert + 1];
+    }
+  }
+  for (int64_t e = 0; e < experts; ++e) offset[e + 1] += offset[e];
+  // Fills each expert from its start, then shifts the starts back.
+  for (int64_t n = 0; n < route.rows; ++n) {
+    for (int64_t a = 0; a < slots; ++a) {
+      const int32_t sorted = offset[route.row(n)[a]]++;
+      row[sorted] = static_cast<int32_t>(n);
+      at.row(n)[a] = sorted;
+    }
+  }
+  for (int64_t e = experts; e > 0; --e) offset[e] = offset[e - 1];
+  offset[0] = 0;
+}
+
+void CpuBackend::MoeCombine(const Tensor& x, const Tensor& place,
+                            const Tensor& gates, const Tensor& y) {
+  const auto from = AsRows<const float>(x);
+  const auto at = AsRows<const int32_t>(place);
+  const auto to = AsRows<float>(y);
+  Rows<const float> gate;
+  if (!gates.empty()) {
+    gate = AsRows<const float>(gates);
+    CHECK(gate.rows == at.rows && gate.columns == at.columns)
+        << gates.DebugString();
+  }
+  CHECK(from.columns == to.columns && at.rows == to.rows)
+      << x.DebugString() << place.DebugString() << y.DebugString();
+  pool_.ParallelFor(to.rows, RowGrain(to.columns * at.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        for (int64_t a = 0; a < at.columns; ++a) {
+                          const int32_t sorted = at.row(n)[a];
+                          CHECK(sorted >= 0 && sorted < from.rows) << sorted;
+                          tier_.axpy(
+                              gate.data == nullptr ? 1.0f : gate.row(n)[a],
+                              from.row(sorted), to.row(n), to.columns);
+                        }
+                      }
+                    });
+}
+
+void CpuBackend::MoeCombineBackward(const Tensor& x, const Tensor& place,
+                                    const Tensor& gates, const Tensor& dy,
+                                    const Tensor& dx, const Tensor& dgates) {
+  const auto from = AsRows<const float>(x);
+  const auto at = AsRows<const int32_t>(place);
+  const auto gate = AsRows<const float>(gates);
+  const auto grad = AsRows<const float>(dy);
+  const auto to = AsRows<float>(dx);
+  const auto gate_grad = AsRows<float>(dgates);
+  const int64_t columns = grad.columns;
+  CHECK(from.columns == columns && to.columns == columns &&
+        to.rows == from.rows && at.rows == grad.rows && gate.rows == at.rows &&
+        gate.columns == at.columns && gate_grad.rows == at.rows &&
+        gate_grad.columns == at.columns)
+      << x.DebugString() << place.DebugString() << dy.DebugString();
+  pool_.ParallelFor(grad.rows, RowGrain(columns * at.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        for (int64_t a = 0; a < at.columns; ++a) {
+                          const int32_t sorted = at.row(n)[a];
+                          CHECK(sorted >= 0 && sorted < from.rows) << sorted;
+                          gate_grad.row(n)[a] =
+                              tier_.dot(from.row(sorted), grad.row(n), columns);
+                          std::copy_n(grad.row(n), columns, to.row(sorted));
+                          tier_.scale(gate.row(n)[a], to.row(sorted), columns);
+                        }
+                      }
+                    });
+}
+
+}  // namespace temper

@@ -1,0 +1,191 @@
+// Pointwise operations of CpuBackend.
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/base/log.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/row_walk.h"
+#include "kernels/cpu/rows.h"
+
+namespace temper {
+namespace {
+
+// Elements below which a second thread costs more than it saves.
+constexpr int64_t kGrainElements = 8192;
+constexpr int64_t kRotaryMax = 512;
+
+int64_t RowGrain(int64_t columns) {
+  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
+}
+
+template <typename T>
+void CheckSameShape(const Rows<T>& a, const Rows<T>& b) {
+  CHECK(a.rows == b.rows && a.columns == b.columns)
+      << "[" << a.rows << ", " << a.columns << "] and [" << b.rows << ", "
+      << b.columns << "]";
+}
+
+// Copies rows named by an index vector, either way.
+void CopyRows(ThreadPool* pool, const Tensor& from, const Tensor& to,
+              const Tensor& rows, const Tensor& indexed, bool scatter) {
+  CHECK(from.dtype() == to.dtype())
+      << from.DebugString() << " to " << to.DebugString();
+  const RowWalk source(from, /*leading_axes=*/1);
+  const RowWalk target(to, /*leading_axes=*/1);
+  CHECK_EQ(source.leading_axes(), 1) << from.DebugString();
+  CHECK_EQ(target.leading_axes(), 1) << to.DebugString();
+  CHECK_EQ(source.row_elements(), target.row_elements())
+      << from.DebugString() << " to " << to.DebugString();
+  const int64_t count = (scatter ? source : target).rows();
+  const int64_t limit = indexed.dim(0);
+  const int32_t* row = AsVector<const int32_t>(rows, count);
+  const int64_t bytes = source.row_bytes();
+  pool->ParallelFor(count, RowGrain(source.row_elements()),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        CHECK(row[n] >= 0 && row[n] < limit)
+                            << "row " << row[n] << " of " << limit;
+                        const int64_t a = scatter ? n : row[n];
+                        const int64_t b = scatter ? row[n] : n;
+                        std::memcpy(target.row(b), source.row(a),
+                                    static_cast<size_t>(bytes));
+                      }
+                    });
+}
+
+}  // namespace
+
+void CpuBackend::Embed(const Tensor& table, const Tensor& ids,
+                       const Tensor& x) {
+  CopyRows(&pool_, table, x, ids, table, /*scatter=*/false);
+}
+
+void CpuBackend::EmbedBackward(const Tensor& ids, const Tensor& dx,
+                               const Tensor& dtable) {
+  const auto from = AsRows<const float>(dx);
+  const auto to = AsRows<float>(dtable);
+  const int32_t* id = AsVector<const int32_t>(ids, from.rows);
+  CHECK_EQ(from.columns, to.columns);
+  // Tokens ascend in every column.
+  pool_.ParallelFor(from.columns, 16, [&](int, int64_t begin, int64_t end) {
+    for (int64_t n = 0; n < from.rows; ++n) {
+      CHECK(id[n] >= 0 && id[n] < to.rows) << id[n] << " of " << to.rows;
+      tier_.add(from.row(n) + begin, to.row(id[n]) + begin, end - begin);
+    }
+  });
+}
+
+void CpuBackend::Add(const Tensor& y, const Tensor& x) {
+  CHECK(x.dtype() == DType::kF32 && y.dtype() == DType::kF32);
+  const int axes =
+      std::max(RowWalk(y).leading_axes(), RowWalk(x).leading_axes());
+  const RowWalk from(y, axes), to(x, axes);
+  CHECK(from.SameCut(to)) << y.DebugString() << " to " << x.DebugString();
+  pool_.ParallelFor(to.rows(), RowGrain(to.row_elements()),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t i = begin; i < end; ++i) {
+                        tier_.add(from.floats(i), to.floats(i),
+                                  to.row_elements());
+                      }
+                    });
+}
+
+void CpuBackend::Scale(float factor, const Tensor& x) {
+  CHECK(x.dtype() == DType::kF32) << x.DebugString();
+  const RowWalk walk(x);
+  pool_.ParallelFor(walk.rows(), RowGrain(walk.row_elements()),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t i = begin; i < end; ++i) {
+                        tier_.scale(factor, walk.floats(i),
+                                    walk.row_elements());
+                      }
+                    });
+}
+
+void CpuBackend::Rope(const Tensor& x, const Tensor& position,
+                      const Tensor& cos_sin, RopeStyle style,
+                      RopeDirection direction) {
+  const auto rows = AsGroupedRows<float>(x);
+  const auto table = AsRows<const float>(cos_sin);
+  const int32_t* at = AsVector<const int32_t>(position, rows.rows);
+  const int64_t half = rows.columns / 2;
+  CHECK(rows.columns % 2 == 0 && rows.columns <= kRotaryMax &&
+        table.columns == rows.columns)
+      << x.DebugString() << " by " << cos_sin.DebugString();
+  pool_.ParallelFor(
+      rows.rows, RowGrain(rows.groups * rows.columns),
+      [&](int, int64_t begin, int64_t end) {
+        float sin[kRotaryMax / 2], a[kRotaryMax / 2], b[kRotaryMax / 2];
+        for (int64_t n = begin; n < end; ++n) {
+          CHECK(at[n] >= 0 && at[n] < table.rows)
+              << "position " << at[n] << " of " << table.rows;
+          const float* cos = table.row(at[n]);
+          const float sign = direction == RopeDirection::kForward ? 1.f : -1.f;
+          for (int64_t j = 0; j < half; ++j) sin[j] = sign * cos[half + j];
+          for (int64_t group = 0; group < rows.groups; ++group) {
+            float* row = rows.row(n, group);
+            if (style == RopeStyle::kHalfSplit) {
+              tier_.rotate(cos, sin, row, row + half, half);
+              continue;
+            }
+            for (int64_t j = 0; j < half; ++j) {
+              a[j] = row[2 * j];
+              b[j] = row[2 * j + 1];
+            }
+            tier_.rotate(cos, sin, a, b, half);
+            for (int64_t j = 0; j < half; ++j) {
+              row[2 * j] = a[j];
+              row[2 * j + 1] = b[j];
+            }
+          }
+        }
+      });
+}
+
+void CpuBackend::SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) {
+  const auto g = AsRows<const float>(gate);
+  const auto u = AsRows<const float>(up);
+  const auto out = AsRows<float>(h);
+  CheckSameShape(g, u);
+  CHECK(out.rows == g.rows && out.columns == g.columns) << h.DebugString();
+  pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        tier_.swiglu(g.row(n), u.row(n), out.row(n), g.columns);
+                      }
+                    });
+}
+
+void CpuBackend::SwiGluBackward(const Tensor& gate, const Tensor& up,
+                                const Tensor& dh, const Tensor& dgate,
+                                const Tensor& dup) {
+  const auto g = AsRows<const float>(gate);
+  const auto u = AsRows<const float>(up);
+  const auto d = AsRows<const float>(dh);
+  const auto dg = AsRows<float>(dgate);
+  const auto du = AsRows<float>(dup);
+  CheckSameShape(g, u);
+  CheckSameShape(g, d);
+  CheckSameShape(dg, du);
+  CHECK(dg.rows == g.rows && dg.columns == g.columns) << dgate.DebugString();
+  pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        tier_.swiglu_backward(g.row(n), u.row(n), d.row(n),
+                                              dg.row(n), du.row(n), g.columns);
+                      }
+                    });
+}
+
+void CpuBackend::ScatterRows(const Tensor& from, const Tensor& rows,
+                             const Tensor& to) {
+  CopyRows(&pool_, from, to, rows, to, /*scatter=*/true);
+}
+
+void CpuBackend::GatherRows(const Tensor& from, const Tensor& rows,
+                            const Tensor& to) {
+  CopyRows(&pool_, from, to, rows, from, /*scatter=*/false);
+}
+
+}  // namespace temper

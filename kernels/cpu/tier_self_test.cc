@@ -1,0 +1,200 @@
+#include "kernels/cpu/tier_self_test.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kFloats = 96;
+constexpr int64_t kLengths[] = {1, 7, 16, 33, 64, 96};
+
+// Four inputs and four results of one kernel.
+struct Case {
+  std::vector<float> in[4];
+  std::vector<float> out[4];
+};
+
+using Kernel = std::function<void(const TierKernels&, int64_t, Case*)>;
+
+float Pseudo(uint32_t* state) {
+  *state = *state * 1664525u + 1013904223u;
+  return static_cast<float>(*state >> 8) * 0x1p-23f - 1.0f;
+}
+
+// Ordinary values with the edges among them.
+Case MakeCase(uint32_t seed) {
+  constexpr float kEdges[] = {
+      0.0f,      -0.0f,      0x1p-149f, -0x1p-149f, 0x1.8p-127f, -0x1.fp-127f,
+      0x1p-126f, -0x1p-126f, 0x1p-75f,  0x1p-64f,   -0x1p-64f,   86.5f,
+      -86.5f,    -86.51f,    88.7f,     88.8f,      89.5f,       -300.0f,
+      300.0f,    0.34657f,   -0.34658f, 1e-20f,     -1e20f,      1.0f};
+  Case c;
+  uint32_t state = seed;
+  for (auto& in : c.in) {
+    in.resize(kFloats);
+    for (float& x : in) {
+      const float value = Pseudo(&state);
+      const bool edge = (state >> 16) % 3 == 0;
+      x = edge ? kEdges[(state >> 20) % std::size(kEdges)] : 2 * value;
+    }
+  }
+  for (auto& out : c.out) out.assign(kFloats, 0.5f);
+  return c;
+}
+
+std::vector<std::pair<const char*, Kernel>> RowKernels() {
+  using T = const TierKernels&;
+  return {
+      {"dot",
+       [](T t, int64_t n, Case* c) {
+         c->out[0][0] = t.dot(c->in[0].data(), c->in[1].data(), n);
+       }},
+      {"sum", [](T t, int64_t n,
+                 Case* c) { c->out[0][0] = t.sum(c->in[0].data(), n); }},
+      {"max", [](T t, int64_t n,
+                 Case* c) { c->out[0][0] = t.max(c->in[0].data(), n); }},
+      {"add", [](T t, int64_t n,
+                 Case* c) { t.add(c->in[0].data(), c->in[1].data(), n); }},
+      {"scale",
+       [](T t, int64_t n, Case* c) { t.scale(0.3f, c->in[0].data(), n); }},
+      {"axpy",
+       [](T t, int64_t n, Case* c) {
+         t.axpy(-1.7f, c->in[0].data(), c->in[1].data(), n);
+       }},
+      {"relu_axpy",
+       [](T t, int64_t n, Case* c) {
+         t.relu_axpy(0.7f, c->in[0].data(), c->in[1].data(), n);
+       }},
+      {"exp_sum",
+       [](T t, int64_t n, Case* c) {
+         c->out[1][0] = t.exp_sum(c->in[0].data(), 0.25f, c->out[0].data(), n);
+         t.exp(c->in[0].data(), 0, c->out[2].data(), n);
+       }},
+      {"sigmoid",
+       [](T t, int64_t n, Case* c) {
+         t.sigmoid(c->in[0].data(), c->out[0].data(), n);
+       }},
+      {"swiglu",
+       [](T t, int64_t n, Case* c) {
+         t.swiglu(c->in[0].data(), c->in[1].data(), c->out[0].data(), n);
+         t.swiglu_backward(c->in[0].data(), c->in[1].data(), c->in[2].data(),
+                           c->out[1].data(), c->out[2].data(), n);
+       }},
+      {"rms_norm",
+       [](T t, int64_t n, Case* c) {
+         const float r = t.rms_inverse(c->in[0].data(), 1e-6f, n);
+         c->out[3][0] = r;
+         t.rms_norm(c->in[0].data(), c->in[1].data(), r, c->out[0].data(), n);
+         t.rms_norm_backward(c->in[0].data(), c->in[1].data(), r,
+                             c->in[2].data(), c->out[1].data(), n);
+         t.norm_weight_grad(c->in[0].data(), 0, r, c->in[2].data(),
+                            c->out[2].data(), n);
+       }},
+      {"layer_norm",
+       [](T t, int64_t n, Case* c) {
+         const float mean = t.mean(c->in[0].data(), n);
+         const float r = t.layer_inverse(c->in[0].data(), mean, 1e-6f, n);
+         c->out[3][0] = r;
+         t.layer_norm(c->in[0].data(), c->in[1].data(), c->in[2].data(), mean,
+                      r, c->out[0].data(), n);
+         t.layer_norm_backward(c->in[0].data(), c->in[1].data(), mean, r,
+                               c->in[2].data(), c->out[1].data(), n);
+       }},
+      {"rotate",
+       [](T t, int64_t n, Case* c) {
+         t.rotate(c->in[0].data(), c->in[1].data(), c->in[2].data(),
+                  c->in[3].data(), n);
+       }},
+      {"adamw",
+       [](T t, int64_t n, Case* c) {
+         for (float& x : c->in[3]) x = std::fabs(x);
+         t.adamw({0.9f, 0.1f, 0.95f, 0.05f, 0.01f, 1.5f, 1e-8f, 0.001f, 0.5f},
+                 c->in[0].data(), c->in[1].data(), c->in[2].data(),
+                 c->in[3].data(), n);
+       }},
+  };
+}
+
+// rows x columns over depth, with a stride to spare everywhere.
+void RunGemm(const TierKernels& tier, int64_t rows, int64_t columns,
+             bool transposed, const std::vector<float>& a,
+             const std::vector<float>& b, std::vector<float>* c) {
+  GemmBlock block;
+  block.rows = rows;
+  block.columns = columns;
+  block.depth = 29;
+  block.a = a.data();
+  block.a_row = transposed ? 1 : 31;
+  block.a_k = transposed ? 31 : 1;
+  block.b = b.data();
+  block.b_panel = 16 * 29;
+  block.c = c->data();
+  block.c_row = 83;
+  tier.gemm(block);
+  block.accumulate = true;
+  tier.gemm(block);
+}
+
+// Whether the same bits, or both NaN (whose payload is not defined).
+bool Same(const std::vector<float>& x, const std::vector<float>& y) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i]) && std::isnan(y[i])) continue;
+    if (std::memcmp(&x[i], &y[i], sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
+absl::Status Differs(const TierKernels& tier, const std::string& kernel) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "CPU tier ", tier.name, " does not reproduce the scalar tier in ", kernel,
+      "; use another tier or report this CPU"));
+}
+
+}  // namespace
+
+absl::Status TestTier(const TierKernels& tier, const TierKernels& definition) {
+  uint32_t seed = 1;
+  for (const auto& [name, kernel] : RowKernels()) {
+    for (const int64_t n : kLengths) {
+      Case actual = MakeCase(++seed);
+      Case expected = actual;
+      kernel(tier, n, &actual);
+      kernel(definition, n, &expected);
+      for (int i = 0; i < 4; ++i) {
+        if (!Same(actual.in[i], expected.in[i]) ||
+            !Same(actual.out[i], expected.out[i])) {
+          return Differs(tier, absl::StrCat(name, " of ", n));
+        }
+      }
+    }
+  }
+  std::vector<float> a(31 * 31), b(5 * 16 * 29);
+  for (float& x : a) x = Pseudo(&seed);
+  for (float& x : b) x = Pseudo(&seed);
+  for (size_t i = 0; i < a.size(); i += 7) a[i] *= 0x1p-70f;
+  for (size_t i = 0; i < b.size(); i += 5) b[i] *= 0x1p-70f;
+  a[3] = b[40] = 0x1p-140f;
+  for (const bool transposed : {false, true}) {
+    for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 13}) {
+      for (const int64_t columns : {1, 16, 37, 64, 80}) {
+        std::vector<float> actual(13 * 83, 1.0f), expected(13 * 83, 1.0f);
+        RunGemm(tier, rows, columns, transposed, a, b, &actual);
+        RunGemm(definition, rows, columns, transposed, a, b, &expected);
+        if (!Same(actual, expected)) {
+          return Differs(tier, absl::StrCat("gemm of ", rows, " x ", columns));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace temper
