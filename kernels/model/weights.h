@@ -6,7 +6,9 @@
 #ifndef KERNELS_MODEL_WEIGHTS_H_
 #define KERNELS_MODEL_WEIGHTS_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +38,17 @@ struct Parameter {
 
 // All parameters of the main model in checkpoint order (MTP layers left out).
 std::vector<Parameter> ListParameters(const ModelConfig& config);
+
+// kv_b_proj (or its gradient) by what it does: W_UK and W_UV of each head.
+struct KvBViews {
+  Tensor uk;  // [H, nope, C]
+  Tensor uv;  // [H, v, C]
+};
+KvBViews SplitKvB(const ModelConfig& config, const Tensor& kv_b);
+
+// The experts' matrices of one kind, [E, out, in], given expert 0's.
+Tensor ExpertStack(const ModelConfig& config, const Tensor& all,
+                   const Parameter& first);
 
 // A tensor carried through load and save without being used (MTP layers).
 struct CarriedTensor {
@@ -80,7 +93,7 @@ class ModelWeights {
 
   // Writes model.safetensors (and config.json) into an existing directory;
   // carried tensors go back byte for byte. `dtype` is F32 or BF16 (nearest
-  // even).
+  // even; vectors stay F32).
   absl::Status Save(const std::string& model_dir,
                     const std::string& dtype) const;
 
@@ -106,10 +119,13 @@ class ModelWeights {
 
  private:
   ModelWeights() = default;
+  absl::Status MakeHandles();
+  void SetVectors();
 
   Backend* backend_ = nullptr;
   ModelConfig config_;
   std::vector<Parameter> parameters_;
+  std::map<std::string, size_t> index_;
   std::unique_ptr<Buffer> buffer_;
   std::unique_ptr<Weight> lm_head_;
   std::vector<LayerWeights> layers_;
@@ -123,14 +139,16 @@ class ModelGradients {
       Backend* backend, const ModelConfig& config);
   void Zero();
   Tensor grad(const Parameter& parameter) const;
-  Tensor grad(const std::string& name) const;
+  Tensor grad(const std::string& name) const;  // CHECKs that it exists
   Tensor all() const;
+  const Parameter& parameter(const std::string& name) const;
 
  private:
   ModelGradients() = default;
 
   Backend* backend_ = nullptr;
   std::vector<Parameter> parameters_;
+  std::map<std::string, size_t> index_;
   std::unique_ptr<Buffer> buffer_;
 };
 

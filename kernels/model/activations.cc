@@ -1,0 +1,106 @@
+#include "kernels/model/activations.h"
+
+#include <utility>
+
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+void LayoutMlps(const ModelConfig& c, int64_t n, bool moe, Arena* arena,
+                LayerActivations* layer) {
+  layer->mlp.Layout(
+      n, moe ? c.n_shared_experts * c.moe_intermediate_size
+             : c.intermediate_size,
+      arena);
+  if (moe) layer->moe.Layout(c, n, arena);
+}
+
+// One set of tensors, two residual buffers taking turns.
+void LayoutShared(const ModelConfig& c, const ActivationShape& shape,
+                  Arena* arena, std::vector<LayerActivations>* layers) {
+  const int64_t n = shape.tokens;
+  LayerActivations dense;
+  dense.h_in = arena->F32({n, c.hidden_size});
+  dense.h_mid = arena->F32({n, c.hidden_size});
+  dense.h_out = dense.h_in;
+  dense.mla.Layout(c, n, arena);
+  dense.indexer.Layout(c, n, shape.selected_width, arena);
+  LayerActivations moe = dense;
+  if (c.first_k_dense_replace > 0) LayoutMlps(c, n, false, arena, &dense);
+  if (c.moe_layers() > 0) LayoutMlps(c, n, true, arena, &moe);
+  for (int64_t l = 0; l < c.num_hidden_layers; ++l) {
+    layers->push_back(c.IsMoe(l) ? moe : dense);
+    // Routes are read back after the last layer.
+    if (c.IsMoe(l)) {
+      layers->back().moe.routes = arena->I32({n, c.num_experts_per_tok});
+    }
+  }
+}
+
+void LayoutPerLayer(const ModelConfig& c, const ActivationShape& shape,
+                    Arena* arena, std::vector<LayerActivations>* layers) {
+  const int64_t n = shape.tokens;
+  Tensor h_in = arena->F32({n, c.hidden_size});
+  for (int64_t l = 0; l < c.num_hidden_layers; ++l) {
+    LayerActivations layer;
+    layer.h_in = h_in;
+    layer.h_mid = arena->F32({n, c.hidden_size});
+    layer.h_out = arena->F32({n, c.hidden_size});
+    layer.mla.Layout(c, n, arena);
+    layer.indexer.Layout(c, n, shape.selected_width, arena);
+    LayoutMlps(c, n, c.IsMoe(l), arena, &layer);
+    h_in = layer.h_out;
+    layers->push_back(layer);
+  }
+}
+
+}  // namespace
+
+void Activations::Layout(const ModelConfig& config,
+                         const ActivationShape& shape, LayerStorage storage,
+                         Arena* arena) {
+  const int64_t n = shape.tokens;
+  tokens = arena->I32({n});
+  position = arena->I32({n});
+  sequence = arena->I32({n});
+  slot = arena->I32({n});
+  blocks = arena->I32({shape.sequences, shape.blocks_max});
+  hidden = arena->F32({n, config.hidden_size});
+  layers.clear();
+  if (storage == LayerStorage::kShared) {
+    LayoutShared(config, shape, arena, &layers);
+  } else {
+    LayoutPerLayer(config, shape, arena, &layers);
+  }
+}
+
+void LayerScratch::Layout(const ModelConfig& config, int64_t n, Arena* arena) {
+  x = arena->F32({n, config.hidden_size});
+  qr = arena->F32({n, config.q_lora_rank});
+  mlp.Layout(config, n, arena);
+}
+
+void BackwardScratch::Layout(const ModelConfig& config, int64_t n,
+                             Arena* arena) {
+  dh = arena->F32({n, config.hidden_size});
+  dx = arena->F32({n, config.hidden_size});
+  sum = arena->F32({n, config.hidden_size});
+  kl = arena->F32({n});
+  dkl = arena->F32({n});
+  mla.Layout(config, n, arena);
+  indexer.Layout(config, n, arena);
+  mlp.Layout(config, n, arena);
+}
+
+absl::Status Reserve(Backend* backend, int64_t bytes,
+                     std::unique_ptr<Buffer>* buffer) {
+  if (*buffer != nullptr && (*buffer)->bytes() >= bytes) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> larger, backend->Allocate(bytes));
+  *buffer = std::move(larger);
+  return absl::OkStatus();
+}
+
+}  // namespace temper

@@ -1,0 +1,77 @@
+// Everything one forward writes, laid out in one buffer. In training each
+// layer has its own tensors, which backward reads; in sampling all layers share
+// one set. The forward that fills them is the same.
+
+#ifndef KERNELS_MODEL_ACTIVATIONS_H_
+#define KERNELS_MODEL_ACTIVATIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/model/arena.h"
+#include "kernels/model/config.h"
+#include "kernels/model/indexer.h"
+#include "kernels/model/mla.h"
+#include "kernels/model/moe.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+enum class LayerStorage : uint8_t { kShared, kPerLayer };
+
+struct LayerActivations {
+  Tensor h_in, h_mid, h_out;  // [N, D]: the residual stream
+  MlaActivations mla;
+  IndexerActivations indexer;
+  MlpActivations mlp;  // dense, or the shared experts
+  MoeActivations moe;  // empty in dense layers
+};
+
+// A batch's shape: N tokens, K selected keys, block table entries.
+struct ActivationShape {
+  int64_t tokens = 0;
+  int64_t selected_width = 0;
+  int64_t sequences = 0;
+  int64_t blocks_max = 0;
+};
+
+struct Activations {
+  Tensor tokens, position, sequence, slot;  // i32 [N]
+  Tensor blocks;                            // i32 [sequences, blocks_max]
+  std::vector<LayerActivations> layers;
+  Tensor hidden;  // [N, D], after model.norm
+
+  void Layout(const ModelConfig& config, const ActivationShape& shape,
+              LayerStorage storage, Arena* arena);
+};
+
+// Normed inputs and temporaries of a layer: needed within it only, recomputed
+// by backward.
+struct LayerScratch {
+  Tensor x;    // [N, D]
+  Tensor qr;   // [N, q_lora_rank]
+  MlpScratch mlp;
+
+  void Layout(const ModelConfig& config, int64_t n, Arena* arena);
+};
+
+struct BackwardScratch {
+  Tensor dh, dx, sum;  // [N, D]
+  Tensor kl, dkl;      // [N]
+  MlaBackwardScratch mla;
+  IndexerBackwardScratch indexer;
+  MlpBackwardScratch mlp;
+
+  void Layout(const ModelConfig& config, int64_t n, Arena* arena);
+};
+
+// Makes *buffer hold at least `bytes`; its content is lost if it grows. On
+// failure it is as it was.
+absl::Status Reserve(Backend* backend, int64_t bytes,
+                     std::unique_ptr<Buffer>* buffer);
+
+}  // namespace temper
+
+#endif  // KERNELS_MODEL_ACTIVATIONS_H_

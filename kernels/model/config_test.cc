@@ -1,0 +1,140 @@
+#include "kernels/model/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/match.h"
+
+namespace temper {
+namespace {
+
+using Json = nlohmann::json;
+
+// DeepSeek-V3.2's own numbers, without its quantization_config.
+Json V32Config() {
+  return Json::parse(R"({
+    "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
+    "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 0,
+    "eos_token_id": 1, "ep_size": 1, "first_k_dense_replace": 3,
+    "hidden_act": "silu", "hidden_size": 7168, "intermediate_size": 18432,
+    "index_head_dim": 128, "index_n_heads": 64, "index_topk": 2048,
+    "initializer_range": 0.02, "max_position_embeddings": 163840,
+    "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_intermediate_size": 2048,
+    "moe_layer_freq": 1, "n_routed_experts": 256, "n_shared_experts": 1,
+    "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
+    "topk_method": "noaux_tc", "scoring_func": "sigmoid",
+    "norm_topk_prob": true, "routed_scaling_factor": 2.5,
+    "num_attention_heads": 128, "num_key_value_heads": 128,
+    "num_hidden_layers": 61, "num_nextn_predict_layers": 1,
+    "rms_norm_eps": 1e-6, "rope_scaling": {"type": "yarn", "factor": 40,
+    "original_max_position_embeddings": 4096, "beta_fast": 32, "beta_slow": 1,
+    "mscale": 1.0, "mscale_all_dim": 1.0}, "rope_theta": 10000,
+    "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+    "transformers_version": "4.44.2", "use_cache": true, "vocab_size": 129280
+  })");
+}
+
+std::string Refusal(const Json& json) {
+  const auto config = ParseModelConfig(json.dump());
+  if (config.ok()) return "";
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(config.status().message());
+}
+
+// The refusal must name both.
+void ExpectRefused(const std::string& key, const Json& value) {
+  Json json = V32Config();
+  json[key] = value;
+  const std::string message = Refusal(json);
+  EXPECT_TRUE(absl::StrContains(message, key)) << key << ": " << message;
+  EXPECT_TRUE(absl::StrContains(message, value.dump()))
+      << key << ": " << message;
+}
+
+TEST(ModelConfigTest, ReadsDeepSeekV32AndItsPublishedSizes) {
+  const auto config = ParseModelConfig(V32Config().dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->moe_layers(), 58);
+  EXPECT_EQ(config->latent_dim(), 576);
+  EXPECT_EQ(config->route_bytes(), 1);
+  EXPECT_NEAR(config->softmax_scale(), 0.13523378, 1e-8);
+  // 671.88 billion with the indexer, about 37 billion of them active.
+  EXPECT_NEAR(config->parameter_count() / 1e9, 671.88, 0.01);
+  EXPECT_NEAR(config->active_parameter_count() / 1e9, 37, 1);
+}
+
+TEST(ModelConfigTest, ScaleHasNoYarnFactorWithoutRopeScaling) {
+  Json json = V32Config();
+  json["rope_scaling"] = nullptr;
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_DOUBLE_EQ(config->softmax_scale(), 1 / std::sqrt(192.0));
+}
+
+TEST(ModelConfigTest, WhatItWritesReadsBackEqual) {
+  for (const bool yarn : {true, false}) {
+    Json json = V32Config();
+    json["rms_norm_eps"] = 1.1e-6;
+    if (!yarn) json["rope_scaling"] = nullptr;
+    const auto config = ParseModelConfig(json.dump());
+    ASSERT_TRUE(config.ok()) << config.status();
+    const std::string written = ModelConfigToJson(*config);
+    const auto again = ParseModelConfig(written);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(ModelConfigToJson(*again), written);
+    EXPECT_EQ(again->rms_norm_eps, 1.1e-6);
+    EXPECT_EQ(again->has_rope_scaling, yarn);
+    EXPECT_EQ(again->rope_scaling.factor, config->rope_scaling.factor);
+  }
+}
+
+TEST(ModelConfigTest, RefusesVariantsOfTheArchitectureByName) {
+  ExpectRefused("hidden_act", "gelu");
+  ExpectRefused("scoring_func", "softmax");
+  ExpectRefused("topk_method", "group_limited_greedy");
+  ExpectRefused("attention_bias", true);
+  ExpectRefused("norm_topk_prob", false);
+  ExpectRefused("tie_word_embeddings", true);
+  ExpectRefused("moe_layer_freq", 2);
+  ExpectRefused("model_type", "deepseek_v3");
+  ExpectRefused("num_key_value_heads", 1);
+  ExpectRefused("quantization_config", Json{{"quant_method", "fp8"}});
+}
+
+TEST(ModelConfigTest, RefusesUnknownMissingMistypedAndOutOfRangeKeys) {
+  ExpectRefused("index_topkk", 4);
+  ExpectRefused("index_topk", 0);
+  ExpectRefused("hidden_size", "7168");
+  ExpectRefused("hidden_size", 7168.0);
+  ExpectRefused("vocab_size", uint64_t{18446744073709551615u});
+  ExpectRefused("rms_norm_eps", 0);
+  ExpectRefused("qk_rope_head_dim", 63);
+  ExpectRefused("n_group", 7);
+  ExpectRefused("topk_group", 9);
+  ExpectRefused("first_k_dense_replace", 62);
+  for (const char* key : {"kv_lora_rank", "model_type", "rope_theta"}) {
+    Json json = V32Config();
+    json.erase(key);
+    EXPECT_TRUE(absl::StrContains(Refusal(json), key)) << Refusal(json);
+  }
+}
+
+TEST(ModelConfigTest, RefusesRopeScalingThatItDoesNotCompute) {
+  const auto refused = [](const std::string& key, const Json& value) {
+    Json json = V32Config();
+    json["rope_scaling"][key] = value;
+    return absl::StrContains(Refusal(json), key);
+  };
+  EXPECT_TRUE(refused("type", "linear"));
+  EXPECT_TRUE(refused("rope_type", "dynamic"));
+  EXPECT_TRUE(refused("mscale", 0.7));  // unlike mscale_all_dim
+  EXPECT_TRUE(refused("truncate", false));
+  EXPECT_TRUE(refused("factor", 0));
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,83 @@
+#include "kernels/model/indexer.h"
+
+#include <cmath>
+
+namespace temper {
+namespace {
+
+constexpr float kLayerNormEps = 1e-6f;  // fixed in DeepSeek's code
+
+float WeightScale(const ModelConfig& config) {
+  return static_cast<float>(
+      1 / std::sqrt(static_cast<double>(config.index_n_heads *
+                                        config.index_head_dim)));
+}
+
+// Rotates the first R columns of x [N, G, Di].
+void RotateHead(const BlockContext& context, const Tensor& x,
+                RopeDirection direction) {
+  context.backend->Rope(x.Slice(2, 0, context.config->qk_rope_head_dim),
+                        context.map.position, context.cos_sin,
+                        RopeStyle::kHalfSplit, direction);
+}
+
+Tensor Flat(const Tensor& x) {
+  return x.Reshape({x.dim(0), x.elements() / x.dim(0)});
+}
+
+}  // namespace
+
+void IndexerActivations::Layout(const ModelConfig& c, int64_t n,
+                                int64_t selected_width, Arena* arena) {
+  q = arena->F32({n, c.index_n_heads, c.index_head_dim});
+  w = arena->F32({n, c.index_n_heads});
+  k = arena->F32({n, c.index_head_dim});
+  keys = arena->F32({n, c.index_head_dim});
+  selected = arena->I32({n, selected_width});
+}
+
+void IndexerBackwardScratch::Layout(const ModelConfig& c, int64_t n,
+                                    Arena* arena) {
+  q = arena->F32({n, c.index_n_heads, c.index_head_dim});
+  w = arena->F32({n, c.index_n_heads});
+  k = arena->F32({n, c.index_head_dim});
+  keys = arena->F32({n, c.index_head_dim});
+}
+
+void IndexerProject(const BlockContext& context, const LayerWeights& weights,
+                    const Tensor& x, const Tensor& qr,
+                    const IndexerActivations& a) {
+  Backend* backend = context.backend;
+  backend->Linear(qr, *weights.indexer_wq_b, Use::kForward, Flat(a.q));
+  RotateHead(context, a.q, RopeDirection::kForward);
+  backend->Linear(x, *weights.indexer_weights_proj, Use::kForward, a.w);
+  backend->Scale(WeightScale(*context.config), a.w);
+  backend->Linear(x, *weights.indexer_wk, Use::kForward, a.k);
+  backend->LayerNorm(a.k, weights.indexer_k_norm_weight,
+                     weights.indexer_k_norm_bias, kLayerNormEps, a.keys);
+  RotateHead(context, a.keys.Split(1, 1), RopeDirection::kForward);
+}
+
+void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
+                     const IndexerActivations& a, const MlaActivations& mla,
+                     const Tensor& x, const Tensor& qr, const Tensor& dkl,
+                     const IndexerBackwardScratch& d,
+                     const LayerGradients& gradients) {
+  Backend* backend = context.backend;
+  backend->Zero(d.keys);
+  backend->IndexerKlBackward(
+      mla.q, mla.keys, static_cast<float>(context.config->softmax_scale()),
+      mla.lse, a.q, a.w, a.keys, context.map, a.selected, dkl, d.q, d.w,
+      d.keys);
+  RotateHead(context, d.q, RopeDirection::kBackward);
+  backend->LinearWeightGrad(qr, Flat(d.q), gradients.indexer_wq_b);
+  backend->Scale(WeightScale(*context.config), d.w);
+  backend->LinearWeightGrad(x, d.w, gradients.indexer_weights_proj);
+  RotateHead(context, d.keys.Split(1, 1), RopeDirection::kBackward);
+  backend->LayerNormBackward(a.k, weights.indexer_k_norm_weight, kLayerNormEps,
+                             d.keys, d.k, gradients.indexer_k_norm_weight,
+                             gradients.indexer_k_norm_bias);
+  backend->LinearWeightGrad(x, d.k, gradients.indexer_wk);
+}
+
+}  // namespace temper

@@ -1,0 +1,176 @@
+#include "kernels/model/moe.h"
+
+#include <algorithm>
+
+namespace temper {
+namespace {
+
+GateOptions MakeGateOptions(const ModelConfig& config) {
+  GateOptions options;
+  options.n_group = static_cast<int32_t>(config.n_group);
+  options.topk_group = static_cast<int32_t>(config.topk_group);
+  options.routed_scaling_factor =
+      static_cast<float>(config.routed_scaling_factor);
+  return options;
+}
+
+int64_t WidestMlp(const ModelConfig& c) {
+  int64_t width = 0;
+  if (c.first_k_dense_replace > 0) width = c.intermediate_size;
+  if (c.moe_layers() > 0) {
+    width = std::max(width, c.n_shared_experts * c.moe_intermediate_size);
+  }
+  return width;
+}
+
+// A dense view [N, width] of scratch that is at least that wide.
+Tensor Narrow(const Tensor& x, int64_t width) {
+  const int64_t n = x.dim(0);
+  return x.Reshape({x.elements()}).Slice(0, 0, n * width).Reshape({n, width});
+}
+
+}  // namespace
+
+void MlpActivations::Layout(int64_t n, int64_t width, Arena* arena) {
+  gate = arena->F32({n, width});
+  up = arena->F32({n, width});
+}
+
+void MoeActivations::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
+  const int64_t pairs = n * c.num_experts_per_tok;
+  scores = arena->F32({n, c.n_routed_experts});
+  routes = arena->I32({n, c.num_experts_per_tok});
+  gates = arena->F32({n, c.num_experts_per_tok});
+  offsets = arena->I32({c.n_routed_experts + 1});
+  rows = arena->I32({pairs});
+  place = arena->I32({n, c.num_experts_per_tok});
+  gate = arena->F32({pairs, c.moe_intermediate_size});
+  up = arena->F32({pairs, c.moe_intermediate_size});
+  out = arena->F32({pairs, c.hidden_size});
+}
+
+void MlpScratch::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
+  h = arena->F32({n, WidestMlp(c)});
+  if (c.moe_layers() == 0) return;
+  const int64_t pairs = n * c.num_experts_per_tok;
+  logits = arena->F32({n, c.n_routed_experts});
+  expert_x = arena->F32({pairs, c.hidden_size});
+  expert_h = arena->F32({pairs, c.moe_intermediate_size});
+}
+
+void MlpBackwardScratch::Layout(const ModelConfig& c, int64_t n,
+                                Arena* arena) {
+  h = arena->F32({n, WidestMlp(c)});
+  gate = arena->F32({n, WidestMlp(c)});
+  up = arena->F32({n, WidestMlp(c)});
+  x = arena->F32({n, c.hidden_size});
+  if (c.moe_layers() == 0) return;
+  const int64_t pairs = n * c.num_experts_per_tok;
+  gates = arena->F32({n, c.num_experts_per_tok});
+  logits = arena->F32({n, c.n_routed_experts});
+  expert_out = arena->F32({pairs, c.hidden_size});
+  expert_x = arena->F32({pairs, c.hidden_size});
+  expert_sum = arena->F32({pairs, c.hidden_size});
+  expert_h = arena->F32({pairs, c.moe_intermediate_size});
+  expert_gate = arena->F32({pairs, c.moe_intermediate_size});
+  expert_up = arena->F32({pairs, c.moe_intermediate_size});
+}
+
+void MlpForward(const BlockContext& context, const LayerWeights& weights,
+                const Tensor& x, const MlpActivations& a,
+                const MlpScratch& scratch, const Tensor& y) {
+  Backend* backend = context.backend;
+  const Tensor h = Narrow(scratch.h, a.gate.dim(1));
+  backend->Linear(x, *weights.gate_proj, Use::kForward, a.gate);
+  backend->Linear(x, *weights.up_proj, Use::kForward, a.up);
+  backend->SwiGlu(a.gate, a.up, h);
+  backend->Linear(h, *weights.down_proj, Use::kForward, y);
+}
+
+void MlpBackward(const BlockContext& context, const LayerWeights& weights,
+                 const MlpActivations& a, const Tensor& x, const Tensor& dy,
+                 const MlpScratch& scratch, const MlpBackwardScratch& d,
+                 const LayerGradients& gradients, const Tensor& dx) {
+  Backend* backend = context.backend;
+  const int64_t width = a.gate.dim(1);
+  const Tensor h = Narrow(scratch.h, width);
+  const Tensor dh = Narrow(d.h, width);
+  const Tensor dgate = Narrow(d.gate, width);
+  const Tensor dup = Narrow(d.up, width);
+  backend->SwiGlu(a.gate, a.up, h);
+  backend->LinearWeightGrad(h, dy, gradients.down_proj);
+  backend->Linear(dy, *weights.down_proj, Use::kTransposed, dh);
+  backend->SwiGluBackward(a.gate, a.up, dh, dgate, dup);
+  backend->LinearWeightGrad(x, dgate, gradients.gate_proj);
+  backend->LinearWeightGrad(x, dup, gradients.up_proj);
+  backend->Linear(dgate, *weights.gate_proj, Use::kTransposed, dx);
+  backend->Linear(dup, *weights.up_proj, Use::kTransposed, d.x);
+  backend->Add(d.x, dx);
+}
+
+void MoeForward(const BlockContext& context, const LayerWeights& weights,
+                const Tensor& x, const MoeActivations& a,
+                const MlpScratch& scratch, const Tensor& y) {
+  Backend* backend = context.backend;
+  backend->Linear(x, *weights.router, Use::kForward, scratch.logits);
+  backend->MoeGate(scratch.logits, weights.e_score_correction_bias,
+                   MakeGateOptions(*context.config), a.scores, a.routes,
+                   a.gates);
+  backend->MoePlan(a.routes, a.offsets, a.rows, a.place);
+  backend->GatherRows(x, a.rows, scratch.expert_x);
+  backend->GroupedLinear(scratch.expert_x, a.offsets, *weights.experts_gate,
+                         Use::kForward, a.gate);
+  backend->GroupedLinear(scratch.expert_x, a.offsets, *weights.experts_up,
+                         Use::kForward, a.up);
+  backend->SwiGlu(a.gate, a.up, scratch.expert_h);
+  backend->GroupedLinear(scratch.expert_h, a.offsets, *weights.experts_down,
+                         Use::kForward, a.out);
+  backend->MoeCombine(a.out, a.place, a.gates, y);
+}
+
+namespace {
+
+// From d.expert_out to d.expert_x, through the experts' MLPs.
+void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
+                     const MoeActivations& a, const Tensor& x,
+                     const MlpScratch& scratch, const MlpBackwardScratch& d,
+                     const LayerGradients& gradients) {
+  Backend* backend = context.backend;
+  backend->GatherRows(x, a.rows, scratch.expert_x);
+  backend->SwiGlu(a.gate, a.up, scratch.expert_h);
+  backend->GroupedLinearWeightGrad(scratch.expert_h, d.expert_out, a.offsets,
+                                   gradients.experts_down);
+  backend->GroupedLinear(d.expert_out, a.offsets, *weights.experts_down,
+                         Use::kTransposed, d.expert_h);
+  backend->SwiGluBackward(a.gate, a.up, d.expert_h, d.expert_gate,
+                          d.expert_up);
+  backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_gate, a.offsets,
+                                   gradients.experts_gate);
+  backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_up, a.offsets,
+                                   gradients.experts_up);
+  backend->GroupedLinear(d.expert_gate, a.offsets, *weights.experts_gate,
+                         Use::kTransposed, d.expert_x);
+  backend->GroupedLinear(d.expert_up, a.offsets, *weights.experts_up,
+                         Use::kTransposed, d.expert_sum);
+  backend->Add(d.expert_sum, d.expert_x);
+}
+
+}  // namespace
+
+void MoeBackward(const BlockContext& context, const LayerWeights& weights,
+                 const MoeActivations& a, const Tensor& x, const Tensor& dy,
+                 const MlpScratch& scratch, const MlpBackwardScratch& d,
+                 const LayerGradients& gradients, const Tensor& dx) {
+  Backend* backend = context.backend;
+  backend->MoeCombineBackward(a.out, a.place, a.gates, dy, d.expert_out,
+                              d.gates);
+  ExpertsBackward(context, weights, a, x, scratch, d, gradients);
+  backend->MoeCombine(d.expert_x, a.place, /*gates=*/Tensor(), dx);
+  backend->MoeGateBackward(a.scores, a.routes, MakeGateOptions(*context.config),
+                           d.gates, d.logits);
+  backend->LinearWeightGrad(x, d.logits, gradients.router);
+  backend->Linear(d.logits, *weights.router, Use::kTransposed, d.x);
+  backend->Add(d.x, dx);
+}
+
+}  // namespace temper

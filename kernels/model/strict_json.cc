@@ -1,0 +1,63 @@
+#include "kernels/model/strict_json.h"
+
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace temper {
+namespace {
+
+using Json = nlohmann::json;
+
+// Watches the keys of every open object while the parser builds the value.
+class KeyWatcher {
+ public:
+  bool operator()(int depth, Json::parse_event_t event, Json& value) {
+    // Keeping nothing once the text is refused bounds memory as well.
+    if (!fault_.empty()) return false;
+    if (depth > kJsonDepthMax) {
+      fault_ = absl::StrCat("nests deeper than ", kJsonDepthMax);
+    } else if (event == Json::parse_event_t::object_start) {
+      keys_.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      keys_.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      const std::string& key = value.get_ref<const std::string&>();
+      if (!keys_.back().insert(key).second) {
+        fault_ = absl::StrCat("has the key \"", key, "\" twice");
+      }
+    }
+    return fault_.empty();
+  }
+
+  const std::string& fault() const { return fault_; }
+
+ private:
+  std::vector<std::set<std::string>> keys_;
+  std::string fault_;
+};
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseStrictJson(const char* text, size_t size,
+                                               const std::string& what) {
+  KeyWatcher watcher;
+  Json value = Json::parse(
+      text, text + size,
+      [&watcher](int depth, Json::parse_event_t event, Json& parsed) {
+        return watcher(depth, event, parsed);
+      },
+      /*allow_exceptions=*/false);
+  if (!watcher.fault().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " ", watcher.fault()));
+  }
+  if (value.is_discarded()) {
+    return absl::InvalidArgumentError(absl::StrCat(what, " is not valid JSON"));
+  }
+  return value;
+}
+
+}  // namespace temper
