@@ -6,20 +6,22 @@
 
 namespace temper {
 
-int64_t SqlValue::AsInt() const {
-  const int64_t* value = std::get_if<int64_t>(&value_);
-  return value == nullptr ? 0 : *value;
+SqlValue::SqlValue(Kind kind, int64_t integer, double real, std::string bytes)
+    : kind_(kind), integer_(integer), real_(real), bytes_(std::move(bytes)) {}
+SqlValue::SqlValue() : SqlValue(Kind::kNull, 0, 0, {}) {}
+SqlValue::SqlValue(double value) : SqlValue(Kind::kReal, 0, value, {}) {}
+SqlValue::SqlValue(std::string text)
+    : SqlValue(Kind::kText, 0, 0, std::move(text)) {}
+SqlValue::SqlValue(const char* text) : SqlValue(std::string(text)) {}
+SqlValue SqlValue::Blob(std::string bytes) {
+  return SqlValue(Kind::kBlob, 0, 0, std::move(bytes));
 }
+SqlValue::SqlValue(const SqlValue&) = default;
+SqlValue::SqlValue(SqlValue&&) noexcept = default;
+SqlValue::~SqlValue() = default;
 
 double SqlValue::AsDouble() const {
-  if (const double* value = std::get_if<double>(&value_)) return *value;
-  return static_cast<double>(AsInt());
-}
-
-const std::string& SqlValue::AsString() const {
-  static const std::string* const empty = new std::string;
-  const std::string* value = std::get_if<std::string>(&value_);
-  return value == nullptr ? *empty : *value;
+  return kind_ == Kind::kInteger ? static_cast<double>(integer_) : real_;
 }
 
 absl::StatusOr<std::unique_ptr<Sqlite>> Sqlite::Open(const std::string& path,
@@ -133,21 +135,26 @@ absl::StatusOr<sqlite3_stmt*> Transaction::Bind(const char* sql,
   for (size_t i = 0; i < parameters.size(); ++i) {
     const SqlValue& parameter = parameters[i];
     const int index = static_cast<int>(i) + 1;
-    int code;
-    if (parameter.is_null()) {
-      code = sqlite3_bind_null(statement, index);
-    } else if (auto* integer = std::get_if<int64_t>(&parameter.value_)) {
-      code = sqlite3_bind_int64(statement, index, *integer);
-    } else if (auto* real = std::get_if<double>(&parameter.value_)) {
-      code = sqlite3_bind_double(statement, index, *real);
-    } else {
-      const std::string& bytes = parameter.AsString();
-      code = parameter.is_blob_
-                 ? sqlite3_bind_blob64(statement, index, bytes.data(),
-                                       bytes.size(), SQLITE_TRANSIENT)
-                 : sqlite3_bind_text64(statement, index, bytes.data(),
-                                       bytes.size(), SQLITE_TRANSIENT,
-                                       SQLITE_UTF8);
+    const std::string& bytes = parameter.bytes_;
+    int code = SQLITE_OK;
+    switch (parameter.kind_) {
+      case SqlValue::Kind::kNull:
+        code = sqlite3_bind_null(statement, index);
+        break;
+      case SqlValue::Kind::kInteger:
+        code = sqlite3_bind_int64(statement, index, parameter.integer_);
+        break;
+      case SqlValue::Kind::kReal:
+        code = sqlite3_bind_double(statement, index, parameter.real_);
+        break;
+      case SqlValue::Kind::kText:
+        code = sqlite3_bind_text64(statement, index, bytes.data(), bytes.size(),
+                                   SQLITE_TRANSIENT, SQLITE_UTF8);
+        break;
+      case SqlValue::Kind::kBlob:
+        code = sqlite3_bind_blob64(statement, index, bytes.data(), bytes.size(),
+                                   SQLITE_TRANSIENT);
+        break;
     }
     if (code != SQLITE_OK) return db_->Error(code, sql);
   }

@@ -20,9 +20,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,34 +34,39 @@ namespace temper {
 // A value of a column or parameter: NULL, integer, real, text or blob.
 class SqlValue {
  public:
-  SqlValue() = default;
+  SqlValue();
   template <typename Integer>
   requires std::is_integral_v<Integer> SqlValue(
       Integer value)  // NOLINT: reads as the value
-      : value_(static_cast<int64_t>(value)) {}
-  SqlValue(double value) : value_(value) {}                  // NOLINT
-  SqlValue(std::string text) : value_(std::move(text)) {}    // NOLINT
-  SqlValue(const char* text) : value_(std::string(text)) {}  // NOLINT
+      : SqlValue(Kind::kInteger, static_cast<int64_t>(value), 0, {}) {}
+  SqlValue(double value);      // NOLINT
+  SqlValue(std::string text);  // NOLINT
+  SqlValue(const char* text);  // NOLINT
   template <typename T>
   SqlValue(const std::optional<T>& value)  // NOLINT: NULL where empty
       : SqlValue(value.has_value() ? SqlValue(*value) : SqlValue()) {}
-  static SqlValue Blob(std::string bytes) {
-    SqlValue value(std::move(bytes));
-    value.is_blob_ = true;
-    return value;
-  }
+  static SqlValue Blob(std::string bytes);
+  // Not inline: a statement has up to two dozen of these.
+  SqlValue(const SqlValue&);
+  SqlValue(SqlValue&&) noexcept;
+  ~SqlValue();
 
-  bool is_null() const { return value_.index() == 0; }
+  bool is_null() const { return kind_ == Kind::kNull; }
   // 0, 0.0 and "" where the value is of another kind.
-  int64_t AsInt() const;
-  uint64_t AsUint() const { return static_cast<uint64_t>(AsInt()); }
+  int64_t AsInt() const { return integer_; }
+  uint64_t AsUint() const { return static_cast<uint64_t>(integer_); }
   double AsDouble() const;
-  const std::string& AsString() const;  // text or blob
+  const std::string& AsString() const { return bytes_; }  // text or blob
 
  private:
   friend class Transaction;
-  std::variant<std::monostate, int64_t, double, std::string> value_;
-  bool is_blob_ = false;
+  enum class Kind : uint8_t { kNull, kInteger, kReal, kText, kBlob };
+  SqlValue(Kind kind, int64_t integer, double real, std::string bytes);
+
+  Kind kind_;
+  int64_t integer_;
+  double real_;
+  std::string bytes_;
 };
 
 using SqlRow = std::vector<SqlValue>;
