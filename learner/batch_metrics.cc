@@ -1,0 +1,172 @@
+#include "learner/batch_metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace temper {
+namespace {
+
+// Sums under names, printed as means or as they are.
+class Means {
+ public:
+  void Add(const std::string& name, double value) {
+    Sum& sum = sums_[name];
+    sum.total += value;
+    sum.squares += value * value;
+    sum.largest = sum.count == 0 ? value : std::max(sum.largest, value);
+    ++sum.count;
+  }
+  void WriteMean(const std::string& name, const std::string& as,
+                 std::vector<MetricValue>* out) const {
+    const auto it = sums_.find(name);
+    out->push_back({as, it == sums_.end()
+                            ? std::nullopt
+                            : std::optional<double>(it->second.total /
+                                                    it->second.count)});
+  }
+  void WriteMax(const std::string& name, const std::string& as,
+                std::vector<MetricValue>* out) const {
+    const auto it = sums_.find(name);
+    if (it != sums_.end()) out->push_back({as, it->second.largest});
+  }
+  double Deviation(const std::string& name) const {
+    const Sum& sum = sums_.at(name);
+    const double mean = sum.total / sum.count;
+    return std::sqrt(std::max(0.0, sum.squares / sum.count - mean * mean));
+  }
+  // Every name that begins with `prefix`, as its mean under name + `suffix`.
+  void WriteAll(const std::string& prefix, const std::string& suffix,
+                std::vector<MetricValue>* out) const {
+    for (auto it = sums_.lower_bound(prefix);
+         it != sums_.end() && it->first.rfind(prefix, 0) == 0; ++it) {
+      out->push_back(
+          {it->first + suffix, it->second.total / it->second.count});
+    }
+  }
+
+ private:
+  struct Sum {
+    double total = 0, squares = 0, largest = 0, count = 0;
+  };
+  std::map<std::string, Sum> sums_;
+};
+
+std::string OutcomeName(Outcome outcome) {
+  std::string name = Outcome_Name(outcome);
+  if (name.rfind("OUTCOME_", 0) == 0) name = name.substr(8);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  return name;
+}
+
+double SampledTokens(const Trajectory& trajectory) {
+  double tokens = 0;
+  for (const Branch& branch : trajectory.branches()) {
+    tokens += static_cast<double>(branch.logprobs().size() / sizeof(float));
+  }
+  return tokens;
+}
+
+int AssistantTurns(const Trajectory& trajectory) {
+  return static_cast<int>(std::count_if(
+      trajectory.turns().begin(), trajectory.turns().end(),
+      [](const Turn& turn) { return turn.role() == "assistant"; }));
+}
+
+void AddBranches(const Trajectory& trajectory, uint64_t version, Means* means) {
+  uint64_t oldest = version;
+  for (const Branch& branch : trajectory.branches()) {
+    for (const VersionSpan& span : branch.versions()) {
+      oldest = std::min(oldest, span.version());
+    }
+    const double rows =
+        static_cast<double>(branch.logprobs().size() / sizeof(float));
+    if (rows > 0) {
+      means->Add("mask", static_cast<double>(branch.kept_ids().size() /
+                                             sizeof(int32_t)) /
+                             rows);
+    }
+  }
+  means->Add("staleness", static_cast<double>(version - oldest));
+}
+
+}  // namespace
+
+bool IsWellFormed(const Trajectory& trajectory) {
+  return trajectory.outcome() != OUTCOME_MODEL_ERROR &&
+         trajectory.outcome() != OUTCOME_TRUNCATED;
+}
+
+std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
+                                      uint64_t version) {
+  Means means;
+  std::map<uint64_t, std::pair<double, double>> group_range;
+  for (const Trajectory& t : batch) {
+    means.Add("reward", t.reward());
+    means.Add(absl::StrCat("reward/", t.environment()), t.reward());
+    for (const RewardPart& part : t.reward_parts()) {
+      means.Add(absl::StrCat("rewards/", part.name()), part.value());
+    }
+    means.Add("length", SampledTokens(t));
+    means.Add("turns", AssistantTurns(t));
+    AddBranches(t, version, &means);
+    const auto [it, first] = group_range.try_emplace(
+        t.key().group(), std::pair(t.reward(), t.reward()));
+    it->second.first = std::min(it->second.first, t.reward());
+    it->second.second = std::max(it->second.second, t.reward());
+  }
+  std::vector<MetricValue> out;
+  if (batch.empty()) return out;
+  means.WriteMean("reward", "reward/mean", &out);
+  out.push_back({"reward/std", means.Deviation("reward")});
+  means.WriteAll("reward/", "/mean", &out);
+  means.WriteAll("rewards/", "/mean", &out);
+  double flat = 0;
+  for (const auto& [group, range] : group_range) {
+    flat += range.first == range.second;
+  }
+  out.push_back({"frac_reward_zero_std",
+                 flat / static_cast<double>(group_range.size())});
+  means.WriteMean("length", "response_length/mean", &out);
+  means.WriteMax("length", "response_length/max", &out);
+  means.WriteMean("turns", "num_turns/mean", &out);
+  means.WriteMean("mask", "sampling_mask/mean_size", &out);
+  means.WriteMean("staleness", "staleness/mean", &out);
+  means.WriteMax("staleness", "staleness/max", &out);
+  std::map<std::string, double> outcomes;
+  for (const Trajectory& t : batch) ++outcomes[OutcomeName(t.outcome())];
+  for (const auto& [name, count] : outcomes) {
+    out.push_back({absl::StrCat("outcome/", name),
+                   count / static_cast<double>(batch.size())});
+  }
+  return out;
+}
+
+std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch) {
+  struct Counts {
+    double episodes = 0, correct = 0, well_formed = 0, reward = 0;
+  };
+  std::map<std::string, Counts> environments;
+  for (const Trajectory& t : batch) {
+    Counts& counts = environments[t.environment()];
+    ++counts.episodes;
+    counts.correct += t.verdict().verified() && t.verdict().correct();
+    counts.well_formed += IsWellFormed(t);
+    counts.reward += t.reward();
+  }
+  std::vector<MetricValue> out;
+  for (const auto& [name, counts] : environments) {
+    const std::string prefix = absl::StrCat("eval/", name, "/");
+    out.push_back({prefix + "episodes", counts.episodes});
+    out.push_back({prefix + "correct", counts.correct});
+    out.push_back({prefix + "well_formed", counts.well_formed});
+    out.push_back({prefix + "reward_mean", counts.reward / counts.episodes});
+  }
+  return out;
+}
+
+}  // namespace temper

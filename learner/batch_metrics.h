@@ -1,0 +1,30 @@
+// What a batch of trajectories says of itself, under the names of DESIGN.md
+// section 8: rewards, their parts, outcomes, lengths. And of an evaluation.
+
+#ifndef LEARNER_BATCH_METRICS_H_
+#define LEARNER_BATCH_METRICS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "learner/run_db.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+
+// Means over the trajectories, which all carry a reward. `version` is the
+// learner's before the step: staleness counts from it.
+std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
+                                      uint64_t version);
+
+// eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so
+// that errors and differences can be computed from them.
+std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch);
+
+// Whether the episode kept to the format to its end: every message parsed and
+// it was not cut off.
+bool IsWellFormed(const Trajectory& trajectory);
+
+}  // namespace temper
+
+#endif  // LEARNER_BATCH_METRICS_H_

@@ -1,0 +1,48 @@
+// What a checkpoint holds: the model as a Hugging Face directory (fp32, so that
+// a resumed run has the same bits), AdamW's moments, the counters. How the
+// directory becomes durable is learner/checkpoint.h's business.
+//
+//   model/{config.json,model.safetensors,tokenizer.json}
+//   optimizer.safetensors     "moments" [2, elements]
+//   state.json                the counters
+
+#ifndef LEARNER_LEARNER_STATE_H_
+#define LEARNER_LEARNER_STATE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/model/weights.h"
+#include "learner/optimizer.h"
+
+namespace temper {
+
+struct LearnerCounters {
+  int64_t attempt = 1;  // the attempt that wrote it
+  int64_t step = 0;     // updates behind the weights
+  uint64_t weight_version = 0;
+  int64_t optimizer_steps = 0;
+};
+
+// Writes all files into the existing directory `dir`. The tokenizer is copied
+// from `tokenizer_dir`.
+absl::Status SaveLearnerState(const std::string& dir,
+                              const std::string& tokenizer_dir,
+                              const ModelWeights& weights,
+                              const Optimizer& optimizer,
+                              const LearnerCounters& counters);
+
+absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir);
+
+// Sets the optimizer to what `dir` holds. The model is read from its model/
+// by ModelWeights::Load. DataLoss names the file that is damaged; nothing
+// changes.
+absl::Status LoadOptimizerState(const std::string& dir,
+                                const LearnerCounters& counters,
+                                Optimizer* optimizer);
+
+}  // namespace temper
+
+#endif  // LEARNER_LEARNER_STATE_H_
