@@ -1,0 +1,84 @@
+#include "rollout/job_pool.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+
+namespace temper {
+
+JobPool::JobPool(int threads, int jobs_max) : jobs_max_(jobs_max) {
+  CHECK(threads >= 1 && jobs_max >= 1)
+      << threads << " threads, " << jobs_max << " jobs";
+  for (int i = 0; i < threads; ++i) {
+    threads_.emplace_back([this] {
+      pthread_setname_np(pthread_self(), "temper-job");
+      Work();
+    });
+  }
+}
+
+JobPool::~JobPool() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    jobs_.clear();
+  }
+  posted_.NotifyAll();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
+  MutexLock lock(&mutex_);
+  if (pending_ >= jobs_max_) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        jobs_max_, " jobs are pending; take finished ones first"));
+  }
+  ++pending_;
+  jobs_.emplace_back(tag, std::move(job));
+  posted_.NotifyOne();
+  return absl::OkStatus();
+}
+
+std::vector<int64_t> JobPool::TakeFinished(int64_t timeout_us) {
+  const int64_t until = SystemClock()->MonotonicMicros() + timeout_us;
+  MutexLock lock(&mutex_);
+  while (finished_.empty()) {
+    const int64_t left = until - SystemClock()->MonotonicMicros();
+    if (left <= 0) break;
+    finished_some_.WaitFor(&mutex_, std::chrono::microseconds(left));
+  }
+  std::vector<int64_t> finished = std::move(finished_);
+  finished_.clear();
+  pending_ -= static_cast<int>(finished.size());
+  return finished;
+}
+
+int JobPool::pending() const {
+  MutexLock lock(&mutex_);
+  return pending_;
+}
+
+void JobPool::Work() {
+  while (true) {
+    std::pair<int64_t, std::function<void()>> job;
+    {
+      MutexLock lock(&mutex_);
+      while (jobs_.empty() && !stopping_) posted_.Wait(&mutex_);
+      if (stopping_) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    job.second();
+    job.second = nullptr;  // what it holds goes before it is announced
+    MutexLock lock(&mutex_);
+    finished_.push_back(job.first);
+    finished_some_.NotifyAll();
+  }
+}
+
+}  // namespace temper

@@ -1,0 +1,145 @@
+// The worker's end of Learner.Connect: keeps one stream to the learner alive
+// and everything that must survive its loss.
+//
+//   in   leases, weight updates, a stop: handed out in order by Next.
+//   out  trajectories as header, chunks, end (proto/wire/trajectory_stream.h).
+//        Each is kept until the learner acks it and sent again on every new
+//        stream: delivered at least once, the ledger makes it once.
+//
+// A heartbeat goes out every heartbeat_ms; a stream on which nothing was heard
+// for peer_timeout_ms is dropped. Lost streams are opened again with growing
+// pauses, until give_up_ms without a welcome have passed. Only loopback
+// addresses are accepted: there is no transport security yet.
+//
+// Thread-safe. One thread of its own drives the stream; the destructor cancels
+// the stream and joins it.
+
+#ifndef ROLLOUT_LEARNER_CLIENT_H_
+#define ROLLOUT_LEARNER_CLIENT_H_
+
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/mutex.h"
+#include "proto/learner.pb.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+
+struct LearnerClientOptions {
+  std::string address;  // 127.0.0.1:port, [::1]:port or localhost:port
+  std::string run;      // empty: whatever the learner serves
+  std::string worker;   // unique among live workers
+  uint32_t capacity_samples = 64;
+  int64_t heartbeat_ms = 2000;
+  int64_t peer_timeout_ms = 30000;
+  int64_t backoff_ms_min = 100;
+  int64_t backoff_ms_max = 5000;
+  int64_t give_up_ms = 120000;
+};
+
+class LearnerClient {
+ public:
+  // Starts connecting and waits for the first welcome. InvalidArgument: an
+  // address that is not loopback, a name missing. Unavailable: no welcome
+  // within give_up_ms. What the learner refuses for good comes back as it said.
+  static absl::StatusOr<std::unique_ptr<LearnerClient>> Connect(
+      const LearnerClientOptions& options);
+  ~LearnerClient();
+  LearnerClient(const LearnerClient&) = delete;
+  LearnerClient& operator=(const LearnerClient&) = delete;
+
+  // The first welcome; constant.
+  const LearnerWelcome& welcome() const { return welcome_; }
+
+  // The next lease, weight update, stop, or welcome of a later stream; nothing
+  // if none came within `timeout_ms`. Unavailable when the client has given up,
+  // or what the learner refused with.
+  absl::StatusOr<std::optional<LearnerMessage>> Next(int64_t timeout_ms);
+
+  // Takes a trajectory to deliver. ResourceExhausted if twice capacity_samples
+  // are unacked already.
+  absl::Status Send(Trajectory trajectory);
+
+  // Whether a trajectory of this sample waits for its ack.
+  bool Holds(uint64_t group, uint32_t sample) const;
+
+  // Says that `version` is sampled with from now on; said again on new streams.
+  void AckWeights(uint64_t version);
+
+  // What the following heartbeats report.
+  void SetHeartbeat(const Heartbeat& heartbeat);
+
+  int unacked() const;
+  int connections() const;  // streams that were welcomed
+
+  // Waits until nothing is unacked. DeadlineExceeded says how much is.
+  absl::Status WaitAcked(int64_t timeout_ms);
+
+ private:
+  class Stream;
+  struct Outgoing {
+    Trajectory trajectory;
+    bool sent = false;  // on the present stream, wholly or being so
+  };
+
+  explicit LearnerClient(const LearnerClientOptions& options);
+
+  void Run();
+  // One stream, from connecting to its end; says how it ended.
+  absl::Status RunStream();
+  void DriveStream(Stream* stream);
+  // The next message to write; false if there is none yet.
+  bool NextOutgoing(int64_t now, WorkerMessage* message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StageTrajectory(Outgoing* outgoing)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnMessage(LearnerMessage message) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnWelcome(const LearnerWelcome& welcome)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnAck(const TrajectoryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Constant after construction (welcome_: after Connect).
+  const LearnerClientOptions options_;
+  LearnerWelcome welcome_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;  // the learner said stop
+  absl::Status final_ ABSL_GUARDED_BY(mutex_);    // not OK: no more streams
+  int connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t last_welcome_us_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<LearnerMessage> inbox_ ABSL_GUARDED_BY(mutex_);
+  std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mutex_);
+  uint64_t weights_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool has_weights_ ABSL_GUARDED_BY(mutex_) = false;
+  Heartbeat heartbeat_ ABSL_GUARDED_BY(mutex_);
+
+  // Of the present stream.
+  bool hello_sent_ ABSL_GUARDED_BY(mutex_) = false;
+  bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status done_status_ ABSL_GUARDED_BY(mutex_);
+  bool weights_acked_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t heard_us_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t heartbeat_us_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<WorkerMessage> staged_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace temper
+
+#endif  // ROLLOUT_LEARNER_CLIENT_H_

@@ -1,0 +1,275 @@
+#include "rollout/learner_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "proto/learner.grpc.pb.h"
+#include "proto/wire/trajectory_stream.h"
+
+namespace temper {
+namespace {
+
+using ServerStream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
+
+// A learner whose every stream runs `script` with the stream's number.
+class FakeLearner : public Learner::Service {
+ public:
+  using Script = std::function<grpc::Status(int, ServerStream*)>;
+
+  explicit FakeLearner(Script script) : script_(std::move(script)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeLearner() override { Shutdown(); }
+
+  void Shutdown() {
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+  }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+  grpc::Status Connect(grpc::ServerContext*, ServerStream* stream) override {
+    return script_(++streams_, stream);
+  }
+
+ private:
+  const Script script_;
+  std::atomic<int> streams_{0};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+LearnerClientOptions OptionsFor(const std::string& address) {
+  LearnerClientOptions options;
+  options.address = address;
+  options.worker = "w0";
+  options.heartbeat_ms = 20;
+  options.peer_timeout_ms = 20000;
+  options.backoff_ms_min = 1;
+  options.backoff_ms_max = 10;
+  options.give_up_ms = 20000;
+  return options;
+}
+
+void Welcome(ServerStream* stream) {
+  WorkerMessage hello;
+  stream->Read(&hello);
+  EXPECT_TRUE(hello.has_hello());
+  EXPECT_EQ(hello.hello().worker(), "w0");
+  LearnerMessage message;
+  message.mutable_welcome()->set_wire_version(kWireVersion);
+  message.mutable_welcome()->set_run("run");
+  stream->Write(message);
+}
+
+void DrainUntilClosed(ServerStream* stream) {
+  WorkerMessage message;
+  while (stream->Read(&message)) {
+  }
+}
+
+// Reads to the end of the next trajectory; false if the stream ends first.
+bool ReadTrajectory(ServerStream* stream, Trajectory* trajectory) {
+  TrajectoryAssembler assembler;
+  WorkerMessage message;
+  while (stream->Read(&message)) {
+    if (message.has_header()) {
+      EXPECT_TRUE(assembler.Header(message.header()).ok());
+    }
+    if (message.has_chunk()) {
+      EXPECT_TRUE(assembler.Chunk(message.chunk()).ok());
+    }
+    if (message.has_end()) {
+      auto whole = assembler.End(message.end());
+      EXPECT_TRUE(whole.ok()) << whole.status();
+      EXPECT_TRUE(trajectory->ParseFromString(*whole));
+      return true;
+    }
+  }
+  return false;
+}
+
+void Ack(ServerStream* stream, const TrajectoryKey& key) {
+  LearnerMessage message;
+  *message.mutable_ack()->mutable_key() = key;
+  message.mutable_ack()->set_result(TrajectoryAck::COMMITTED);
+  stream->Write(message);
+}
+
+Trajectory MakeTrajectory(uint64_t group, size_t bytes) {
+  Trajectory trajectory;
+  trajectory.set_wire_version(kWireVersion);
+  trajectory.mutable_key()->set_run("run");
+  trajectory.mutable_key()->set_group(group);
+  trajectory.add_branches()->set_routes(std::string(bytes, 'r'));
+  return trajectory;
+}
+
+TEST(LearnerClientTest, LeasesAndStopArriveInOrder) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    LearnerMessage message;
+    message.mutable_lease()->set_group(7);
+    stream->Write(message);
+    message.mutable_stop()->set_reason("done");
+    stream->Write(message);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_EQ((*client)->welcome().run(), "run");
+  auto lease = (*client)->Next(20000);
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  EXPECT_EQ((*lease)->lease().group(), 7u);
+  auto stop = (*client)->Next(20000);
+  ASSERT_TRUE(stop.ok() && stop->has_value());
+  EXPECT_TRUE((*stop)->has_stop());
+  EXPECT_EQ((*client)->Next(20000).status().code(),
+            absl::StatusCode::kCancelled)
+      << "no new stream after a stop";
+}
+
+TEST(LearnerClientTest, TrajectoryTravelsInChunksAndIsKeptUntilAcked) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    Trajectory trajectory;
+    EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
+    EXPECT_EQ(trajectory.branches(0).routes().size(), size_t{3} << 20);
+    LearnerMessage message;
+    message.mutable_lease()->set_group(1);  // says: read, not yet acked
+    stream->Write(message);
+    WorkerMessage worker;
+    while (stream->Read(&worker) && !worker.has_weight_ack()) {
+    }
+    EXPECT_EQ(worker.weight_ack().version(), 9u);
+    Ack(stream, trajectory.key());
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  ASSERT_TRUE((*client)->Send(MakeTrajectory(5, size_t{3} << 20)).ok());
+  auto read = (*client)->Next(20000);
+  ASSERT_TRUE(read.ok() && read->has_value());
+  EXPECT_TRUE((*client)->Holds(5, 0));
+  (*client)->AckWeights(9);
+  EXPECT_TRUE((*client)->WaitAcked(20000).ok());
+  EXPECT_FALSE((*client)->Holds(5, 0));
+}
+
+TEST(LearnerClientTest, UnackedTrajectoryIsSentAgainOnTheNextStream) {
+  FakeLearner learner([](int number, ServerStream* stream) {
+    Welcome(stream);
+    Trajectory trajectory;
+    EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
+    EXPECT_EQ(trajectory.key().group(), 5u);
+    if (number == 1) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone");
+    Ack(stream, trajectory.key());
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  ASSERT_TRUE((*client)->Send(MakeTrajectory(5, 10)).ok());
+  EXPECT_TRUE((*client)->WaitAcked(20000).ok());
+  EXPECT_EQ((*client)->connections(), 2);
+}
+
+TEST(LearnerClientTest, SilentLearnerIsLeftAndFoundAgain) {
+  FakeLearner learner([](int number, ServerStream* stream) {
+    Welcome(stream);
+    if (number > 1) {
+      LearnerMessage message;
+      message.mutable_lease()->set_group(3);
+      stream->Write(message);
+    }
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  LearnerClientOptions options = OptionsFor(learner.address());
+  options.peer_timeout_ms = 300;
+  auto client = LearnerClient::Connect(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  auto welcome = (*client)->Next(20000);
+  ASSERT_TRUE(welcome.ok() && welcome->has_value());
+  EXPECT_TRUE((*welcome)->has_welcome());
+  auto lease = (*client)->Next(20000);
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  EXPECT_EQ((*lease)->lease().group(), 3u);
+}
+
+TEST(LearnerClientTest, HeartbeatsCarryWhatWasSet) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    WorkerMessage message;
+    while (stream->Read(&message)) {
+      if (message.heartbeat().running_samples() == 4) break;
+    }
+    LearnerMessage stop;
+    stop.mutable_stop();
+    stream->Write(stop);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  Heartbeat heartbeat;
+  heartbeat.set_running_samples(4);
+  (*client)->SetHeartbeat(heartbeat);
+  auto stop = (*client)->Next(20000);
+  ASSERT_TRUE(stop.ok() && stop->has_value());
+  EXPECT_TRUE((*stop)->has_stop());
+}
+
+TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
+  FakeLearner learner([](int, ServerStream*) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "wrong run");
+  });
+  const auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  EXPECT_EQ(client.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(client.status().message()), "wrong run");
+}
+
+TEST(LearnerClientTest, UnreachableLearnerIsGivenUpInTime) {
+  std::string address;
+  {
+    FakeLearner learner(
+        [](int, ServerStream*) { return grpc::Status::OK; });
+    address = learner.address();
+  }
+  LearnerClientOptions options = OptionsFor(address);
+  options.give_up_ms = 50;
+  EXPECT_EQ(LearnerClient::Connect(options).status().code(),
+            absl::StatusCode::kUnavailable);
+}
+
+TEST(LearnerClientTest, AddressBeyondLoopbackIsRefused) {
+  EXPECT_EQ(LearnerClient::Connect(OptionsFor("10.0.0.1:4000")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(LearnerClientTest, MoreUnackedThanTheLimitIsRefused) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  LearnerClientOptions options = OptionsFor(learner.address());
+  options.capacity_samples = 1;
+  auto client = LearnerClient::Connect(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_TRUE((*client)->Send(MakeTrajectory(1, 1)).ok());
+  EXPECT_TRUE((*client)->Send(MakeTrajectory(2, 1)).ok());
+  EXPECT_EQ((*client)->Send(MakeTrajectory(3, 1)).code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,108 @@
+#include "rollout/scheduler.h"
+
+#include <algorithm>
+
+#include "kernels/base/log.h"
+#include "kernels/model/kv_cache.h"
+
+namespace temper {
+
+Scheduler::Scheduler(int64_t tokens_max, BlockManager* blocks)
+    : tokens_max_(tokens_max), blocks_(blocks) {
+  CHECK(tokens_max >= kPageTokens) << "tokens_max " << tokens_max;
+}
+
+void Scheduler::Add(Sequence* sequence) {
+  const bool is_new =
+      entries_.emplace(sequence->id, Entry{sequence, false}).second;
+  CHECK(is_new) << "sequence " << sequence->id << " is known";
+}
+
+void Scheduler::Remove(Sequence* sequence) {
+  blocks_->Release(sequence);
+  CHECK_EQ(entries_.erase(sequence->id), 1u);
+}
+
+void Scheduler::Preempt(Sequence* sequence) {
+  blocks_->Release(sequence);
+  ++stats_.preemptions;
+}
+
+void Scheduler::PreemptAll() {
+  for (auto& [id, entry] : entries_) {
+    if (!entry.sequence->pages.empty()) Preempt(entry.sequence);
+  }
+}
+
+Sequence* Scheduler::FindVictim(const Sequence& wanting) {
+  bool is_oldest = true;  // of the running
+  for (auto it = entries_.begin(); it->first < wanting.id; ++it) {
+    if (it->second.sequence->running) is_oldest = false;
+  }
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    Sequence* const candidate = it->second.sequence;
+    if (candidate == &wanting || it->second.scheduled) continue;
+    if (candidate->pages.empty()) continue;
+    if (candidate->id > wanting.id || is_oldest) return candidate;
+  }
+  return nullptr;
+}
+
+bool Scheduler::MakeRoom(Sequence* sequence, int64_t tokens) {
+  const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens;
+  while (pages - static_cast<int64_t>(sequence->pages.size()) >
+         blocks_->free_pages()) {
+    Sequence* const victim = FindVictim(*sequence);
+    if (victim == nullptr) return false;
+    Preempt(victim);
+  }
+  return true;
+}
+
+void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget,
+                        std::vector<Chunk>* chunks) {
+  for (auto& [id, entry] : entries_) {
+    if (*budget == 0) return;
+    Sequence* const sequence = entry.sequence;
+    if (!sequence->running || entry.scheduled) continue;
+    const int64_t size = sequence->record.size();
+    const bool decodes = size - sequence->computed == 1;
+    if (decodes != (pass == Pass::kDecode)) continue;
+    const bool starts = sequence->pages.empty();
+    const int64_t hits =
+        decodes ? 0 : blocks_->MatchPrefix(sequence, version);
+    if (!MakeRoom(sequence, size)) {
+      if (starts) blocks_->Release(sequence);
+      continue;
+    }
+    stats_.prefix_hit_tokens += hits;
+    const int64_t begin = sequence->computed;
+    int64_t end = std::min(size, begin + *budget);
+    if (end < size) end -= end % kPageTokens;
+    if (end <= begin) continue;
+    CHECK(blocks_->Grow(sequence, end));
+    sequence->computed = end;
+    blocks_->Register(sequence, version);
+    entry.scheduled = true;
+    *budget -= end - begin;
+    (decodes ? stats_.decode_tokens : stats_.prefill_tokens) += end - begin;
+    chunks->push_back({sequence, begin, end - begin, end == size});
+  }
+}
+
+std::vector<Chunk> Scheduler::Schedule(uint64_t version) {
+  for (auto& [id, entry] : entries_) entry.scheduled = false;
+  int64_t budget = tokens_max_;
+  std::vector<Chunk> chunks;
+  RunPass(Pass::kDecode, version, &budget, &chunks);
+  RunPass(Pass::kPrefill, version, &budget, &chunks);
+  return chunks;
+}
+
+void Scheduler::CheckIntegrity() const {
+  std::vector<const Sequence*> sequences;
+  for (const auto& [id, entry] : entries_) sequences.push_back(entry.sequence);
+  blocks_->CheckIntegrity(sequences);
+}
+
+}  // namespace temper

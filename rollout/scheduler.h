@@ -1,0 +1,92 @@
+// Who runs next: which tokens of which sequences make up one forward.
+//
+// One Schedule() fills a budget of tokens: first one token for every sequence
+// that decodes, then prefill chunks, older sequences first in both. A chunk
+// that does not reach the sequence's end ends on a page boundary, so that what
+// it computed can be shared whole. When pages run out, the youngest sequence
+// that holds some and has no part in this forward gives all of its back
+// (preemption); it prefills again later. Only younger ones yield, but to the
+// oldest running sequence idle ones of any age do: so the oldest always gets on.
+// Otherwise idle sequences keep their pages between turns.
+//
+// Pure bookkeeping: no tensors, no clock. The same calls give the same
+// schedule. Not thread-safe.
+
+#ifndef ROLLOUT_SCHEDULER_H_
+#define ROLLOUT_SCHEDULER_H_
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "rollout/block_manager.h"
+#include "rollout/sequence.h"
+
+namespace temper {
+
+// Tokens [begin, begin + count) of a sequence. `samples`: they reach its end,
+// so a next token is to be sampled.
+struct Chunk {
+  Sequence* sequence = nullptr;
+  int64_t begin = 0;
+  int64_t count = 0;
+  bool samples = false;
+};
+
+struct SchedulerStats {
+  int64_t prefill_tokens = 0;  // computed in chunks
+  int64_t decode_tokens = 0;   // computed one at a time
+  int64_t prefix_hit_tokens = 0;
+  int64_t preemptions = 0;
+};
+
+class Scheduler {
+ public:
+  // `blocks` must outlive the object. CHECKs tokens_max >= kPageTokens, less
+  // would stall a prefill.
+  Scheduler(int64_t tokens_max, BlockManager* blocks);
+
+  // The sequence is looked at in every Schedule from now on. Its id is new.
+  void Add(Sequence* sequence);
+
+  // Gives back its pages and forgets it.
+  void Remove(Sequence* sequence);
+
+  // The next forward; empty if no sequence is running. The chunks' `computed`
+  // and shared pages already count them as done: the caller must run them
+  // before anything else. Keys lie by weights `version`.
+  std::vector<Chunk> Schedule(uint64_t version);
+
+  // Takes every sequence's pages away: the weights changed.
+  void PreemptAll();
+
+  const SchedulerStats& stats() const { return stats_; }
+
+  // BlockManager::CheckIntegrity over all sequences.
+  void CheckIntegrity() const;
+
+ private:
+  // One pass over the sequences, those that decode or those that prefill.
+  enum class Pass { kDecode, kPrefill };
+  void RunPass(Pass pass, uint64_t version, int64_t* budget,
+               std::vector<Chunk>* chunks);
+  // Sees that pages for all of `tokens` are held or free, by preempting. A
+  // prefill that would not fit whole is not begun.
+  bool MakeRoom(Sequence* sequence, int64_t tokens);
+  Sequence* FindVictim(const Sequence& wanting);
+  void Preempt(Sequence* sequence);
+
+  struct Entry {
+    Sequence* sequence = nullptr;
+    bool scheduled = false;  // has part in the forward being put together
+  };
+
+  const int64_t tokens_max_;
+  BlockManager* const blocks_;
+  std::map<int64_t, Entry> entries_;  // by id: oldest first
+  SchedulerStats stats_;
+};
+
+}  // namespace temper
+
+#endif  // ROLLOUT_SCHEDULER_H_
