@@ -1,0 +1,274 @@
+#include "tools/run_view.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+#include "learner/sqlite.h"
+#include "proto/task.pb.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+namespace {
+
+bool IsFile(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+absl::StatusOr<std::vector<SqlRow>> QueryOnce(RunDb* db, const char* sql,
+                                              const SqlRow& parameters) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  return transaction->Query(sql, parameters);
+}
+
+std::optional<double> Real(const SqlValue& value) {
+  if (value.is_null()) return std::nullopt;
+  return value.AsDouble();
+}
+
+std::optional<int64_t> Integer(const SqlValue& value) {
+  if (value.is_null()) return std::nullopt;
+  return value.AsInt();
+}
+
+void TakeMetric(const std::string& name, double value, StepView* view) {
+  if (name == "reward/mean") {
+    view->reward_mean = value;
+  } else if (name == "kl") {
+    view->kl = value;
+  } else if (name == "train_rollout_logprob_abs_diff/max") {
+    view->mismatch = value;
+  } else if (name == "tokens_per_second") {
+    view->tokens_per_second = value;
+  } else if (name == "staleness/mean") {
+    view->staleness_mean = value;
+  } else if (name == "time/step") {
+    view->seconds = value;
+  } else if (name.rfind("reward/", 0) == 0) {
+    // reward/{environment}/mean
+    const size_t end = name.rfind("/mean");
+    if (end == std::string::npos || end <= 7) return;
+    view->reward_by_environment[name.substr(7, end - 7)] = value;
+  }
+}
+
+// Evaluated episodes that count, with the updates behind the weights that
+// sampled their first token.
+constexpr char kEvaluated[] =
+    "WITH span AS (SELECT episode, min(version) AS version FROM version_span "
+    "GROUP BY episode), evaluated AS (SELECT e.id, e.task_id, e.environment, "
+    "e.correct, w.step AS step FROM lineage_episode e "
+    "JOIN span s ON s.episode = e.id "
+    "JOIN lineage_weight_version w ON w.version = s.version "
+    "WHERE e.purpose = ? AND e.reward IS NOT NULL) ";
+
+}  // namespace
+
+std::string OutcomeName(int64_t outcome) {
+  const std::string name = Outcome_Name(static_cast<Outcome>(outcome));
+  if (name.empty()) return absl::StrCat("outcome ", outcome);
+  return name.substr(name.find('_') + 1);
+}
+
+absl::StatusOr<std::string> FindRunDb(const std::string& run,
+                                      const std::string& runs_dir) {
+  const std::string places[] = {run, absl::StrCat(run, "/run.db"),
+                                absl::StrCat(runs_dir, "/", run, "/run.db")};
+  for (const std::string& place : places) {
+    if (IsFile(place)) return place;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("no run at ", places[1], " or ", places[2],
+                   "; name a run directory, or a run below --runs-dir"));
+}
+
+absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  ASSIGN_OR_RETURN(const auto steps,
+                   transaction->Query("SELECT step, started_us, finished_us "
+                                      "FROM lineage_step WHERE step > ? "
+                                      "ORDER BY step",
+                                      {after}));
+  std::map<int64_t, StepView> views;
+  for (const SqlRow& row : steps) {
+    StepView& view = views[row[0].AsInt()];
+    view.step = row[0].AsInt();
+    view.seconds = static_cast<double>(row[2].AsInt() - row[1].AsInt()) / 1e6;
+  }
+  ASSIGN_OR_RETURN(const auto metrics,
+                   transaction->Query("SELECT step, name, value "
+                                      "FROM lineage_metric WHERE step > ? "
+                                      "AND value IS NOT NULL",
+                                      {after}));
+  for (const SqlRow& row : metrics) {
+    const auto it = views.find(row[0].AsInt());
+    if (it == views.end()) continue;
+    TakeMetric(row[1].AsString(), row[2].AsDouble(), &it->second);
+  }
+  std::vector<StepView> result;
+  for (auto& [step, view] : views) result.push_back(std::move(view));
+  return result;
+}
+
+absl::StatusOr<std::vector<EvalView>> ReadEvaluations(RunDb* db) {
+  static const std::string* sql = new std::string(absl::StrCat(
+      kEvaluated,
+      "SELECT step, environment, count(*), sum(correct), "
+      "sum(EXISTS (SELECT 1 FROM reward_part p WHERE p.episode = evaluated.id "
+      "AND p.name = 'format' AND p.value >= 1)) "
+      "FROM evaluated GROUP BY step, environment ORDER BY step, environment"));
+  ASSIGN_OR_RETURN(const auto rows,
+                   QueryOnce(db, sql->c_str(), {int{PURPOSE_EVAL}}));
+  std::vector<EvalView> views;
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsInt(), row[1].AsString(), row[2].AsInt(),
+                     row[3].AsInt(), row[4].AsInt()});
+  }
+  return views;
+}
+
+absl::StatusOr<EpisodeView> ReadEpisode(RunDb* db, int64_t episode) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "SELECT task_id, environment, outcome, answer, correct, reward, "
+          "(SELECT w.step FROM version_span s JOIN weight_version w "
+          "ON w.version = s.version WHERE s.episode = e.id "
+          "ORDER BY s.version LIMIT 1) FROM episode e WHERE id = ?",
+          {episode}));
+  if (rows.empty()) {
+    ASSIGN_OR_RETURN(const int64_t last,
+                     transaction->QueryInt("SELECT max(id) FROM episode", {},
+                                           /*fallback=*/0));
+    return absl::NotFoundError(
+        absl::StrCat("no episode ", episode, "; there are 1 to ", last));
+  }
+  EpisodeView view;
+  const SqlRow& row = rows[0];
+  view.task_id = row[0].AsString();
+  view.environment = row[1].AsString();
+  view.outcome = OutcomeName(row[2].AsInt());
+  view.answer = row[3].AsString();
+  view.correct = row[4].AsInt() != 0;
+  view.reward = Real(row[5]);
+  view.step = row[6].AsInt();
+  ASSIGN_OR_RETURN(const auto turns,
+                   transaction->Query("SELECT role, text FROM turn "
+                                      "WHERE episode = ? ORDER BY turn",
+                                      {episode}));
+  for (const SqlRow& turn : turns) {
+    view.turns.push_back({turn[0].AsString(), turn[1].AsString()});
+  }
+  return view;
+}
+
+absl::StatusOr<std::optional<BeforeAfterEpisodes>> PickEpisodes(RunDb* db) {
+  static const std::string* sql = new std::string(absl::StrCat(
+      kEvaluated,
+      "SELECT b.id, a.id FROM evaluated b JOIN evaluated a USING(task_id) "
+      "WHERE b.step = (SELECT min(step) FROM evaluated) "
+      "AND a.step = (SELECT max(step) FROM evaluated) AND a.step > b.step "
+      "ORDER BY a.correct - b.correct DESC, a.correct DESC, b.id, a.id "
+      "LIMIT 1"));
+  ASSIGN_OR_RETURN(const auto rows,
+                   QueryOnce(db, sql->c_str(), {int{PURPOSE_EVAL}}));
+  if (rows.empty()) return std::optional<BeforeAfterEpisodes>();
+  return std::optional<BeforeAfterEpisodes>(
+      BeforeAfterEpisodes{rows[0][0].AsInt(), rows[0][1].AsInt()});
+}
+
+absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto groups,
+      transaction->Query("SELECT purpose, task_id FROM grp WHERE grp = ?",
+                         {group}));
+  if (groups.empty()) {
+    return absl::NotFoundError(absl::StrCat("no group ", group));
+  }
+  GroupView view;
+  view.group = group;
+  view.is_eval = groups[0][0].AsInt() == PURPOSE_EVAL;
+  view.task_id = groups[0][1].AsString();
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "SELECT l.sample, l.state, l.reason, l.step, l.episode, e.outcome, "
+          "e.reward, e.worker FROM ledger l LEFT JOIN episode e "
+          "ON e.id = l.episode WHERE l.grp = ? ORDER BY l.sample",
+          {group}));
+  double total = 0;
+  bool all_rewarded = true;
+  for (const SqlRow& row : rows) {
+    SampleView sample;
+    sample.sample = static_cast<uint32_t>(row[0].AsInt());
+    sample.state = row[1].AsString();
+    sample.reason = row[2].AsString();
+    sample.step = Integer(row[3]);
+    sample.episode = Integer(row[4]);
+    if (sample.episode) sample.outcome = OutcomeName(row[5].AsInt());
+    sample.reward = Real(row[6]);
+    sample.worker = row[7].AsString();
+    all_rewarded &= sample.reward.has_value();
+    total += sample.reward.value_or(0);
+    view.samples.push_back(std::move(sample));
+  }
+  if (!all_rewarded || view.is_eval) return view;
+  const double mean = total / static_cast<double>(view.samples.size());
+  for (SampleView& sample : view.samples) {
+    sample.advantage = *sample.reward - mean;
+  }
+  return view;
+}
+
+absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db) {
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      QueryOnce(db,
+                "SELECT process, name, elapsed_ms, deadline_ms, reported_us "
+                "FROM wait ORDER BY elapsed_ms DESC, process, name",
+                {}));
+  std::vector<WaitView> views;
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsString(), row[1].AsString(), row[2].AsInt(),
+                     row[3].AsInt(), row[4].AsInt()});
+  }
+  return views;
+}
+
+absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count) {
+  ASSIGN_OR_RETURN(const auto rows,
+                   QueryOnce(db,
+                             "SELECT at_us, process, kind, detail FROM event "
+                             "ORDER BY id DESC LIMIT ?",
+                             {count}));
+  std::vector<EventView> views;
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsInt(), row[1].AsString(), row[2].AsString(),
+                     row[3].AsString()});
+  }
+  std::reverse(views.begin(), views.end());
+  return views;
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(
+    RunDb* db) {
+  ASSIGN_OR_RETURN(const auto rows,
+                   QueryOnce(db,
+                             "SELECT state, count(*) FROM ledger "
+                             "GROUP BY state ORDER BY state",
+                             {}));
+  std::vector<std::pair<std::string, int64_t>> counts;
+  for (const SqlRow& row : rows) {
+    counts.emplace_back(row[0].AsString(), row[1].AsInt());
+  }
+  return counts;
+}
+
+}  // namespace temper

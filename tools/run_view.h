@@ -1,0 +1,97 @@
+// A run as run.db tells it: what `temper train` prints, and `temper status` and
+// `temper inspect` show. Reads only; works on a live run and after a crash, and
+// leaves out what a resume undid.
+//
+// Every function is one transaction of its reader. Errors are SQLite's
+// (learner/sqlite.h), or NotFound where a message says so. Thread-safe.
+
+#ifndef TOOLS_RUN_VIEW_H_
+#define TOOLS_RUN_VIEW_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "learner/run_db.h"
+#include "tools/progress.h"
+
+namespace temper {
+
+// The run.db of a run given as a user does: a run directory, run.db itself, or
+// the name of a run under `runs_dir`. NotFound says where it was looked for.
+absl::StatusOr<std::string> FindRunDb(const std::string& run,
+                                      const std::string& runs_dir);
+
+// The surviving steps above `after`, ascending.
+absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after);
+
+// Every evaluation of every environment, by the weights that sampled it: over
+// surviving weight versions, ascending in (step, environment). Episodes without
+// a reward are left out.
+absl::StatusOr<std::vector<EvalView>> ReadEvaluations(RunDb* db);
+
+// One recorded episode. NotFound names the ids there are.
+absl::StatusOr<EpisodeView> ReadEpisode(RunDb* db, int64_t episode);
+
+// One held-out task before and after: of the first and the last evaluation, if
+// possible a task that was answered wrong at first and right at last. Empty
+// where there are no two evaluations with a task in common.
+struct BeforeAfterEpisodes {
+  int64_t before = 0;
+  int64_t after = 0;
+};
+absl::StatusOr<std::optional<BeforeAfterEpisodes>> PickEpisodes(RunDb* db);
+
+// A group: its task, and a line per sample.
+struct SampleView {
+  uint32_t sample = 0;
+  std::string state;  // of the ledger
+  std::string reason;
+  std::optional<int64_t> step;     // reserved for, or trained in
+  std::optional<int64_t> episode;  // that counts
+  std::string outcome;             // "" without an episode
+  std::optional<double> reward;
+  std::optional<double> advantage;  // reward - mean; where all have one
+  std::string worker;
+};
+struct GroupView {
+  uint64_t group = 0;
+  bool is_eval = false;
+  std::string task_id;
+  std::vector<SampleView> samples;
+};
+absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group);
+
+// Who waits for what, the longest first.
+struct WaitView {
+  std::string process;
+  std::string name;
+  int64_t elapsed_ms = 0;
+  int64_t deadline_ms = 0;
+  int64_t reported_us = 0;  // Unix time of the report
+};
+absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db);
+
+struct EventView {
+  int64_t at_us = 0;
+  std::string process;
+  std::string kind;
+  std::string detail;
+};
+// The last `count`, oldest first.
+absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count);
+
+// Samples by ledger state: ("trained", 640), ...
+absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(
+    RunDb* db);
+
+// "OK" for OUTCOME_OK.
+std::string OutcomeName(int64_t outcome);
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_VIEW_H_
