@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/example/example.h"
+#include "environments/interpreter/interpreter.h"
 #include "environments/math/math.h"
 
 namespace temper {
@@ -15,6 +16,7 @@ struct Entry {
 
 constexpr Entry kEnvironments[] = {
     {&kExampleFacts, &NewExampleEnvironment},
+    {&kInterpreterFacts, &NewInterpreterEnvironment},
     {&kMathFacts, &NewMathEnvironment},
 };
 

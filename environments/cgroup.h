@@ -1,0 +1,67 @@
+// One control group per sandbox, for what rlimits cannot hold: the memory and
+// the number of all its processes together. Speaks cgroup v2, cgroup v1, or
+// says that there is none.
+//
+// Not thread-safe; used by the sandbox supervisor, which has one thread.
+
+#ifndef ENVIRONMENTS_CGROUP_H_
+#define ENVIRONMENTS_CGROUP_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace temper {
+
+enum class CgroupMode { kNone, kV1, kV2 };
+
+// Where groups can be made: found by making one, not by reading what should be.
+struct CgroupHierarchy {
+  CgroupMode mode = CgroupMode::kNone;
+  // v2: {unified}; v1: {pids, memory}, the second absent if not writable.
+  std::vector<std::string> parents;
+
+  bool holds_processes() const { return mode != CgroupMode::kNone; }
+  bool holds_memory() const {
+    return mode == CgroupMode::kV2 || parents.size() == 2;
+  }
+  // For people: "cgroup v1 (pids, memory)".
+  std::string Describe() const;
+};
+
+// Looks for the hierarchy in force. Leaves nothing behind, and removes groups
+// that dead supervisors left.
+CgroupHierarchy DetectCgroups();
+
+// A group, made empty. Its name is unique to (this process, `slot`).
+class Cgroup {
+ public:
+  explicit Cgroup(const CgroupHierarchy& hierarchy) : hierarchy_(hierarchy) {}
+
+  // Makes the group with its limits; no group where the mode is kNone. On an
+  // error nothing is left.
+  absl::Status Create(uint32_t slot, uint32_t processes_max,
+                      uint64_t memory_bytes_max);
+
+  // Puts the calling process in. Async-signal-safe but for allocation; returns
+  // false, errno set, if the kernel refuses.
+  bool Enter() const;
+
+  // Sends SIGKILL to all processes in it.
+  void Kill() const;
+
+  // Removes the group, whose processes must have been reaped.
+  void Remove();
+
+ private:
+  const CgroupHierarchy hierarchy_;
+  std::vector<std::string> paths_;
+};
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_CGROUP_H_

@@ -1,0 +1,253 @@
+// What every registered environment promises (environment.h), one test for all.
+// A new environment adds a task to TaskFor and is held to the rest.
+
+#include <cstdio>
+
+#include "environments/registry.h"
+#include "environments/sandbox.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace temper {
+namespace {
+
+SandboxPool* sandboxes = nullptr;  // set in main
+
+constexpr char kSecret[] = "92837465";
+
+Task TaskFor(const std::string& environment) {
+  Task task;
+  task.set_id(environment + "-1");
+  task.set_environment(environment);
+  Message* message = task.add_messages();
+  message->set_role("user");
+  message->set_content("What is it?");
+  task.set_payload_json(std::string("{\"answer\": \"") + kSecret +
+                        "\", \"table\": {\"k7\": \"58\"}}");
+  return task;
+}
+
+ToolCall Call(const std::string& name, const std::string& arguments_json) {
+  ToolCall call;
+  call.set_name(name);
+  call.set_arguments_json(arguments_json);
+  return call;
+}
+
+// One plausible call of `tool`, made from its own schema.
+ToolCall PlausibleCall(const Tool& tool) {
+  const auto function = nlohmann::json::parse(tool.function_json());
+  nlohmann::json arguments;
+  for (const auto& property : function["parameters"]["properties"].items()) {
+    arguments[property.key()] = property.key() == "key" ? "k7" : "6";
+  }
+  return Call(tool.name(), arguments.dump());
+}
+
+class ConformanceTest : public testing::TestWithParam<const EnvironmentFacts*> {
+ protected:
+  std::string name() const { return GetParam()->name; }
+
+  std::unique_ptr<Environment> New() {
+    auto made = NewEnvironment(name(), {.sandboxes = sandboxes});
+    EXPECT_TRUE(made.ok()) << made.status();
+    return *std::move(made);
+  }
+
+  static std::vector<Message> Answering(const std::string& content) {
+    Message message;
+    message.set_role("assistant");
+    message.set_content(content);
+    return {message};
+  }
+};
+
+TEST_P(ConformanceTest, FactsAreStated) {
+  const EnvironmentFacts* facts = GetParam();
+  EXPECT_GT(std::string(facts->description).size(), 10u);
+  EXPECT_GE(facts->max_turns, 1u);
+  EXPECT_EQ(FindEnvironment(name()), facts);
+  EXPECT_EQ(&New()->facts(), facts);
+  if (facts->needs_sandbox) {
+    EXPECT_EQ(facts->served_in, ServedIn::kHost);
+    EXPECT_EQ(NewEnvironment(name(), {}).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+TEST_P(ConformanceTest, ToolsAreWhatTheChatFormatPrints) {
+  const auto observation = New()->Reset(TaskFor(name()), 1);
+  ASSERT_TRUE(observation.ok()) << observation.status();
+  EXPECT_FALSE(observation->messages.empty());
+  for (const Tool& tool : observation->tools) {
+    const auto function = nlohmann::json::parse(tool.function_json());
+    EXPECT_EQ(function["name"], tool.name());
+    EXPECT_TRUE(function["description"].is_string());
+    EXPECT_EQ(function["parameters"]["type"], "object");
+  }
+}
+
+TEST_P(ConformanceTest, TheTruthIsNotShownToTheModel) {
+  const auto environment = New();
+  const auto observation = environment->Reset(TaskFor(name()), 1);
+  ASSERT_TRUE(observation.ok());
+  std::string shown;
+  for (const Message& message : observation->messages) {
+    shown += message.ShortDebugString();
+  }
+  for (const Tool& tool : observation->tools) {
+    shown += tool.ShortDebugString();
+    shown += environment->Step({PlausibleCall(tool)})->at(0).ShortDebugString();
+  }
+  EXPECT_EQ(shown.find(kSecret), std::string::npos) << shown;
+}
+
+TEST_P(ConformanceTest, SameSeedSameBytes) {
+  if (!GetParam()->deterministic) GTEST_SKIP() << "not declared deterministic";
+  std::string runs[2];
+  for (std::string& run : runs) {
+    const auto environment = New();
+    const auto observation = environment->Reset(TaskFor(name()), 42);
+    ASSERT_TRUE(observation.ok());
+    for (const Message& m : observation->messages) run += m.SerializeAsString();
+    for (const Tool& tool : observation->tools) {
+      run += tool.SerializeAsString();
+      auto results = environment->Step({PlausibleCall(tool)});
+      ASSERT_TRUE(results.ok()) << results.status();
+      EXPECT_EQ(results->at(0).outcome(), OUTCOME_OK);
+      results->at(0).clear_elapsed_us();
+      run += results->at(0).SerializeAsString();
+    }
+    run += environment->Grade(OUTCOME_OK, Answering("1"))->SerializeAsString();
+  }
+  EXPECT_EQ(runs[0], runs[1]);
+}
+
+TEST_P(ConformanceTest, GradesTheTruthAndNothingElseAsCorrect) {
+  for (const auto& [content, correct] :
+       {std::pair<const char*, bool>{kSecret, true}, {"\\boxed{92837465}", true},
+        {"", false}, {"0", false}, {"{}", false}}) {
+    const auto environment = New();
+    ASSERT_TRUE(environment->Reset(TaskFor(name()), 1).ok());
+    const auto verdict = environment->Grade(OUTCOME_OK, Answering(content));
+    ASSERT_TRUE(verdict.ok()) << verdict.status();
+    EXPECT_TRUE(verdict->verified());
+    EXPECT_EQ(verdict->outcome(), OUTCOME_OK);
+    EXPECT_EQ(verdict->correct(), correct) << content;
+  }
+}
+
+TEST_P(ConformanceTest, OutcomesWithoutRewardAreNotGraded) {
+  for (Outcome outcome : {OUTCOME_SANDBOX_ERROR, OUTCOME_ENVIRONMENT_ERROR,
+                          OUTCOME_CANCELLED, OUTCOME_UNSPECIFIED}) {
+    const auto environment = New();
+    ASSERT_TRUE(environment->Reset(TaskFor(name()), 1).ok());
+    EXPECT_FALSE(environment->Grade(outcome, Answering(kSecret)).ok());
+  }
+}
+
+TEST_P(ConformanceTest, GarbageCallsAreResultsAndTheEpisodeGoesOn) {
+  const auto environment = New();
+  const auto observation = environment->Reset(TaskFor(name()), 1);
+  ASSERT_TRUE(observation.ok());
+  std::vector<std::string> tools = {"", "no_such_tool", std::string(5000, 'x')};
+  for (const Tool& tool : observation->tools) tools.push_back(tool.name());
+  std::string deep(30000, '[');
+  for (const std::string& tool : tools) {
+    for (const std::string& arguments :
+         {std::string(), std::string("{"), std::string("[]"), std::string("{}"),
+          std::string("null"), std::string("{\"code\": 1, \"key\": 2}"),
+          std::string("{\"code\": \"1\", \"key\": \"k7\", \"word\": \"x\"}"),
+          std::string(kToolArgumentsBytesMax + 1, ' '), deep}) {
+      const auto results = environment->Step({Call(tool, arguments)});
+      ASSERT_TRUE(results.ok()) << results.status();
+      ASSERT_EQ(results->size(), 1u);
+      EXPECT_EQ(results->at(0).outcome(), OUTCOME_TOOL_ERROR) << tool;
+      EXPECT_LE(results->at(0).content().size(), kToolResultBytesMax);
+      ToolResult parsed;  // valid UTF-8, or it would not travel
+      EXPECT_TRUE(parsed.ParseFromString(results->at(0).SerializeAsString()));
+    }
+  }
+  for (const Tool& tool : observation->tools) {
+    EXPECT_EQ(environment->Step({PlausibleCall(tool)})->at(0).outcome(),
+              OUTCOME_OK);
+  }
+}
+
+TEST_P(ConformanceTest, CallsOfAStepAreBoundedAndAnsweredInOrder) {
+  const auto environment = New();
+  ASSERT_TRUE(environment->Reset(TaskFor(name()), 1).ok());
+  std::vector<ToolCall> calls(kToolCallsPerStepMax, Call("none", "{}"));
+  EXPECT_EQ(environment->Step(calls)->size(), kToolCallsPerStepMax);
+  EXPECT_TRUE(environment->Step({})->empty());
+  calls.push_back(Call("none", "{}"));
+  EXPECT_EQ(environment->Step(calls).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(ConformanceTest, BadTasksAreRefusedByName) {
+  Task no_truth = TaskFor(name());
+  no_truth.set_payload_json("{");
+  Task no_prompt = TaskFor(name());
+  no_prompt.clear_messages();
+  for (const Task& task : {no_truth, no_prompt}) {
+    const auto status = New()->Reset(task, 1).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(task.id()));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Registered, ConformanceTest, testing::ValuesIn(RegisteredEnvironments()),
+    [](const testing::TestParamInfo<const EnvironmentFacts*>& info) {
+      return std::string(info.param->name);
+    });
+
+TEST(RegistryTest, AnUnknownNameIsRefusedWithThoseThereAre) {
+  const auto status = NewEnvironment("maths", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("example, interpreter, math"));
+}
+
+TEST(InterpreterTest, ASecondCallCanUseWhatTheFirstRead) {
+  auto environment =
+      *NewEnvironment("interpreter", {.sandboxes = sandboxes});
+  Task task = TaskFor("interpreter");
+  task.set_payload_json(R"({"answer": "3679", "table": {"k7": "58"}})");
+  ASSERT_TRUE(environment->Reset(task, 1).ok());
+  const auto looked = environment->Step({Call("lookup", R"({"key": "k7"})")});
+  EXPECT_EQ(looked->at(0).content(), "58");
+  // The table is in no sandbox: code cannot look it up.
+  EXPECT_EQ(environment->Step({Call("python", R"j({"code": "lookup('k7')"})j")})
+                ->at(0)
+                .outcome(),
+            OUTCOME_TOOL_ERROR);
+  const auto computed =
+      environment->Step({Call("python", R"({"code": "58*63+25"})")});
+  EXPECT_EQ(computed->at(0).content(), "3679\n");
+  Message answer;
+  answer.set_role("assistant");
+  answer.set_content("3679");
+  EXPECT_TRUE(environment->Grade(OUTCOME_OK, {answer})->correct());
+}
+
+}  // namespace
+}  // namespace temper
+
+int main(int argc, char** argv) {
+  auto supervisor = temper::SandboxSupervisor::Start({});
+  if (!supervisor.ok()) {
+    fprintf(stderr, "%s\n", supervisor.status().ToString().c_str());
+    return 1;
+  }
+  auto pool = temper::SandboxPool::Create(supervisor->get());
+  if (!pool.ok()) {
+    fprintf(stderr, "%s\n", pool.status().ToString().c_str());
+    return 1;
+  }
+  temper::sandboxes = pool->get();
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,157 @@
+#include "environments/interpreter/interpreter.h"
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "environments/answer.h"
+#include "environments/python_session.h"
+#include "environments/text.h"
+#include "environments/tool_call.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace temper {
+
+const EnvironmentFacts kInterpreterFacts = {
+    .name = "interpreter",
+    .description = "a sandboxed Python session and a look-up table as tools",
+    .deterministic = true,
+    .served_in = ServedIn::kHost,
+    .needs_sandbox = true,
+    .max_turns = 6,
+};
+
+namespace {
+
+// In the order and the words the model sees; a change here is a change of every
+// prompt.
+constexpr char kPythonJson[] =
+    R"({"name": "python", "description": "Runs Python code and returns its )"
+    R"(output. State is kept between calls.", "parameters": {"type": "object", )"
+    R"("properties": {"code": {"type": "string"}}, "required": ["code"]}})";
+constexpr char kLookupJson[] =
+    R"({"name": "lookup", "description": "Returns the value of a key.", )"
+    R"("parameters": {"type": "object", "properties": {"key": {"type": )"
+    R"("string"}}, "required": ["key"]}})";
+
+constexpr size_t kTableEntriesMax = 1000;
+
+Tool MakeTool(const char* name, const char* function_json) {
+  Tool tool;
+  tool.set_name(name);
+  tool.set_function_json(function_json);
+  return tool;
+}
+
+// The payload's table, empty if it has none.
+absl::StatusOr<std::map<std::string, std::string>> TableOf(const Task& task) {
+  std::map<std::string, std::string> table;
+  const auto payload = nlohmann::json::parse(task.payload_json(), nullptr,
+                                             /*allow_exceptions=*/false);
+  if (!payload.is_object() || !payload.contains("table")) return table;
+  const auto& entries = payload["table"];
+  if (!entries.is_object() || entries.size() > kTableEntriesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "task ", task.id(), ": \"table\" must be an object of at most ",
+        kTableEntriesMax, " strings"));
+  }
+  for (const auto& [key, value] : entries.items()) {
+    if (!value.is_string()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("task ", task.id(), ": \"table\" entry \"", key,
+                       "\" is not a string"));
+    }
+    table[key] = value.get<std::string>();
+  }
+  return table;
+}
+
+class InterpreterEnvironment : public Environment {
+ public:
+  explicit InterpreterEnvironment(SandboxPool* sandboxes)
+      : sandboxes_(sandboxes) {}
+
+  const EnvironmentFacts& facts() const override { return kInterpreterFacts; }
+
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
+    ASSIGN_OR_RETURN(truth_, TruthOf(task));
+    ASSIGN_OR_RETURN(table_, TableOf(task));
+    Observation observation;
+    observation.messages.assign(task.messages().begin(), task.messages().end());
+    if (observation.messages.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("task ", task.id(), ": messages is empty"));
+    }
+    // Both tools to every task: one preamble, shared by a whole batch.
+    observation.tools = {MakeTool("python", kPythonJson),
+                         MakeTool("lookup", kLookupJson)};
+    session_ = std::make_unique<PythonSession>(sandboxes_, seed,
+                                               PythonSessionLimits());
+    return observation;
+  }
+
+  absl::StatusOr<std::vector<ToolResult>> Step(
+      const std::vector<ToolCall>& calls) override {
+    CHECK(session_ != nullptr) << "Step before Reset";
+    RETURN_IF_ERROR(CheckCallCount(calls));
+    std::vector<ToolResult> results;
+    for (const ToolCall& call : calls) {
+      const auto begin = std::chrono::steady_clock::now();
+      ASSIGN_OR_RETURN(ToolResult result, Answer(call));
+      const auto elapsed = std::chrono::steady_clock::now() - begin;
+      result.set_elapsed_us(
+          std::chrono::duration_cast<std::chrono::microseconds>(elapsed)
+              .count());
+      results.push_back(std::move(result));
+    }
+    return results;
+  }
+
+  absl::StatusOr<Verdict> Grade(
+      Outcome outcome, const std::vector<Message>& transcript) override {
+    session_.reset();  // Nothing runs while, or after, it is graded.
+    return GradeAnswer(outcome, transcript, truth_);
+  }
+
+ private:
+  absl::StatusOr<ToolResult> Answer(const ToolCall& call) {
+    if (call.name() == "lookup") return Lookup(call);
+    if (call.name() != "python") return UnknownTool(call);
+    const absl::StatusOr<std::string> code = StringArgument(call, "code");
+    if (!code.ok()) return FailedCall(std::string(code.status().message()));
+    return session_->Run(*code);
+  }
+
+  ToolResult Lookup(const ToolCall& call) const {
+    const absl::StatusOr<std::string> key = StringArgument(call, "key");
+    if (!key.ok()) return FailedCall(std::string(key.status().message()));
+    const auto found = table_.find(*key);
+    if (found == table_.end()) {
+      return FailedCall(absl::StrCat("there is no key \"", *key, "\""));
+    }
+    ToolResult result;
+    result.set_outcome(OUTCOME_OK);
+    result.set_content(SanitizeText(found->second, kToolResultBytesMax));
+    return result;
+  }
+
+  SandboxPool* const sandboxes_;
+  std::string truth_;
+  std::map<std::string, std::string> table_;
+  std::unique_ptr<PythonSession> session_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Environment>> NewInterpreterEnvironment(
+    const EnvironmentContext& context) {
+  CHECK(context.sandboxes != nullptr) << "the registry checks needs_sandbox";
+  return std::unique_ptr<Environment>(
+      new InterpreterEnvironment(context.sandboxes));
+}
+
+}  // namespace temper

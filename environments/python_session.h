@@ -1,0 +1,71 @@
+// A Python session of one episode: cells run one after another in one name
+// space, in a sandbox that never sees anything else of the episode.
+//
+// The session may lose its sandbox to others between two cells (sandbox.h); it
+// then gets a new one and runs its earlier cells again, unseen. So state lives
+// on, and a cell must not care how often it ran: there is no network and no
+// file that outlives the sandbox for it to change. The clock and os.urandom are
+// not repeatable; `random` is seeded and the hash seed is fixed.
+
+#ifndef ENVIRONMENTS_PYTHON_SESSION_H_
+#define ENVIRONMENTS_PYTHON_SESSION_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "environments/sandbox.h"
+#include "proto/task.pb.h"
+
+namespace temper {
+
+struct PythonSessionLimits {
+  std::chrono::milliseconds cell_max{5000};   // wall time of a cell
+  std::chrono::milliseconds slot_max{60000};  // wait for a sandbox
+  uint32_t output_bytes_max = 8 << 10;
+  uint32_t cells_max = 32;  // of a session; bounds what a replay takes
+};
+
+// Used by one thread at a time. `pool` must outlive it.
+class PythonSession {
+ public:
+  // `seed` seeds Python's `random` where a cell uses it.
+  PythonSession(SandboxPool* pool, uint64_t seed,
+                const PythonSessionLimits& limits);
+  ~PythonSession();
+  PythonSession(const PythonSession&) = delete;
+  PythonSession& operator=(const PythonSession&) = delete;
+
+  // Runs `source` and returns what it printed and the value of its last
+  // expression:
+  //   OK          it ran;
+  //   TOOL_ERROR  it raised (output, then the exception's type, text and line),
+  //               or its process died, or cells_max is reached;
+  //   TIMEOUT     it ran past cell_max.
+  // After a death or a timeout the state is lost and the text says so; the next
+  // cell starts afresh. Unavailable, the machine's fault alone: no sandbox.
+  absl::StatusOr<ToolResult> Run(const std::string& source);
+
+ private:
+  // Sends one cell and reads its reply.
+  absl::Status Exchange(const std::string& source, uint8_t* status,
+                        std::string* output);
+  // A sandbox in sandbox_ with all of cells_ run in it.
+  absl::Status EnsureSandbox();
+
+  SandboxPool* const pool_;
+  const uint64_t seed_;
+  const PythonSessionLimits limits_;
+
+  uint32_t cells_run_ = 0;
+  std::vector<std::string> cells_;    // what made the present state
+  std::unique_ptr<Sandbox> sandbox_;  // while a cell runs
+  uint64_t ticket_ = 0;               // of the parked sandbox, or 0
+};
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_PYTHON_SESSION_H_

@@ -1,0 +1,299 @@
+// What code in a sandbox can and cannot do. The attacks are run for real.
+
+#include "environments/python_session.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PythonSessionTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    SandboxSupervisorOptions options;
+    options.limits.memory_bytes_max = 256 << 20;
+    options.slots_max = 2;
+    auto supervisor = SandboxSupervisor::Start(options);
+    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+    supervisor_ = supervisor->release();
+    auto pool = SandboxPool::Create(supervisor_);
+    ASSERT_TRUE(pool.ok()) << pool.status();
+    pool_ = pool->release();
+  }
+
+  static void TearDownTestSuite() {
+    delete pool_;
+    delete supervisor_;
+  }
+
+  void SetUp() override {
+    ASSERT_NE(pool_, nullptr);
+    session_ = NewSession();
+  }
+
+  static std::unique_ptr<PythonSession> NewSession(uint64_t seed = 7) {
+    PythonSessionLimits limits;
+    limits.cell_max = std::chrono::milliseconds(1500);
+    return std::make_unique<PythonSession>(pool_, seed, limits);
+  }
+
+  ToolResult Run(const std::string& source) {
+    const absl::StatusOr<ToolResult> result = session_->Run(source);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *result : ToolResult();
+  }
+
+  std::string Text(const std::string& source) { return Run(source).content(); }
+
+  // After whatever happened, the machine serves the next session.
+  void ExpectStillServing() {
+    session_.reset();
+    session_ = NewSession();
+    EXPECT_EQ(Text("6*7"), "42\n");
+  }
+
+  static SandboxSupervisor* supervisor_;
+  static SandboxPool* pool_;
+  std::unique_ptr<PythonSession> session_;
+};
+
+SandboxSupervisor* PythonSessionTest::supervisor_ = nullptr;
+SandboxPool* PythonSessionTest::pool_ = nullptr;
+
+TEST_F(PythonSessionTest, ReturnsOutputAndTheLastValue) {
+  EXPECT_EQ(Text("37*48+15"), "1791\n");
+  EXPECT_EQ(Text("print('a')\n'b'"), "a\n'b'\n");
+  EXPECT_EQ(Text("x = 3"), "");
+  EXPECT_EQ(Text("None"), "");
+  EXPECT_EQ(Text("import sys\nprint(1, file=sys.stderr)\nprint(2)"), "1\n2\n");
+  EXPECT_EQ(Run("x").outcome(), OUTCOME_OK);
+}
+
+TEST_F(PythonSessionTest, KeepsStateBetweenCells) {
+  Run("def f(n):\n  return n * n");
+  Run("total = f(5)");
+  EXPECT_EQ(Text("total + f(2)"), "29\n");
+}
+
+TEST_F(PythonSessionTest, ErrorsAreTextOfTheModelsOwnCode) {
+  const ToolResult result = Run("print('before')\n1/0");
+  EXPECT_EQ(result.outcome(), OUTCOME_TOOL_ERROR);
+  EXPECT_EQ(result.content(),
+            "before\nZeroDivisionError: division by zero (line 2)");
+  EXPECT_EQ(Text("1 +"), "SyntaxError: invalid syntax (line 1)");
+  EXPECT_EQ(Text("import sys; sys.exit(3)"), "SystemExit: 3 (line 1)");
+  EXPECT_EQ(Run(std::string("a\0b", 3)).outcome(), OUTCOME_TOOL_ERROR);
+  EXPECT_EQ(Run("\xFF\xFE").outcome(), OUTCOME_TOOL_ERROR);
+  EXPECT_EQ(Text("class E(Exception):\n  def __str__(self): raise self\nraise E"),
+            "an exception that cannot be printed");
+  EXPECT_EQ(Text("1"), "1\n");  // and the session stands
+}
+
+TEST_F(PythonSessionTest, SameSeedSameText) {
+  const std::string cell =
+      "import random\nprint(random.random(), {'a', 'b', 'c'}, object())";
+  const std::string first = Text(cell);
+  session_ = NewSession(7);
+  EXPECT_EQ(Text(cell), first);
+  session_ = NewSession(8);
+  EXPECT_NE(Text(cell), first);
+}
+
+TEST_F(PythonSessionTest, StateSurvivesTheLossOfTheSandboxToOthers) {
+  Run("import random\nx = random.random()");
+  const std::string x = Text("x");
+  std::vector<std::unique_ptr<PythonSession>> others;
+  for (int i = 0; i < 4; ++i) {  // more than there are slots
+    others.push_back(NewSession());
+    ASSERT_EQ(others.back()->Run("1")->content(), "1\n");
+  }
+  EXPECT_EQ(Text("x"), x);
+  EXPECT_EQ(others[0]->Run("2")->content(), "2\n");
+}
+
+TEST_F(PythonSessionTest, HostFilesAndSecretsAreNotThere) {
+  const std::string secret = std::string(getenv("TEST_TMPDIR")) + "/secret";
+  std::ofstream(secret) << "hidden";
+  for (const std::string& path :
+       {secret, std::string("/etc/passwd"), std::string("/proc/1/environ"),
+        std::string("/proc/self/mem"), std::string("/root"),
+        std::string("/proc/sys/kernel/core_pattern"), std::string("/dev/sda")}) {
+    EXPECT_THAT(Text("open('" + path + "').read()"), HasSubstr("Error"))
+        << path;
+  }
+  EXPECT_EQ(Text("import os; sorted(os.environ)"),
+            "['HOME', 'LC_CTYPE', 'PWD', 'PYTHONDONTWRITEBYTECODE', "
+            "'PYTHONHASHSEED']\n");
+  EXPECT_EQ(Text("sorted(os.listdir('/'))"),
+            "['dev', 'lib', 'lib64', 'tmp', 'usr']\n");
+}
+
+TEST_F(PythonSessionTest, IsNobodyAndWritesOnlyItsOwnTmp) {
+  EXPECT_NE(Text("import os; os.getuid()"), "0\n");
+  for (const char* path : {"/x", "/usr/x", "/usr/lib/x", "/dev/x"}) {
+    EXPECT_EQ(Run(std::string("open('") + path + "', 'w')").outcome(),
+              OUTCOME_TOOL_ERROR)
+        << path;
+  }
+  EXPECT_EQ(Text("open('/tmp/x', 'w').write('1')"), "1\n");
+  session_ = NewSession();
+  EXPECT_EQ(Text("import os; os.listdir('/tmp')"), "[]\n");
+}
+
+TEST_F(PythonSessionTest, NoDescriptorOfTheLauncherIsInherited) {
+  const int fd = open("/dev/zero", O_RDONLY);  // inheritable on purpose
+  ASSERT_GE(fd, 0);
+  session_ = NewSession();
+  EXPECT_EQ(Text("import os\n"
+                 "def there(fd):\n"
+                 "  try:\n    os.fstat(fd)\n    return True\n"
+                 "  except OSError:\n    return False\n"
+                 "[fd for fd in range(64) if there(fd)]"),
+            "[0, 1, 2, 3]\n");
+  close(fd);
+}
+
+TEST_F(PythonSessionTest, ThereIsNoNetwork) {
+  for (const char* family : {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_VSOCK",
+                             "AF_PACKET"}) {
+    EXPECT_THAT(Text(std::string("import socket; socket.socket(socket.") +
+                     family + ", socket.SOCK_DGRAM)"),
+                HasSubstr("Address family not supported"))
+        << family;
+  }
+  // The abstract sockets of the host are another network namespace's.
+  EXPECT_THAT(Text("s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+                   "s.connect('\\0temper-sandbox-uid-20000')"),
+              HasSubstr("ConnectionRefusedError"));
+}
+
+TEST_F(PythonSessionTest, DangerousSystemCallsAreRefused) {
+  Run("import ctypes\nlibc = ctypes.CDLL('libc.so.6', use_errno=True)\n"
+      "def call(*a):\n  r = libc.syscall(*a)\n"
+      "  return r if r >= 0 else -ctypes.get_errno()");
+  const struct {
+    const char* name;
+    const char* arguments;
+  } kCalls[] = {
+      {"unshare", "272, 0x10000000"},   {"mount", "165, 0, 0, 0, 0, 0"},
+      {"ptrace", "101, 0, 0, 0, 0"},    {"keyctl", "250, 0, 0, 0"},
+      {"io_uring_setup", "425, 1, 0"},  {"bpf", "321, 0, 0, 0"},
+      {"personality", "135, 0"},        {"clone newuser", "56, 0x10000011, 0"},
+      {"process_vm_readv", "310, 1, 0, 0, 0, 0, 0"},
+  };
+  for (const auto& c : kCalls) {
+    EXPECT_EQ(Text(std::string("call(") + c.arguments + ")"), "-1\n") << c.name;
+  }
+  EXPECT_EQ(Text("call(435, 0, 0)"), "-38\n");  // clone3 is not there
+}
+
+TEST_F(PythonSessionTest, ForkBombIsHeldAndChargedToTheCandidate) {
+  const ToolResult result = Run("import os\nwhile True: os.fork()");
+  EXPECT_NE(result.outcome(), OUTCOME_OK);
+  EXPECT_EQ(Text("40 + 2"), "42\n");  // the same session, or a new one
+  ExpectStillServing();
+}
+
+TEST_F(PythonSessionTest, ChildrenCannotOutliveTheirCellOrAnswerForIt) {
+  EXPECT_EQ(Text("import os, time\n"
+                 "if os.fork() == 0:\n  os.setsid()\n"
+                 "  if os.fork() == 0:\n    time.sleep(100)\n"
+                 "print('parent')"),
+            "parent\n");
+  // Killed and reaped, they leave the limit free: 5 times 20 are above it.
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Run("for i in range(20):\n"
+                  "  if os.fork() == 0: time.sleep(100)")
+                  .outcome(),
+              OUTCOME_OK);
+  }
+}
+
+TEST_F(PythonSessionTest, MemoryIsBounded) {
+  EXPECT_THAT(Text("x = bytearray(1 << 30)"), HasSubstr("MemoryError"));
+  const std::string outside_address_space =
+      "import os\nfds = []\n"
+      "for i in range(60):\n"
+      "  fds.append(os.memfd_create('m'))\n"
+      "  os.write(fds[-1], b'x' * (15 << 20))\n"
+      "'took it all'";
+  if (supervisor_->holds_memory()) {
+    EXPECT_NE(Run(outside_address_space).outcome(), OUTCOME_OK);
+  }
+  ExpectStillServing();
+}
+
+TEST_F(PythonSessionTest, FilesAndOutputAreBounded) {
+  EXPECT_THAT(Text("open('/tmp/x', 'wb').write(b'x' * (64 << 20))"),
+              HasSubstr("OSError"));
+  const ToolResult flood = Run("while True: print('spam' * 100)");
+  EXPECT_EQ(flood.outcome(), OUTCOME_TOOL_ERROR);
+  EXPECT_LE(flood.content().size(), PythonSessionLimits().output_bytes_max);
+  EXPECT_THAT(flood.content(), HasSubstr("[cut]"));
+  EXPECT_EQ(Text("1"), "1\n");  // nothing of the flood is left over
+  EXPECT_EQ(Text("import os; n = os.write(1, b'\\xff\\x00ok\\n')"), "?ok\n");
+}
+
+TEST_F(PythonSessionTest, TimeIsBounded) {
+  Run("x = 1");
+  for (const char* cell :
+       {"while True: pass",
+        "import signal, time\n"
+        "for s in range(1, 30):\n  try: signal.signal(s, signal.SIG_IGN)\n"
+        "  except Exception: pass\ntime.sleep(100)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"}) {
+    const ToolResult result = Run(cell);
+    EXPECT_EQ(result.outcome(), OUTCOME_TIMEOUT) << cell;
+    EXPECT_THAT(result.content(), HasSubstr("no result after 1500 ms"));
+  }
+  EXPECT_THAT(Text("x"), HasSubstr("NameError"));  // the state went with it
+}
+
+TEST_F(PythonSessionTest, DeathIsChargedToTheCandidate) {
+  for (const char* cell :
+       {"import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)",
+        "import ctypes; ctypes.string_at(0)", "import os; os.close(3)",
+        "import os; os.closerange(0, 64)"}) {
+    EXPECT_EQ(Run(cell).outcome(), OUTCOME_TOOL_ERROR) << cell;
+    EXPECT_EQ(Text("1"), "1\n");
+  }
+}
+
+TEST_F(PythonSessionTest, ForgedRepliesAreTextAtMost) {
+  // As good as print(): it is this cell's own result.
+  EXPECT_EQ(Text("import os\n"
+                 "n = os.write(3, bytes([0]) + (6).to_bytes(4, 'little') + "
+                 "b'forged')\nos._exit(0)"),
+            "forged");
+  EXPECT_EQ(Run("1").outcome(), OUTCOME_TOOL_ERROR);  // the process was gone
+  for (const char* bytes : {"b'\\xff' * 5", "b'\\x00' + b'\\xff' * 4",
+                            "b'\\x02\\x00\\x00\\x00\\x00'"}) {
+    const ToolResult broken =
+        Run(std::string("import os\nn = os.write(3, ") + bytes + ")");
+    EXPECT_EQ(broken.outcome(), OUTCOME_TOOL_ERROR) << bytes;
+    EXPECT_THAT(broken.content(), HasSubstr("died"));
+  }
+  ExpectStillServing();
+}
+
+TEST_F(PythonSessionTest, CellsOfASessionAreBounded) {
+  ToolResult last;
+  for (uint32_t i = 0; i <= PythonSessionLimits().cells_max; ++i) {
+    last = Run("1");
+  }
+  EXPECT_EQ(last.outcome(), OUTCOME_TOOL_ERROR);
+  EXPECT_THAT(last.content(), HasSubstr("its limit"));
+}
+
+}  // namespace
+}  // namespace temper

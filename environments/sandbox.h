@@ -1,0 +1,105 @@
+// Sandboxes for the sessions of many episodes. A sandbox belongs to one slot of
+// the supervisor; slots are fewer than episodes. A session that waits for the
+// model parks its sandbox, and the longest parked one is ended when another
+// session needs its slot.
+
+#ifndef ENVIRONMENTS_SANDBOX_H_
+#define ENVIRONMENTS_SANDBOX_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "environments/sandbox_supervisor.h"
+#include "kernels/base/mutex.h"
+
+namespace temper {
+
+// Deadlines are of this clock.
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+class SandboxPool;
+
+// A running sandbox after its start handshake; destroying it ends all its
+// processes and frees the slot. From the handshake on, its death is the
+// candidate's doing. Used by one thread at a time; the pool must outlive it.
+class Sandbox {
+ public:
+  ~Sandbox();
+  Sandbox(const Sandbox&) = delete;
+  Sandbox& operator=(const Sandbox&) = delete;
+
+  // Move all `size` bytes. DeadlineExceeded when `deadline` passes first,
+  // Aborted when the sandboxed process is gone; either leaves the stream
+  // unusable, so the sandbox is to be destroyed.
+  absl::Status Read(void* bytes, size_t size, SteadyTime deadline);
+  absl::Status Write(const void* bytes, size_t size, SteadyTime deadline);
+
+ private:
+  friend class SandboxPool;
+  Sandbox(SandboxPool* pool, uint32_t slot, int fd);
+
+  // Waits until `events` (of poll) may go on.
+  absl::Status WaitFor(short events, SteadyTime deadline);
+
+  SandboxPool* const pool_;
+  const uint32_t slot_;
+  const int fd_;
+};
+
+// Thread-safe.
+class SandboxPool {
+ public:
+  // Starts and ends one sandbox, to see that it works here: FailedPrecondition
+  // otherwise, with what the kernel denied and what to do. The supervisor must
+  // outlive the pool.
+  static absl::StatusOr<std::unique_ptr<SandboxPool>> Create(
+      SandboxSupervisor* supervisor);
+
+  // Ends parked sandboxes. Sandboxes handed out must be gone.
+  ~SandboxPool();
+
+  // A new sandbox. Waits for a slot until `deadline` at most, ending a parked
+  // sandbox if there is no other. Unavailable (the machine's fault, to be tried
+  // again) if none came free, the start failed, or the handshake took too long.
+  absl::StatusOr<std::unique_ptr<Sandbox>> Start(SteadyTime deadline);
+
+  // Keeps `sandbox` until Unpark(ticket), which returns it, or null if it was
+  // ended meanwhile. Every ticket is to be unparked.
+  uint64_t Park(std::unique_ptr<Sandbox> sandbox);
+  std::unique_ptr<Sandbox> Unpark(uint64_t ticket);
+
+  const SandboxSupervisor& supervisor() const { return *supervisor_; }
+
+ private:
+  friend class Sandbox;
+  struct Parked {
+    uint64_t ticket;
+    std::unique_ptr<Sandbox> sandbox;
+  };
+
+  explicit SandboxPool(SandboxSupervisor* supervisor);
+
+  absl::StatusOr<uint32_t> TakeSlot(SteadyTime deadline);
+  // Ends the slot's processes and gives it back.
+  void Release(uint32_t slot);
+
+  SandboxSupervisor* const supervisor_;
+
+  // Guarded by mutex_; changed_ is notified when a slot or a parked one comes.
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);
+  std::list<Parked> parked_ ABSL_GUARDED_BY(mutex_);  // oldest first
+  uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_SANDBOX_H_

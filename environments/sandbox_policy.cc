@@ -1,0 +1,151 @@
+#include "environments/sandbox_policy.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace temper {
+namespace {
+
+constexpr const char* kDenied[] = {
+    // Escapes by namespaces and mounts.
+    "unshare", "setns", "mount", "umount2", "umount", "pivot_root", "chroot",
+    "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "name_to_handle_at", "open_by_handle_at",
+    // Other processes' memory and handles.
+    "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd",
+    "process_madvise",
+    // Kernel interfaces with a history.
+    "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
+    "io_uring_register", "fanotify_init", "personality", "modify_ldt",
+    "vmsplice", "uselib", "lookup_dcookie", "remap_file_pages",
+    // State shared across sandboxes.
+    "add_key", "keyctl", "request_key", "flock", "mq_open", "shmget", "semget",
+    "msgget", "memfd_secret",
+    // The machine.
+    "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
+    "delete_module", "create_module", "syslog", "acct", "swapon", "swapoff",
+    "quotactl", "quotactl_fd", "nfsservctl", "iopl", "ioperm", "vhangup",
+    "sethostname", "setdomainname", "settimeofday", "clock_settime",
+    "clock_adjtime", "adjtimex", "stime", "move_pages", "migrate_pages",
+    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall",
+};
+
+// Calls `name` refused with `error`; a name this library does not know is one
+// its kernel headers did not have, and is passed over.
+int Deny(scmp_filter_ctx filter, const char* name, int error) {
+  const int call = seccomp_syscall_resolve_name(name);
+  if (call == __NR_SCMP_ERROR) return 0;
+  return seccomp_rule_add(filter, SCMP_ACT_ERRNO(error), call, 0);
+}
+
+int AddRules(scmp_filter_ctx filter) {
+  int rc = 0;
+  for (const char* name : kDenied) {
+    if (rc == 0) rc = Deny(filter, name, EPERM);
+  }
+  // Its flags are behind a pointer, where no filter sees them: libc falls back.
+  if (rc == 0) rc = Deny(filter, "clone3", ENOSYS);
+  constexpr uint64_t kNamespaces[] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID,
+                                      CLONE_NEWNET,  CLONE_NEWIPC,
+                                      CLONE_NEWUTS,  CLONE_NEWCGROUP};
+  for (uint64_t flag : kNamespaces) {
+    if (rc != 0) break;
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                          SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+  }
+  if (rc == 0) {
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT),
+                          SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+  }
+  return rc;
+}
+
+int RlimitOf(__rlimit_resource resource, uint64_t value) {
+  // Never above what we were given, which we could not raise.
+  struct rlimit limit;
+  if (getrlimit(resource, &limit) != 0) return -1;
+  if (limit.rlim_max != RLIM_INFINITY && value > limit.rlim_max) {
+    value = limit.rlim_max;
+  }
+  limit.rlim_cur = limit.rlim_max = value;
+  return setrlimit(resource, &limit);
+}
+
+}  // namespace
+
+BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
+                              const std::string& python,
+                              const std::string& script, int args_fd,
+                              int seccomp_fd) {
+  const std::string tmp_bytes = absl::StrCat(limits.file_bytes_max);
+  const std::vector<std::string> options = {
+      "--unshare-all", "--unshare-user", "--disable-userns",
+      "--die-with-parent", "--new-session", "--cap-drop", "ALL",
+      "--seccomp", absl::StrCat(seccomp_fd),
+      "--ro-bind", "/usr/lib", "/usr/lib",
+      "--ro-bind", "/usr/lib64", "/usr/lib64",
+      "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+      "--ro-bind", python, "/usr/bin/python3",
+      "--dev-bind", "/dev/null", "/dev/null",
+      "--size", tmp_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp",
+      "--remount-ro", "/",
+      "--clearenv", "--setenv", "PYTHONHASHSEED", "0",
+      "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "HOME", "/tmp",
+  };
+  BwrapCommand command;
+  for (const std::string& option : options) {
+    command.options += option;
+    command.options.push_back('\0');
+  }
+  command.argv = {"bwrap", "--args", absl::StrCat(args_fd), "--",
+                  "/usr/bin/python3", "-s", "-S", "-X", "utf8",
+                  "-c", script};
+  return command;
+}
+
+absl::StatusOr<int> MakeSeccompFilter() {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+  if (filter == nullptr) return absl::InternalError("seccomp_init failed");
+  int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL);
+  if (rc == 0) rc = AddRules(filter);
+  const int fd = memfd_create("filter", MFD_CLOEXEC);
+  if (rc == 0) rc = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+  seccomp_release(filter);
+  if (rc != 0) {
+    if (fd >= 0) close(fd);
+    return absl::InternalError(
+        absl::StrCat("building the system call filter: ", strerror(-rc)));
+  }
+  return fd;
+}
+
+const char* ApplyRlimits(const SandboxLimits& limits) {
+  const struct {
+    const char* name;
+    __rlimit_resource resource;
+    uint64_t value;
+  } kLimits[] = {
+      {"RLIMIT_CPU", RLIMIT_CPU, limits.cpu_seconds_max},
+      {"RLIMIT_AS", RLIMIT_AS, limits.memory_bytes_max},
+      {"RLIMIT_FSIZE", RLIMIT_FSIZE, limits.file_bytes_max},
+      {"RLIMIT_NOFILE", RLIMIT_NOFILE, limits.open_files_max},
+      {"RLIMIT_CORE", RLIMIT_CORE, 0},
+      {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, 0},
+      {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE, 0},
+      {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING, 256},
+  };
+  for (const auto& limit : kLimits) {
+    if (RlimitOf(limit.resource, limit.value) != 0) return limit.name;
+  }
+  return nullptr;
+}
+
+}  // namespace temper

@@ -1,0 +1,153 @@
+#include "environments/sandbox_supervisor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "environments/python_driver.h"
+#include "environments/sandbox_helper.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+// Above the helper's own limit for ending a sandbox.
+constexpr int kReplySecondsMax = 15;
+
+int CountThreads() {
+  DIR* tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return 1;
+  int count = 0;
+  while (const dirent* entry = readdir(tasks)) {
+    if (entry->d_name[0] != '.') ++count;
+  }
+  closedir(tasks);
+  return count;
+}
+
+absl::StatusOr<std::string> Installed(const std::string& path,
+                                      const char* package) {
+  char resolved[PATH_MAX];
+  if (realpath(path.c_str(), resolved) == nullptr ||
+      access(resolved, X_OK) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": ", strerror(errno), "; install ", package));
+  }
+  return std::string(resolved);
+}
+
+}  // namespace
+
+SandboxSupervisor::SandboxSupervisor(int socket, pid_t helper_pid,
+                                     const SandboxLimits& limits)
+    : socket_(socket), helper_pid_(helper_pid), limits_(limits) {}
+
+absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
+    const SandboxSupervisorOptions& options) {
+  const int threads = CountThreads();
+  if (threads != 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the sandbox supervisor must start before any thread; "
+                     "this process has ",
+                     threads));
+  }
+  if (options.slots_max < 1 || options.slots_max > 1024) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "slots_max is ", options.slots_max, "; 1 to 1024 are allowed"));
+  }
+  SandboxHelperOptions helper;
+  helper.limits = options.limits;
+  helper.slots_max = options.slots_max;
+  helper.script = PythonDriver(options.limits.processes_max);
+  ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
+  ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3-minimal"));
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return absl::UnavailableError(absl::StrCat("socketpair: ", strerror(errno)));
+  }
+  const pid_t pid = fork();
+  if (pid == 0) RunSandboxHelper(sockets[1], helper);
+  close(sockets[1]);
+  if (pid < 0) {
+    close(sockets[0]);
+    return absl::UnavailableError(absl::StrCat("fork: ", strerror(errno)));
+  }
+  const struct timeval limit = {kReplySecondsMax, 0};
+  setsockopt(sockets[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  std::unique_ptr<SandboxSupervisor> supervisor(
+      new SandboxSupervisor(sockets[0], pid, options.limits));
+  RETURN_IF_ERROR(supervisor->ReadGreeting());
+  return supervisor;
+}
+
+SandboxSupervisor::~SandboxSupervisor() {
+  close(socket_);
+  // It ends every sandbox, each in bounded time, and exits.
+  while (waitpid(helper_pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+absl::Status SandboxSupervisor::ReadGreeting() {
+  SandboxReply reply;
+  if (recv(socket_, &reply, sizeof(reply), 0) != sizeof(reply)) {
+    return absl::UnavailableError("the sandbox helper did not start");
+  }
+  slots_ = reply.slots;
+  holds_memory_ = reply.holds_memory != 0;
+  description_ = reply.text;
+  if (reply.code == 0) return absl::OkStatus();
+  return absl::Status(static_cast<absl::StatusCode>(reply.code), reply.text);
+}
+
+absl::Status SandboxSupervisor::Ask(const void* request, const int* fds) {
+  struct iovec data = {const_cast<void*>(request), sizeof(SandboxRequest)};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+  struct msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (fds != nullptr) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(2 * sizeof(int));
+    memcpy(CMSG_DATA(header), fds, 2 * sizeof(int));
+  }
+  SandboxReply reply;
+  MutexLock lock(&mutex_);
+  if (lost_) return absl::UnavailableError("the sandbox helper is gone");
+  if (sendmsg(socket_, &message, MSG_NOSIGNAL) != sizeof(SandboxRequest) ||
+      recv(socket_, &reply, sizeof(reply), 0) != sizeof(reply)) {
+    // A late answer would be taken for the next one's.
+    lost_ = true;
+    return absl::UnavailableError(
+        absl::StrCat("the sandbox helper does not answer: ", strerror(errno)));
+  }
+  if (reply.code == 0) return absl::OkStatus();
+  return absl::Status(static_cast<absl::StatusCode>(reply.code), reply.text);
+}
+
+absl::Status SandboxSupervisor::Launch(uint32_t slot, int session_fd,
+                                       int errors_fd) {
+  const SandboxRequest request = {SandboxRequest::kLaunch, slot};
+  const int fds[2] = {session_fd, errors_fd};
+  return Ask(&request, fds);
+}
+
+absl::Status SandboxSupervisor::Kill(uint32_t slot) {
+  const SandboxRequest request = {SandboxRequest::kKill, slot};
+  return Ask(&request, nullptr);
+}
+
+}  // namespace temper

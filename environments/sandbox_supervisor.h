@@ -1,0 +1,85 @@
+// Starts and ends sandboxes from a process that may have threads, by way of a
+// helper that has none (sandbox_helper.h). What the sandboxed code is: one
+// Python session (python_driver.py).
+
+#ifndef ENVIRONMENTS_SANDBOX_SUPERVISOR_H_
+#define ENVIRONMENTS_SANDBOX_SUPERVISOR_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "environments/sandbox_policy.h"
+#include "kernels/base/mutex.h"
+
+namespace temper {
+
+struct SandboxSupervisorOptions {
+  SandboxLimits limits;
+  uint32_t slots_max = 16;  // sandboxes at a time
+  std::string bwrap = "/usr/bin/bwrap";
+  std::string python = "/usr/bin/python3";
+};
+
+// Thread-safe after Start: requests take turns, each some milliseconds.
+class SandboxSupervisor {
+ public:
+  // Forks the helper. To be called early: FailedPrecondition if this process
+  // has threads already (a fork would copy their locks), or if bubblewrap or
+  // Python is not installed, with what to install. That a sandbox really starts
+  // is what SandboxPool::Create tells.
+  static absl::StatusOr<std::unique_ptr<SandboxSupervisor>> Start(
+      const SandboxSupervisorOptions& options);
+
+  // Ends all sandboxes and the helper.
+  ~SandboxSupervisor();
+
+  SandboxSupervisor(const SandboxSupervisor&) = delete;
+  SandboxSupervisor& operator=(const SandboxSupervisor&) = delete;
+
+  // How many sandboxes may run; slots are numbered from 0. 1 for an ordinary
+  // user where no cgroup can count processes.
+  uint32_t slots() const { return slots_; }
+  // Whether the memory of a whole sandbox is bounded, not of each process only.
+  bool holds_memory() const { return holds_memory_; }
+  // Which walls are up, for people.
+  const std::string& description() const { return description_; }
+  pid_t helper_pid() const { return helper_pid_; }
+  const SandboxLimits& limits() const { return limits_; }
+
+  // Starts a sandbox in the free `slot`, `session_fd` its stdin and stdout and
+  // `errors_fd` its stderr; both stay the caller's. Unavailable, with the step
+  // that failed, if it did not start or the helper is gone.
+  absl::Status Launch(uint32_t slot, int session_fd, int errors_fd);
+
+  // Ends the sandbox of `slot`, if any; on OK all its processes are reaped and
+  // the slot is free. Unavailable: the slot must not be used again.
+  absl::Status Kill(uint32_t slot);
+
+ private:
+  SandboxSupervisor(int socket, pid_t helper_pid,
+                    const SandboxLimits& limits);
+
+  // Reads the helper's first reply.
+  absl::Status ReadGreeting();
+  absl::Status Ask(const void* request, const int* fds);
+
+  // Constant after Start.
+  const int socket_;
+  const pid_t helper_pid_;
+  const SandboxLimits limits_;
+  uint32_t slots_ = 0;
+  bool holds_memory_ = false;
+  std::string description_;
+
+  Mutex mutex_;
+  bool lost_ ABSL_GUARDED_BY(mutex_) = false;  // no more answers will come
+};
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_SANDBOX_SUPERVISOR_H_

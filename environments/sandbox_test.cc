@@ -1,0 +1,175 @@
+// Slots, and that nothing survives whoever started it.
+
+#include "environments/sandbox.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "environments/python_session.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+SteadyTime In(int millis) {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(millis);
+}
+
+std::unique_ptr<SandboxSupervisor> NewSupervisor(uint32_t slots_max) {
+  SandboxSupervisorOptions options;
+  options.slots_max = slots_max;
+  auto supervisor = SandboxSupervisor::Start(options);
+  EXPECT_TRUE(supervisor.ok()) << supervisor.status();
+  return supervisor.ok() ? *std::move(supervisor) : nullptr;
+}
+
+// Reaps until this process, a subreaper, has no descendant; a sandbox that
+// outlived its starter would keep it here until the alarm.
+void ExpectNoDescendantLeft() {
+  alarm(30);
+  while (waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+  }
+  EXPECT_EQ(errno, ECHILD);
+  alarm(0);
+}
+
+TEST(SandboxTest, WaitsForASlotNoLongerThanItsDeadline) {
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  auto first = pool->Start(In(10000));
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = pool->Start(In(50));
+  EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("slot"));
+  first->reset();
+  EXPECT_TRUE(pool->Start(In(10000)).ok());
+}
+
+TEST(SandboxTest, AParkedSandboxGivesWayToTheOldestFirst) {
+  auto supervisor = NewSupervisor(2);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  const uint64_t oldest = pool->Park(*pool->Start(In(10000)));
+  if (supervisor->slots() == 1) {
+    EXPECT_TRUE(pool->Start(In(10000)).ok());
+    EXPECT_EQ(pool->Unpark(oldest), nullptr);
+    return;
+  }
+  const uint64_t newer = pool->Park(*pool->Start(In(10000)));
+  const auto third = pool->Start(In(10000));
+  ASSERT_TRUE(third.ok()) << third.status();
+  EXPECT_EQ(pool->Unpark(oldest), nullptr);
+  EXPECT_NE(pool->Unpark(newer), nullptr);
+  EXPECT_EQ(pool->Unpark(newer), nullptr);
+}
+
+TEST(SandboxTest, ManySessionsShareFewSlots) {
+  auto supervisor = NewSupervisor(2);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&pool, i] {
+      PythonSession session(pool.get(), 1, PythonSessionLimits());
+      EXPECT_EQ(session.Run("x = " + std::to_string(i))->outcome(), OUTCOME_OK);
+      for (int k = 0; k < 5; ++k) {
+        EXPECT_EQ(session.Run("x")->content(), std::to_string(i) + "\n");
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(SandboxTest, KillNineOfTheStarterLeavesNothing) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t starter = fork();
+  if (starter == 0) {
+    auto supervisor = NewSupervisor(1);
+    auto pool = *SandboxPool::Create(supervisor.get());
+    PythonSession session(pool.get(), 1, PythonSessionLimits());
+    const bool ran = session.Run("import threading, time\n"
+                                 "def spin():\n  while True: time.sleep(1)\n"
+                                 "threading.Thread(target=spin).start()")
+                         .ok();
+    if (write(ready[1], ran ? "y" : "n", 1) == 1) pause();
+    _exit(1);
+  }
+  char answer = 0;
+  ASSERT_EQ(read(ready[0], &answer, 1), 1);
+  EXPECT_EQ(answer, 'y');
+  kill(starter, SIGKILL);
+  ExpectNoDescendantLeft();
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST(SandboxTest, KillNineOfTheHelperLeavesNothingAndIsReported) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  auto sandbox = pool->Start(In(10000));
+  ASSERT_TRUE(sandbox.ok()) << sandbox.status();
+  kill(supervisor->helper_pid(), SIGKILL);
+  ExpectNoDescendantLeft();
+  char byte;
+  EXPECT_TRUE(absl::IsAborted((*sandbox)->Read(&byte, 1, In(10000))));
+  EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, 0, 2)));
+}
+
+TEST(SandboxTest, EndingASandboxEndsItsDaemons) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  {
+    PythonSessionLimits limits;
+    limits.cell_max = std::chrono::milliseconds(300);
+    PythonSession session(pool.get(), 1, limits);
+    EXPECT_EQ(session.Run("import os, time\n"
+                          "for i in range(5):\n"
+                          "  if os.fork() == 0:\n    os.setsid()\n"
+                          "    time.sleep(1000)\n"
+                          "time.sleep(1000)")
+                  ->outcome(),
+              OUTCOME_TIMEOUT);
+  }
+  pool.reset();
+  supervisor.reset();
+  ExpectNoDescendantLeft();
+}
+
+TEST(SandboxTest, StartedTooLateOrWithoutItsToolsItSaysSo) {
+  SandboxSupervisorOptions options;
+  options.bwrap = "/nonexistent/bwrap";
+  EXPECT_THAT(
+      std::string(SandboxSupervisor::Start(options).status().message()),
+      HasSubstr("install bubblewrap"));
+  options.slots_max = 0;
+  EXPECT_EQ(SandboxSupervisor::Start(options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  absl::StatusCode in_thread = absl::StatusCode::kOk;
+  std::thread([&in_thread] {
+    in_thread = SandboxSupervisor::Start({}).status().code();
+  }).join();
+  EXPECT_EQ(in_thread, absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(SandboxTest, AProgramThatIsNoSandboxIsRefusedWithTheReason) {
+  SandboxSupervisorOptions options;
+  options.bwrap = "/bin/false";
+  auto supervisor = SandboxSupervisor::Start(options);
+  ASSERT_TRUE(supervisor.ok());
+  const auto pool = SandboxPool::Create(supervisor->get());
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(pool.status().message()),
+              HasSubstr("no sandbox can start here"));
+}
+
+}  // namespace
+}  // namespace temper
