@@ -1,0 +1,145 @@
+// The inference engine: continuous batching over the paged latent cache. It
+// turns token ids into sampled tokens and keeps, for every token, the record
+// that training needs (rollout/sequence.h).
+//
+// Life of a sequence: Open; then, once a turn, Extend with the tokens that the
+// model is to read, Step until it comes back as stopped, read its record;
+// Close. Between turns it stays resident. It may be preempted at any time (its
+// pages taken, later prefilled again); a token's routes are fixed by its first
+// forward and replayed by every later one, so neither that nor what else runs
+// changes one bit of its tokens and log-probabilities.
+//
+// One Step is one forward over prefill chunks and decoding rows together. The
+// last sampled token of a turn is not fed until the sequence is extended: a
+// record of T tokens has routes for T - 1 of them.
+//
+// Not thread-safe; one thread drives it and its backend.
+
+#ifndef ROLLOUT_ENGINE_H_
+#define ROLLOUT_ENGINE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/model/kv_cache.h"
+#include "kernels/model/transformer.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+#include "rollout/block_manager.h"
+#include "rollout/sampler.h"
+#include "rollout/scheduler.h"
+#include "rollout/sequence.h"
+
+namespace temper {
+
+struct EngineOptions {
+  int32_t pages = 256;             // of the latent cache, 64 tokens each
+  int64_t batch_tokens_max = 512;  // tokens of one forward
+  int64_t sequences_max = 256;     // open at once
+  int64_t sample_rows_max = 64;    // logits held at once
+};
+
+struct EngineStats {
+  SchedulerStats scheduler;
+  int64_t steps = 0;
+  int64_t sampled_tokens = 0;
+};
+
+enum class StopReason { kStopToken, kLength };
+
+struct StoppedSequence {
+  int64_t id = 0;
+  StopReason reason = StopReason::kStopToken;
+};
+
+class Engine {
+ public:
+  // Samples with `weights`, which are called `version`; both pointers must
+  // outlive the engine, which from now on alone changes the weights.
+  // InvalidArgument names an option out of range.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(
+      Backend* backend, ModelWeights* weights, uint64_t version,
+      const EngineOptions& options);
+
+  // Bytes that Create asks for: the printed plan uses it.
+  static int64_t BytesFor(const ModelConfig& config,
+                          const EngineOptions& options);
+
+  // A new, empty, idle sequence. InvalidArgument for options out of range;
+  // ResourceExhausted above sequences_max.
+  absl::StatusOr<int64_t> Open(const SequenceOptions& options);
+
+  // Appends unsampled `tokens` to an idle sequence and sets it running, for
+  // `sample_max` tokens at most or until it fills capacity_tokens(). Errors,
+  // with nothing changed: InvalidArgument for an id outside the vocabulary, a
+  // running sequence, one that would still be empty, sample_max < 1;
+  // ResourceExhausted if not even one token could be sampled.
+  absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
+                      int64_t sample_max);
+
+  // Frees the sequence, running or not.
+  void Close(int64_t id);
+
+  // Runs one forward and returns who stopped, oldest first. Without running
+  // sequences it does nothing. After an error the engine may only be destroyed.
+  absl::StatusOr<std::vector<StoppedSequence>> Step();
+
+  // From the next Step on, samples with `values` (ModelWeights::SetValues)
+  // called `version`. Every sequence is preempted and every cached prefix
+  // forgotten: no token is sampled from a mix. InvalidArgument, nothing changed,
+  // if the version is not above the present one or the count differs.
+  absl::Status SetWeights(uint64_t version, const std::vector<float>& values);
+
+  // Valid until the next call that changes the sequence.
+  const SequenceRecord& record(int64_t id) const;
+
+  // Tokens that one sequence can have.
+  int64_t capacity_tokens() const { return capacity_tokens_; }
+  uint64_t version() const { return version_; }
+  bool has_running() const { return running_ > 0; }
+  int64_t open_sequences() const {
+    return static_cast<int64_t>(sequences_.size());
+  }
+  const ModelConfig& config() const { return weights_->config(); }
+  EngineStats stats() const;
+
+  // CHECKs the bookkeeping of pages. O(pages).
+  void CheckIntegrity() const { scheduler_->CheckIntegrity(); }
+
+ private:
+  Engine() = default;
+
+  Sequence* Find(int64_t id) const;
+  TokenBatch MakeBatch(const std::vector<Chunk>& chunks) const;
+  void KeepRoutes(const std::vector<Chunk>& chunks, const TokenBatch& batch);
+  absl::Status SampleChunks(const std::vector<Chunk>& chunks,
+                            const Tensor& hidden,
+                            std::vector<StoppedSequence>* stopped);
+  bool Append(const SampledToken& token, Sequence* sequence,
+              StopReason* reason);
+
+  Backend* backend_ = nullptr;
+  ModelWeights* weights_ = nullptr;
+  uint64_t version_ = 0;
+  EngineOptions options_;
+  int64_t capacity_tokens_ = 0;
+  int64_t routes_per_token_ = 0;  // moe_layers * A
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<BlockManager> blocks_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::map<int64_t, std::unique_ptr<Sequence>> sequences_;
+  int64_t next_id_ = 1;
+  int64_t running_ = 0;
+  int64_t steps_ = 0;
+  int64_t sampled_tokens_ = 0;
+};
+
+}  // namespace temper
+
+#endif  // ROLLOUT_ENGINE_H_
