@@ -1,6 +1,7 @@
 #include "learner/ledger.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
@@ -65,22 +66,6 @@ absl::Status Ledger::IssueGroups(const std::vector<GroupRecord>& groups) {
   return transaction->Commit();
 }
 
-absl::Status Ledger::RecordLease(uint64_t lease, uint64_t group,
-                                 const std::vector<uint32_t>& samples) {
-  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
-  for (const uint32_t sample : samples) {
-    RETURN_IF_ERROR(transaction->Run(
-        "UPDATE ledger SET lease = ?, updated_us = ? WHERE grp = ? AND "
-        "sample = ? AND state = 'issued'",
-        {lease, db_->clock()->UnixMicros(), group, sample}));
-    if (transaction->changes() != 1) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("group ", group, " sample ", sample, " is not issued"));
-    }
-  }
-  return transaction->Commit();
-}
-
 absl::StatusOr<CommitResult> Ledger::Commit(const Trajectory& trajectory) {
   const TrajectoryKey& key = trajectory.key();
   ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
@@ -94,13 +79,13 @@ absl::StatusOr<CommitResult> Ledger::Commit(const Trajectory& trajectory) {
     return CommitResult::kUnknown;
   }
   if (rows[0][0].AsString() != "issued") return CommitResult::kDuplicate;
-  ASSIGN_OR_RETURN(
-      const int64_t copies,
-      transaction->QueryInt("SELECT count(*) FROM episode WHERE grp = ? AND "
-                            "sample = ? AND lease = ?",
-                            {key.group(), key.sample(), key.lease()}, 0));
-  if (copies > 0) return CommitResult::kDuplicate;
   ASSIGN_OR_RETURN(const int64_t attempt, CurrentAttempt(transaction.get()));
+  ASSIGN_OR_RETURN(const int64_t copies,
+                   transaction->QueryInt(
+                       "SELECT count(*) FROM episode WHERE grp = ? AND "
+                       "sample = ? AND lease = ? AND attempt = ?",
+                       {key.group(), key.sample(), key.lease(), attempt}, 0));
+  if (copies > 0) return CommitResult::kDuplicate;
   const int64_t now = db_->clock()->UnixMicros();
   ASSIGN_OR_RETURN(const SegmentRef bulk,
                    segments_->Append(BulkOf(trajectory)));
@@ -155,22 +140,40 @@ absl::Status Ledger::DropGroup(uint64_t group, const std::string& reason,
   return transaction->Commit();
 }
 
-absl::StatusOr<bool> Ledger::RejectSample(
-    const TrajectoryKey& key, const std::string& reason,
+absl::Status Ledger::RejectSample(
+    const SampleKey& key, const std::string& reason,
     const std::vector<GroupRecord>& replacements) {
   ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
   RETURN_IF_ERROR(transaction->Run(
       "UPDATE ledger SET state = 'rejected', reason = ?, updated_us = ? "
-      "WHERE grp = ? AND sample = ? AND lease = ? AND state = 'issued'",
-      {reason, db_->clock()->UnixMicros(), key.group(), key.sample(),
-       key.lease()}));
-  if (transaction->changes() == 0) return false;
-  RETURN_IF_ERROR(DropInTransaction(
-      transaction.get(), key.group(),
-      absl::StrCat("sample ", key.sample(), " was rejected")));
+      "WHERE grp = ? AND sample = ? AND state = 'issued'",
+      {reason, db_->clock()->UnixMicros(), key.group, key.sample}));
+  if (transaction->changes() == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "group ", key.group, " sample ", key.sample, " is not issued"));
+  }
+  RETURN_IF_ERROR(
+      DropInTransaction(transaction.get(), key.group,
+                        absl::StrCat("sample ", key.sample, " was rejected")));
   RETURN_IF_ERROR(InsertGroups(transaction.get(), replacements));
+  return transaction->Commit();
+}
+
+absl::StatusOr<CommitResult> Ledger::RecordRefusal(const SampleKey& key) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t retries,
+      transaction->QueryInt("SELECT retries FROM ledger WHERE grp = ? AND "
+                            "sample = ? AND state = 'issued'",
+                            {key.group, key.sample}, -1));
+  if (retries < 0) return CommitResult::kDuplicate;
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE ledger SET retries = retries + 1, updated_us = ? "
+      "WHERE grp = ? AND sample = ?",
+      {db_->clock()->UnixMicros(), key.group, key.sample}));
   RETURN_IF_ERROR(transaction->Commit());
-  return true;
+  return retries >= retries_max_ ? CommitResult::kExhausted
+                                 : CommitResult::kRetry;
 }
 
 absl::Status Ledger::Reserve(int64_t step,
@@ -227,6 +230,14 @@ absl::Status Ledger::CommitStep(const StepRecord& record) {
   for (const SampleKey& key : samples) {
     RETURN_IF_ERROR(txn->Run("INSERT INTO trained VALUES (?, ?, ?, ?)",
                              {attempt, record.step, key.group, key.sample}));
+  }
+  for (const TrainRecord& train : record.records) {
+    std::string logp(train.logp_train.size() * sizeof(float), '\0');
+    memcpy(logp.data(), train.logp_train.data(), logp.size());
+    RETURN_IF_ERROR(
+        txn->Run("INSERT INTO train_record VALUES (?, ?, ?, ?, ?, ?, ?)",
+                 {attempt, record.step, train.key.group, train.key.sample,
+                  train.advantage, train.masked, SqlValue::Blob(logp)}));
   }
   RETURN_IF_ERROR(
       txn->Run("UPDATE ledger SET state = 'trained', updated_us = ? "
@@ -286,13 +297,15 @@ absl::StatusOr<ResumeSummary> Ledger::Resume(int64_t attempt, int64_t step) {
   return summary;
 }
 
-absl::StatusOr<std::vector<PendingGroup>> Ledger::PendingGroups() {
+absl::StatusOr<std::vector<PendingGroup>> Ledger::UnsettledTrainGroups() {
   ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
   ASSIGN_OR_RETURN(
       const auto rows,
       transaction->Query("SELECT grp, purpose, task_id, position, size, "
-                         "replaces, sample FROM grp JOIN ledger USING(grp) "
-                         "WHERE state = 'issued' ORDER BY grp, sample"));
+                         "replaces, sample, state FROM grp JOIN ledger "
+                         "USING(grp) WHERE state IN ('issued', 'received') "
+                         "AND grp < ? ORDER BY grp, sample",
+                         {kEvalGroupBase}));
   std::vector<PendingGroup> pending;
   for (const SqlRow& row : rows) {
     if (pending.empty() || pending.back().group.group != row[0].AsUint()) {
@@ -304,7 +317,9 @@ absl::StatusOr<std::vector<PendingGroup>> Ledger::PendingGroups() {
       group.size = static_cast<uint32_t>(row[4].AsInt());
       if (!row[5].is_null()) group.replaces = row[5].AsUint();
     }
-    pending.back().wanted.push_back(static_cast<uint32_t>(row[6].AsInt()));
+    if (row[7].AsString() == "issued") {
+      pending.back().wanted.push_back(static_cast<uint32_t>(row[6].AsInt()));
+    }
   }
   return pending;
 }
@@ -327,6 +342,18 @@ absl::StatusOr<Trajectory> Ledger::Load(const SampleKey& key) {
   return LoadEpisode(transaction.get(), segment_directory_, run_, id);
 }
 
+absl::StatusOr<uint32_t> Ledger::GroupSize(uint64_t group) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t size,
+      transaction->QueryInt("SELECT size FROM grp WHERE grp = ?", {group}, -1));
+  if (size < 0) {
+    return absl::NotFoundError(
+        absl::StrCat("group ", group, " was never issued"));
+  }
+  return static_cast<uint32_t>(size);
+}
+
 absl::StatusOr<uint64_t> Ledger::NextGroup(Purpose purpose) {
   ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
   const bool eval = purpose == PURPOSE_EVAL;
@@ -342,10 +369,7 @@ absl::StatusOr<uint64_t> Ledger::NextLease() {
   ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
   ASSIGN_OR_RETURN(
       const int64_t highest,
-      transaction->QueryInt(
-          "SELECT max(coalesce((SELECT max(lease) FROM ledger), 0), "
-          "coalesce((SELECT max(lease) FROM episode), 0))",
-          {}, 0));
+      transaction->QueryInt("SELECT max(lease) FROM episode", {}, 0));
   return static_cast<uint64_t>(highest) + 1;
 }
 

@@ -49,10 +49,10 @@ struct GroupRecord {
   std::optional<uint64_t> replaces;  // the dropped group it stands in for
 };
 
-// A group of which samples are still issued.
+// A group and which of its samples are still issued.
 struct PendingGroup {
   GroupRecord group;
-  std::vector<uint32_t> wanted;  // ascending
+  std::vector<uint32_t> wanted;  // ascending; empty: all are received
 };
 
 // What became of a delivery.
@@ -64,6 +64,15 @@ enum class CommitResult {
   kExhausted,  // the same, once more than allowed: drop the group
 };
 
+// What training computed of one sample, for `temper inspect`: log-probabilities
+// before the sample's own update, over the sampled tokens of all branches.
+struct TrainRecord {
+  SampleKey key;
+  double advantage = 0;
+  bool masked = false;  // by the off-policy mask
+  std::vector<float> logp_train;
+};
+
 struct StepRecord {
   int64_t step = 0;
   uint64_t weight_version = 0;  // trained from
@@ -71,6 +80,7 @@ struct StepRecord {
   int64_t started_us = 0;
   std::vector<SampleKey> samples;
   std::vector<MetricValue> metrics;
+  std::vector<TrainRecord> records;  // may lack samples
 };
 
 struct ResumeSummary {
@@ -87,8 +97,6 @@ class Ledger {
       RunDb* db, const std::string& segment_directory, int retries_max = 2);
 
   absl::Status IssueGroups(const std::vector<GroupRecord>& groups);
-  absl::Status RecordLease(uint64_t lease, uint64_t group,
-                           const std::vector<uint32_t>& samples);
 
   // Commits a trajectory that passed the door: rows and segment are durable
   // before it returns. A repeated delivery (also under another lease) is a
@@ -100,12 +108,15 @@ class Ledger {
   // same transaction. Nothing of it may be reserved or trained.
   absl::Status DropGroup(uint64_t group, const std::string& reason,
                          const std::vector<GroupRecord>& replacements);
-  // The same where the door refused `key`'s trajectory: that sample is
-  // rejected, the others are dropped. Returns false, and does nothing, unless
-  // the sample is issued under key.lease (a stray delivery harms no group).
-  absl::StatusOr<bool> RejectSample(
-      const TrajectoryKey& key, const std::string& reason,
-      const std::vector<GroupRecord>& replacements);
+  // The same where the door refused a trajectory of `key` for good: that
+  // sample is rejected, the others are dropped. FailedPrecondition unless the
+  // sample is issued.
+  absl::Status RejectSample(const SampleKey& key, const std::string& reason,
+                            const std::vector<GroupRecord>& replacements);
+  // A delivery that is no fault of the sample's was refused (it was sampled
+  // from weights that no longer count): kRetry and kExhausted as Commit's,
+  // kDuplicate if the sample is settled.
+  absl::StatusOr<CommitResult> RecordRefusal(const SampleKey& key);
 
   // Sets whole received TRAIN groups aside for `step`.
   absl::Status Reserve(int64_t step, const std::vector<uint64_t>& groups);
@@ -120,13 +131,17 @@ class Ledger {
   // not in the surviving lineage.
   absl::StatusOr<ResumeSummary> Resume(int64_t attempt, int64_t step);
 
-  absl::StatusOr<std::vector<PendingGroup>> PendingGroups();
+  // TRAIN groups with issued or received samples, ascending.
+  absl::StatusOr<std::vector<PendingGroup>> UnsettledTrainGroups();
   absl::StatusOr<std::vector<SampleKey>> ReceivedTrainSamples();
+  // NotFound for a group never issued.
+  absl::StatusOr<uint32_t> GroupSize(uint64_t group);
   // What a received, reserved or trained sample consists of.
   absl::StatusOr<Trajectory> Load(const SampleKey& key);
 
-  // Numbers no group or lease ever had; positions: where the task order goes
-  // on. Read once at start: the caller counts on from there.
+  // Above every group there was, and every lease anything was delivered under;
+  // positions: where the task order goes on. Read once at start: the caller
+  // counts on from there.
   absl::StatusOr<uint64_t> NextGroup(Purpose purpose);
   absl::StatusOr<uint64_t> NextLease();
   absl::StatusOr<int64_t> NextPosition();

@@ -50,6 +50,16 @@ CREATE TABLE trained(               -- the ids of a step
   sample INTEGER NOT NULL,
   PRIMARY KEY(attempt, step, grp, sample)) WITHOUT ROWID;
 
+CREATE TABLE train_record(          -- what training computed, for inspection
+  attempt INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  grp INTEGER NOT NULL,
+  sample INTEGER NOT NULL,
+  advantage REAL NOT NULL,
+  masked INTEGER NOT NULL,          -- by the off-policy mask
+  logp_train BLOB NOT NULL,         -- float32 [sampled tokens of all branches]
+  PRIMARY KEY(attempt, step, grp, sample)) WITHOUT ROWID;
+
 CREATE TABLE checkpoint(
   attempt INTEGER NOT NULL,
   step INTEGER NOT NULL,
@@ -109,7 +119,7 @@ CREATE TABLE episode(               -- every delivery that was recorded
   segment_size INTEGER NOT NULL,
   segment_crc INTEGER NOT NULL,
   received_us INTEGER NOT NULL,
-  UNIQUE(grp, sample, lease));
+  UNIQUE(grp, sample, attempt, lease));
 
 CREATE TABLE branch(                -- arrays as in proto/trajectory.proto
   episode INTEGER NOT NULL REFERENCES episode(id),
@@ -165,7 +175,6 @@ CREATE TABLE ledger(
   step INTEGER,
   attempt INTEGER,
   reason TEXT,
-  lease INTEGER NOT NULL DEFAULT 0, -- the latest it was leased under
   retries INTEGER NOT NULL DEFAULT 0,
   episode INTEGER REFERENCES episode(id),
   updated_us INTEGER NOT NULL,

@@ -87,6 +87,9 @@ class TrainStep::MetricsBuilder {
       kl_ += terms.k3[t];
     }
     tokens_ += static_cast<double>(terms.ratio.size());
+    metrics_.trained.push_back({episode.group, episode.sample,
+                                sequence.advantage, terms.masked,
+                                sequence.logp});
     if (minibatch.first) AddMismatch(episode, minibatch.version, sequence);
   }
 

@@ -38,11 +38,21 @@ struct TrainStepOptions {
   bool NeedsReference() const;  // some beta is not 0
 };
 
+// What a step computed of one episode, before the update that it was part of.
+struct TrainedEpisode {
+  uint64_t group = 0;
+  uint32_t sample = 0;
+  double advantage = 0;
+  bool masked = false;      // by the off-policy mask
+  std::vector<float> logp;  // [sampled tokens of all branches]
+};
+
 // What a step says of itself, under the names of DESIGN.md section 8.
 struct StepMetrics {
   std::map<std::string, double> values;
-  int64_t rows = 0;           // computed by the policy's forward
-  int64_t rows_unshared = 0;  // would be, without prefix sharing
+  std::vector<TrainedEpisode> trained;  // in the order of computation
+  int64_t rows = 0;                     // computed by the policy's forward
+  int64_t rows_unshared = 0;            // would be, without prefix sharing
 };
 
 // Not thread-safe.
