@@ -1,0 +1,75 @@
+// Serves episodes of the registered environments to other processes: service
+// EnvironmentHost of proto/environment.proto, and grpc.health.v1.
+
+#ifndef ENVIRONMENTS_ENVIRONMENT_HOST_H_
+#define ENVIRONMENTS_ENVIRONMENT_HOST_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "environments/environment.h"
+#include "grpcpp/server.h"
+#include "kernels/base/clock.h"
+
+namespace temper {
+
+inline constexpr uint32_t kEnvironmentWireVersion = 1;
+// Of a request or a reply. Above what an episode's texts add up to.
+inline constexpr uint32_t kEnvironmentMessageBytesMax = 16 << 20;
+
+struct EnvironmentHostOptions {
+  // Loopback only, until transport security exists. Port 0: any free one.
+  std::string address = "127.0.0.1:0";
+  uint32_t episodes_max = 1024;
+  // An episode that nothing was asked of for so long is closed.
+  std::chrono::seconds episode_idle_max{1800};
+  uint32_t threads_max = 256;  // calls served at a time
+};
+
+// Threads are gRPC's; calls of different episodes run at once. The host must
+// start after the sandbox supervisor (sandbox_supervisor.h).
+//
+// Calls are refused with
+//   InvalidArgument     no deadline, another wire version, a bad task, an
+//                       unknown environment;
+//   ResourceExhausted   episodes_max are open;
+//   FailedPrecondition  another call of the same episode is running;
+//   Unavailable         the episode is not here: it expired, or the host
+//                       restarted.
+// An episode's own errors are passed on and close it.
+class EnvironmentHostServer {
+ public:
+  // Listens. InvalidArgument for an address that is not loopback, Unavailable
+  // if it cannot be bound. What `context` has, and `clock`, are borrowed.
+  static absl::StatusOr<std::unique_ptr<EnvironmentHostServer>> Start(
+      const EnvironmentHostOptions& options, const EnvironmentContext& context,
+      Clock* clock);
+
+  // Stop() and wait.
+  ~EnvironmentHostServer();
+
+  // Where it listens, port resolved.
+  const std::string& address() const { return address_; }
+
+  // Refuses new calls; running ones are cancelled after a second.
+  void Stop();
+  // Returns when stopped.
+  void Wait();
+
+ private:
+  class Service;
+
+  EnvironmentHostServer();
+
+  // Constant after Start.
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_ENVIRONMENT_HOST_H_

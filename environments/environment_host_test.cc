@@ -1,0 +1,231 @@
+// The host and its client over a real loopback connection.
+
+#include "environments/environment_host.h"
+
+#include <cstdio>
+
+#include "environments/remote_environment.h"
+#include "environments/sandbox.h"
+#include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "proto/environment.grpc.pb.h"
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+SandboxPool* sandboxes = nullptr;  // set in main
+
+Task ATask() {
+  Task task;
+  task.set_id("t1");
+  Message* message = task.add_messages();
+  message->set_role("user");
+  message->set_content("k7 -> *63+25");
+  task.set_payload_json(R"({"answer": "3679", "table": {"k7": "58"}})");
+  return task;
+}
+
+ToolCall Call(const std::string& name, const std::string& arguments_json) {
+  ToolCall call;
+  call.set_name(name);
+  call.set_arguments_json(arguments_json);
+  return call;
+}
+
+class EnvironmentHostTest : public testing::Test {
+ protected:
+  void SetUp() override { StartHost({}); }
+
+  void StartHost(const EnvironmentHostOptions& options) {
+    host_.reset();
+    auto host = EnvironmentHostServer::Start(options, {.sandboxes = sandboxes},
+                                             &clock_);
+    ASSERT_TRUE(host.ok()) << host.status();
+    host_ = *std::move(host);
+    client_ = std::make_unique<EnvironmentClient>(host_->address(),
+                                                  RemoteEnvironmentOptions());
+    ASSERT_TRUE(client_->WaitUntilReady(std::chrono::seconds(10)).ok());
+  }
+
+  std::unique_ptr<Environment> New(const std::string& name) {
+    return *client_->NewEnvironment(name);
+  }
+
+  FakeClock clock_;
+  std::unique_ptr<EnvironmentHostServer> host_;
+  std::unique_ptr<EnvironmentClient> client_;
+};
+
+TEST_F(EnvironmentHostTest, AnEpisodeIsTheSameAsInTheProcess) {
+  const auto remote = New("interpreter");
+  EXPECT_STREQ(remote->facts().name, "interpreter");
+  const auto observation = remote->Reset(ATask(), 1);
+  ASSERT_TRUE(observation.ok()) << observation.status();
+  ASSERT_EQ(observation->tools.size(), 2u);
+  EXPECT_EQ(observation->tools[0].name(), "python");
+  const auto results =
+      remote->Step({Call("lookup", R"({"key": "k7"})"),
+                    Call("python", R"({"code": "x = 58*63"})"),
+                    Call("python", R"({"code": "x + 25"})")});
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ(results->at(0).content(), "58");
+  EXPECT_EQ(results->at(2).content(), "3679\n");
+  Message answer;
+  answer.set_role("assistant");
+  answer.set_content("3679");
+  const auto verdict = remote->Grade(OUTCOME_OK, {answer});
+  ASSERT_TRUE(verdict.ok()) << verdict.status();
+  EXPECT_TRUE(verdict->correct());
+}
+
+TEST_F(EnvironmentHostTest, ErrorsKeepTheirCodeAndEndTheEpisode) {
+  Task bad = ATask();
+  bad.set_payload_json("{}");
+  EXPECT_EQ(New("math")->Reset(bad, 1).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  const auto remote = New("math");
+  ASSERT_TRUE(remote->Reset(ATask(), 1).ok());
+  EXPECT_EQ(remote->Grade(OUTCOME_CANCELLED, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::IsUnavailable(remote->Step({}).status()));
+  EXPECT_EQ(client_->NewEnvironment("maths").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
+  const auto stub = EnvironmentHost::NewStub(grpc::CreateChannel(
+      host_->address(), grpc::InsecureChannelCredentials()));
+  OpenRequest open;
+  open.set_wire_version(kEnvironmentWireVersion);
+  *open.mutable_task() = ATask();
+  open.mutable_task()->set_environment("math");
+  OpenResponse opened;
+  StepResponse stepped;
+  GradeResponse graded;
+  CloseResponse closed;
+  grpc::ClientContext contexts[4];
+  for (const grpc::Status& status :
+       {stub->Open(&contexts[0], open, &opened),
+        stub->Step(&contexts[1], StepRequest(), &stepped),
+        stub->Grade(&contexts[2], GradeRequest(), &graded),
+        stub->Close(&contexts[3], CloseRequest(), &closed)}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr("deadline"));
+  }
+}
+
+TEST_F(EnvironmentHostTest, AnotherWireVersionIsRefused) {
+  const auto stub = EnvironmentHost::NewStub(grpc::CreateChannel(
+      host_->address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(10));
+  OpenRequest request;
+  request.set_wire_version(99);
+  OpenResponse response;
+  const grpc::Status status = stub->Open(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("wire version 99"));
+}
+
+TEST_F(EnvironmentHostTest, OpenEpisodesAreBoundedAndClosedOnesGiveRoom) {
+  EnvironmentHostOptions options;
+  options.episodes_max = 2;
+  StartHost(options);
+  auto first = New("math");
+  const auto second = New("math"), third = New("math");
+  ASSERT_TRUE(first->Reset(ATask(), 1).ok());
+  ASSERT_TRUE(second->Reset(ATask(), 1).ok());
+  EXPECT_EQ(third->Reset(ATask(), 1).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  first.reset();
+  EXPECT_TRUE(third->Reset(ATask(), 1).ok());
+}
+
+TEST_F(EnvironmentHostTest, IdleEpisodesExpire) {
+  EnvironmentHostOptions options;
+  options.episodes_max = 1;
+  StartHost(options);
+  const auto idle = New("math"), next = New("math");
+  ASSERT_TRUE(idle->Reset(ATask(), 1).ok());
+  clock_.AdvanceMicros(1'000'000ll * (options.episode_idle_max.count() - 1));
+  EXPECT_FALSE(next->Reset(ATask(), 1).ok());
+  clock_.AdvanceMicros(1'000'000);
+  EXPECT_TRUE(next->Reset(ATask(), 1).ok());
+  const auto late = idle->Step({});
+  EXPECT_TRUE(absl::IsUnavailable(late.status()));
+  EXPECT_THAT(std::string(late.status().message()), HasSubstr("not here"));
+}
+
+TEST_F(EnvironmentHostTest, AHostThatIsGoneIsUnavailable) {
+  const auto remote = New("math");
+  ASSERT_TRUE(remote->Reset(ATask(), 1).ok());
+  host_.reset();
+  EXPECT_TRUE(absl::IsUnavailable(remote->Step({}).status()));
+}
+
+TEST_F(EnvironmentHostTest, AnswersTheStandardHealthCheck) {
+  grpc::GenericStub stub(grpc::CreateChannel(
+      host_->address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(10));
+  grpc::CompletionQueue queue;
+  const grpc::ByteBuffer request(nullptr, 0);  // of the server as a whole
+  const auto call = stub.PrepareUnaryCall(
+      &context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  grpc::ByteBuffer reply;
+  grpc::Status status;
+  call->Finish(&reply, &status, nullptr);
+  void* tag;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  grpc::Slice slice;
+  ASSERT_TRUE(reply.DumpToSingleSlice(&slice).ok());
+  EXPECT_EQ(std::string(slice.begin(), slice.end()), "\x08\x01");  // SERVING
+}
+
+TEST(EnvironmentHostAddressTest, OnlyLoopbackIsBound) {
+  EnvironmentHostOptions options;
+  for (const char* address : {"0.0.0.0:0", "[::]:0", "example.com:1", ""}) {
+    options.address = address;
+    const auto status =
+        EnvironmentHostServer::Start(options, {}, SystemClock()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << address;
+  }
+}
+
+TEST(EnvironmentHostAddressTest, ATakenPortIsReported) {
+  const auto first = EnvironmentHostServer::Start({}, {}, SystemClock());
+  ASSERT_TRUE(first.ok());
+  EnvironmentHostOptions options;
+  options.address = (*first)->address();
+  const auto second = EnvironmentHostServer::Start(options, {}, SystemClock());
+  EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
+}
+
+}  // namespace
+}  // namespace temper
+
+int main(int argc, char** argv) {
+  // Before gRPC has threads.
+  auto supervisor = temper::SandboxSupervisor::Start({});
+  if (!supervisor.ok()) {
+    fprintf(stderr, "%s\n", supervisor.status().ToString().c_str());
+    return 1;
+  }
+  auto pool = temper::SandboxPool::Create(supervisor->get());
+  if (!pool.ok()) {
+    fprintf(stderr, "%s\n", pool.status().ToString().c_str());
+    return 1;
+  }
+  temper::sandboxes = pool->get();
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

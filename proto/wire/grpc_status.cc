@@ -1,0 +1,28 @@
+#include "proto/wire/grpc_status.h"
+
+#include <string>
+
+namespace temper {
+namespace {
+
+constexpr size_t kMessageBytesMax = 2048;
+
+}  // namespace
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(
+      static_cast<grpc::StatusCode>(status.code()),
+      std::string(status.message().substr(0, kMessageBytesMax)));
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const int code = static_cast<int>(status.error_code());
+  const bool known = code > 0 && code <= 16;  // CANCELLED to UNAUTHENTICATED
+  return absl::Status(
+      known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown,
+      status.error_message());
+}
+
+}  // namespace temper
