@@ -1,0 +1,369 @@
+#include "rollout/agent_loop.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/rng.h"
+#include "proto/wire/trajectory_stream.h"
+#include "rollout/branch.h"
+
+namespace temper {
+namespace {
+
+constexpr uint32_t kMaxTurnsDefault = 8;
+constexpr uint32_t kMaxTokensDefault = 512;
+constexpr uint32_t kTurnsMax = 1024;
+constexpr uint32_t kTokensMax = 1 << 20;
+
+int64_t NowUs() { return SystemClock()->MonotonicMicros(); }
+
+uint32_t MaxTurns(const SamplingConfig& sampling) {
+  return sampling.has_max_turns() ? sampling.max_turns() : kMaxTurnsDefault;
+}
+
+uint32_t MaxTokens(const SamplingConfig& sampling) {
+  return sampling.has_max_tokens() ? sampling.max_tokens() : kMaxTokensDefault;
+}
+
+SampleOptions OptionsOf(const SamplingConfig& sampling) {
+  SampleOptions options;
+  options.temperature = sampling.has_temperature()
+                            ? static_cast<float>(sampling.temperature())
+                            : 1.0f;
+  options.top_p =
+      sampling.has_top_p() ? static_cast<float>(sampling.top_p()) : 0.95f;
+  options.top_k =
+      static_cast<int32_t>(std::min<uint32_t>(sampling.top_k(), 1u << 30));
+  options.min_p = static_cast<float>(sampling.min_p());
+  options.kept_max = kKeptMax;
+  return options;
+}
+
+uint64_t EnvironmentSeed(const EpisodeSpec& spec) {
+  const auto words = RandomWords({spec.seed, RngPurpose::kEpisode,
+                                  spec.key.group(), spec.key.sample(), 0});
+  return uint64_t{words[0]} << 32 | words[1];
+}
+
+}  // namespace
+
+absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec) {
+  const uint32_t turns = MaxTurns(spec.sampling);
+  const uint32_t tokens = MaxTokens(spec.sampling);
+  if (turns < 1 || turns > kTurnsMax || tokens < 1 || tokens > kTokensMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_turns ", turns, " and max_tokens ", tokens, " must be in [1, ",
+        kTurnsMax, "] and [1, ", kTokensMax, "]"));
+  }
+  if (spec.key.group() >= uint64_t{1} << 48) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("group ", spec.key.group(), " is not below 2^48"));
+  }
+  return ValidateSampleOptions(OptionsOf(spec.sampling));
+}
+
+AgentLoop::AgentLoop(EpisodeSpec spec, const EpisodeServices* services,
+                     int64_t tag)
+    : spec_(std::move(spec)),
+      services_(services),
+      tag_(tag),
+      work_(std::make_shared<Work>()) {
+  trajectory_.set_wire_version(kWireVersion);
+  *trajectory_.mutable_key() = spec_.key;
+  trajectory_.set_purpose(spec_.purpose);
+  trajectory_.set_task_id(spec_.task.id());
+  trajectory_.set_environment(spec_.task.environment());
+  trajectory_.set_domain(spec_.task.domain());
+  trajectory_.set_seed(spec_.seed);
+  trajectory_.set_worker(services_->worker);
+}
+
+AgentLoop::~AgentLoop() {
+  if (sequence_ != 0) services_->engine->Close(sequence_);
+}
+
+ChatMode AgentLoop::mode() const {
+  const bool thinking =
+      !spec_.sampling.has_thinking() || spec_.sampling.thinking();
+  return thinking ? ChatMode::kThinking : ChatMode::kChat;
+}
+
+void AgentLoop::Post(Job job, std::function<void(Work*)> run) {
+  state_ = State::kEnvironment;
+  job_ = job;
+  const absl::Status status =
+      services_->jobs->Post(tag_, [work = work_, run = std::move(run)] {
+        run(work.get());
+      });
+  if (!status.ok()) FailInfra(status);
+}
+
+void AgentLoop::Start() {
+  Post(Job::kReset, [factory = services_->new_environment, task = spec_.task,
+                     seed = EnvironmentSeed(spec_)](Work* work) {
+    const int64_t begin = NowUs();
+    auto environment = factory(task.environment());
+    work->status = environment.status();
+    if (environment.ok()) {
+      work->environment = *std::move(environment);
+      auto observation = work->environment->Reset(task, seed);
+      work->status = observation.status();
+      if (observation.ok()) work->observation = *std::move(observation);
+    }
+    work->environment_us += NowUs() - begin;
+  });
+}
+
+void AgentLoop::OnJobDone() {
+  if (state_ != State::kEnvironment) return;
+  if (!work_->status.ok()) return FailInfra(work_->status);
+  switch (job_) {
+    case Job::kReset:
+      return OnReset();
+    case Job::kStep:
+      return OnResults();
+    case Job::kGrade:
+      return OnGraded();
+  }
+}
+
+void AgentLoop::OnReset() {
+  const Observation& observation = work_->observation;
+  transcript_ = observation.messages;
+  ChatOptions options;
+  options.mode = mode();
+  const auto rendered = services_->chat_template->Render(
+      observation.messages, observation.tools, options);
+  if (!rendered.ok()) return FailInfra(rendered.status());
+  SequenceOptions sequence;
+  sequence.key = {spec_.seed, spec_.key.group(), spec_.key.sample()};
+  sequence.sampling = OptionsOf(spec_.sampling);
+  sequence.stop_token = services_->chat_template->eos_id();
+  const auto opened = services_->engine->Open(sequence);
+  if (!opened.ok()) return FailInfra(opened.status());
+  sequence_ = *opened;
+  const int64_t size = static_cast<int64_t>(rendered->tokens.size());
+  for (const Message& message : observation.messages) {
+    AddTurn(message.role(), message.content(), 0, size);
+  }
+  const absl::Status status = services_->engine->Extend(
+      sequence_, rendered->tokens, MaxTokens(spec_.sampling));
+  if (!status.ok()) return FailInfra(status);
+  turn_begin_ = size;
+  generate_begin_us_ = NowUs();
+  state_ = State::kGenerating;
+}
+
+void AgentLoop::OnStopped(StopReason reason) {
+  CHECK(state_ == State::kGenerating) << "nothing was being sampled";
+  trajectory_.set_generate_us(trajectory_.generate_us() + NowUs() -
+                              generate_begin_us_);
+  ++assistant_turns_;
+  const SequenceRecord& record = services_->engine->record(sequence_);
+  const std::vector<int32_t> ids(record.tokens.begin() + turn_begin_,
+                                 record.tokens.end());
+  AddTurn("assistant", TextOf(ids), turn_begin_, record.size());
+  if (reason == StopReason::kLength) {
+    AddUnparsed(ids);
+    return Grade(OUTCOME_TRUNCATED);
+  }
+  auto message = services_->chat_parser->Parse(ids, mode());
+  if (!message.ok()) {
+    trajectory_.set_error(std::string(message.status().message()));
+    AddUnparsed(ids);
+    return Grade(OUTCOME_MODEL_ERROR);
+  }
+  OnMessage(*std::move(message));
+}
+
+// What is not a message of the format must not be mistaken for an answer: its
+// text is shown to graders as reasoning.
+void AgentLoop::AddUnparsed(const std::vector<int32_t>& ids) {
+  Message message;
+  message.set_role("assistant");
+  message.set_reasoning_content(TextOf(ids));
+  transcript_.push_back(std::move(message));
+}
+
+void AgentLoop::OnMessage(Message message) {
+  calls_.assign(message.tool_calls().begin(), message.tool_calls().end());
+  transcript_.push_back(std::move(message));
+  if (calls_.empty()) return Grade(OUTCOME_OK);
+  for (const ToolCall& call : calls_) {
+    if (call.arguments_json().size() > kToolArgumentsBytesMax) {
+      trajectory_.set_error(absl::StrCat(
+          "a tool call's arguments have ", call.arguments_json().size(),
+          " bytes; at most ", kToolArgumentsBytesMax));
+      return Grade(OUTCOME_MODEL_ERROR);
+    }
+  }
+  if (calls_.size() > kToolCallsPerStepMax) {
+    trajectory_.set_error(absl::StrCat(calls_.size(),
+                                       " tool calls in one message; at most ",
+                                       kToolCallsPerStepMax));
+    return Grade(OUTCOME_MODEL_ERROR);
+  }
+  const int64_t sampled =
+      services_->engine->record(sequence_).sampled_count();
+  if (assistant_turns_ >= MaxTurns(spec_.sampling) ||
+      sampled >= MaxTokens(spec_.sampling)) {
+    return Grade(OUTCOME_TRUNCATED);
+  }
+  Post(Job::kStep, [calls = calls_](Work* work) {
+    const int64_t begin = NowUs();
+    auto results = work->environment->Step(calls);
+    work->status = results.status();
+    if (results.ok()) work->results = *std::move(results);
+    work->environment_us += NowUs() - begin;
+  });
+}
+
+void AgentLoop::OnResults() {
+  if (work_->results.size() != calls_.size()) {
+    return FailInfra(absl::InternalError(
+        absl::StrCat("environment ", spec_.task.environment(), " gave ",
+                     work_->results.size(), " results for ", calls_.size(),
+                     " calls")));
+  }
+  const uint32_t turn = static_cast<uint32_t>(trajectory_.turns_size()) - 1;
+  std::vector<std::string> contents;
+  for (size_t i = 0; i < calls_.size(); ++i) {
+    ToolCallRecord* const record = trajectory_.add_tool_calls();
+    record->set_turn(turn);
+    *record->mutable_call() = calls_[i];
+    *record->mutable_result() = work_->results[i];
+    contents.push_back(work_->results[i].content());
+    Message message;
+    message.set_role("tool");
+    message.set_content(contents.back());
+    transcript_.push_back(std::move(message));
+  }
+  const auto tokens = services_->chat_template->ToolResults(contents, mode());
+  if (!tokens.ok()) return FailInfra(tokens.status());
+  const SequenceRecord& record = services_->engine->record(sequence_);
+  const int64_t begin = record.size();
+  const int64_t end = begin + static_cast<int64_t>(tokens->size());
+  const absl::Status status = services_->engine->Extend(
+      sequence_, *tokens,
+      MaxTokens(spec_.sampling) - record.sampled_count());
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    return Grade(OUTCOME_TRUNCATED);
+  }
+  if (!status.ok()) return FailInfra(status);
+  AddTurn("tool", TextOf(*tokens), begin, end);
+  turn_begin_ = end;
+  generate_begin_us_ = NowUs();
+  state_ = State::kGenerating;
+}
+
+void AgentLoop::Grade(Outcome outcome) {
+  trajectory_.set_outcome(outcome);
+  const uint64_t sampled = static_cast<uint64_t>(
+      services_->engine->record(sequence_).sampled_count());
+  Post(Job::kGrade, [outcome, sampled, transcript = transcript_,
+                     reward = services_->reward](Work* work) {
+    const int64_t begin = NowUs();
+    auto verdict = work->environment->Grade(outcome, transcript);
+    work->status = verdict.status();
+    const int64_t graded = NowUs();
+    work->environment_us += graded - begin;
+    if (!verdict.ok()) return;
+    work->verdict = *std::move(verdict);
+    if (work->verdict.outcome() == OUTCOME_UNSPECIFIED) {
+      work->verdict.set_outcome(outcome);
+    }
+    if (!work->verdict.verified() || !IsGraded(work->verdict.outcome())) return;
+    auto parts = reward->Score({transcript, work->verdict, sampled});
+    work->status = parts.status();
+    if (parts.ok()) work->reward_parts = *std::move(parts);
+    work->reward_us = NowUs() - graded;
+  });
+}
+
+void AgentLoop::OnGraded() {
+  const Verdict& verdict = work_->verdict;
+  trajectory_.set_outcome(verdict.outcome());
+  *trajectory_.mutable_verdict() = verdict;
+  if (IsGraded(verdict.outcome()) && verdict.verified()) {
+    trajectory_.set_has_reward(true);
+    for (const RewardPart& part : work_->reward_parts) {
+      *trajectory_.add_reward_parts() = part;
+    }
+    trajectory_.set_reward(Reward::Sum(work_->reward_parts));
+  } else if (IsGraded(verdict.outcome())) {
+    // No verifier ran to its end, so nothing may be trained on.
+    return FailInfra(absl::InternalError(
+        absl::StrCat("environment ", spec_.task.environment(),
+                     " gave no verdict: ", verdict.detail())));
+  }
+  Finish();
+}
+
+void AgentLoop::FailInfra(const absl::Status& status) {
+  const bool again = status.code() == absl::StatusCode::kUnavailable ||
+                     status.code() == absl::StatusCode::kDeadlineExceeded;
+  trajectory_.set_outcome(again ? OUTCOME_SANDBOX_ERROR
+                                : OUTCOME_ENVIRONMENT_ERROR);
+  trajectory_.set_error(status.ToString());
+  Finish();
+}
+
+void AgentLoop::Cancel(const std::string& why) {
+  if (state_ == State::kDone) return;
+  trajectory_.set_outcome(OUTCOME_CANCELLED);
+  trajectory_.set_error(why);
+  // A job that is out keeps its own reference and may still be writing.
+  if (state_ == State::kEnvironment) work_ = std::make_shared<Work>();
+  Finish();
+}
+
+void AgentLoop::Finish() {
+  state_ = State::kDone;
+  trajectory_.set_environment_us(work_->environment_us);
+  trajectory_.set_reward_us(work_->reward_us);
+  if (sequence_ == 0) return;
+  const SequenceRecord& record = services_->engine->record(sequence_);
+  if (record.sampled_count() > 0) {
+    *trajectory_.add_branches() =
+        PackBranch(record, services_->engine->config());
+    const int64_t size = trajectory_.branches(0).tokens().size() / 4;
+    // Views of tokens that were never answered go with them.
+    while (!trajectory_.turns().empty() &&
+           trajectory_.turns().rbegin()->token_end() > size) {
+      trajectory_.mutable_turns()->RemoveLast();
+    }
+  }
+  services_->engine->Close(sequence_);
+  sequence_ = 0;
+}
+
+void AgentLoop::AddTurn(const std::string& role, const std::string& text,
+                        int64_t token_begin, int64_t token_end) {
+  Turn* const turn = trajectory_.add_turns();
+  turn->set_role(role);
+  turn->set_text(text);
+  turn->set_token_begin(static_cast<uint32_t>(token_begin));
+  turn->set_token_end(static_cast<uint32_t>(token_end));
+}
+
+std::string AgentLoop::TextOf(const std::vector<int32_t>& ids) const {
+  std::vector<int32_t> known;
+  std::copy_if(ids.begin(), ids.end(), std::back_inserter(known),
+               [this](int32_t id) {
+                 return services_->tokenizer->TokenBytes(id) != nullptr;
+               });
+  const auto text = services_->tokenizer->Decode(known);
+  CHECK(text.ok()) << text.status().ToString();
+  return *text;
+}
+
+Trajectory AgentLoop::Take() {
+  CHECK(state_ == State::kDone) << "the episode goes on";
+  return std::move(trajectory_);
+}
+
+}  // namespace temper

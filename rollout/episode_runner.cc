@@ -1,0 +1,106 @@
+#include "rollout/episode_runner.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+
+EpisodeRunner::EpisodeRunner(const EpisodeServices& services, int episodes_max)
+    : services_(services), episodes_max_(episodes_max) {
+  CHECK(episodes_max > 0) << "episodes_max " << episodes_max;
+}
+
+absl::Status EpisodeRunner::Add(EpisodeSpec spec) {
+  RETURN_IF_ERROR(ValidateEpisodeSpec(spec));
+  if (running() >= episodes_max_) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        episodes_max_, " episodes are running; wait until one ends"));
+  }
+  const int64_t tag = next_tag_++;
+  auto episode = std::make_unique<AgentLoop>(std::move(spec), &services_, tag);
+  episode->Start();
+  episodes_[tag] = std::move(episode);
+  return absl::OkStatus();
+}
+
+void EpisodeRunner::Follow(int64_t tag, std::vector<Trajectory>* ended) {
+  const auto found = episodes_.find(tag);
+  AgentLoop& episode = *found->second;
+  switch (episode.state()) {
+    case AgentLoop::State::kGenerating:
+      tag_of_sequence_[episode.sequence()] = tag;
+      return;
+    case AgentLoop::State::kEnvironment:
+      return;
+    case AgentLoop::State::kDone:
+      ended->push_back(episode.Take());
+      episodes_.erase(found);
+      return;
+  }
+}
+
+absl::StatusOr<std::vector<Trajectory>> EpisodeRunner::Advance(
+    int64_t wait_us) {
+  std::vector<Trajectory> ended;
+  // An episode that could not even start has no job to announce its end.
+  std::vector<int64_t> stillborn;
+  for (const auto& [tag, episode] : episodes_) {
+    if (episode->state() == AgentLoop::State::kDone) stillborn.push_back(tag);
+  }
+  for (const int64_t tag : stillborn) Follow(tag, &ended);
+
+  const bool engine_busy = services_.engine->has_running();
+  const bool may_wait = !engine_busy && ended.empty();
+  for (const int64_t tag :
+       services_.jobs->TakeFinished(may_wait ? wait_us : 0)) {
+    const auto found = episodes_.find(tag);
+    if (found == episodes_.end()) continue;  // was cancelled
+    found->second->OnJobDone();
+    Follow(tag, &ended);
+  }
+  if (!services_.engine->has_running()) return ended;
+  ASSIGN_OR_RETURN(const std::vector<StoppedSequence> stopped,
+                   services_.engine->Step());
+  for (const StoppedSequence& sequence : stopped) {
+    const auto owner = tag_of_sequence_.find(sequence.id);
+    CHECK(owner != tag_of_sequence_.end()) << "sequence of no episode";
+    const int64_t tag = owner->second;
+    tag_of_sequence_.erase(owner);
+    episodes_.at(tag)->OnStopped(sequence.reason);
+    Follow(tag, &ended);
+  }
+  return ended;
+}
+
+std::vector<Trajectory> EpisodeRunner::CancelAll(const std::string& why) {
+  std::vector<Trajectory> ended;
+  for (auto& [tag, episode] : episodes_) {
+    episode->Cancel(why);
+    ended.push_back(episode->Take());
+  }
+  episodes_.clear();
+  tag_of_sequence_.clear();
+  return ended;
+}
+
+bool EpisodeRunner::Runs(uint64_t group, uint32_t sample) const {
+  for (const auto& [tag, episode] : episodes_) {
+    if (episode->key().group() == group && episode->key().sample() == sample) {
+      return true;
+    }
+  }
+  return false;
+}
+
+int EpisodeRunner::waiting_for_environment() const {
+  int waiting = 0;
+  for (const auto& [tag, episode] : episodes_) {
+    waiting += episode->state() == AgentLoop::State::kEnvironment;
+  }
+  return waiting;
+}
+
+}  // namespace temper
