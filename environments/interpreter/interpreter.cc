@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
+#include "environments/interpreter/interpreter_tools.h"
 #include "environments/python_session.h"
 #include "environments/text.h"
 #include "environments/tool_call.h"
@@ -27,25 +28,7 @@ const EnvironmentFacts kInterpreterFacts = {
 
 namespace {
 
-// In the order and the words the model sees; a change here is a change of every
-// prompt.
-constexpr char kPythonJson[] =
-    R"({"name": "python", "description": "Runs Python code and returns its )"
-    R"(output. State is kept between calls.", "parameters": {"type": "object", )"
-    R"("properties": {"code": {"type": "string"}}, "required": ["code"]}})";
-constexpr char kLookupJson[] =
-    R"({"name": "lookup", "description": "Returns the value of a key.", )"
-    R"("parameters": {"type": "object", "properties": {"key": {"type": )"
-    R"("string"}}, "required": ["key"]}})";
-
 constexpr size_t kTableEntriesMax = 1000;
-
-Tool MakeTool(const char* name, const char* function_json) {
-  Tool tool;
-  tool.set_name(name);
-  tool.set_function_json(function_json);
-  return tool;
-}
 
 // The payload's table, empty if it has none.
 absl::StatusOr<std::map<std::string, std::string>> TableOf(const Task& task) {
@@ -87,8 +70,7 @@ class InterpreterEnvironment : public Environment {
           absl::StrCat("task ", task.id(), ": messages is empty"));
     }
     // Both tools to every task: one preamble, shared by a whole batch.
-    observation.tools = {MakeTool("python", kPythonJson),
-                         MakeTool("lookup", kLookupJson)};
+    observation.tools = InterpreterTools();
     session_ = std::make_unique<PythonSession>(sandboxes_, seed,
                                                PythonSessionLimits());
     return observation;

@@ -6,6 +6,7 @@
 #include "environments/answer.h"
 #include "environments/tool_call.h"
 #include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 
@@ -20,6 +21,30 @@ const EnvironmentFacts kMathFacts = {
 
 namespace {
 
+constexpr size_t kToolsMax = 16;
+
+// The payload's "tools", none if it has none.
+absl::StatusOr<std::vector<Tool>> ToolsOf(const Task& task) {
+  std::vector<Tool> tools;
+  const auto payload = nlohmann::ordered_json::parse(
+      task.payload_json(), nullptr, /*allow_exceptions=*/false);
+  if (!payload.is_object() || !payload.contains("tools")) return tools;
+  const auto& list = payload["tools"];
+  bool good = list.is_array() && list.size() <= kToolsMax;
+  for (size_t i = 0; good && i < list.size(); ++i) {
+    good = list[i].is_object() && list[i].contains("name") &&
+           list[i]["name"].is_string();
+    if (!good) break;
+    tools.emplace_back();
+    tools.back().set_name(list[i]["name"].get<std::string>());
+    tools.back().set_function_json(list[i].dump());
+  }
+  if (good) return tools;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "task ", task.id(), ": \"tools\" must be a list of at most ", kToolsMax,
+      " objects, each with a string \"name\""));
+}
+
 class MathEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override { return kMathFacts; }
@@ -32,6 +57,7 @@ class MathEnvironment : public Environment {
       return absl::InvalidArgumentError(
           absl::StrCat("task ", task.id(), ": messages is empty"));
     }
+    ASSIGN_OR_RETURN(observation.tools, ToolsOf(task));
     return observation;
   }
 

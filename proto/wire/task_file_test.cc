@@ -1,0 +1,74 @@
+#include "proto/wire/task_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+Task Make(const std::string& id) {
+  Task task;
+  task.set_id(id);
+  task.set_environment("math");
+  task.set_split("train");
+  task.add_messages()->set_role("user");
+  task.mutable_messages(0)->set_content("1+1?\né \"q\"");
+  task.set_payload_json(R"({"answer":"2"})");
+  return task;
+}
+
+std::string Error(const std::string& text) {
+  return ParseTasks(text, "t.jsonl").status().ToString();
+}
+
+TEST(TaskFileTest, TasksComeBackAsTheyWereOnTheirOwnLines) {
+  const std::string path = std::string(getenv("TEST_TMPDIR")) + "/tasks.jsonl";
+  ASSERT_TRUE(WriteTaskFile(path, {Make("a"), Make("b")}).ok());
+  const auto tasks = ReadTaskFile(path);
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  ASSERT_EQ(tasks->size(), 2u);
+  EXPECT_EQ((*tasks)[0].SerializeAsString(), Make("a").SerializeAsString());
+  EXPECT_EQ((*tasks)[1].id(), "b");
+  const std::string text = *FormatTasks(*tasks);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_THAT(text, HasSubstr("\"payload_json\""));
+}
+
+TEST(TaskFileTest, ErrorsNameTheLine) {
+  const std::string good = *FormatTasks({Make("a")});
+  EXPECT_THAT(Error(good + "\n{\"id\":"), HasSubstr("t.jsonl:3: "));
+  EXPECT_THAT(Error(good + "{\"idd\":\"x\"}"), HasSubstr("t.jsonl:2: "));
+  EXPECT_THAT(Error(good + "{\"idd\":\"x\"}"), HasSubstr("idd"));
+  EXPECT_THAT(Error(good + good), HasSubstr("t.jsonl:2: task id a is on line 1"));
+  EXPECT_THAT(Error("\n \n"), HasSubstr("holds no tasks"));
+  EXPECT_THAT(Error(std::string(kTaskLineBytesMax + 1, 'x')), HasSubstr("t.jsonl:1: "));
+}
+
+TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {
+  const auto without = [](auto&& change) {
+    Task task = Make("a");
+    change(task);
+    return FormatTasks({task}).status().ToString();
+  };
+  EXPECT_THAT(without([](Task& t) { t.clear_id(); }), HasSubstr("id is empty"));
+  EXPECT_THAT(without([](Task& t) { t.clear_environment(); }),
+              HasSubstr("environment is empty"));
+  EXPECT_THAT(without([](Task& t) { t.set_split("test"); }), HasSubstr("\"test\""));
+  EXPECT_THAT(without([](Task& t) { t.clear_messages(); }), HasSubstr("messages is empty"));
+  EXPECT_THAT(without([](Task& t) { t.mutable_messages(0)->clear_role(); }),
+              HasSubstr("message 0 has no role"));
+  EXPECT_THAT(FormatTasks({Make("a"), Make("a")}).status().ToString(),
+              HasSubstr("task id a is there twice"));
+}
+
+TEST(TaskFileTest, AMissingFileIsNotFound) {
+  EXPECT_EQ(ReadTaskFile(std::string(getenv("TEST_TMPDIR")) + "/none").status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace temper
