@@ -7,11 +7,11 @@
 #include <limits>
 
 #include "kernels/base/log.h"
-#include "kernels/base/math.h"
 #include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/softmax_log.h"
 
 namespace temper {
 namespace {
@@ -80,9 +80,9 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
       tier_.scale(scale, s, count);
       const float largest = tier_.max(s, count);
       const float sum = tier_.exp_sum(s, largest, s, count);
-      mla.lse.row(n)[h] = count == 0
-                              ? -std::numeric_limits<float>::infinity()
-                              : static_cast<float>(largest + Log(double{sum}));
+      mla.lse.row(n)[h] =
+          count == 0 ? -std::numeric_limits<float>::infinity()
+                     : static_cast<float>(largest + SoftmaxLog(double{sum}));
       tier_.scale(count == 0 ? 0.0f : 1.0f / sum, s, count);
     }
     tier.rows_product({.a = scores,

@@ -28,31 +28,40 @@ float* YRow(const RowsProduct& p, int64_t i) {
   return p.y + (p.y_index == nullptr ? i : p.y_index[i]) * p.y_row;
 }
 
-// Rows i .. i + M of y, 16 columns from c.
-template <int M>
-void Tile16(const RowsProduct& p, int64_t i, int64_t c) {
-  __m256 sum[M][2];
+// Rows i .. i + M of y, 8 W columns from c.
+template <int M, int W>
+void Tile(const RowsProduct& p, int64_t i, int64_t c) {
+  __m256 sum[M][W];
+#pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
     const float* y = YRow(p, i + r) + c;
-    sum[r][0] = p.accumulate ? _mm256_loadu_ps(y) : _mm256_setzero_ps();
-    sum[r][1] = p.accumulate ? _mm256_loadu_ps(y + 8) : _mm256_setzero_ps();
+#pragma GCC unroll 8
+    for (int v = 0; v < W; ++v) {
+      sum[r][v] =
+          p.accumulate ? _mm256_loadu_ps(y + 8 * v) : _mm256_setzero_ps();
+    }
   }
   const float* a = p.a + i * p.a_row;
   for (int64_t k = 0; k < p.k; ++k) {
-    const float* b = RowOf(p.b, p.b_row, p.b_index, k) + c;
-    const __m256 b0 = _mm256_loadu_ps(b);
-    const __m256 b1 = _mm256_loadu_ps(b + 8);
+    const float* from = RowOf(p.b, p.b_row, p.b_index, k) + c;
+    __m256 b[W];
+#pragma GCC unroll 8
+    for (int v = 0; v < W; ++v) b[v] = _mm256_loadu_ps(from + 8 * v);
+#pragma GCC unroll 8
     for (int r = 0; r < M; ++r) {
       const __m256 factor = _mm256_broadcast_ss(a + r * p.a_row);
-      sum[r][0] = _mm256_fmadd_ps(factor, b0, sum[r][0]);
-      sum[r][1] = _mm256_fmadd_ps(factor, b1, sum[r][1]);
+#pragma GCC unroll 8
+      for (int v = 0; v < W; ++v) {
+        sum[r][v] = _mm256_fmadd_ps(factor, b[v], sum[r][v]);
+      }
     }
     a += p.a_col;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
     float* y = YRow(p, i + r) + c;
-    _mm256_storeu_ps(y, sum[r][0]);
-    _mm256_storeu_ps(y + 8, sum[r][1]);
+#pragma GCC unroll 8
+    for (int v = 0; v < W; ++v) _mm256_storeu_ps(y + 8 * v, sum[r][v]);
   }
 }
 
@@ -60,6 +69,7 @@ void Tile16(const RowsProduct& p, int64_t i, int64_t c) {
 template <int M>
 void Tile8(const RowsProduct& p, int64_t i, int64_t c, __m256i mask) {
   __m256 sum[M];
+#pragma GCC unroll 4
   for (int r = 0; r < M; ++r) {
     sum[r] = p.accumulate ? _mm256_maskload_ps(YRow(p, i + r) + c, mask)
                           : _mm256_setzero_ps();
@@ -68,12 +78,14 @@ void Tile8(const RowsProduct& p, int64_t i, int64_t c, __m256i mask) {
   for (int64_t k = 0; k < p.k; ++k) {
     const float* b = RowOf(p.b, p.b_row, p.b_index, k) + c;
     const __m256 b0 = _mm256_maskload_ps(b, mask);
+#pragma GCC unroll 4
     for (int r = 0; r < M; ++r) {
       const __m256 factor = _mm256_broadcast_ss(a + r * p.a_row);
       sum[r] = _mm256_fmadd_ps(factor, b0, sum[r]);
     }
     a += p.a_col;
   }
+#pragma GCC unroll 4
   for (int r = 0; r < M; ++r) {
     _mm256_maskstore_ps(YRow(p, i + r) + c, mask, sum[r]);
   }
@@ -81,8 +93,11 @@ void Tile8(const RowsProduct& p, int64_t i, int64_t c, __m256i mask) {
 
 template <int M>
 void RowTile(const RowsProduct& p, int64_t i) {
+  // As many chains at once as hide the latency of an FMA.
+  constexpr int kWide = M == 1 ? 8 : M == 2 ? 4 : 2;
   int64_t c = 0;
-  for (; c + 16 <= p.n; c += 16) Tile16<M>(p, i, c);
+  for (; c + 8 * kWide <= p.n; c += 8 * kWide) Tile<M, kWide>(p, i, c);
+  for (; c + 16 <= p.n; c += 16) Tile<M, 2>(p, i, c);
   for (; c < p.n; c += 8) Tile8<M>(p, i, c, FirstLanes(p.n - c));
 }
 
@@ -101,18 +116,22 @@ void RowsProductAvx2(const RowsProduct& p) {
 
 void Transpose8x8(const float* const* from, float* out) {
   __m256 r[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(from[i]);
   __m256 t[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
     t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {
     r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
     r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
     r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
     r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 4; ++i) {
     _mm256_storeu_ps(out + i * kKeyBlock,
                      _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
@@ -127,13 +146,16 @@ void GatherTransposedAvx2(const float* keys, int64_t row_stride,
   int64_t j = 0;
   for (; j + 8 <= count; j += 8) {
     const float* from[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) from[i] = keys + rows[j + i] * row_stride;
     int64_t d = 0;
     for (; d + 8 <= dims; d += 8) {
       Transpose8x8(from, out + d * kKeyBlock + j);
+#pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) from[i] += 8;
     }
     for (; d < dims; ++d) {
+#pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) out[d * kKeyBlock + j + i] = *from[i]++;
     }
   }

@@ -7,12 +7,12 @@
 #include <functional>
 
 #include "kernels/base/log.h"
-#include "kernels/base/math.h"
 #include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/softmax_log.h"
 
 namespace temper {
 namespace {
@@ -33,11 +33,12 @@ Normalised Normalise(const TierKernels& kernels, const float* z, int64_t count,
   Normalised out;
   out.largest = kernels.max(z, count);
   out.sum = kernels.exp_sum(z, out.largest, e, count);
-  out.lse = static_cast<float>(out.largest + Log(double{out.sum}));
+  out.lse = static_cast<float>(out.largest + SoftmaxLog(double{out.sum}));
   return out;
 }
 
 void Divide(float temperature, float* z, int64_t count) {
+  if (temperature == 1) return;
   for (int64_t i = 0; i < count; ++i) z[i] /= temperature;
 }
 
@@ -85,29 +86,33 @@ struct HeadOperands {
   const int32_t* ids = nullptr;
 };
 
-// The logits of a truncated row: of each panel of 16 outputs, the kept ones.
-void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
-                float* z) {
+// The logits of a truncated row, 64 kept ids at once, from the packing in which
+// a vocabulary row lies together: 16 of its elements in each panel. The chains
+// are those of Linear: from zero, depth ascending. `transposed` holds
+// kKeyBlock * kPanel floats.
+void KeptLogits(const AttentionTier& tier, const HeadOperands& in, int64_t n,
+                float* transposed, float* z) {
   const int32_t* ids = in.kept(n);
   const int64_t count = in.count(n);
-  for (int64_t i = 0; i < count;) {
+  for (int64_t i = 0; i < count; ++i) {
     CHECK(ids[i] >= 0 && ids[i] < in.weight.out) << "kept id " << ids[i];
-    const int64_t panel = ids[i] / kPanel;
-    float block[kPanel];
-    kernels.gemm({.rows = 1,
-                  .columns = kPanel,
-                  .depth = in.x.columns,
-                  .a = in.x.row(n),
-                  .a_row = in.x.stride,
-                  .b = in.weight.forward(0) + panel * kPanel * in.x.columns,
-                  .b_panel = kPanel * in.x.columns,
-                  .b_k = kPanel,
-                  .c = block,
-                  .c_row = kPanel});
-    for (; i < count && ids[i] / kPanel == panel; ++i) {
-      CHECK(i == 0 || ids[i] > ids[i - 1])
-          << "kept ids of row " << n << " do not ascend";
-      z[i] = block[ids[i] % kPanel];
+    CHECK(i == 0 || ids[i] > ids[i - 1])
+        << "kept ids of row " << n << " do not ascend";
+  }
+  for (int64_t first = 0; first < count; first += kKeyBlock) {
+    const int64_t block = std::min(kKeyBlock, count - first);
+    for (int64_t d = 0; d < in.x.columns; d += kPanel) {
+      const int64_t dims = std::min(kPanel, in.x.columns - d);
+      tier.gather_transposed(in.weight.transposed(0) + d * in.weight.out,
+                             kPanel, ids + first, block, dims, transposed);
+      tier.rows_product({.a = in.x.row(n) + d,
+                         .b = transposed,
+                         .b_row = kKeyBlock,
+                         .y = z + first,
+                         .m = 1,
+                         .k = dims,
+                         .n = block,
+                         .accumulate = d > 0});
     }
   }
 }
@@ -142,10 +147,14 @@ void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
                   .c = logits + (begin - first) * vocabulary,
                   .c_row = vocabulary});
   });
+  const AttentionTier& tier = AttentionTierOf(kernels);
   pool->ParallelFor(last - first, 1, [&](int, int64_t begin, int64_t end) {
+    alignas(64) float transposed[kKeyBlock * kPanel];
     for (int64_t i = begin; i < end; ++i) {
       float* z = logits + i * vocabulary;
-      if (!in.whole(first + i)) KeptLogits(kernels, in, first + i, z);
+      if (!in.whole(first + i)) {
+        KeptLogits(tier, in, first + i, transposed, z);
+      }
       Divide(temperature, z, in.count(first + i));
     }
   });

@@ -9,11 +9,11 @@
 #include <limits>
 
 #include "kernels/base/log.h"
-#include "kernels/base/math.h"
 #include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/softmax_log.h"
 
 namespace temper {
 namespace {
@@ -79,6 +79,8 @@ void ScoreTile(const TierKernels& kernels, const AttentionTier& tier,
                int64_t end, int64_t count, const SelectScratch& layout,
                float* scratch) {
   const int64_t heads = q.groups;
+  // Heads of dense queries are one matrix.
+  const int64_t together = q.stride == heads * q.group_stride ? end - begin : 1;
   float* products = scratch + layout.products;
   float* transposed = scratch + layout.transposed;
   int32_t* rows = reinterpret_cast<int32_t*>(scratch + layout.rows);
@@ -87,23 +89,26 @@ void ScoreTile(const TierKernels& kernels, const AttentionTier& tier,
     map.Range(begin, first, block, rows);
     tier.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
                            transposed);
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t seen =
-          std::min<int64_t>(block, map.position(n) + 1 - first);
-      if (seen <= 0) continue;
+    for (int64_t n = begin; n < end; n += together) {
       tier.rows_product({.a = q.row(n, 0),
                          .a_row = q.group_stride,
                          .b = transposed,
                          .b_row = kKeyBlock,
-                         .y = products,
+                         .y = products + (n - begin) * heads * kKeyBlock,
                          .y_row = kKeyBlock,
-                         .m = heads,
+                         .m = together * heads,
                          .k = q.columns,
-                         .n = seen});
+                         .n = block});
+    }
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t seen =
+          std::min<int64_t>(block, map.position(n) + 1 - first);
+      if (seen <= 0) continue;
+      const float* product = products + (n - begin) * heads * kKeyBlock;
       float* scores = scratch + (n - begin) * layout.row + first;
       std::fill(scores, scores + seen, 0.0f);
       for (int64_t h = 0; h < heads; ++h) {
-        kernels.relu_axpy(w.row(n)[h], products + h * kKeyBlock, scores, seen);
+        kernels.relu_axpy(w.row(n)[h], product + h * kKeyBlock, scores, seen);
       }
     }
   }
@@ -282,8 +287,8 @@ KlRow ComputeKlRow(const TierKernels& kernels, const AttentionTier& tier,
   if (out.count == 0) return out;
   const float largest = kernels.max(out.score, out.count);
   // The attention is no longer needed: its first row takes the exponentials.
-  out.lse = largest + Log(double{kernels.exp_sum(out.score, largest,
-                                                 out.attention, out.count)});
+  out.lse = largest + SoftmaxLog(double{kernels.exp_sum(
+                          out.score, largest, out.attention, out.count)});
   return out;
 }
 
@@ -304,7 +309,7 @@ void CpuBackend::IndexerKl(const Tensor& q, const Tensor& keys, float scale,
     double sum = 0;
     for (int64_t j = 0; j < row.count; ++j) {
       const double p = row.target[j];
-      if (p > 0) sum += p * (Log(p) - (row.score[j] - row.lse));
+      if (p > 0) sum += p * (SoftmaxLog(p) - (row.score[j] - row.lse));
     }
     out[n] = static_cast<float>(sum);
   });

@@ -1,6 +1,7 @@
 #include "kernels/cpu/key_rows.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "kernels/base/log.h"
 
@@ -10,16 +11,20 @@ KeyRows::KeyRows(const KeyMap& map, int64_t queries, int64_t rows)
     : sequence_(AsVector<int32_t>(map.sequence, queries)),
       position_(AsVector<int32_t>(map.position, queries)),
       blocks_(AsRows<int32_t>(map.blocks)),
-      page_tokens_(map.page_tokens),
+      page_shift_(std::countr_zero(static_cast<uint32_t>(map.page_tokens))),
+      page_mask_(map.page_tokens - 1),
       rows_(rows) {
-  CHECK_GE(page_tokens_, 1);
+  CHECK(map.page_tokens >= 1 &&
+        std::has_single_bit(static_cast<uint32_t>(map.page_tokens)))
+      << "page_tokens is " << map.page_tokens << ", not a power of two";
 }
 
 int32_t KeyRows::Row(const int32_t* blocks, int64_t key) const {
-  const int64_t page = key / page_tokens_;
+  const int64_t page = key >> page_shift_;
   CHECK(page < blocks_.columns)
       << "key " << key << " of a table of " << blocks_.columns << " pages";
-  const int64_t row = blocks[page] * page_tokens_ + key % page_tokens_;
+  const int64_t row =
+      (int64_t{blocks[page]} << page_shift_) + (key & page_mask_);
   CHECK(row >= 0 && row < rows_)
       << "key " << key << " in row " << row << " of " << rows_;
   return static_cast<int32_t>(row);

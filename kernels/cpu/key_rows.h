@@ -16,8 +16,8 @@ namespace temper {
 // Typed view of a KeyMap. Thread-safe.
 class KeyRows {
  public:
-  // CHECKs the shapes against `queries` and every row it resolves against
-  // `rows`, the length of the key strip.
+  // CHECKs the shapes against `queries`, that page_tokens is a power of two,
+  // and every row it resolves against `rows`, the length of the key strip.
   KeyRows(const KeyMap& map, int64_t queries, int64_t rows);
 
   int32_t sequence(int64_t query) const { return sequence_[query]; }
@@ -37,7 +37,8 @@ class KeyRows {
   const int32_t* sequence_;
   const int32_t* position_;
   Rows<int32_t> blocks_;
-  int64_t page_tokens_;
+  int page_shift_;
+  int64_t page_mask_;
   int64_t rows_;
 };
 
