@@ -49,6 +49,8 @@ class TrajectoryDoor {
   // InvalidArgument names the limit that makes no sense.
   static absl::StatusOr<TrajectoryDoor> Create(const DoorLimits& limits);
 
+  const std::string& run() const { return limits_.run; }
+
   // A serialised Trajectory. ResourceExhausted above message_bytes_max,
   // DataLoss where it does not parse.
   absl::StatusOr<Trajectory> Parse(const std::string& bytes) const;

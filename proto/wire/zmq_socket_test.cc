@@ -1,0 +1,57 @@
+#include "proto/wire/zmq_socket.h"
+
+#include <zmq.h>
+
+#include <chrono>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+TEST(ZmqSocketTest, OnlyLoopbackIsBoundAndTheRefusalSaysWhy) {
+  ZmqContext context;
+  auto socket = *ZmqSocket::Create(context, ZMQ_PUB, 1000, 10);
+  for (const char* endpoint :
+       {"tcp://*:5555", "tcp://0.0.0.0:*", "tcp://10.0.0.1:1", "ipc:///tmp/x",
+        "tcp://127.0.0.1:", "tcp://127.0.0.1.example.org:1"}) {
+    const absl::Status status = socket->Bind(endpoint);
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << endpoint;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("CURVE"));
+  }
+  ASSERT_TRUE(socket->Bind("tcp://127.0.0.1:*").ok());
+  EXPECT_THAT(*socket->Endpoint(),
+              testing::MatchesRegex("tcp://127.0.0.1:[0-9]+"));
+}
+
+TEST(ZmqSocketTest, PartsArriveAndTooManyAreDropped) {
+  ZmqContext context;
+  Wakeup wakeup;
+  auto router = *ZmqSocket::Create(context, ZMQ_ROUTER, 1000, 10);
+  ASSERT_TRUE(router->Bind("tcp://127.0.0.1:*").ok());
+  auto dealer = *ZmqSocket::Create(context, ZMQ_DEALER, 1000, 10);
+  ASSERT_TRUE(dealer->Connect(*router->Endpoint()).ok());
+  ASSERT_TRUE(dealer->Send({"a", "b", "c"}));
+  ASSERT_TRUE(dealer->Send({"d"}));
+  std::optional<std::vector<std::string>> parts;
+  for (int i = 0; i < 100 && !parts.has_value(); ++i) {
+    ZmqWait({router.get()}, &wakeup, 100);
+    parts = router->Receive(2);
+  }
+  ASSERT_TRUE(parts.has_value());
+  EXPECT_EQ((*parts)[1], "d");
+}
+
+TEST(ZmqSocketTest, AWakeupEndsAWaitFromAnotherThread) {
+  Wakeup wakeup;
+  std::thread other([&] { wakeup.Signal(); });
+  const auto start = std::chrono::steady_clock::now();
+  ZmqWait({}, &wakeup, 60'000);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  other.join();
+}
+
+}  // namespace
+}  // namespace temper

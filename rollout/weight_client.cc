@@ -1,0 +1,293 @@
+#include "rollout/weight_client.h"
+
+#include <zmq.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr uint64_t kManifestKey = UINT64_MAX;
+constexpr int kQueueMax = 64;
+constexpr int64_t kIdleMs = 1000;
+// Damage on a loopback wire is a bug or a bad machine: one more try.
+constexpr int kDamagedMax = 2;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WeightClient>> WeightClient::Start(
+    const WeightClientOptions& options, Callback callback) {
+  if (options.chunk_bytes < 1 || options.chunk_bytes > kWeightChunkBytesMax ||
+      options.requests_max < 1 || options.requests_max > kQueueMax ||
+      options.request_timeout_ms < 1 || options.stall_timeout_ms < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "weight client: chunk_bytes ", options.chunk_bytes, " (1 to ",
+        kWeightChunkBytesMax, "), requests_max ", options.requests_max,
+        " (1 to ", kQueueMax, "), timeouts ", options.request_timeout_ms,
+        " and ", options.stall_timeout_ms, " ms (positive)"));
+  }
+  std::unique_ptr<WeightClient> client(
+      new WeightClient(options, std::move(callback)));
+  ASSIGN_OR_RETURN(client->announcements_,
+                   ZmqSocket::Create(client->context_, ZMQ_SUB,
+                                     kWeightRequestBytesMax, kQueueMax));
+  ASSIGN_OR_RETURN(client->chunks_,
+                   ZmqSocket::Create(client->context_, ZMQ_DEALER,
+                                     kWeightReplyBytesMax, kQueueMax));
+  RETURN_IF_ERROR(client->announcements_->Connect(options.announce_endpoint));
+  RETURN_IF_ERROR(client->announcements_->Subscribe());
+  RETURN_IF_ERROR(client->chunks_->Connect(options.chunk_endpoint));
+  client->thread_ = std::thread([raw = client.get()] { raw->Serve(); });
+  return client;
+}
+
+WeightClient::~WeightClient() {
+  {
+    MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  wakeup_.Signal();
+  if (thread_.joinable()) thread_.join();
+}
+
+void WeightClient::Want(uint64_t version) {
+  {
+    MutexLock lock(&mutex_);
+    wanted_ = version;
+  }
+  wakeup_.Signal();
+}
+
+uint64_t WeightClient::staged_bytes() const {
+  MutexLock lock(&mutex_);
+  return staged_bytes_;
+}
+
+void WeightClient::Serve() {
+  for (;;) {
+    {
+      MutexLock lock(&mutex_);
+      if (stop_) return;
+    }
+    Time now = std::chrono::steady_clock::now();
+    TakeUpWanted(now);
+    if (target_ != 0) AskForMore(now);
+    ZmqWait({announcements_.get(), chunks_.get()}, &wakeup_, WaitMs(now));
+    now = std::chrono::steady_clock::now();
+    ReadAnnouncements();
+    ReadReplies(now);
+    if (target_ != 0 && now >= stalls_at_) {
+      Fail(absl::DeadlineExceededError(absl::StrCat(
+          "weight version ", target_, ": nothing came from ",
+          options_.chunk_endpoint, " in ", options_.stall_timeout_ms, " ms")));
+    }
+  }
+}
+
+int64_t WeightClient::WaitMs(Time now) const {
+  if (target_ == 0) return kIdleMs;
+  Time next = std::min(stalls_at_, now + milliseconds(kIdleMs));
+  for (const auto& [key, again_at] : asked_) next = std::min(next, again_at);
+  return std::chrono::duration_cast<milliseconds>(next - now).count() + 1;
+}
+
+void WeightClient::TakeUpWanted(Time now) {
+  uint64_t wanted;
+  {
+    MutexLock lock(&mutex_);
+    wanted = std::exchange(wanted_, 0);
+  }
+  if (wanted == 0 || wanted == target_) return;
+  if (wanted == finished_) {
+    target_ = 0;
+    return;
+  }
+  target_ = wanted;
+  damaged_ = 0;
+  have_manifest_ = false;
+  asked_.clear();
+  stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
+  if (staging_ != nullptr && staging_->manifest.version() != wanted) {
+    DropStaging();
+  }
+}
+
+void WeightClient::DropStaging() {
+  staging_ = nullptr;
+  have_chunk_.clear();
+  chunks_missing_ = 0;
+  MutexLock lock(&mutex_);
+  staged_bytes_ = 0;
+}
+
+void WeightClient::ReadAnnouncements() {
+  for (int i = 0; i < kQueueMax; ++i) {
+    const auto parts = announcements_->Receive(1);
+    if (!parts.has_value()) return;
+    WeightAnnouncement announcement;
+    if (!announcement.ParseFromString((*parts)[0]) ||
+        announcement.wire_version() != kWeightWireVersion ||
+        announcement.run() != options_.run) {
+      continue;
+    }
+    if (announcement.version() > std::max(target_, finished_)) {
+      MutexLock lock(&mutex_);
+      if (wanted_ == 0) wanted_ = announcement.version();
+    }
+  }
+}
+
+void WeightClient::ReadReplies(Time now) {
+  for (int i = 0; i < kQueueMax; ++i) {
+    const auto parts = chunks_->Receive(1);
+    if (!parts.has_value()) return;
+    TakeReply((*parts)[0], now);
+  }
+}
+
+void WeightClient::TakeReply(const std::string& bytes, Time now) {
+  WeightReply reply;
+  if (!reply.ParseFromString(bytes) ||
+      reply.wire_version() != kWeightWireVersion || target_ == 0 ||
+      reply.version() != target_) {
+    return;  // late, of a version no longer wanted
+  }
+  if (!reply.error().empty()) {
+    Fail(absl::NotFoundError(reply.error()));
+  } else if (reply.has_manifest()) {
+    TakeManifest(reply.manifest(), now);
+  } else {
+    TakeChunk(reply, now);
+  }
+}
+
+void WeightClient::TakeManifest(const WeightManifest& manifest, Time now) {
+  if (have_manifest_) return;
+  const absl::Status checked =
+      CheckWeightManifest(manifest, options_.run, target_, options_.bytes_max);
+  if (!checked.ok()) {
+    Fail(checked);
+    return;
+  }
+  for (const WeightTensor& tensor : manifest.tensors()) {
+    if (tensor.dtype() == "F32") continue;
+    Fail(absl::InvalidArgumentError(
+        absl::StrCat("weight version ", target_, ": tensor ", tensor.name(),
+                     " is ", tensor.dtype(), "; this version reads F32")));
+    return;
+  }
+  asked_.erase(kManifestKey);
+  have_manifest_ = true;
+  stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
+  const bool resumes =
+      staging_ != nullptr && staging_->manifest.sha256() == manifest.sha256() &&
+      staging_->manifest.total_bytes() == manifest.total_bytes();
+  if (!resumes) {
+    DropStaging();
+    staging_ = std::make_shared<ReceivedWeights>();
+    staging_->values.resize(manifest.total_bytes() / sizeof(float));
+    staging_->manifest = manifest;
+    have_chunk_.assign(ChunkCount(), false);
+    chunks_missing_ = ChunkCount();
+  }
+  staging_->manifest = manifest;
+  next_chunk_ = 0;
+}
+
+uint64_t WeightClient::ChunkCount() const {
+  return (staging_->manifest.total_bytes() + options_.chunk_bytes - 1) /
+         options_.chunk_bytes;
+}
+
+uint32_t WeightClient::ChunkSize(uint64_t chunk) const {
+  const uint64_t left =
+      staging_->manifest.total_bytes() - chunk * options_.chunk_bytes;
+  return static_cast<uint32_t>(std::min<uint64_t>(left, options_.chunk_bytes));
+}
+
+void WeightClient::TakeChunk(const WeightReply& reply, Time now) {
+  const uint64_t chunk = reply.offset() / options_.chunk_bytes;
+  if (!have_manifest_ || reply.offset() % options_.chunk_bytes != 0 ||
+      chunk >= ChunkCount() || reply.data().size() != ChunkSize(chunk)) {
+    return;
+  }
+  asked_.erase(chunk);
+  if (have_chunk_[chunk]) return;
+  std::memcpy(reinterpret_cast<char*>(staging_->values.data()) + reply.offset(),
+              reply.data().data(), reply.data().size());
+  have_chunk_[chunk] = true;
+  --chunks_missing_;
+  stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
+  {
+    MutexLock lock(&mutex_);
+    staged_bytes_ += reply.data().size();
+  }
+  if (chunks_missing_ == 0) Finish();
+}
+
+void WeightClient::AskForMore(Time now) {
+  for (auto& [key, again_at] : asked_) {
+    if (now >= again_at) Ask(key, now);
+  }
+  if (!have_manifest_) {
+    if (asked_.count(kManifestKey) == 0) Ask(kManifestKey, now);
+    return;
+  }
+  while (static_cast<int>(asked_.size()) < options_.requests_max &&
+         next_chunk_ < ChunkCount()) {
+    const uint64_t chunk = next_chunk_++;
+    if (!have_chunk_[chunk]) Ask(chunk, now);
+  }
+  // All was here before the publisher went away.
+  if (chunks_missing_ == 0) Finish();
+}
+
+void WeightClient::Ask(uint64_t key, Time now) {
+  WeightRequest request;
+  request.set_wire_version(kWeightWireVersion);
+  request.set_run(options_.run);
+  request.set_version(target_);
+  if (key == kManifestKey) {
+    request.set_manifest(true);
+  } else {
+    request.set_offset(key * options_.chunk_bytes);
+    request.set_size_bytes(ChunkSize(key));
+  }
+  // A request that a full queue drops is asked again like a lost one.
+  chunks_->Send({request.SerializeAsString()});
+  asked_[key] = now + milliseconds(options_.request_timeout_ms);
+}
+
+void WeightClient::Finish() {
+  const absl::Status verified =
+      VerifyWeights(staging_->manifest, staging_->values.data());
+  if (!verified.ok()) {
+    DropStaging();
+    have_manifest_ = false;
+    asked_.clear();
+    if (++damaged_ >= kDamagedMax) Fail(verified);
+    return;
+  }
+  const uint64_t version = target_;
+  std::shared_ptr<const ReceivedWeights> weights = std::move(staging_);
+  DropStaging();
+  asked_.clear();
+  finished_ = version;
+  target_ = 0;
+  callback_(version, std::move(weights));
+}
+
+void WeightClient::Fail(const absl::Status& status) {
+  const uint64_t version = std::exchange(target_, 0);
+  asked_.clear();
+  callback_(version, status);
+}
+
+}  // namespace temper
