@@ -98,7 +98,71 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
   });
 }
 
-// Per query: P = exp(S - lse), dS = scale P (dP - z . dz) with dP = dz . k.
+namespace {
+
+// What one query leaves for the backward's second phase, in scratch.
+struct MlaRecord {
+  MlaRecord(const Mla& mla, float* at)
+      : p(at),
+        ds(at + mla.q.groups * mla.row),
+        rows(reinterpret_cast<int32_t*>(ds + mla.q.groups * mla.row)),
+        count(rows + mla.row) {}
+  static int64_t Floats(const Mla& mla) {
+    return 2 * mla.q.groups * mla.row + mla.row + 16;
+  }
+
+  float* p;       // [H, row] probabilities
+  float* ds;      // [H, row] gradients of the products
+  int32_t* rows;  // [row] of the keys
+  int32_t* count;
+};
+
+// P = exp(S - lse), dS = scale P (dP - z . dz) with dP = dz . k; writes dq.
+void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
+                      const GroupedRows<float>& dz,
+                      const GroupedRows<float>& dq, int64_t n,
+                      const MlaRecord& record, float* transposed) {
+  const AttentionTier& tier = AttentionTierOf(kernels);
+  const int64_t heads = mla.q.groups;
+  const int64_t count =
+      mla.map.Selected(n, mla.selected.row(n), mla.top_k, record.rows);
+  *record.count = static_cast<int32_t>(count);
+  ProductsWithKeys(tier, mla.keys, record.rows, count,
+                   {.a = mla.q.row(n, 0),
+                    .a_row = mla.q.group_stride,
+                    .m = heads,
+                    .dims = mla.q.columns,
+                    .out = record.p,
+                    .out_row = mla.row},
+                   {.a = dz.row(n, 0),
+                    .a_row = dz.group_stride,
+                    .m = heads,
+                    .dims = dz.columns,
+                    .out = record.ds,
+                    .out_row = mla.row},
+                   transposed);
+  for (int64_t h = 0; h < heads; ++h) {
+    float* p = record.p + h * mla.row;
+    float* ds = record.ds + h * mla.row;
+    kernels.scale(scale, p, count);
+    kernels.exp(p, mla.lse.row(n)[h], p, count);
+    const float delta = kernels.dot(mla.z.row(n, h), dz.row(n, h), dz.columns);
+    for (int64_t j = 0; j < count; ++j) ds[j] = p[j] * (ds[j] - delta) * scale;
+  }
+  tier.rows_product({.a = record.ds,
+                     .a_row = mla.row,
+                     .b = mla.keys.data,
+                     .b_row = mla.keys.stride,
+                     .b_index = record.rows,
+                     .y = dq.row(n, 0),
+                     .y_row = dq.group_stride,
+                     .m = heads,
+                     .k = count,
+                     .n = mla.q.columns});
+}
+
+}  // namespace
+
 // Queries are independent in the first phase; in the second each thread owns
 // columns of dkeys and walks the queries in order, so nothing is atomic.
 void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
@@ -111,93 +175,35 @@ void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
   const GroupedRows<float> dout = AsGroupedRows<float>(dz);
   const GroupedRows<float> dquery = AsGroupedRows<float>(dq);
   const Rows<float> dkey = AsRows<float>(dkeys);
-  CHECK(dout.rows == mla.z.rows && dout.groups == mla.z.groups &&
-        dout.columns == mla.z.columns)
+  const int64_t heads = mla.q.groups;
+  const int64_t latent = mla.z.columns;
+  CHECK(dout.rows == mla.z.rows && dout.groups == heads &&
+        dout.columns == latent)
       << dz.DebugString();
-  CHECK(dquery.rows == mla.q.rows && dquery.groups == mla.q.groups &&
+  CHECK(dquery.rows == mla.q.rows && dquery.groups == heads &&
         dquery.columns == mla.q.columns)
       << dq.DebugString();
   CHECK(dkey.rows == mla.keys.rows && dkey.columns == mla.keys.columns)
       << dkeys.DebugString();
-  const int64_t heads = mla.q.groups;
-  const int64_t latent = mla.z.columns;
-  // One query's record: P, dS, the rows of its keys, their count.
-  const int64_t record = 2 * heads * mla.row + mla.row + 16;
+  const int64_t record = MlaRecord::Floats(mla);
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
                                             std::max<int64_t>(mla.q.rows, 1));
   float* records = SharedScratch(chunk * record);
-  const auto rows_of = [&](float* at) {
-    return reinterpret_cast<int32_t*>(at + 2 * heads * mla.row);
-  };
-
   for (int64_t first = 0; first < mla.q.rows; first += chunk) {
     const int64_t queries = std::min(chunk, mla.q.rows - first);
     ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
-      const int64_t n = first + i;
-      float* p = records + i * record;
-      float* ds = p + heads * mla.row;
-      int32_t* rows = rows_of(p);
-      const int64_t count =
-          mla.map.Selected(n, mla.selected.row(n), mla.top_k, rows);
-      rows[mla.row] = static_cast<int32_t>(count);
-      ProductsWithKeys(tier, mla.keys, rows, count,
-                       {.a = mla.q.row(n, 0),
-                        .a_row = mla.q.group_stride,
-                        .m = heads,
-                        .dims = mla.q.columns,
-                        .out = p,
-                        .out_row = mla.row},
-                       {.a = dout.row(n, 0),
-                        .a_row = dout.group_stride,
-                        .m = heads,
-                        .dims = latent,
-                        .out = ds,
-                        .out_row = mla.row},
+      MlaQueryGradient(tier_, mla, scale, dout, dquery, first + i,
+                       MlaRecord(mla, records + i * record),
                        Scratch(thread, mla.transposed_floats()));
-      for (int64_t h = 0; h < heads; ++h) {
-        float* ph = p + h * mla.row;
-        float* dsh = ds + h * mla.row;
-        tier_.scale(scale, ph, count);
-        tier_.exp(ph, mla.lse.row(n)[h], ph, count);
-        const float delta = tier_.dot(mla.z.row(n, h), dout.row(n, h), latent);
-        for (int64_t j = 0; j < count; ++j) {
-          dsh[j] = ph[j] * (dsh[j] - delta) * scale;
-        }
-      }
-      tier.rows_product({.a = ds,
-                         .a_row = mla.row,
-                         .b = mla.keys.data,
-                         .b_row = mla.keys.stride,
-                         .b_index = rows,
-                         .y = dquery.row(n, 0),
-                         .y_row = dquery.group_stride,
-                         .m = heads,
-                         .k = count,
-                         .n = mla.q.columns});
     });
     pool_.ParallelFor(dkey.columns, 8, [&](int, int64_t begin, int64_t end) {
       for (int64_t i = 0; i < queries; ++i) {
-        float* p = records + i * record;
-        const int32_t* rows = rows_of(p);
-        RowsProduct product = {.a = p + heads * mla.row,
-                               .a_row = 1,
-                               .a_col = mla.row,
-                               .b = mla.q.row(first + i, 0) + begin,
-                               .b_row = mla.q.group_stride,
-                               .y = dkey.data + begin,
-                               .y_row = dkey.stride,
-                               .y_index = rows,
-                               .m = rows[mla.row],
-                               .k = heads,
-                               .n = end - begin,
-                               .accumulate = true};
-        tier.rows_product(product);
-        if (begin >= latent) continue;
-        product.a = p;
-        product.b = dout.row(first + i, 0) + begin;
-        product.b_row = dout.group_stride;
-        product.n = std::min(end, latent) - begin;
-        tier.rows_product(product);
+        const int64_t n = first + i;
+        const MlaRecord at(mla, records + i * record);
+        AddToKeys(tier, at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
+                  heads, at.rows, *at.count, begin, end, dkey);
+        AddToKeys(tier, at.p, mla.row, dout.row(n, 0), dout.group_stride, heads,
+                  at.rows, *at.count, begin, std::min(end, latent), dkey);
       }
     });
   }

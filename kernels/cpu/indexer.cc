@@ -315,8 +315,46 @@ void CpuBackend::IndexerKl(const Tensor& q, const Tensor& keys, float scale,
   });
 }
 
+namespace {
+
 // dI = dkl (softmax(I) - p), then back through the weights and the ReLU, whose
-// gradient at 0 is 0 (v32_facts.md 2.2).
+// gradient at 0 is 0 (v32_facts.md 2.2). Leaves the products' gradients in
+// dproduct [Hi, row].
+void KlQueryGradient(const TierKernels& kernels, const KlOperands& in,
+                     int64_t n, float dkl, const KlRow& row, float* dproduct,
+                     const GroupedRows<float>& dquery,
+                     const Rows<float>& dweight) {
+  const int64_t heads = in.index_q.groups;
+  float* dscore = row.score;
+  kernels.exp(row.score, static_cast<float>(row.lse), dscore, row.count);
+  for (int64_t j = 0; j < row.count; ++j) {
+    dscore[j] = (dscore[j] - row.target[j]) * dkl;
+  }
+  for (int64_t h = 0; h < heads; ++h) {
+    float* product = row.products + h * in.row;
+    float* dh = dproduct + h * in.row;
+    const float w = in.index_w.row(n)[h];
+    for (int64_t j = 0; j < row.count; ++j) {
+      dh[j] = product[j] > 0 ? dscore[j] * w : 0.0f;
+      product[j] = product[j] > 0 ? product[j] : 0.0f;
+    }
+    dweight.row(n)[h] = kernels.dot(dscore, product, row.count);
+  }
+  AttentionTierOf(kernels).rows_product({.a = dproduct,
+                                         .a_row = in.row,
+                                         .b = in.index_keys.data,
+                                         .b_row = in.index_keys.stride,
+                                         .b_index = row.rows,
+                                         .y = dquery.row(n, 0),
+                                         .y_row = dquery.group_stride,
+                                         .m = heads,
+                                         .k = row.count,
+                                         .n = dquery.columns});
+}
+
+}  // namespace
+
+// In two phases, as SparseMlaBackward.
 void CpuBackend::IndexerKlBackward(
     const Tensor& q, const Tensor& keys, float scale, const Tensor& lse,
     const Tensor& index_q, const Tensor& index_w, const Tensor& index_keys,
@@ -356,48 +394,15 @@ void CpuBackend::IndexerKlBackward(
       float* dproduct = records + i * record;
       std::copy(row.rows, row.rows + row.count, rows_of(dproduct));
       rows_of(dproduct)[in.row] = static_cast<int32_t>(row.count);
-      float* dscore = row.score;
-      tier_.exp(row.score, static_cast<float>(row.lse), dscore, row.count);
-      for (int64_t j = 0; j < row.count; ++j) {
-        dscore[j] = (dscore[j] - row.target[j]) * dout[n];
-      }
-      for (int64_t h = 0; h < heads; ++h) {
-        float* product = row.products + h * in.row;
-        float* dh = dproduct + h * in.row;
-        const float w = in.index_w.row(n)[h];
-        for (int64_t j = 0; j < row.count; ++j) {
-          dh[j] = product[j] > 0 ? dscore[j] * w : 0.0f;
-          product[j] = product[j] > 0 ? product[j] : 0.0f;
-        }
-        dweight.row(n)[h] = tier_.dot(dscore, product, row.count);
-      }
-      tier.rows_product({.a = dproduct,
-                         .a_row = in.row,
-                         .b = in.index_keys.data,
-                         .b_row = in.index_keys.stride,
-                         .b_index = row.rows,
-                         .y = dquery.row(n, 0),
-                         .y_row = dquery.group_stride,
-                         .m = heads,
-                         .k = row.count,
-                         .n = dquery.columns});
+      KlQueryGradient(tier_, in, n, dout[n], row, dproduct, dquery, dweight);
     });
     pool_.ParallelFor(dkey.columns, 8, [&](int, int64_t begin, int64_t end) {
       for (int64_t i = 0; i < queries; ++i) {
         float* dproduct = records + i * record;
         const int32_t* rows = rows_of(dproduct);
-        tier.rows_product({.a = dproduct,
-                           .a_row = 1,
-                           .a_col = in.row,
-                           .b = in.index_q.row(first + i, 0) + begin,
-                           .b_row = in.index_q.group_stride,
-                           .y = dkey.data + begin,
-                           .y_row = dkey.stride,
-                           .y_index = rows,
-                           .m = rows[in.row],
-                           .k = heads,
-                           .n = end - begin,
-                           .accumulate = true});
+        AddToKeys(tier, dproduct, in.row, in.index_q.row(first + i, 0),
+                  in.index_q.group_stride, heads, rows, rows[in.row], begin,
+                  end, dkey);
       }
     });
   }

@@ -77,6 +77,25 @@ void ProductsWithKeys(const AttentionTier& tier, const Rows<float>& keys,
   }
 }
 
+void AddToKeys(const AttentionTier& tier, const float* a, int64_t a_row,
+               const float* b, int64_t b_row, int64_t m, const int32_t* rows,
+               int64_t count, int64_t begin, int64_t end,
+               const Rows<float>& y) {
+  if (begin >= end) return;
+  tier.rows_product({.a = a,
+                     .a_row = 1,
+                     .a_col = a_row,
+                     .b = b + begin,
+                     .b_row = b_row,
+                     .y = y.data + begin,
+                     .y_row = y.stride,
+                     .y_index = rows,
+                     .m = count,
+                     .k = m,
+                     .n = end - begin,
+                     .accumulate = true});
+}
+
 void ForEachQuery(ThreadPool* pool, int64_t queries,
                   absl::FunctionRef<void(int, int64_t)> body) {
   constexpr int64_t kTile = 16;

@@ -60,6 +60,12 @@ void ProductsWithKeys(const AttentionTier& tier, const Rows<float>& keys,
                       const KeyProduct& first, const KeyProduct& second,
                       float* transposed);
 
+// Columns [begin, end) of y[rows[j]] += sum_i a[i, j] b[i], j < count:
+// gradients of a query's keys. a [m, a_row], b [m, b_row].
+void AddToKeys(const AttentionTier& tier, const float* a, int64_t a_row,
+               const float* b, int64_t b_row, int64_t m, const int32_t* rows,
+               int64_t count, int64_t begin, int64_t end, const Rows<float>& y);
+
 // Calls body(thread, query) for each query, in tiles of 16 dealt to the
 // threads in turn: causal work grows along a sequence, so halves would not
 // balance.
