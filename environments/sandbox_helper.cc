@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <grp.h>
 
+#include <fstream>
 #include <map>
 #include <vector>
 
@@ -82,6 +83,17 @@ bool ClaimUid(uid_t uid, Helper* helper) {
   helper->uid_claims.push_back(fd);
   helper->uids.push_back(uid);
   return true;
+}
+
+// Whether `uid` exists in our user namespace: root of a namespace of its own
+// with a single uid is an ordinary user to the kernel, and is served as one.
+bool IsMapped(uid_t uid) {
+  std::ifstream map("/proc/self/uid_map");
+  uint64_t first, outside, count;
+  while (map >> first >> outside >> count) {
+    if (uid >= first && uid - first < count) return true;
+  }
+  return false;
 }
 
 [[noreturn]] void Die(int status_fd, const std::string& what) {
@@ -189,19 +201,20 @@ void ReapAll() {
   close(status);
   const int64_t end =
       MonotonicMillis() + 1000ll * helper.options.limits.life_seconds_max;
-  for (bool over = false; !over;) {
+  bool reaped = false;
+  for (bool over = false; !over && !reaped;) {
     const int64_t left = end - MonotonicMillis();
     const int signal = left > 0 ? WaitSignal(signals, left) : SIGTERM;
     if (signal == SIGTERM) over = true;
     if (signal == SIGCHLD) {
-      pid_t reaped;
-      while ((reaped = waitpid(-1, nullptr, WNOHANG)) > 0) {
-        if (reaped == sandbox) over = true;
+      pid_t pid;
+      while ((pid = waitpid(-1, nullptr, WNOHANG)) > 0) {
+        if (pid == sandbox) reaped = true;
       }
     }
   }
   cgroup.Kill();
-  kill(sandbox, SIGKILL);  // if reaped, its pid is free but not yet reused
+  if (!reaped) kill(sandbox, SIGKILL);
   ReapAll();
   cgroup.Remove();
   _exit(0);
@@ -305,7 +318,7 @@ SandboxReply SetUp(Helper* helper) {
   helper->seccomp_fd = *filter;
   uint32_t slots = helper->options.slots_max;
   std::string who;
-  if (geteuid() == 0) {
+  if (geteuid() == 0 && IsMapped(kUidLast)) {
     for (uid_t uid = kUidFirst; uid <= kUidLast; ++uid) {
       if (helper->uids.size() == slots) break;
       ClaimUid(uid, helper);

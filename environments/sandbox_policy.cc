@@ -97,6 +97,7 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
       "--dev-bind", "/dev/null", "/dev/null",
       "--size", tmp_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp",
       "--remount-ro", "/",
+      "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
       "--clearenv", "--setenv", "PYTHONHASHSEED", "0",
       "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "HOME", "/tmp",
   };

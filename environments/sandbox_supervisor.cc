@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   helper.slots_max = options.slots_max;
   helper.script = PythonDriver(options.limits.processes_max);
   ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
-  ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3-minimal"));
+  ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3"));
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
     return absl::UnavailableError(absl::StrCat("socketpair: ", strerror(errno)));
