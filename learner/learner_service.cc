@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -84,8 +85,14 @@ class Connection {
   bool WriteOne() {
     LearnerMessage message;
     if (PopOutbox(&message)) return stream_->Write(message);
-    if (auto lease = broker_->Take(worker_)) {
-      *message.mutable_lease() = std::move(*lease);
+    absl::StatusOr<std::optional<Lease>> lease = broker_->Take(worker_);
+    if (!lease.ok()) {
+      LOG(ERROR) << "cannot lease to " << worker_ << ": " << lease.status();
+      context_->TryCancel();
+      return false;
+    }
+    if (lease->has_value()) {
+      *message.mutable_lease() = std::move(**lease);
       return stream_->Write(message);
     }
     std::this_thread::sleep_for(kPollInterval);
@@ -258,24 +265,25 @@ class Service final : public LearnerService, public Learner::Service {
                       TrajectoryAssembler* assembler, Connection* connection) {
     switch (message.body_case()) {
       case WorkerMessage::kHeartbeat:
-        broker_->SetVersion(worker, message.heartbeat().weight_version());
+        broker_->ConfirmVersion(worker, message.heartbeat().weight_version());
         waits_(worker, message.heartbeat());
         return absl::OkStatus();
       case WorkerMessage::kWeightAck:
-        broker_->SetVersion(worker, message.weight_ack().version());
+        broker_->ConfirmVersion(worker, message.weight_ack().version());
         return absl::OkStatus();
       case WorkerMessage::kHeader:
         return assembler->Header(message.header());
       case WorkerMessage::kChunk:
         return assembler->Chunk(message.chunk());
       case WorkerMessage::kEnd:
-        return Receive(message.end(), assembler, connection);
+        return Receive(message.end(), worker, assembler, connection);
       default:
         return absl::InvalidArgumentError("an unexpected message");
     }
   }
 
-  absl::Status Receive(const TrajectoryEnd& end, TrajectoryAssembler* assembler,
+  absl::Status Receive(const TrajectoryEnd& end, const std::string& worker,
+                       TrajectoryAssembler* assembler,
                        Connection* connection) {
     const absl::StatusOr<std::string> bytes = assembler->End(end);
     if (!bytes.ok()) return bytes.status();
@@ -284,7 +292,7 @@ class Service final : public LearnerService, public Learner::Service {
       LOG(ERROR) << "cannot commit a trajectory: " << ack.status();
       return ack.status();
     }
-    broker_->Finish(end.key().group(), end.key().sample());
+    broker_->Delivered(worker, end.key().group(), end.key().sample());
     LearnerMessage message;
     *message.mutable_ack() = *std::move(ack);
     *message.mutable_ack()->mutable_key() = end.key();

@@ -1,18 +1,13 @@
-// Who works on what: leases waiting, leases held by which worker, the weight
-// version each worker has confirmed. Pure bookkeeping, no sockets: the service
-// (learner_service.h) is its face.
+// Who works on what: the live workers, the weights each has confirmed, the
+// leases each holds. The task queue says what is wanted; this hands it out and
+// gives it back when a worker goes. No sockets: learner_service.h is its face.
 //
-// A lease is a whole group, or what is left of one after a worker died. Its
-// samples are finished one by one; when a worker goes, what it had not
-// finished waits again, in front, under a new lease number.
-//
-// Thread-safe. Workers and waiting leases are bounded by the caller's step.
+// Thread-safe. `queue` must outlive it.
 
 #ifndef LEARNER_LEASE_BROKER_H_
 #define LEARNER_LEASE_BROKER_H_
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -22,64 +17,62 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/base/mutex.h"
+#include "learner/task_queue.h"
 #include "proto/learner.pb.h"
 
 namespace temper {
 
 class LeaseBroker {
  public:
-  // Queues leases; `lease` numbers are given here.
-  void Offer(std::vector<Lease> leases);
-
-  // Takes back every waiting or held lease of `group` (it was dropped).
-  void Withdraw(uint64_t group);
+  // Leases carry `sampling` and `seed`.
+  LeaseBroker(TaskQueue* queue, const SamplingConfig& sampling, uint64_t seed)
+      : queue_(queue), sampling_(sampling), seed_(seed) {}
 
   // AlreadyExists if a live worker has this name; ResourceExhausted above
-  // `kWorkersMax`.
+  // kWorkersMax.
   absl::Status AddWorker(const std::string& worker, uint32_t capacity_samples);
 
-  // Forgets the worker; what it held waits again. Returns the samples returned.
+  // Forgets the worker; what it held is available again. Returns how many
+  // samples that were.
   int RemoveWorker(const std::string& worker);
 
-  // The next lease this worker can hold: its weights are new enough and it has
-  // room (an idle worker has room for any lease).
-  std::optional<Lease> Take(const std::string& worker);
+  // From now on leases are handed only to workers with at least this version.
+  void RequireVersion(uint64_t version);
+  void ConfirmVersion(const std::string& worker, uint64_t version);
+  // Whether every live worker has confirmed the required version.
+  bool AllConfirmed() const;
 
-  // A sample's trajectory is committed or refused for good. Unknown ones (a
-  // duplicate, a returned lease's late copy) are ignored.
-  void Finish(uint64_t group, uint32_t sample);
+  // The next lease this worker can hold: it has the weights and room (an idle
+  // worker has room for any lease). Errors are the ledger's.
+  absl::StatusOr<std::optional<Lease>> Take(const std::string& worker);
 
-  void SetVersion(const std::string& worker, uint64_t version);
-
-  // Whether every live worker has confirmed at least `version` (true with
-  // none).
-  bool AllAt(uint64_t version) const;
+  // The worker delivered this sample, whatever became of it.
+  void Delivered(const std::string& worker, uint64_t group, uint32_t sample);
 
   int workers() const;
-  int waiting_samples() const;
-  int held_samples() const;
   // "worker-1 v3 holds 8 samples", one a worker, for status.
   std::vector<std::string> Describe() const;
 
   static constexpr int kWorkersMax = 256;
 
  private:
-  struct Held {
-    Lease lease;
-    std::set<uint32_t> unfinished;
-  };
   struct Worker {
     uint32_t capacity = 0;
     uint64_t version = 0;
-    std::map<uint64_t, Held> leases;  // by lease number
-    int SamplesHeld() const;
+    // Undelivered samples by lease.
+    std::map<uint64_t, std::set<std::pair<uint64_t, uint32_t>>> leases;
+    uint32_t held() const;
   };
 
+  TaskQueue* const queue_;
+  const SamplingConfig sampling_;
+  const uint64_t seed_;
+
   mutable Mutex mutex_;
-  std::deque<Lease> waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Worker> workers_ ABSL_GUARDED_BY(mutex_);
-  uint64_t next_lease_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint64_t required_version_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace temper

@@ -1,72 +1,98 @@
 #include "learner/lease_broker.h"
 
+#include <cstdlib>
+#include <memory>
+
 #include "gtest/gtest.h"
 
 namespace temper {
 namespace {
 
-Lease MakeLease(uint64_t group, uint32_t samples, uint64_t version = 0) {
-  Lease lease;
-  lease.set_group(group);
-  lease.set_weight_version(version);
-  for (uint32_t s = 0; s < samples; ++s) lease.add_samples(s);
-  return lease;
-}
+// A run of two tasks with groups of three, in a fresh directory.
+class LeaseBrokerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string dir =
+        std::string(getenv("TEST_TMPDIR")) + "/" +
+        testing::UnitTest::GetInstance()->current_test_info()->name();
+    ASSERT_EQ(system(("mkdir -p " + dir).c_str()), 0);
+    auto db = RunDb::OpenWriter(dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    db_ = std::move(*db);
+    RunInfo info;
+    info.name = "trial";
+    ASSERT_TRUE(db_->StartRun(info).ok());
+    auto ledger = Ledger::Create(db_.get(), dir + "/segments");
+    ASSERT_TRUE(ledger.ok()) << ledger.status();
+    ledger_ = std::move(*ledger);
+    std::vector<Task> tasks(2);
+    for (int i = 0; i < 2; ++i) {
+      tasks[i].set_id(i == 0 ? "a" : "b");
+      tasks[i].set_environment("math");
+      tasks[i].set_split("train");
+    }
+    TaskQueueOptions options;
+    options.group_size = 3;
+    auto queue = TaskQueue::Create(tasks, options, ledger_.get());
+    ASSERT_TRUE(queue.ok()) << queue.status();
+    queue_ = std::move(*queue);
+    ASSERT_TRUE(queue_->IssueTrain(2).ok());
+    broker_ = std::make_unique<LeaseBroker>(queue_.get(), SamplingConfig(), 7);
+  }
 
-TEST(LeaseBrokerTest, ADeadWorkersUnfinishedSamplesWaitAgainInFront) {
-  LeaseBroker broker;
-  broker.Offer({MakeLease(1, 3), MakeLease(2, 3)});
-  ASSERT_TRUE(broker.AddWorker("a", 3).ok());
-  const auto first = broker.Take("a");
+  std::optional<Lease> Take(const std::string& worker) {
+    auto lease = broker_->Take(worker);
+    EXPECT_TRUE(lease.ok()) << lease.status();
+    return lease.ok() ? *lease : std::nullopt;
+  }
+
+  std::unique_ptr<RunDb> db_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<TaskQueue> queue_;
+  std::unique_ptr<LeaseBroker> broker_;
+};
+
+TEST_F(LeaseBrokerTest, ADeadWorkersUndeliveredSamplesAreLeasedAgain) {
+  ASSERT_TRUE(broker_->AddWorker("a", 3).ok());
+  const auto first = Take("a");
   ASSERT_TRUE(first.has_value());
-  broker.Finish(1, 1);
-  EXPECT_EQ(broker.RemoveWorker("a"), 2);
-  ASSERT_TRUE(broker.AddWorker("b", 8).ok());
-  const auto again = broker.Take("b");
+  EXPECT_EQ(first->seed(), 7u);
+  EXPECT_EQ(broker_->RemoveWorker("a"), 3);
+  ASSERT_TRUE(broker_->AddWorker("b", 8).ok());
+  const auto again = Take("b");
   ASSERT_TRUE(again.has_value());
-  EXPECT_EQ(again->group(), 1u);
-  EXPECT_EQ(again->samples_size(), 2);
-  EXPECT_EQ(again->samples(0), 0u);
-  EXPECT_EQ(again->samples(1), 2u);
+  EXPECT_EQ(again->group(), first->group());
+  EXPECT_EQ(again->samples_size(), 3);
   EXPECT_NE(again->lease(), first->lease());
 }
 
-TEST(LeaseBrokerTest, AWorkerHoldsNoMoreThanItsCapacityUnlessIdle) {
-  LeaseBroker broker;
-  broker.Offer({MakeLease(1, 4), MakeLease(2, 4)});
-  ASSERT_TRUE(broker.AddWorker("a", 2).ok());
-  EXPECT_TRUE(broker.Take("a").has_value());
-  EXPECT_FALSE(broker.Take("a").has_value());
-  for (uint32_t s = 0; s < 4; ++s) broker.Finish(1, s);
-  EXPECT_TRUE(broker.Take("a").has_value());
+TEST_F(LeaseBrokerTest, AWorkerHoldsNoMoreThanItsCapacityUnlessIdle) {
+  ASSERT_TRUE(broker_->AddWorker("a", 2).ok());
+  const auto lease = Take("a");
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_FALSE(Take("a").has_value());
+  for (uint32_t s = 0; s < 3; ++s) {
+    broker_->Delivered("a", lease->group(), s);
+  }
+  EXPECT_TRUE(Take("a").has_value());
 }
 
-TEST(LeaseBrokerTest, ALeaseWaitsForTheWorkersWeights) {
-  LeaseBroker broker;
-  broker.Offer({MakeLease(1, 1, /*version=*/5)});
-  ASSERT_TRUE(broker.AddWorker("a", 8).ok());
-  EXPECT_FALSE(broker.AllAt(5));
-  EXPECT_FALSE(broker.Take("a").has_value());
-  broker.SetVersion("a", 5);
-  EXPECT_TRUE(broker.AllAt(5));
-  EXPECT_TRUE(broker.Take("a").has_value());
+TEST_F(LeaseBrokerTest, ALeaseWaitsForTheWorkersWeights) {
+  broker_->RequireVersion(5);
+  ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
+  EXPECT_FALSE(broker_->AllConfirmed());
+  EXPECT_FALSE(Take("a").has_value());
+  broker_->ConfirmVersion("a", 5);
+  EXPECT_TRUE(broker_->AllConfirmed());
+  const auto lease = Take("a");
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_EQ(lease->weight_version(), 5u);
 }
 
-TEST(LeaseBrokerTest, ALateCopyFinishesWhatWaits) {
-  LeaseBroker broker;
-  broker.Offer({MakeLease(1, 1)});
-  ASSERT_TRUE(broker.AddWorker("a", 8).ok());
-  ASSERT_TRUE(broker.Take("a").has_value());
-  broker.RemoveWorker("a");
-  EXPECT_EQ(broker.waiting_samples(), 1);
-  broker.Finish(1, 0);
-  EXPECT_EQ(broker.waiting_samples(), 0);
-}
-
-TEST(LeaseBrokerTest, TwoWorkersOfOneNameAreRefused) {
-  LeaseBroker broker;
-  ASSERT_TRUE(broker.AddWorker("a", 8).ok());
-  EXPECT_EQ(broker.AddWorker("a", 8).code(), absl::StatusCode::kAlreadyExists);
+TEST_F(LeaseBrokerTest, TwoWorkersOfOneNameAreRefused) {
+  ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
+  EXPECT_EQ(broker_->AddWorker("a", 8).code(),
+            absl::StatusCode::kAlreadyExists);
 }
 
 }  // namespace
