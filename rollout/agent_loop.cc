@@ -10,6 +10,7 @@
 #include "kernels/base/rng.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
+#include "rollout/sampler.h"
 
 namespace temper {
 namespace {

@@ -34,8 +34,8 @@
 #include "rewards/reward.h"
 #include "rollout/chat_parser.h"
 #include "rollout/chat_template.h"
-#include "rollout/engine.h"
 #include "rollout/job_pool.h"
+#include "rollout/sequence_engine.h"
 
 namespace temper {
 
@@ -46,7 +46,7 @@ using EnvironmentFactory =
 
 // What all episodes of a process share. Borrowed; outlives them.
 struct EpisodeServices {
-  Engine* engine = nullptr;
+  SequenceEngine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;
   const ChatParser* chat_parser = nullptr;

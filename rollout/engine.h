@@ -2,9 +2,7 @@
 // turns token ids into sampled tokens and keeps, for every token, the record
 // that training needs (rollout/sequence.h).
 //
-// Life of a sequence: Open; then, once a turn, Extend with the tokens that the
-// model is to read, Step until it comes back as stopped, read its record;
-// Close. Between turns it stays resident. It may be preempted at any time (its
+// Between turns a sequence stays resident. It may be preempted at any time (its
 // pages taken, later prefilled again); a token's routes are fixed by its first
 // forward and replayed by every later one, so neither that nor what else runs
 // changes one bit of its tokens and log-probabilities.
@@ -33,6 +31,7 @@
 #include "rollout/sampler.h"
 #include "rollout/scheduler.h"
 #include "rollout/sequence.h"
+#include "rollout/sequence_engine.h"
 
 namespace temper {
 
@@ -49,14 +48,7 @@ struct EngineStats {
   int64_t sampled_tokens = 0;
 };
 
-enum class StopReason { kStopToken, kLength };
-
-struct StoppedSequence {
-  int64_t id = 0;
-  StopReason reason = StopReason::kStopToken;
-};
-
-class Engine {
+class Engine final : public SequenceEngine {
  public:
   // Samples with `weights`, which are called `version`; both pointers must
   // outlive the engine, which from now on alone changes the weights.
@@ -69,24 +61,16 @@ class Engine {
   static int64_t BytesFor(const ModelConfig& config,
                           const EngineOptions& options);
 
-  // A new, empty, idle sequence. InvalidArgument for options out of range;
-  // ResourceExhausted above sequences_max.
-  absl::StatusOr<int64_t> Open(const SequenceOptions& options);
-
-  // Appends unsampled `tokens` to an idle sequence and sets it running, for
-  // `sample_max` tokens at most or until it fills capacity_tokens(). Errors,
-  // with nothing changed: InvalidArgument for an id outside the vocabulary, a
-  // running sequence, one that would still be empty, sample_max < 1;
-  // ResourceExhausted if not even one token could be sampled.
+  // See SequenceEngine; at most sequences_max sequences, each of at most
+  // capacity_tokens() tokens.
+  absl::StatusOr<int64_t> Open(const SequenceOptions& options) override;
   absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
-                      int64_t sample_max);
-
-  // Frees the sequence, running or not.
-  void Close(int64_t id);
-
-  // Runs one forward and returns who stopped, oldest first. Without running
-  // sequences it does nothing. After an error the engine may only be destroyed.
-  absl::StatusOr<std::vector<StoppedSequence>> Step();
+                      int64_t sample_max) override;
+  void Close(int64_t id) override;
+  absl::StatusOr<std::vector<StoppedSequence>> Step() override;
+  const SequenceRecord& record(int64_t id) const override;
+  bool has_running() const override { return running_ > 0; }
+  const ModelConfig& config() const override { return weights_->config(); }
 
   // From the next Step on, samples with `values` (ModelWeights::SetValues)
   // called `version`. Every sequence is preempted and every cached prefix
@@ -94,17 +78,12 @@ class Engine {
   // if the version is not above the present one or the count differs.
   absl::Status SetWeights(uint64_t version, const std::vector<float>& values);
 
-  // Valid until the next call that changes the sequence.
-  const SequenceRecord& record(int64_t id) const;
-
   // Tokens that one sequence can have.
   int64_t capacity_tokens() const { return capacity_tokens_; }
   uint64_t version() const { return version_; }
-  bool has_running() const { return running_ > 0; }
   int64_t open_sequences() const {
     return static_cast<int64_t>(sequences_.size());
   }
-  const ModelConfig& config() const { return weights_->config(); }
   EngineStats stats() const;
 
   // CHECKs the bookkeeping of pages. O(pages).

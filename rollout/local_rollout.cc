@@ -58,7 +58,6 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
   const int64_t total = static_cast<int64_t>(tasks.size()) * options.samples;
   std::vector<Trajectory> done;
   int64_t next = 0;
-  int64_t steps = services.engine->stats().steps;
   int64_t progress_ms = NowMs();
   while (static_cast<int64_t>(done.size()) < total) {
     while (next < total && runner.running() < at_once) {
@@ -66,9 +65,7 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
       ++next;
     }
     ASSIGN_OR_RETURN(std::vector<Trajectory> ended, runner.Advance(kWaitUs));
-    const bool moved = !ended.empty() || services.engine->stats().steps > steps;
-    steps = services.engine->stats().steps;
-    if (moved) progress_ms = NowMs();
+    if (!ended.empty() || services.engine->has_running()) progress_ms = NowMs();
     if (NowMs() - progress_ms > options.stall_ms_max) {
       return absl::DeadlineExceededError(absl::StrCat(
           runner.waiting_for_environment(), " episodes waited ",

@@ -1,0 +1,416 @@
+#include "rollout/agent_loop.h"
+
+#include <algorithm>
+#include <future>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "rollout/chat_golden.h"
+#include "rollout/episode_runner.h"
+
+namespace temper {
+namespace {
+
+constexpr char kAnswer[] = "easy</think>42<｜end▁of▁sentence｜>";
+constexpr char kCall[] =
+    "let me see</think>\n\n<｜DSML｜function_calls>\n"
+    "<｜DSML｜invoke name=\"add\">\n"
+    "<｜DSML｜parameter name=\"a\" string=\"false\">1</｜DSML｜parameter>\n"
+    "</｜DSML｜invoke>\n</｜DSML｜function_calls><｜end▁of▁sentence｜>";
+constexpr char kMalformed[] = "no end of thought<｜end▁of▁sentence｜>";
+
+// Samples what it was told to: one text a turn, by (sample, turn).
+class ScriptedEngine : public SequenceEngine {
+ public:
+  explicit ScriptedEngine(const Tokenizer* tokenizer) : tokenizer_(tokenizer) {
+    config_.num_hidden_layers = 1;
+    config_.n_routed_experts = 4;
+    config_.num_experts_per_tok = 1;
+  }
+
+  void Play(uint32_t sample, const std::vector<std::string>& turns) {
+    for (const std::string& text : turns) {
+      turns_[sample].push_back(
+          *tokenizer_->Encode(text, SpecialMatching::kOn));
+    }
+  }
+
+  absl::StatusOr<int64_t> Open(const SequenceOptions& options) override {
+    open_[++last_id_].options = options;
+    return last_id_;
+  }
+  absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
+                      int64_t sample_max) override {
+    Sequence& s = open_.at(id);
+    if (s.record.size() + static_cast<int64_t>(tokens.size()) >= capacity) {
+      return absl::ResourceExhaustedError("full");
+    }
+    s.record.tokens.insert(s.record.tokens.end(), tokens.begin(), tokens.end());
+    s.record.sampled.resize(s.record.tokens.size(), 0);
+    s.running = true;
+    s.tokens_left = sample_max;
+    return absl::OkStatus();
+  }
+  void Close(int64_t id) override { open_.erase(id); }
+  absl::StatusOr<std::vector<StoppedSequence>> Step() override {
+    std::vector<StoppedSequence> stopped;
+    for (auto& [id, s] : open_) {
+      if (!s.running) continue;
+      s.running = false;
+      const uint32_t sample = s.options.key.sample;
+      const std::vector<int32_t>& turn = turns_[sample].at(played_[sample]++);
+      const size_t count =
+          std::min(turn.size(), static_cast<size_t>(s.tokens_left));
+      for (size_t i = 0; i < count; ++i) {
+        s.record.tokens.push_back(turn[i]);
+        s.record.sampled.push_back(1);
+        s.record.logprobs.push_back(-1);
+        s.record.kept_offsets.push_back(0);
+        s.record.versions.push_back(1);
+      }
+      s.record.routes.resize(s.record.tokens.size() - 1, 2);
+      s.record.route_versions.resize(s.record.tokens.size() - 1, 1);
+      stopped.push_back({id, count == turn.size() ? StopReason::kStopToken
+                                                  : StopReason::kLength});
+    }
+    return stopped;
+  }
+  const SequenceRecord& record(int64_t id) const override {
+    return open_.at(id).record;
+  }
+  bool has_running() const override {
+    return std::any_of(open_.begin(), open_.end(),
+                       [](const auto& entry) { return entry.second.running; });
+  }
+  const ModelConfig& config() const override { return config_; }
+  size_t open() const { return open_.size(); }
+
+  int64_t capacity = 100000;
+
+ private:
+  const Tokenizer* const tokenizer_;
+  ModelConfig config_;
+  int64_t last_id_ = 0;
+  std::map<int64_t, Sequence> open_;
+  std::map<uint32_t, std::vector<std::vector<int32_t>>> turns_;
+  std::map<uint32_t, size_t> played_;
+};
+
+// What the fake environment is to do; the task's id picks it.
+struct Behaviour {
+  absl::Status reset, step, grade;
+  std::shared_future<void> step_waits_for;
+  bool verified = true;
+};
+
+class FakeEnvironment : public Environment {
+ public:
+  explicit FakeEnvironment(const std::map<std::string, Behaviour>* behaviours)
+      : behaviours_(behaviours) {}
+
+  const EnvironmentFacts& facts() const override {
+    static const EnvironmentFacts facts = {
+        "fake", "for tests", true, ServedIn::kWorker, false, 4};
+    return facts;
+  }
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    behaviour_ = behaviours_->at(task.id());
+    if (!behaviour_.reset.ok()) return behaviour_.reset;
+    Observation observation;
+    Message message;
+    message.set_role("user");
+    message.set_content("What is it?");
+    observation.messages.push_back(message);
+    Tool tool;
+    tool.set_name("add");
+    tool.set_function_json("{\"name\": \"add\", \"parameters\": {}}");
+    observation.tools.push_back(tool);
+    return observation;
+  }
+  absl::StatusOr<std::vector<ToolResult>> Step(
+      const std::vector<ToolCall>& calls) override {
+    if (behaviour_.step_waits_for.valid()) behaviour_.step_waits_for.wait();
+    if (!behaviour_.step.ok()) return behaviour_.step;
+    std::vector<ToolResult> results(calls.size());
+    for (size_t i = 0; i < calls.size(); ++i) {
+      results[i].set_content(absl::StrCat("got ", calls[i].arguments_json()));
+      results[i].set_outcome(OUTCOME_OK);
+    }
+    return results;
+  }
+  absl::StatusOr<Verdict> Grade(
+      Outcome outcome, const std::vector<Message>& transcript) override {
+    if (!behaviour_.grade.ok()) return behaviour_.grade;
+    Verdict verdict;
+    verdict.set_outcome(outcome);
+    verdict.set_verified(behaviour_.verified);
+    verdict.set_correct(transcript.back().content() == "42");
+    return verdict;
+  }
+
+ private:
+  const std::map<std::string, Behaviour>* const behaviours_;
+  Behaviour behaviour_;
+};
+
+class AgentLoopTest : public ::testing::Test {
+ protected:
+  AgentLoopTest()
+      : tokenizer_(GoldenTokenizer()),
+        chat_template_(*ChatTemplate::Create(tokenizer_.get())),
+        chat_parser_(*ChatParser::Create(tokenizer_.get())),
+        reward_(*Reward::Create(RewardConfig())),
+        engine_(tokenizer_.get()),
+        jobs_(4, 64) {
+    behaviours_["plain"];
+  }
+
+  EpisodeRunner NewRunner() {
+    EpisodeServices services;
+    services.engine = &engine_;
+    services.tokenizer = tokenizer_.get();
+    services.chat_template = chat_template_.get();
+    services.chat_parser = chat_parser_.get();
+    services.reward = reward_.get();
+    services.jobs = &jobs_;
+    services.new_environment = [this](const std::string&) {
+      return std::make_unique<FakeEnvironment>(&behaviours_);
+    };
+    services.worker = "w";
+    return EpisodeRunner(services, 64);
+  }
+
+  EpisodeSpec Spec(uint32_t sample, const std::string& task = "plain") {
+    EpisodeSpec spec;
+    spec.key.set_run("r");
+    spec.key.set_group(3);
+    spec.key.set_sample(sample);
+    spec.task.set_id(task);
+    spec.task.set_environment("fake");
+    spec.sampling.set_max_tokens(1000);
+    spec.sampling.set_max_turns(3);
+    return spec;
+  }
+
+  std::map<uint32_t, Trajectory> Finish(EpisodeRunner* runner) {
+    std::map<uint32_t, Trajectory> done;
+    while (runner->running() > 0) {
+      auto ended = runner->Advance(1'000'000);
+      EXPECT_TRUE(ended.ok()) << ended.status();
+      for (Trajectory& trajectory : *ended) {
+        const uint32_t sample = trajectory.key().sample();
+        done[sample] = std::move(trajectory);
+      }
+    }
+    EXPECT_EQ(engine_.open(), 0u) << "every sequence is closed";
+    return done;
+  }
+
+  Trajectory RunOne(const EpisodeSpec& spec) {
+    EpisodeRunner runner = NewRunner();
+    EXPECT_TRUE(runner.Add(spec).ok());
+    return Finish(&runner)[spec.key.sample()];
+  }
+
+  std::vector<int32_t> Encode(const std::string& text) {
+    return *tokenizer_->Encode(text, SpecialMatching::kOn);
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  std::unique_ptr<ChatParser> chat_parser_;
+  std::unique_ptr<Reward> reward_;
+  std::map<std::string, Behaviour> behaviours_;
+  ScriptedEngine engine_;
+  JobPool jobs_;
+};
+
+int64_t SampledIn(const Branch& branch) {
+  return static_cast<int64_t>(branch.logprobs().size() / 4);
+}
+
+TEST_F(AgentLoopTest, AnswerIsGradedAndRewarded) {
+  engine_.Play(0, {kAnswer});
+  const Trajectory t = RunOne(Spec(0));
+  EXPECT_EQ(t.outcome(), OUTCOME_OK);
+  EXPECT_TRUE(t.has_reward());
+  EXPECT_EQ(t.reward(), 1);
+  EXPECT_TRUE(t.verdict().correct());
+  ASSERT_EQ(t.branches_size(), 1);
+  EXPECT_EQ(SampledIn(t.branches(0)),
+            static_cast<int64_t>(Encode(kAnswer).size()));
+  EXPECT_EQ(t.turns(t.turns_size() - 1).text(), kAnswer);
+}
+
+TEST_F(AgentLoopTest, ToolResultsAreAppendedAsUnsampledTokens) {
+  engine_.Play(0, {kCall, kAnswer});
+  const Trajectory t = RunOne(Spec(0));
+  EXPECT_EQ(t.outcome(), OUTCOME_OK);
+  ASSERT_EQ(t.tool_calls_size(), 1);
+  EXPECT_EQ(t.tool_calls(0).call().name(), "add");
+  const std::string result = t.tool_calls(0).result().content();
+  EXPECT_EQ(result.rfind("got {", 0), 0u) << result;
+  EXPECT_EQ(t.turns(t.tool_calls(0).turn()).role(), "assistant");
+
+  const std::vector<int32_t> call = Encode(kCall);
+  const std::vector<int32_t> answer = Encode(kAnswer);
+  const std::vector<int32_t> between =
+      *chat_template_->ToolResults({result}, ChatMode::kThinking);
+  const Branch& branch = t.branches(0);
+  const auto* tokens = reinterpret_cast<const int32_t*>(branch.tokens().data());
+  const size_t size = branch.tokens().size() / 4;
+  std::vector<int32_t> expected = call;
+  expected.insert(expected.end(), between.begin(), between.end());
+  expected.insert(expected.end(), answer.begin(), answer.end());
+  ASSERT_GE(size, expected.size());
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                         tokens + size - expected.size()));
+  EXPECT_EQ(SampledIn(branch),
+            static_cast<int64_t>(call.size() + answer.size()));
+  EXPECT_EQ(branch.routes().size(), size - 1);
+}
+
+TEST_F(AgentLoopTest, MalformedMessageIsTheModelsErrorAndGraded) {
+  engine_.Play(0, {kMalformed});
+  const Trajectory t = RunOne(Spec(0));
+  EXPECT_EQ(t.outcome(), OUTCOME_MODEL_ERROR);
+  EXPECT_TRUE(t.has_reward());
+  EXPECT_EQ(t.reward(), 0);
+}
+
+TEST_F(AgentLoopTest, TokenLimitTruncates) {
+  engine_.Play(0, {kAnswer});
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.set_max_tokens(2);
+  const Trajectory t = RunOne(spec);
+  EXPECT_EQ(t.outcome(), OUTCOME_TRUNCATED);
+  EXPECT_TRUE(t.has_reward());
+  EXPECT_EQ(SampledIn(t.branches(0)), 2);
+}
+
+TEST_F(AgentLoopTest, TokenLimitCountsAllTurns) {
+  engine_.Play(0, {kCall, kAnswer});
+  EpisodeSpec spec = Spec(0);
+  const uint32_t call = static_cast<uint32_t>(Encode(kCall).size());
+  spec.sampling.set_max_tokens(call + 1);
+  const Trajectory t = RunOne(spec);
+  EXPECT_EQ(t.outcome(), OUTCOME_TRUNCATED);
+  EXPECT_EQ(SampledIn(t.branches(0)), call + 1);
+}
+
+TEST_F(AgentLoopTest, TurnLimitTruncatesWithoutRunningTheCall) {
+  engine_.Play(0, {kCall});
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.set_max_turns(1);
+  const Trajectory t = RunOne(spec);
+  EXPECT_EQ(t.outcome(), OUTCOME_TRUNCATED);
+  EXPECT_EQ(t.tool_calls_size(), 0);
+}
+
+TEST_F(AgentLoopTest, ResultThatDoesNotFitTruncatesAtTheLastSampledToken) {
+  engine_.Play(0, {kAnswer});
+  const int64_t prompt = static_cast<int64_t>(
+      RunOne(Spec(0)).branches(0).tokens().size() / 4 - Encode(kAnswer).size());
+  engine_.Play(1, {kCall});
+  const int64_t call = static_cast<int64_t>(Encode(kCall).size());
+  engine_.capacity = prompt + call + 1;
+  const Trajectory t = RunOne(Spec(1));
+  EXPECT_EQ(t.outcome(), OUTCOME_TRUNCATED);
+  EXPECT_EQ(t.branches(0).tokens().size() / 4,
+            static_cast<size_t>(prompt + call));
+}
+
+TEST_F(AgentLoopTest, EnvironmentsOwnFailureHasNoReward) {
+  behaviours_["reset"].reset = absl::UnavailableError("no sandbox");
+  behaviours_["step"].step = absl::DeadlineExceededError("lost");
+  behaviours_["grade"].grade = absl::InternalError("bug");
+  behaviours_["unverified"].verified = false;
+  engine_.Play(1, {kCall});
+  engine_.Play(2, {kAnswer});
+  engine_.Play(3, {kAnswer});
+  const Outcome expected[] = {OUTCOME_SANDBOX_ERROR, OUTCOME_SANDBOX_ERROR,
+                              OUTCOME_ENVIRONMENT_ERROR,
+                              OUTCOME_ENVIRONMENT_ERROR};
+  const char* const tasks[] = {"reset", "step", "grade", "unverified"};
+  for (uint32_t i = 0; i < 4; ++i) {
+    SCOPED_TRACE(tasks[i]);
+    const Trajectory t = RunOne(Spec(i, tasks[i]));
+    EXPECT_EQ(t.outcome(), expected[i]);
+    EXPECT_FALSE(t.has_reward());
+    EXPECT_EQ(t.reward_parts_size(), 0);
+    EXPECT_FALSE(t.error().empty());
+  }
+}
+
+TEST_F(AgentLoopTest, NobodyWaitsForAnothersTool) {
+  std::promise<void> release;
+  behaviours_["slow"].step_waits_for = release.get_future().share();
+  engine_.Play(0, {kCall, kAnswer});
+  engine_.Play(1, {kCall, kAnswer});
+  EpisodeRunner runner = NewRunner();
+  ASSERT_TRUE(runner.Add(Spec(0, "slow")).ok());
+  ASSERT_TRUE(runner.Add(Spec(1)).ok());
+  while (runner.Runs(3, 1)) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  EXPECT_TRUE(runner.Runs(3, 0));
+  release.set_value();
+  EXPECT_EQ(Finish(&runner)[0].outcome(), OUTCOME_OK);
+}
+
+TEST_F(AgentLoopTest, RecordsDoNotDependOnWhichToolIsSlow) {
+  std::string records[2][2];
+  for (int slow = 0; slow < 2; ++slow) {
+    std::promise<void> release;
+    behaviours_["slow"].step_waits_for = release.get_future().share();
+    const uint32_t base = slow * 2;  // the script plays a sample once
+    EpisodeRunner runner = NewRunner();
+    for (uint32_t i = 0; i < 2; ++i) {
+      engine_.Play(base + i, {kCall, kAnswer});
+      ASSERT_TRUE(
+          runner.Add(Spec(base + i, int(i) == slow ? "slow" : "plain")).ok());
+    }
+    std::map<uint32_t, Trajectory> done;
+    while (runner.running() > 1) {
+      auto ended = runner.Advance(1'000'000);
+      ASSERT_TRUE(ended.ok());
+      for (Trajectory& t : *ended) done[t.key().sample()] = t;
+    }
+    release.set_value();
+    for (auto& [sample, t] : Finish(&runner)) done[sample] = t;
+    for (uint32_t i = 0; i < 2; ++i) {
+      records[slow][i] = done[base + i].branches(0).SerializeAsString();
+    }
+  }
+  EXPECT_EQ(records[0][0], records[1][0]);
+  EXPECT_EQ(records[0][1], records[1][1]);
+}
+
+TEST_F(AgentLoopTest, CancelledEpisodesCarryNoReward) {
+  std::promise<void> release;
+  behaviours_["slow"].step_waits_for = release.get_future().share();
+  engine_.Play(0, {kCall});
+  EpisodeRunner runner = NewRunner();
+  ASSERT_TRUE(runner.Add(Spec(0, "slow")).ok());
+  while (engine_.open() == 0) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  ASSERT_EQ(runner.waiting_for_environment(), 1);
+  const std::vector<Trajectory> ended = runner.CancelAll("stop");
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_EQ(ended[0].outcome(), OUTCOME_CANCELLED);
+  EXPECT_FALSE(ended[0].has_reward());
+  EXPECT_EQ(engine_.open(), 0u);
+  release.set_value();
+}
+
+TEST_F(AgentLoopTest, SpecOutOfRangeIsRefused) {
+  EpisodeRunner runner = NewRunner();
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.set_top_p(1.5);
+  EXPECT_EQ(runner.Add(spec).code(), absl::StatusCode::kInvalidArgument);
+  spec = Spec(0);
+  spec.sampling.set_max_turns(0);
+  EXPECT_EQ(runner.Add(spec).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(runner.running(), 0);
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,47 @@
+// A rollout worker: takes leases from the learner, runs their episodes at once
+// on one engine, follows the learner's weights, delivers the trajectories.
+//
+// In its life: connect; read config.json and tokenizer.json of the welcome's
+// model_dir; receive the first weights; then, until the learner says stop or
+// the caller does: take messages, put in new weights between two engine steps,
+// start the episodes whose weights are there, step, send what ended. A
+// trajectory is kept until the learner acked it (rollout/learner_client.h).
+//
+// Leases that were waiting when a stream broke are forgotten: the learner gives
+// them out again. Episodes that were running go on.
+
+#ifndef ROLLOUT_WORKER_H_
+#define ROLLOUT_WORKER_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/ops/backend.h"
+#include "rollout/agent_loop.h"
+#include "rollout/engine.h"
+#include "rollout/learner_client.h"
+
+namespace temper {
+
+struct WorkerOptions {
+  // Where the learner is, the worker's name, how many episodes it holds.
+  LearnerClientOptions learner;
+  // sequences_max is raised to the learner's capacity_samples if it is less.
+  EngineOptions engine;
+  EnvironmentFactory new_environment;
+  int job_threads = 8;  // environment calls at once
+  // How long wanted weights may fail to arrive before the worker gives up.
+  int64_t weights_deadline_ms = 120000;
+};
+
+// Runs on the calling thread, which must be the backend's, until the learner
+// says stop (OK) or *stop becomes true (OK; what was leased goes back when the
+// stream ends). Errors: the learner unreachable or refusing (LearnerClient), a
+// model directory or weights that do not fit, a broken device.
+absl::Status RunWorker(const WorkerOptions& options, Backend* backend,
+                       const std::atomic<bool>* stop);
+
+}  // namespace temper
+
+#endif  // ROLLOUT_WORKER_H_
