@@ -1,0 +1,248 @@
+// Values and gradients against an oracle: tests/model_parity_test.cc. Bitwise
+// invariance: tests/model_invariance_test.cc. Here: what is refused, replay,
+// shared segments, and which parameters a gradient may reach.
+
+#include "kernels/model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "absl/strings/match.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/base/rng.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/test_model.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kTokensMax = 256;
+
+class TransformerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    SetFlushDenormals();
+    backend_ = *NewCpuBackend(BestTier(), 1);
+    weights_ = RandomModel(backend_.get(), config_, 7);
+    model_ = *Transformer::Create(backend_.get(), weights_.get(), kTokensMax);
+    tape_ = *model_->NewTape(kTokensMax);
+    gradients_ = *ModelGradients::Create(backend_.get(), config_);
+  }
+
+  std::vector<float> ToHost(const Tensor& x) {
+    std::vector<float> values(x.elements());
+    EXPECT_TRUE(backend_->CopyToHost(x, values.data()).ok());
+    return values;
+  }
+
+  std::vector<float> Forward(TokenBatch* batch) {
+    Tensor hidden;
+    const absl::Status status =
+        model_->Forward(batch, nullptr, tape_.get(), {}, &hidden);
+    EXPECT_TRUE(status.ok()) << status;
+    return ToHost(hidden);
+  }
+
+  // Adds the gradient of sum_row sum_i c(row, i) hidden[row, i].
+  void Backward(int64_t rows, const std::function<float(int64_t, int64_t)>& c) {
+    const int64_t d = config_.hidden_size;
+    std::vector<float> dhidden(rows * d);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < d; ++i) dhidden[r * d + i] = c(r, i);
+    }
+    auto buffer = *backend_->Allocate(rows * d * 4);
+    const Tensor view(buffer->data(), DType::kF32, {rows, d});
+    ASSERT_TRUE(backend_->CopyFromHost(dhidden.data(), view).ok());
+    model_->Backward(tape_.get(), view, gradients_.get());
+  }
+
+  double GroupNorm(ParameterGroup group) {
+    double sum = 0;
+    for (const Parameter& p : weights_->parameters()) {
+      if (p.group != group) continue;
+      for (const float g : ToHost(gradients_->grad(p))) sum += g * g;
+    }
+    return std::sqrt(sum);
+  }
+
+  const ModelConfig config_ = TinyConfig();
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<Transformer> model_;
+  std::unique_ptr<Tape> tape_;
+  std::unique_ptr<ModelGradients> gradients_;
+};
+
+float Coefficient(int64_t sequence, int64_t position, int64_t i) {
+  return Uniform({3, RngPurpose::kTest, static_cast<uint64_t>(position),
+                  static_cast<uint32_t>(sequence), static_cast<uint32_t>(i)}) -
+         0.5f;
+}
+
+TEST_F(TransformerTest, RefusesMalformedBatchesByName) {
+  const auto refusal = [&](const std::function<void(TokenBatch*)>& spoil) {
+    TokenBatch batch =
+        MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 9)}}).batch;
+    spoil(&batch);
+    Tensor hidden;
+    const absl::Status status =
+        model_->Forward(&batch, nullptr, tape_.get(), {}, &hidden);
+    EXPECT_TRUE(hidden.empty());
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  const auto names = [&](const char* what,
+                         const std::function<void(TokenBatch*)>& spoil) {
+    const std::string message = refusal(spoil);
+    EXPECT_TRUE(absl::StrContains(message, what)) << message;
+  };
+  names("id 61", [](TokenBatch* b) { b->tokens[4] = 61; });
+  names("id -1", [](TokenBatch* b) { b->tokens[4] = -1; });
+  names("position 9", [](TokenBatch* b) { b->position[4] = 9; });
+  names("sequence 1", [](TokenBatch* b) { b->sequence[4] = 1; });
+  names("slot 5", [](TokenBatch* b) { b->slot[4] = 5; });
+  names("block 9", [](TokenBatch* b) {
+    b->blocks[3] = 9;
+    b->tokens.erase(b->tokens.begin() + 3);
+    for (auto* x : {&b->position, &b->sequence, &b->slot}) {
+      x->erase(x->begin() + 3);
+    }
+    for (int i = 3; i < 8; ++i) b->slot[i] = i, b->blocks[i + 1] = i;
+    b->routes.resize(b->routes.size() - 4);
+  });
+  names("route 8", [](TokenBatch* b) { b->routes[0] = 0, b->routes[1] = 8; });
+  names("ascending", [](TokenBatch* b) { b->routes[0] = b->routes[1] = 3; });
+  names("route entries", [](TokenBatch* b) { b->routes.pop_back(); });
+  names("0 tokens", [](TokenBatch* b) { *b = TokenBatch(); });
+}
+
+TEST_F(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
+  TokenBatch batch =
+      MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+  const std::vector<float> live = Forward(&batch);
+  for (size_t i = 0; i < batch.routes.size(); i += 2) {
+    EXPECT_GE(batch.routes[i], 0);
+    EXPECT_LT(batch.routes[i], batch.routes[i + 1]);
+  }
+  TokenBatch replayed = batch;
+  EXPECT_EQ(Forward(&replayed), live);
+  EXPECT_EQ(replayed.routes, batch.routes);
+  TokenBatch other = batch;
+  const bool low = other.routes[0] == 0 && other.routes[1] == 1;
+  other.routes[0] = low ? 2 : 0;
+  other.routes[1] = low ? 3 : 1;
+  EXPECT_NE(Forward(&other), live);
+}
+
+TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
+  const std::vector<int32_t> trunk = RandomTokens(config_, 1, 50);
+  std::vector<TrainingSequence> shared = {{trunk}, {trunk, 0, 37}, {trunk, 1, 44}};
+  for (size_t s = 1; s < shared.size(); ++s) {
+    const std::vector<int32_t> tail = RandomTokens(config_, 10 + s, 30);
+    shared[s].tokens.resize(shared[s].shared);
+    shared[s].tokens.insert(shared[s].tokens.end(), tail.begin(), tail.end());
+  }
+  // The third branches off inside the second's own part.
+  std::copy_n(shared[1].tokens.begin(), 44, shared[2].tokens.begin());
+  std::vector<TrainingSequence> unshared;
+  for (const TrainingSequence& s : shared) unshared.push_back({s.tokens});
+
+  std::vector<std::vector<float>> gradients;
+  std::vector<std::vector<float>> hidden;
+  for (const auto& sequences : {shared, unshared}) {
+    TrainingBatch made = MakeTrainingBatch(config_, sequences);
+    const std::vector<float> rows = Forward(&made.batch);
+    const int64_t d = config_.hidden_size;
+    std::vector<float> by_sequence;
+    std::vector<float> c(made.batch.size() * d, 0);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      for (size_t p = 0; p < made.rows[s].size(); ++p) {
+        const int64_t at = made.rows[s][p] * d;
+        by_sequence.insert(by_sequence.end(), rows.begin() + at,
+                           rows.begin() + at + d);
+        for (int64_t i = 0; i < d; ++i) c[at + i] += Coefficient(s, p, i);
+      }
+    }
+    gradients_->Zero();
+    Backward(made.batch.size(),
+             [&](int64_t r, int64_t i) { return c[r * d + i]; });
+    hidden.push_back(by_sequence);
+    gradients.push_back(ToHost(gradients_->all()));
+  }
+  EXPECT_EQ(hidden[0], hidden[1]);
+  double worst = 0, size = 0;
+  for (size_t i = 0; i < gradients[0].size(); ++i) {
+    worst = std::max<double>(worst, std::abs(gradients[0][i] - gradients[1][i]));
+    size = std::max<double>(size, std::abs(gradients[0][i]));
+  }
+  EXPECT_GT(size, 0.1);
+  EXPECT_LT(worst, 2e-5 * size);
+}
+
+TEST_F(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
+  TokenBatch batch =
+      MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+  Forward(&batch);
+  const auto c = [](int64_t r, int64_t i) { return Coefficient(0, r, i); };
+  Backward(batch.size(), c);
+  const std::vector<float> once = ToHost(gradients_->all());
+  const double norm = GroupNorm(ParameterGroup::kMain);
+  EXPECT_GT(norm, 0);
+  EXPECT_EQ(GroupNorm(ParameterGroup::kIndexer), 0);
+  EXPECT_EQ(GroupNorm(ParameterGroup::kBias), 0);
+  Backward(batch.size(), c);
+  EXPECT_NEAR(GroupNorm(ParameterGroup::kMain), 2 * norm, 1e-4 * norm);
+}
+
+TEST_F(TransformerTest, IndexerLossReachesTheIndexerAlone) {
+  TokenBatch batch =
+      MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+  Forward(&batch);
+  std::vector<std::vector<float>> kl;
+  ASSERT_TRUE(model_
+                  ->IndexerLoss(tape_.get(), std::vector<float>(40, 1), &kl,
+                                gradients_.get())
+                  .ok());
+  ASSERT_EQ(kl.size(), 3u);
+  EXPECT_EQ(kl[0].size(), 40u);
+  EXPECT_NEAR(kl[0][0], 0, 1e-6);
+  EXPECT_GT(kl[2][39], 0);
+  EXPECT_GT(GroupNorm(ParameterGroup::kIndexer), 0);
+  EXPECT_EQ(GroupNorm(ParameterGroup::kMain), 0);
+}
+
+TEST_F(TransformerTest, DenseWarmUpReadsEveryKey) {
+  TokenBatch batch =
+      MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+  std::vector<int32_t> selected;
+  DebugTaps taps;
+  taps.selected = &selected;
+  ForwardOptions options;
+  options.taps = &taps;
+  options.index_topk = 512;
+  Tensor hidden;
+  ASSERT_TRUE(
+      model_->Forward(&batch, nullptr, tape_.get(), options, &hidden).ok());
+  EXPECT_EQ(taps.selected_width, 40);
+  for (int32_t s = 0; s < 40; ++s) {
+    EXPECT_EQ(selected[39 * 40 + s], s);
+  }
+  options.index_topk = 0;
+  ASSERT_TRUE(
+      model_->Forward(&batch, nullptr, tape_.get(), options, &hidden).ok());
+  EXPECT_EQ(taps.selected_width, config_.index_topk);
+}
+
+TEST_F(TransformerTest, PlannedBytesGrowWithTheBatchAndTrainingNeedsMore) {
+  const int64_t small = Transformer::InferenceBytes(config_, 16);
+  EXPECT_GT(small, 0);
+  EXPECT_GT(Transformer::InferenceBytes(config_, 256), small);
+  EXPECT_GT(Transformer::TrainingBytes(config_, 256),
+            Transformer::InferenceBytes(config_, 256));
+}
+
+}  // namespace
+}  // namespace temper

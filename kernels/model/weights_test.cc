@@ -1,0 +1,163 @@
+#include "kernels/model/weights.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/safetensors.h"
+#include "kernels/model/test_model.h"
+
+namespace temper {
+namespace {
+
+class ModelWeightsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    SetFlushDenormals();
+    backend_ = *NewCpuBackend(BestTier(), 1);
+    config_.num_nextn_predict_layers = 1;
+  }
+
+  std::string Dir(const std::string& name) {
+    const std::string dir =
+        absl::StrCat(std::getenv("TEST_TMPDIR"), "/", name);
+    EXPECT_TRUE(MakeDirectories(dir).ok());
+    return dir;
+  }
+
+  // A checkpoint as another program would write it: sorted by name, with an
+  // MTP tensor of a dtype that we do not read. `spoil` may change it.
+  using Entries = std::map<std::string, SafetensorsEntry>;
+  std::string Checkpoint(const std::string& name,
+                         const std::function<void(Entries*)>& spoil) {
+    const std::vector<Parameter> parameters = ListParameters(config_);
+    Entries entries;
+    for (const Parameter& p : parameters) {
+      entries[p.name] = {p.name, "F32", p.shape,
+                         reinterpret_cast<const std::byte*>(&values_[p.offset]),
+                         static_cast<uint64_t>(p.elements) * 4};
+    }
+    entries[kMtp] = {kMtp, "F8_E4M3", {3},
+                     reinterpret_cast<const std::byte*>("xyz"), 3};
+    spoil(&entries);
+    std::vector<SafetensorsEntry> list;
+    for (const auto& [key, entry] : entries) list.push_back(entry);
+    const std::string dir = Dir(name);
+    EXPECT_TRUE(WriteSafetensors(dir + "/model.safetensors", list).ok());
+    return dir;
+  }
+
+  static constexpr char kMtp[] = "model.layers.3.eh_proj.weight";
+  ModelConfig config_ = TinyConfig();
+  std::vector<float> values_ = RandomValues(TinyConfig(), 5);
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_F(ModelWeightsTest, LoadsSavesAndCarriesMtpTensorsByteForByte) {
+  const std::string dir = Checkpoint("plain", [](Entries*) {});
+  auto weights = ModelWeights::Load(backend_.get(), config_, dir);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ((*weights)->GetValues(), values_);
+  const std::string saved = Dir("saved");
+  ASSERT_TRUE((*weights)->Save(saved, "F32").ok());
+  auto config = ReadModelConfig(saved);
+  ASSERT_TRUE(config.ok()) << config.status();
+  auto again = ModelWeights::Load(backend_.get(), *config, saved);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->GetValues(), values_);
+  ASSERT_EQ((*again)->carried().size(), 1u);
+  EXPECT_EQ((*again)->carried()[0].name, kMtp);
+  EXPECT_EQ((*again)->carried()[0].dtype, "F8_E4M3");
+  EXPECT_EQ((*again)->carried()[0].bytes, "xyz");
+}
+
+TEST_F(ModelWeightsTest, SavingInBf16RoundsMatricesAndIsThenStable) {
+  auto weights = ModelWeights::Load(backend_.get(), config_,
+                                    Checkpoint("bf16in", [](Entries*) {}));
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const std::string one = Dir("bf16"), two = Dir("bf16again");
+  ASSERT_TRUE((*weights)->Save(one, "BF16").ok());
+  auto rounded = ModelWeights::Load(backend_.get(), config_, one);
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  const std::vector<float> got = (*rounded)->GetValues();
+  for (const Parameter& p : (*weights)->parameters()) {
+    for (int64_t i = p.offset; i < p.offset + p.elements; ++i) {
+      if (p.shape.size() == 1) {
+        ASSERT_EQ(got[i], values_[i]) << p.name;
+      } else {
+        ASSERT_LE(std::abs(got[i] - values_[i]),
+                  std::abs(values_[i]) / 256) << p.name;
+      }
+    }
+  }
+  EXPECT_NE(got, values_);
+  ASSERT_TRUE((*rounded)->Save(two, "BF16").ok());
+  EXPECT_EQ(*ReadFile(one + "/model.safetensors", 1 << 30),
+            *ReadFile(two + "/model.safetensors", 1 << 30));
+  EXPECT_FALSE((*rounded)->Save(two, "F16").ok());
+}
+
+TEST_F(ModelWeightsTest, RefusesCheckpointsThatDoNotFitNamingTheTensor) {
+  const std::string name = "model.layers.1.mlp.experts.3.up_proj.weight";
+  std::vector<float> infinite(32, std::numeric_limits<float>::infinity());
+  const auto refused = [&](const std::string& tensor,
+                           const std::function<void(Entries*)>& spoil) {
+    const std::string dir = Checkpoint("spoiled", spoil);
+    const auto weights = ModelWeights::Load(backend_.get(), config_, dir);
+    ASSERT_FALSE(weights.ok());
+    EXPECT_TRUE(absl::StrContains(std::string(weights.status().message()),
+                                  tensor))
+        << weights.status();
+  };
+  refused(name, [&](Entries* e) { e->erase(name); });
+  refused(name, [&](Entries* e) { std::swap((*e)[name].shape[0],
+                                            (*e)[name].shape[1]); });
+  refused(name, [&](Entries* e) { (*e)[name].dtype = "I32"; });
+  refused("model.norm.weight", [&](Entries* e) {
+    (*e)["model.norm.weight"].data =
+        reinterpret_cast<const std::byte*>(infinite.data());
+  });
+  refused("model.layers.4.x", [&](Entries* e) {
+    (*e)["model.layers.4.x"] = (*e)[kMtp];
+    (*e)["model.layers.4.x"].name = "model.layers.4.x";
+  });
+  refused("model.layers.3.", [&](Entries* e) { e->erase(kMtp); });
+}
+
+TEST_F(ModelWeightsTest, ParametersTileTheBufferAndCountAsTheConfigSays) {
+  int64_t next = 0;
+  for (const Parameter& p : ListParameters(config_)) {
+    EXPECT_EQ(p.offset, next) << p.name;
+    next += p.elements;
+    const bool indexer = absl::StrContains(p.name, ".indexer.");
+    const bool bias = absl::StrContains(p.name, "e_score_correction_bias");
+    EXPECT_EQ(p.group, indexer ? ParameterGroup::kIndexer
+                       : bias  ? ParameterGroup::kBias
+                               : ParameterGroup::kMain)
+        << p.name;
+    EXPECT_EQ(p.decays, p.shape.size() == 2) << p.name;
+  }
+  EXPECT_EQ(next, config_.parameter_count());
+}
+
+TEST_F(ModelWeightsTest, ACloneIsEqualAndApart) {
+  auto weights = RandomModel(backend_.get(), TinyConfig(), 5);
+  auto clone = weights->Clone();
+  ASSERT_TRUE(clone.ok()) << clone.status();
+  EXPECT_EQ((*clone)->GetValues(), values_);
+  ASSERT_TRUE(weights->SetValues(RandomValues(TinyConfig(), 6)).ok());
+  EXPECT_EQ((*clone)->GetValues(), values_);
+  EXPECT_FALSE(weights->SetValues({1, 2, 3}).ok());
+  EXPECT_EQ(weights->GetValues(), RandomValues(TinyConfig(), 6));
+}
+
+}  // namespace
+}  // namespace temper

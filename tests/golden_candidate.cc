@@ -1,0 +1,61 @@
+// golden_candidate DIR OUT.safetensors: the values of a golden directory as the
+// production code of the CPU backend computes them. TEMPER_ISA picks the tier.
+// Exit 0 done, 1 failed, 2 misused.
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "kernels/base/float_mode.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "tests/golden_file.h"
+#include "tests/golden_values.h"
+
+namespace temper {
+namespace {
+
+// `bazel run` starts us in the runfiles; a relative path is the caller's.
+std::string CallersPath(const std::string& path) {
+  const char* dir = std::getenv("BUILD_WORKING_DIRECTORY");
+  return dir == nullptr || path[0] == '/' ? path
+                                          : std::string(dir) + "/" + path;
+}
+
+absl::Status Run(Tier tier, const std::string& dir, const std::string& out) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
+                   NewCpuBackend(tier, /*threads=*/2));
+  ASSIGN_OR_RETURN(const GoldenTensors tensors,
+                   ComputeGoldenValues(backend.get(), dir));
+  return WriteGoldenFile(out, tensors);
+}
+
+int Main(int argc, char** argv) {
+  SetFlushDenormals();
+  if (argc != 3 || argv[1][0] == '\0' || argv[2][0] == '\0') {
+    std::fprintf(stderr, "usage: golden_candidate DIR OUT.safetensors\n");
+    return 2;
+  }
+  Tier tier = BestTier();
+  const char* isa = std::getenv("TEMPER_ISA");
+  if (isa != nullptr && isa[0] != '\0') {
+    const absl::StatusOr<Tier> parsed = ParseTier(isa);
+    if (!parsed.ok()) {
+      std::fprintf(stderr, "TEMPER_ISA: %s\n",
+                   parsed.status().ToString().c_str());
+      return 2;
+    }
+    tier = *parsed;
+  }
+  const absl::Status status =
+      Run(tier, CallersPath(argv[1]), CallersPath(argv[2]));
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace temper
+
+int main(int argc, char** argv) { return temper::Main(argc, argv); }
