@@ -1,0 +1,239 @@
+#include "learner/trajectory_buffer.h"
+
+#include <cstdlib>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "learner/trajectory_fixture.h"
+
+namespace temper {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Result = Receipt::Result;
+
+class TrajectoryBufferTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    static int next = 0;
+    directory_ =
+        std::string(getenv("TEST_TMPDIR")) + "/buffer" + std::to_string(next++);
+    ASSERT_TRUE(MakeDirectories(directory_).ok());
+    Open();
+    ASSERT_TRUE(db_->RecordWeightVersion({1, 0, 0, "h1", 1}).ok());
+    Open();
+  }
+
+  // (Re)opens everything over the same files, as a restarted learner does.
+  void Open() {
+    buffer_.reset();
+    queue_.reset();
+    ledger_.reset();
+    db_.reset();
+    db_ = *RunDb::OpenWriter(directory_ + "/run.db", &clock_);
+    if (!db_->ReadRun().ok()) {
+      ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
+    }
+    ledger_ = *Ledger::Create(db_.get(), directory_ + "/segments");
+    std::vector<Task> tasks;
+    for (int i = 0; i < 5; ++i) {
+      Task& task = tasks.emplace_back();
+      task.set_id("t" + std::to_string(i));
+      task.set_split(i < 4 ? "train" : "heldout");
+    }
+    queue_ = *TaskQueue::Create(tasks, {1, 2}, ledger_.get());
+    buffer_ = *TrajectoryBuffer::Create(
+        *TrajectoryDoor::Create(FixtureLimits()), db_.get(), ledger_.get(),
+        queue_.get(), options_);
+  }
+
+  Receipt Receive(const Trajectory& trajectory) {
+    auto receipt = buffer_->Receive(trajectory);
+    EXPECT_TRUE(receipt.ok()) << receipt.status();
+    return receipt.ok() ? *receipt : Receipt();
+  }
+
+  void ReceiveGroup(uint64_t group, uint64_t version = 1) {
+    for (uint32_t sample : {1u, 0u}) {
+      EXPECT_EQ(Receive(FixtureTrajectory(group, sample, 1, version)).result,
+                Result::kCommitted);
+    }
+  }
+
+  void ExpectAudited() {
+    const absl::Status status = ledger_->Audit();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+
+  FakeClock clock_;
+  TrajectoryBufferOptions options_;
+  std::string directory_;
+  std::unique_ptr<RunDb> db_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<TaskQueue> queue_;
+  std::unique_ptr<TrajectoryBuffer> buffer_;
+};
+
+TEST_F(TrajectoryBufferTest, WholeGroupsLeaveByGroupAndSampleNotByArrival) {
+  ASSERT_TRUE(queue_->IssueTrain(3).ok());
+  ReceiveGroup(3);
+  ReceiveGroup(1);
+  Receive(FixtureTrajectory(2, 1));
+  EXPECT_FALSE((*buffer_->Take(1, 3)).has_value());
+  EXPECT_EQ(buffer_->whole_train_groups(), 2);
+  Receive(FixtureTrajectory(2, 0));
+  auto batch = *buffer_->Take(1, 3);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_THAT(batch->groups, ElementsAre(1, 2, 3));
+  std::vector<std::pair<uint64_t, uint32_t>> order;
+  for (const Episode& e : batch->episodes)
+    order.emplace_back(e.group, e.sample);
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  EXPECT_EQ(order.size(), 6u);
+  EXPECT_EQ(*ledger_->StateOf({2, 1}), "reserved");
+  EXPECT_FALSE(buffer_->Take(1, 1)->has_value());
+  ExpectAudited();
+}
+
+TEST_F(TrajectoryBufferTest, ACopyIsADuplicateAndAStrangerIsRejected) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  ReceiveGroup(1);
+  EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 9)).result, Result::kDuplicate);
+  EXPECT_EQ(Receive(FixtureTrajectory(7, 0)).result, Result::kRejected);
+  EXPECT_EQ(buffer_->whole_train_groups(), 1);
+}
+
+TEST_F(TrajectoryBufferTest, ThreeFailuresDropTheGroupAndANewOneStandsIn) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  const QueueLease first = **queue_->Acquire(2);
+  Receive(FixtureTrajectory(1, 1, first.lease));
+  uint64_t lease = first.lease;
+  for (int failure = 1; failure <= 2; ++failure) {
+    EXPECT_EQ(Receive(FixtureFailure(1, 0, lease)).result, Result::kCommitted);
+    auto again = *queue_->Acquire(2);
+    ASSERT_TRUE(again.has_value());
+    EXPECT_EQ(again->group, 1u);
+    EXPECT_THAT(again->samples, ElementsAre(0));
+    EXPECT_NE(again->lease, lease);
+    lease = again->lease;
+  }
+  Receive(FixtureFailure(1, 0, lease));
+  EXPECT_EQ(buffer_->counts().dropped_infrastructure, 1);
+  EXPECT_EQ(*ledger_->StateOf({1, 1}), "dropped");
+  auto replacement = *queue_->Acquire(2);
+  ASSERT_TRUE(replacement.has_value());
+  EXPECT_EQ(replacement->group, 2u);
+  EXPECT_EQ(replacement->task.id(), first.task.id());
+  EXPECT_THAT(replacement->samples, ElementsAre(0, 1));
+  ReceiveGroup(2);
+  EXPECT_TRUE((*buffer_->Take(1, 1)).has_value());
+  ExpectAudited();
+}
+
+TEST_F(TrajectoryBufferTest, AnInvalidTrajectoryDropsItsGroupWithTheReason) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  Trajectory bad = FixtureTrajectory(1, 0);
+  bad.mutable_branches(0)->clear_routes();
+  Receipt receipt = Receive(bad);
+  EXPECT_EQ(receipt.result, Result::kRejected);
+  EXPECT_THAT(receipt.reason, HasSubstr("routes are missing"));
+  EXPECT_EQ((*queue_->Acquire(2))->group, 2u);
+  EXPECT_EQ(*ledger_->StateOf({1, 0}), "rejected");
+  EXPECT_EQ(*ledger_->StateOf({1, 1}), "dropped");
+  EXPECT_EQ(Receive(FixtureTrajectory(1, 1)).result, Result::kDuplicate);
+  bad.mutable_key()->set_group(2);
+  bad.mutable_key()->set_run("other");
+  Receive(bad);
+  EXPECT_EQ(*ledger_->StateOf({2, 0}), "issued");
+  ExpectAudited();
+}
+
+TEST_F(TrajectoryBufferTest, WeightsThatDoNotCountAreRefusedAndSampledAgain) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  ASSERT_TRUE((*queue_->Acquire(2)).has_value());
+  EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 1, 77)).result, Result::kRejected);
+  EXPECT_THAT((*queue_->Acquire(2))->samples, ElementsAre(0));
+  EXPECT_EQ(*ledger_->StateOf({1, 0}), "issued");
+  EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 1, 1)).result, Result::kCommitted);
+}
+
+TEST_F(TrajectoryBufferTest, AGroupAgesWithItsOldestTokenAndIsDroppedWhole) {
+  options_.max_staleness = 1;
+  Open();
+  ASSERT_TRUE(queue_->IssueTrain(2).ok());
+  buffer_->NoteVersion(2, 1);
+  Receive(FixtureTrajectory(1, 0, 1, 1));
+  Receive(FixtureTrajectory(1, 1, 1, 2));
+  ReceiveGroup(2, 2);
+  EXPECT_FALSE((*buffer_->Take(3, 3)).has_value());
+  EXPECT_EQ(buffer_->counts().dropped_stale, 0);
+  buffer_->NoteVersion(3, 2);
+  auto batch = *buffer_->Take(3, 1);
+  EXPECT_EQ(buffer_->counts().dropped_stale, 1);
+  EXPECT_EQ(*ledger_->StateOf({1, 0}), "dropped");
+  EXPECT_EQ(*ledger_->StateOf({3, 0}), "issued");
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_THAT(batch->groups, ElementsAre(2));
+  ExpectAudited();
+}
+
+TEST_F(TrajectoryBufferTest, ARestartedLearnerHasWhatWasAcked) {
+  ASSERT_TRUE(queue_->IssueTrain(2).ok());
+  ReceiveGroup(1);
+  Receive(FixtureTrajectory(2, 1));
+  ASSERT_TRUE(ledger_->Resume(1, 0).ok());
+  Open();
+  EXPECT_THAT(*queue_->IssueTrain(3), ElementsAre(1, 2, 3));
+  const QueueLease lease = **queue_->Acquire(2);
+  EXPECT_EQ(lease.group, 2u);
+  EXPECT_THAT(lease.samples, ElementsAre(0));
+  EXPECT_EQ((*queue_->Acquire(2))->group, 3u);
+  Receive(FixtureTrajectory(2, 0));
+  auto batch = *buffer_->Take(1, 2);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_THAT(batch->groups, ElementsAre(1, 2));
+  EXPECT_THAT(batch->episodes[0].branches[0].routes,
+              ElementsAre(0, 2, 0, 2, 0, 2));
+}
+
+TEST_F(TrajectoryBufferTest, EvaluationWaitsForEveryGroupToBeWholeOrDropped) {
+  auto issued = *queue_->IssueEval({"t4", "t4"}, 1);
+  const uint64_t first = issued[0];
+  Trajectory good = FixtureTrajectory(first, 0);
+  good.set_purpose(PURPOSE_EVAL);
+  Receive(good);
+  EXPECT_FALSE(buffer_->TakeEval({first, first + 1}).has_value());
+  for (uint64_t lease : {1, 2, 3}) {
+    Trajectory bad = FixtureFailure(first + 1, 0, lease);
+    bad.set_purpose(PURPOSE_EVAL);
+    Receive(bad);
+  }
+  auto batch = buffer_->TakeEval({first, first + 1});
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(batch->episodes.size(), 1u);
+  EXPECT_EQ(batch->groups_dropped, 1);
+  EXPECT_FALSE(buffer_->Take(1, 1)->has_value());
+}
+
+TEST_F(TrajectoryBufferTest, AFullBufferRecordsNothingAndSaysSo) {
+  options_.capacity_samples = 1;
+  Open();
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  Receive(FixtureTrajectory(1, 0));
+  EXPECT_EQ(buffer_->Receive(FixtureTrajectory(1, 1)).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(*ledger_->StateOf({1, 1}), "issued");
+}
+
+TEST_F(TrajectoryBufferTest, WaitingEndsWithAnArrivalOrTheDeadline) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  const int64_t seen = buffer_->activity();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(buffer_->WaitForChange(seen, 1000)));
+  Receive(FixtureTrajectory(1, 0));
+  EXPECT_TRUE(buffer_->WaitForChange(seen, 1000).ok());
+}
+
+}  // namespace
+}  // namespace temper
