@@ -417,6 +417,10 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
       record.tokens += static_cast<int64_t>(branch.sampled.size());
     }
   }
+  for (const TrainedEpisode& one : trained.trained) {
+    record.records.push_back(
+        {{one.group, one.sample}, one.advantage, one.masked, one.logp});
+  }
   ASSIGN_OR_RETURN(const std::vector<Trajectory> trajectories,
                    Load(batch.episodes));
   record.metrics = BatchMetrics(trajectories, counters_.weight_version);
