@@ -193,6 +193,36 @@ void CpuBackend::LogProb(const Tensor& x, const Weight& w,
   }
 }
 
+namespace {
+
+// Columns [from, to) of dw += g x over rows [first, last) in order; g lies in
+// `logits`.
+void AddWeightGradient(const AttentionTier& tier, const HeadOperands& in,
+                       int64_t first, int64_t last, const float* logits,
+                       int64_t from, int64_t to, const Rows<float>& dw) {
+  const int64_t vocabulary = in.weight.out;
+  for (int64_t n = first; n < last;) {
+    const bool whole = in.whole(n);
+    int64_t end = n + 1;
+    while (whole && end < last && in.whole(end)) ++end;
+    tier.rows_product({.a = logits + (n - first) * vocabulary,
+                       .a_row = 1,
+                       .a_col = vocabulary,
+                       .b = in.x.row(n) + from,
+                       .b_row = in.x.stride,
+                       .y = dw.data + from,
+                       .y_row = dw.stride,
+                       .y_index = whole ? nullptr : in.kept(n),
+                       .m = in.count(n),
+                       .k = end - n,
+                       .n = to - from,
+                       .accumulate = true});
+    n = end;
+  }
+}
+
+}  // namespace
+
 void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
                                  const Tensor& targets,
                                  const Tensor& kept_offsets,
@@ -254,24 +284,7 @@ void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
                     .c_row = dinput.stride});
     });
     pool_.ParallelFor(depth, 8, [&](int, int64_t from, int64_t to) {
-      for (int64_t n = first; n < last;) {
-        int64_t end = n + 1;
-        const bool whole = in.whole(n);
-        while (whole && end < last && in.whole(end)) ++end;
-        tier.rows_product({.a = logits + (n - first) * vocabulary,
-                           .a_row = 1,
-                           .a_col = vocabulary,
-                           .b = in.x.row(n) + from,
-                           .b_row = in.x.stride,
-                           .y = dweight.data + from,
-                           .y_row = dweight.stride,
-                           .y_index = whole ? nullptr : in.kept(n),
-                           .m = in.count(n),
-                           .k = end - n,
-                           .n = to - from,
-                           .accumulate = true});
-        n = end;
-      }
+      AddWeightGradient(tier, in, first, last, logits, from, to, dweight);
     });
   }
 }
