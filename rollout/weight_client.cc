@@ -110,6 +110,7 @@ void WeightClient::TakeUpWanted(Time now) {
     return;
   }
   target_ = wanted;
+  highest_ = std::max(highest_, wanted);
   damaged_ = 0;
   have_manifest_ = false;
   asked_.clear();
@@ -137,7 +138,9 @@ void WeightClient::ReadAnnouncements() {
         announcement.run() != options_.run) {
       continue;
     }
-    if (announcement.version() > std::max(target_, finished_)) {
+    // What was asked for by name is not given up for a hint; the hint comes
+    // again.
+    if (target_ == 0 && announcement.version() > highest_) {
       MutexLock lock(&mutex_);
       if (wanted_ == 0) wanted_ = announcement.version();
     }

@@ -65,8 +65,8 @@ class WeightClient {
 
   // Receives `version` (one that a lease, welcome or update names), in place
   // of any other that is under way. The version last handed over is not
-  // received again. Announcements of higher versions do the same by
-  // themselves.
+  // received again. While nothing is under way, the announcement of a version
+  // higher than any before does the same.
   void Want(uint64_t version);
 
   // Bytes of the version under way that are here, for status.
@@ -104,6 +104,7 @@ class WeightClient {
   // Of the client's thread. target_ 0: nothing is under way.
   uint64_t target_ = 0;
   uint64_t finished_ = 0;
+  uint64_t highest_ = 0;        // version ever taken up
   int damaged_ = 0;             // times the target arrived damaged
   bool have_manifest_ = false;  // confirmed since the target was taken up
   Time stalls_at_;
