@@ -113,8 +113,12 @@ float ReduceMax(V16 v) {
 template <int kRows, int kPanels, bool kDense>
 void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
           int64_t c_row) {
+  // Every loop over the tile is unrolled: an index known only at run time
+  // would put the chains in memory.
   __m256 chain[kRows][2 * kPanels];
+#pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
     for (int j = 0; j < 2 * kPanels; ++j) {
       chain[i][j] = g.accumulate ? _mm256_loadu_ps(c + i * c_row + 8 * j)
                                  : _mm256_setzero_ps();
@@ -139,7 +143,9 @@ void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
     a += a_k;
     b += b_k;
   }
+#pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
     for (int j = 0; j < 2 * kPanels; ++j) {
       _mm256_storeu_ps(c + i * c_row + 8 * j, chain[i][j]);
     }

@@ -1,0 +1,192 @@
+#include "kernels/reference/moe.h"
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/op_case.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kRows = 35;
+
+struct Shape {
+  int64_t experts, slots;
+  int32_t groups, topk_group;
+};
+const Shape kShapes[] = {
+    {4, 1, 1, 1}, {12, 3, 4, 2}, {37, 5, 1, 1}, {64, 8, 8, 4}, {6, 2, 6, 3}};
+
+struct Gate {
+  Floats scores, gates;
+  Ints routes;
+};
+
+Gate RunGate(Backend& backend, const Shape& s, Floats logits, Floats bias,
+             Ints routes) {
+  const int64_t rows = static_cast<int64_t>(logits.size()) / s.experts;
+  Gate out = {Floats(logits.size()), Floats(rows * s.slots), routes};
+  backend.MoeGate(
+      View(logits, {rows, s.experts}), View(bias, {s.experts}),
+      {s.groups, s.topk_group, 2.5f}, View(out.scores, {rows, s.experts}),
+      View(out.routes, {rows, s.slots}), View(out.gates, {rows, s.slots}));
+  return out;
+}
+
+TEST(MoeTest, TheGateChoosesAsTheReferenceDoesAndGivesTheSameBits) {
+  for (const Shape& s : kShapes) {
+    const Floats logits = Normals(1, kRows * s.experts);
+    Floats bias = Normals(2, s.experts);
+    for (float& b : bias) b *= 0.1f;
+    const Ints unset(kRows * s.slots, -1);
+    const Gate want = RunGate(Definition(), s, logits, bias, unset);
+    for (int64_t n = 0; n < kRows; ++n) {
+      std::vector<double> biased(s.experts);
+      for (int64_t e = 0; e < s.experts; ++e) {
+        biased[e] = want.scores[n * s.experts + e] + bias[e];
+      }
+      const Ints chosen =
+          reference::ChooseExperts(biased, s.groups, s.topk_group, s.slots);
+      EXPECT_EQ(Ints(want.routes.begin() + n * s.slots,
+                     want.routes.begin() + (n + 1) * s.slots),
+                chosen);
+    }
+    ExpectNear(want.gates,
+               reference::Gates(As<double>(logits), s.experts, want.routes,
+                                s.slots, 2.5),
+               s.slots, "gates");
+    for (const auto& backend : Backends()) {
+      const Gate got = RunGate(*backend, s, logits, bias, unset);
+      EXPECT_EQ(got.routes, want.routes);
+      ExpectSameBits(got.gates, want.gates, "gates");
+      ExpectSameBits(got.scores, want.scores, "scores");
+      // Replayed, the same rows give the same gates.
+      const Gate replayed = RunGate(*backend, s, logits, bias, want.routes);
+      ExpectSameBits(replayed.gates, want.gates, "replayed gates");
+    }
+    const OpRun rows = [&](Backend& backend, int64_t begin, int64_t end) {
+      return RunGate(backend, s,
+                     {logits.begin() + begin * s.experts,
+                      logits.begin() + end * s.experts},
+                     bias, Ints((end - begin) * s.slots, -1))
+          .gates;
+    };
+    ExpectRowsAloneAsInTheBatch(rows, kRows, "gates");
+  }
+}
+
+TEST(MoeTest, TiesGoToTheLowestExpertAndRecordedRoutesAreKept) {
+  const Shape s = {6, 2, 3, 2};
+  const Gate tied =
+      RunGate(Definition(), s, Floats(6, 0.5f), Floats(6, 0.0f), {-1, -1});
+  EXPECT_EQ(tied.routes, (Ints{0, 1}));
+  const Gate replayed =
+      RunGate(Definition(), s, {9, 9, 9, 9, -1, -2}, Floats(6, 0.0f), {4, 5});
+  EXPECT_EQ(replayed.routes, (Ints{4, 5}));
+}
+
+TEST(MoeTest, TheGatesBackwardIsTheComplexStep) {
+  const Shape s = {12, 3, 4, 2};
+  const int64_t rows = 5;
+  const Floats logits = Normals(1, rows * s.experts);
+  Gate gate = RunGate(Definition(), s, logits, Floats(s.experts, 0.0f),
+                      Ints(rows * s.slots, -1));
+  Floats dgates = Normals(3, rows * s.slots);
+  const OpRun run = [&](Backend& backend, int64_t, int64_t) {
+    Floats dlogits(logits.size(), 7.0f);
+    backend.MoeGateBackward(
+        View(gate.scores, {rows, s.experts}),
+        View(gate.routes, {rows, s.slots}), {s.groups, s.topk_group, 2.5f},
+        View(dgates, {rows, s.slots}), View(dlogits, {rows, s.experts}));
+    return dlogits;
+  };
+  ExpectSameBitsEverywhere(run, rows, "MoeGateBackward");
+  ExpectNear(run(Definition(), 0, rows),
+             ComplexStep(
+                 [&](const Complexes& at) {
+                   return reference::Gates(at, s.experts, gate.routes, s.slots,
+                                           2.5);
+                 },
+                 logits, dgates),
+             8, "MoeGateBackward");
+}
+
+struct Plan {
+  Ints offsets, rows, place;
+};
+
+Plan MakePlan(Ints routes, int64_t tokens, int64_t slots, int64_t experts) {
+  Plan plan = {Ints(experts + 1), Ints(tokens * slots), Ints(tokens * slots)};
+  Definition().MoePlan(
+      View(routes, {tokens, slots}), View(plan.offsets, {experts + 1}),
+      View(plan.rows, {tokens * slots}), View(plan.place, {tokens, slots}));
+  return plan;
+}
+
+TEST(MoeTest, ThePlanSortsByExpertThenToken) {
+  const Plan plan = MakePlan({0, 2, 2, 3, 0, 3}, 3, 2, 5);
+  EXPECT_EQ(plan.offsets, (Ints{0, 2, 2, 4, 6, 6}));
+  EXPECT_EQ(plan.rows, (Ints{0, 2, 0, 1, 1, 2}));
+  EXPECT_EQ(plan.place, (Ints{0, 2, 3, 4, 1, 5}));
+}
+
+TEST(MoeTest, CombineAndItsBackwardAgreeEverywhere) {
+  const int64_t tokens = 5, slots = 3, columns = 21;
+  Ints routes = {0, 1, 2, 1, 2, 3, 0, 2, 3, 0, 1, 3, 1, 2, 3};
+  Plan plan = MakePlan(routes, tokens, slots, 4);
+  Floats x = Normals(1, tokens * slots * columns);
+  Floats gates = Normals(2, tokens * slots);
+  Floats dy = Normals(4, tokens * columns);
+  const Floats initial = Normals(3, tokens * columns);
+  const auto forward = [&](Backend& backend, bool with_gates) {
+    Floats y = initial;
+    backend.MoeCombine(View(x, {tokens * slots, columns}),
+                       View(plan.place, {tokens, slots}),
+                       with_gates ? View(gates, {tokens, slots}) : Tensor(),
+                       View(y, {tokens, columns}));
+    return y;
+  };
+  const OpRun backward = [&](Backend& backend, int64_t, int64_t) {
+    Floats dx(x.size()), dgates(gates.size());
+    backend.MoeCombineBackward(
+        View(x, {tokens * slots, columns}), View(plan.place, {tokens, slots}),
+        View(gates, {tokens, slots}), View(dy, {tokens, columns}),
+        View(dx, {tokens * slots, columns}), View(dgates, {tokens, slots}));
+    dx.insert(dx.end(), dgates.begin(), dgates.end());
+    return dx;
+  };
+  for (const auto& backend : Backends()) {
+    for (const bool with_gates : {true, false}) {
+      ExpectSameBits(forward(*backend, with_gates),
+                     forward(Definition(), with_gates), "MoeCombine");
+    }
+  }
+  ExpectSameBitsEverywhere(backward, tokens, "MoeCombineBackward");
+  const auto initial_d = As<double>(initial);
+  ExpectNear(forward(Definition(), true),
+             reference::Combine(As<double>(x), plan.place, As<double>(gates),
+                                initial_d, columns),
+             slots, "MoeCombine");
+  ExpectNear(forward(Definition(), false),
+             reference::Combine(As<double>(x), plan.place,
+                                std::vector<double>(gates.size(), 1), initial_d,
+                                columns),
+             slots, "MoeCombine of ones");
+  const auto xc = As<std::complex<double>>(x);
+  const auto gc = As<std::complex<double>>(gates);
+  const auto ic = As<std::complex<double>>(initial);
+  std::vector<double> want = ComplexStep(
+      [&](const Complexes& at) {
+        return reference::Combine(at, plan.place, gc, ic, columns);
+      },
+      x, dy);
+  const auto dgates = ComplexStep(
+      [&](const Complexes& at) {
+        return reference::Combine(xc, plan.place, at, ic, columns);
+      },
+      gates, dy);
+  want.insert(want.end(), dgates.begin(), dgates.end());
+  ExpectNear(backward(Definition(), 0, tokens), want, columns,
+             "MoeCombineBackward");
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,157 @@
+// Test support: runs one operation on every tier and number of threads, and in
+// batches of several sizes, and compares bits; checks a backward against the
+// complex step of its reference.
+
+#ifndef KERNELS_CPU_OP_CASE_H_
+#define KERNELS_CPU_OP_CASE_H_
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/base/log.h"
+#include "kernels/base/rng.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/ops/backend.h"
+#include "kernels/tensor/tensor.h"
+
+namespace temper {
+
+using Floats = std::vector<float>;
+using Ints = std::vector<int32_t>;
+
+// Standard normals of stream `seed`.
+inline Floats Normals(uint64_t seed, int64_t count) {
+  Floats values(count);
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = static_cast<float>(
+        Normal({.seed = seed, .ordinal = static_cast<uint32_t>(i)}));
+  }
+  return values;
+}
+
+inline Tensor View(Floats& x, std::initializer_list<int64_t> shape) {
+  return Tensor(x.data(), DType::kF32, shape);
+}
+inline Tensor View(Ints& x, std::initializer_list<int64_t> shape) {
+  return Tensor(x.data(), DType::kI32, shape);
+}
+
+template <typename T>
+std::vector<T> As(const Floats& x) {
+  return std::vector<T>(x.begin(), x.end());
+}
+
+// A backend for each (tier, threads) this machine has, made once; the first is
+// the definition. A test program drives them from one thread.
+inline const std::vector<std::unique_ptr<Backend>>& Backends() {
+  static const auto* backends = [] {
+    SetFlushDenormals();
+    auto* made = new std::vector<std::unique_ptr<Backend>>;
+    for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
+      if (!ParseTier(TierName(tier)).ok()) continue;
+      for (const int threads : {1, 2}) {
+        auto backend = NewCpuBackend(tier, threads);
+        CHECK(backend.ok()) << backend.status().ToString();
+        made->push_back(*std::move(backend));
+      }
+    }
+    return made;
+  }();
+  return *backends;
+}
+inline Backend& Definition() { return *Backends().front(); }
+
+inline std::unique_ptr<Weight> Pack(Backend& backend, const Floats& values,
+                                    int64_t groups, int64_t out, int64_t in) {
+  auto weight = backend.NewWeight(groups, out, in, DType::kF32);
+  CHECK(weight.ok()) << weight.status().ToString();
+  Floats copy = values;
+  backend.SetWeight(View(copy, {groups, out, in}), weight->get());
+  return *std::move(weight);
+}
+
+// Runs rows [begin, end) of an operation, returns its outputs one after
+// another, those of a row together.
+using OpRun = std::function<Floats(Backend&, int64_t begin, int64_t end)>;
+
+inline void ExpectSameBits(const Floats& got, const Floats& want,
+                           const std::string& what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(std::memcmp(&got[i], &want[i], sizeof(float)), 0)
+        << what << ": element " << i << " is " << got[i] << ", not " << want[i];
+  }
+}
+
+inline void ExpectSameBitsEverywhere(const OpRun& run, int64_t rows,
+                                     const std::string& what) {
+  const Floats want = run(Definition(), 0, rows);
+  for (const auto& backend : Backends()) {
+    ExpectSameBits(run(*backend, 0, rows), want, what);
+  }
+}
+
+// Batches of 1, 2, 3, 8 and 33 rows give the bits of the whole.
+inline void ExpectRowsAloneAsInTheBatch(const OpRun& run, int64_t rows,
+                                        const std::string& what) {
+  for (const auto& backend : Backends()) {
+    const Floats want = run(*backend, 0, rows);
+    for (const int64_t batch : {1, 2, 3, 8, 33}) {
+      Floats got;
+      for (int64_t row = 0; row < rows; row += batch) {
+        const Floats part = run(*backend, row, std::min(rows, row + batch));
+        got.insert(got.end(), part.begin(), part.end());
+      }
+      ExpectSameBits(got, want, what);
+    }
+  }
+}
+
+// A chain of `terms` roundings is off by at most that many half-ulps of the
+// largest partial sum, taken as four times the largest result; 16 more cover
+// exp, division and square root.
+inline void ExpectNear(const Floats& got, const std::vector<double>& want,
+                       int64_t terms, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  double largest = 1;
+  for (const double x : want) largest = std::max(largest, std::fabs(x));
+  const double tolerance =
+      0x1p-24 * static_cast<double>(terms + 16) * 4 * largest;
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], tolerance) << what << ": element " << i;
+  }
+}
+
+using Complexes = std::vector<std::complex<double>>;
+
+// d (sum dy . f(x)) / dx by complex step (Squire and Trapp 1998).
+inline std::vector<double> ComplexStep(
+    const std::function<Complexes(const Complexes&)>& f, const Floats& x,
+    const Floats& dy) {
+  constexpr double kStep = 1e-30;
+  Complexes at(x.begin(), x.end());
+  std::vector<double> gradient(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    at[i] = {x[i], kStep};
+    const Complexes y = f(at);
+    CHECK_EQ(y.size(), dy.size());
+    for (size_t j = 0; j < y.size(); ++j) {
+      gradient[i] += y[j].imag() / kStep * dy[j];
+    }
+    at[i] = x[i];
+  }
+  return gradient;
+}
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_OP_CASE_H_

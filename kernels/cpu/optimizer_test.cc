@@ -1,0 +1,60 @@
+#include "kernels/reference/optimizer.h"
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/op_case.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kCount = 9001;
+
+Floats RunAdamW(Backend& backend, const AdamWOptions& options) {
+  Floats g = Normals(1, kCount), p = Normals(2, kCount);
+  Floats m = Normals(3, kCount), v = Normals(4, kCount);
+  for (float& x : v) x *= x;
+  backend.AdamW(options, View(g, {kCount}), View(p, {kCount}),
+                View(m, {kCount}), View(v, {kCount}));
+  p.insert(p.end(), m.begin(), m.end());
+  p.insert(p.end(), v.begin(), v.end());
+  return p;
+}
+
+TEST(OptimizerTest, AdamWAgreesAndGivesTheSameBitsEverywhere) {
+  const AdamWOptions options = {.learning_rate = 0.01f,
+                                .weight_decay = 0.1f,
+                                .bias_correction1 = 0.271f,
+                                .bias_correction2 = 0.142f,
+                                .grad_scale = 0.5f};
+  const OpRun run = [&](Backend& backend, int64_t, int64_t) {
+    return RunAdamW(backend, options);
+  };
+  ExpectSameBitsEverywhere(run, kCount, "AdamW");
+  auto g = As<double>(Normals(1, kCount)), p = As<double>(Normals(2, kCount));
+  auto m = As<double>(Normals(3, kCount)), v = As<double>(Normals(4, kCount));
+  for (double& x : v) x *= x;
+  reference::AdamW(options, g, &p, &m, &v);
+  p.insert(p.end(), m.begin(), m.end());
+  p.insert(p.end(), v.begin(), v.end());
+  ExpectNear(run(Definition(), 0, kCount), p, 8, "AdamW");
+}
+
+TEST(OptimizerTest, WeightDecayMovesWhatHasNoGradient) {
+  Floats g(3, 0.0f), p(3, 2.0f), m(3, 0.0f), v(3, 0.0f);
+  Definition().AdamW({.learning_rate = 0.5f, .weight_decay = 0.25f},
+                     View(g, {3}), View(p, {3}), View(m, {3}), View(v, {3}));
+  EXPECT_EQ(p, Floats(3, 1.75f));
+}
+
+TEST(OptimizerTest, SumSquaresIsOneSumInOrderInDouble) {
+  Floats x = Normals(1, kCount);
+  double want = 0.25;
+  for (const float value : x) want += double{value} * value;
+  for (const auto& backend : Backends()) {
+    double out = 0.25;
+    backend->SumSquares(View(x, {kCount}), Tensor(&out, DType::kF64, {1}));
+    EXPECT_EQ(out, want);
+  }
+}
+
+}  // namespace
+}  // namespace temper
