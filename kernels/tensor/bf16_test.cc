@@ -1,0 +1,38 @@
+#include "kernels/tensor/bf16.h"
+
+#include <cmath>
+#include <limits>
+
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+TEST(BF16Test, EveryNormalValueSurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const BF16 x = {static_cast<uint16_t>(bits)};
+    const uint32_t exponent = bits & 0x7f80u, fraction = bits & 0x7fu;
+    if (exponent == 0x7f80u && fraction != 0) {
+      EXPECT_TRUE(std::isnan(FloatFromBF16(BF16FromFloat(FloatFromBF16(x)))));
+    } else {
+      const uint32_t want = exponent == 0 ? bits & 0x8000u : bits;
+      EXPECT_EQ(BF16FromFloat(FloatFromBF16(x)).bits, want);
+    }
+  }
+}
+
+TEST(BF16Test, RoundsToNearestAndTiesToEven) {
+  EXPECT_EQ(BF16FromFloat(1.0f + 0x1p-8f).bits, 0x3f80);  // tie, down
+  EXPECT_EQ(BF16FromFloat(1.0f + 0x3p-8f).bits, 0x3f82);  // tie, up
+  EXPECT_EQ(BF16FromFloat(1.0f + 0x1p-8f + 0x1p-23f).bits, 0x3f81);
+  EXPECT_EQ(BF16FromFloat(std::numeric_limits<float>::max()).bits, 0x7f80);
+}
+
+TEST(BF16Test, DenormalsBecomeZeroWithTheirSign) {
+  EXPECT_EQ(BF16FromFloat(0x1.fp-127f).bits, 0);
+  EXPECT_EQ(BF16FromFloat(-0x1p-149f).bits, 0x8000);
+  EXPECT_EQ(FloatFromBF16({0x0001}), 0.0f);
+}
+
+}  // namespace
+}  // namespace temper
