@@ -27,9 +27,10 @@ struct BpeTrainerOptions {
   int32_t vocab_size = 512;
   std::vector<std::string> leading_tokens = V32LeadingTokens();
   std::vector<std::string> trailing_tokens = V32TrailingTokens();
-  // Digits are one token each, as are the signs of arithmetic: a number or an
-  // expression then has one spelling in tokens wherever it stands.
-  std::vector<SplitRule> rules = {{R"([\p{N}+*/=()\-])"}};
+  // Digits are one token each, as are the signs of arithmetic and a letter that
+  // a digit follows: a number, an expression or a name like "k7" then has one
+  // spelling in tokens wherever it stands.
+  std::vector<SplitRule> rules = {{R"(\p{L}(?=\p{N})|[\p{N}+*()\-])"}};
   size_t token_bytes_max = 64;
 };
 
