@@ -166,10 +166,9 @@ std::string CompareTensor(const std::string& name, const GoldenTensors& golden,
       aligned.values = ByExpert(want, golden.at(routes));
     }
   }
-  const Rule& rule =
-      *std::find_if(Rules().begin(), Rules().end(), [&](const Rule& r) {
-        return std::regex_search(name, r.name);
-      });
+  const Rule& rule = *std::find_if(
+      Rules().begin(), Rules().end(),
+      [&](const Rule& r) { return std::regex_search(name, r.name); });
   double d = 0, limit = rule.tolerance;
   switch (rule.kind) {
     case Kind::kSets:

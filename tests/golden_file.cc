@@ -69,10 +69,9 @@ absl::Status WriteGoldenFile(const std::string& path,
     bytes.push_back(tensor.dtype == "F32"   ? Narrow<float>(tensor.values)
                     : tensor.dtype == "I32" ? Narrow<int32_t>(tensor.values)
                                             : Narrow<double>(tensor.values));
-    entries.push_back(
-        {name, tensor.dtype, tensor.shape,
-         reinterpret_cast<const std::byte*>(bytes.back().data()),
-         bytes.back().size()});
+    entries.push_back({name, tensor.dtype, tensor.shape,
+                       reinterpret_cast<const std::byte*>(bytes.back().data()),
+                       bytes.back().size()});
   }
   return WriteSafetensors(path, entries);
 }

@@ -66,7 +66,8 @@ class Candidate {
   absl::StatusOr<std::vector<std::vector<float>>> ReferenceLogProbs(
       const Switch& change);
   absl::Status AddGrpo(const Switch& change);
-  void AddGrpoLosses(const Switch& change, const std::vector<double>& advantages,
+  void AddGrpoLosses(const Switch& change,
+                     const std::vector<double>& advantages,
                      const std::vector<SequenceTerms>& terms,
                      const BatchLoss& loss);
   void AddGrpoTokens(const std::string& prefix, const PackedBatch& packed,
@@ -116,9 +117,9 @@ absl::StatusOr<std::unique_ptr<Candidate>> Candidate::Create(
   ASSIGN_OR_RETURN(c->gradients_, ModelGradients::Create(backend, c->config_));
   ASSIGN_OR_RETURN(c->model_,
                    Transformer::Create(backend, c->weights_.get(), tokens_max));
-  ASSIGN_OR_RETURN(c->reference_,
-                   Transformer::Create(backend, c->reference_weights_.get(),
-                                       tokens_max));
+  ASSIGN_OR_RETURN(
+      c->reference_,
+      Transformer::Create(backend, c->reference_weights_.get(), tokens_max));
   ASSIGN_OR_RETURN(c->tape_, c->model_->NewTape(tokens_max));
   ASSIGN_OR_RETURN(c->reference_tape_, c->reference_->NewTape(tokens_max));
   return c;
@@ -132,12 +133,11 @@ void Candidate::Add(const std::string& name, const std::string& dtype,
 absl::Status Candidate::AddLogits(const std::string& name,
                                   const Tensor& hidden) {
   DeviceArray array(backend_);
-  ASSIGN_OR_RETURN(const Tensor logits,
-                   array.Reserve(DType::kF32,
-                                 {hidden.dim(0), config_.vocab_size}));
+  ASSIGN_OR_RETURN(
+      const Tensor logits,
+      array.Reserve(DType::kF32, {hidden.dim(0), config_.vocab_size}));
   backend_->Linear(hidden, weights_->lm_head(), Use::kForward, logits);
-  ASSIGN_OR_RETURN(const std::vector<float> values,
-                   Download(backend_, logits));
+  ASSIGN_OR_RETURN(const std::vector<float> values, Download(backend_, logits));
   AddF32(name, {hidden.dim(0), config_.vocab_size}, values);
   return absl::OkStatus();
 }
@@ -259,9 +259,9 @@ absl::Status Candidate::AddDsa(const std::string& name, bool dense) {
     const std::string seq = absl::StrCat(name, "/seq", s, "/");
     if (dense) RETURN_IF_ERROR(AddLogits(seq + "logits", hidden));
     std::vector<std::vector<float>> kl;
-    RETURN_IF_ERROR(model_->IndexerLoss(
-        tape_.get(), std::vector<float>(n, 1.0f / rows), &kl,
-        gradients_.get()));
+    RETURN_IF_ERROR(model_->IndexerLoss(tape_.get(),
+                                        std::vector<float>(n, 1.0f / rows), &kl,
+                                        gradients_.get()));
     std::vector<float> flat;
     for (int64_t l = 0; l < layers; ++l) {
       for (const float value : kl[l]) loss[l] += value / rows;
@@ -385,8 +385,8 @@ absl::Status Candidate::AddGrpo(const Switch& change) {
     ++shape.sequences;
     shape.tokens += SampledTokens(config_, sequence).sampled.size();
   }
-  const std::vector<double> advantages = ComputeAdvantages(
-      rewards, groups, change.objective.advantage_norm);
+  const std::vector<double> advantages =
+      ComputeAdvantages(rewards, groups, change.objective.advantage_norm);
   gradients_->Zero();
   std::vector<SequenceTerms> terms;
   for (size_t i = 0; i < inputs_.sequences.size(); ++i) {
@@ -398,10 +398,10 @@ absl::Status Candidate::AddGrpo(const Switch& change) {
     if (plain && i == 0) {
       RETURN_IF_ERROR(AddLogits("grpo/seq0/logits", hidden));
     }
-    ASSIGN_OR_RETURN(TokenLogProbs logprobs,
-                     logprob_.Forward(*weights_, hidden, packed,
-                                      inputs_.temperature,
-                                      !change.full_vocabulary));
+    ASSIGN_OR_RETURN(
+        TokenLogProbs logprobs,
+        logprob_.Forward(*weights_, hidden, packed, inputs_.temperature,
+                         !change.full_vocabulary));
     ObjectiveSequence sequence;
     sequence.advantage = advantages[i];
     sequence.kl_coef = change.kl_coef;

@@ -39,9 +39,8 @@ struct Model {
 // Lengths above index_topk, over two pages (C) or three.
 std::vector<std::vector<int32_t>> MakeSequences(const ModelConfig& config) {
   std::vector<std::vector<int32_t>> sequences;
-  const int32_t longest =
-      static_cast<int32_t>(std::min<int64_t>(config.max_position_embeddings,
-                                             140));
+  const int32_t longest = static_cast<int32_t>(
+      std::min<int64_t>(config.max_position_embeddings, 140));
   for (int s = 0; s < kSequences; ++s) {
     std::vector<int32_t> tokens =
         RandomTokens(config, 100 + s, longest - (s * 7) % 45);
@@ -62,14 +61,15 @@ class Runner {
       : backend_(backend),
         config_(model.config),
         sequences_(MakeSequences(model.config)),
-        pages_each_(static_cast<int32_t>(
-            (model.config.max_position_embeddings < 140
-                 ? model.config.max_position_embeddings
-                 : 140) / kPageTokens + 1)) {
+        pages_each_(
+            static_cast<int32_t>((model.config.max_position_embeddings < 140
+                                      ? model.config.max_position_embeddings
+                                      : 140) /
+                                     kPageTokens +
+                                 1)) {
     weights_ = *ModelWeights::Create(backend, config_);
     CHECK(weights_->SetValues(model.values).ok());
-    transformer_ =
-        *Transformer::Create(backend, weights_.get(), kTokensMax);
+    transformer_ = *Transformer::Create(backend, weights_.get(), kTokensMax);
     cache_ = *KvCache::Create(backend, config_, kSequences * pages_each_);
   }
 
@@ -89,8 +89,8 @@ class Runner {
       }
       TrainingBatch made = MakeTrainingBatch(config_, batch);
       Tensor hidden;
-      const absl::Status status = transformer_->Forward(
-          &made.batch, nullptr, tape.get(), {}, &hidden);
+      const absl::Status status =
+          transformer_->Forward(&made.batch, nullptr, tape.get(), {}, &hidden);
       CHECK(status.ok()) << status;
       std::vector<int32_t> targets(made.batch.size(), 0);
       // A shared row predicts one token for each sequence: compared is the
@@ -209,12 +209,12 @@ class Runner {
         kept_array(backend_), logp_array(backend_), lse_array(backend_),
         entropy_array(backend_);
     const Tensor logp = *logp_array.Reserve(DType::kF32, {n});
-    backend_->LogProb(
-        hidden, weights_->lm_head(), *target_array.Upload(targets),
-        *offset_array.Upload(std::vector<int32_t>(n + 1, 0)),
-        *kept_array.Reserve(DType::kI32, {0}), 0.85f, logp,
-        *lse_array.Reserve(DType::kF32, {n}),
-        *entropy_array.Reserve(DType::kF32, {n}));
+    backend_->LogProb(hidden, weights_->lm_head(),
+                      *target_array.Upload(targets),
+                      *offset_array.Upload(std::vector<int32_t>(n + 1, 0)),
+                      *kept_array.Reserve(DType::kI32, {0}), 0.85f, logp,
+                      *lse_array.Reserve(DType::kF32, {n}),
+                      *entropy_array.Reserve(DType::kF32, {n}));
     const std::vector<float> logps = *Download(backend_, logp);
     const std::vector<float> states = *Download(backend_, hidden);
     std::vector<float> rows;

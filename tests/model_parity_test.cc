@@ -16,7 +16,8 @@
 namespace temper {
 namespace {
 
-constexpr char kWithoutMtp[] = "mtp|adamw|loss_total|loss_per_layer|layers\\.3\\.";
+constexpr char kWithoutMtp[] =
+    "mtp|adamw|loss_total|loss_per_layer|layers\\.3\\.";
 
 struct Golden {
   const char* name;

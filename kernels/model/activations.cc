@@ -10,8 +10,8 @@ namespace {
 void LayoutMlps(const ModelConfig& c, int64_t n, bool moe, Arena* arena,
                 LayerActivations* layer) {
   layer->mlp.Layout(
-      n, moe ? c.n_shared_experts * c.moe_intermediate_size
-             : c.intermediate_size,
+      n,
+      moe ? c.n_shared_experts * c.moe_intermediate_size : c.intermediate_size,
       arena);
   if (moe) layer->moe.Layout(c, n, arena);
 }

@@ -50,8 +50,8 @@ struct Activations {
 // Normed inputs and temporaries of a layer: needed within it only, recomputed
 // by backward.
 struct LayerScratch {
-  Tensor x;    // [N, D]
-  Tensor qr;   // [N, q_lora_rank]
+  Tensor x;   // [N, D]
+  Tensor qr;  // [N, q_lora_rank]
   MlpScratch mlp;
 
   void Layout(const ModelConfig& config, int64_t n, Arena* arena);

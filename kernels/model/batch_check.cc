@@ -24,9 +24,10 @@ absl::Status CheckSizes(const ModelConfig& config, const TokenBatch& batch,
     return static_cast<int64_t>(x.size()) == n;
   };
   if (!is_n(batch.position) || !is_n(batch.sequence) || !is_n(batch.slot)) {
-    return Bad(absl::StrCat("position, sequence and slot must have one entry "
-                            "for each of the ",
-                            n, " tokens"));
+    return Bad(
+        absl::StrCat("position, sequence and slot must have one entry "
+                     "for each of the ",
+                     n, " tokens"));
   }
   const int64_t routes = n * config.moe_layers() * config.num_experts_per_tok;
   if (static_cast<int64_t>(batch.routes.size()) != routes) {
@@ -47,9 +48,9 @@ absl::Status CheckTokens(const ModelConfig& config, const TokenBatch& batch,
                          bool training, std::vector<int32_t>* last) {
   const int64_t sequences =
       static_cast<int64_t>(batch.blocks.size()) / batch.blocks_max;
-  const int64_t keys_max = std::min<int64_t>(
-      config.max_position_embeddings,
-      int64_t{batch.blocks_max} * batch.page_tokens);
+  const int64_t keys_max =
+      std::min<int64_t>(config.max_position_embeddings,
+                        int64_t{batch.blocks_max} * batch.page_tokens);
   last->assign(sequences, -1);
   for (int64_t i = 0; i < batch.size(); ++i) {
     const auto bad = [i](const char* member, int32_t value, int64_t limit) {
@@ -109,11 +110,11 @@ absl::Status CheckRoutes(const ModelConfig& config, const TokenBatch& batch) {
     for (int64_t a = 0; a < experts; ++a) {
       if (route[a] >= config.n_routed_experts ||
           (a > 0 && route[a] <= route[a - 1])) {
-        return Bad(absl::StrCat(
-            "route ", route[a], " in slot ", a, " of token ",
-            set / config.moe_layers(), ", MoE layer ",
-            set % config.moe_layers(), "; distinct ascending experts below ",
-            config.n_routed_experts, " are needed"));
+        return Bad(absl::StrCat("route ", route[a], " in slot ", a,
+                                " of token ", set / config.moe_layers(),
+                                ", MoE layer ", set % config.moe_layers(),
+                                "; distinct ascending experts below ",
+                                config.n_routed_experts, " are needed"));
       }
     }
   }

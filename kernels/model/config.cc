@@ -24,19 +24,20 @@ constexpr char kArchitecture[] = "DeepseekV32ForCausalLM";
 // Keys that Hugging Face's files carry and that change nothing here.
 const std::set<std::string>& IgnoredKeys() {
   static const auto* keys = new std::set<std::string>{
-      "_name_or_path",     "auto_map",     "aux_loss_alpha",
-      "dtype",             "seq_aux",      "initializer_range",
-      "pad_token_id",      "torch_dtype",  "transformers_version",
-      "use_cache",         "ep_size",
+      "_name_or_path", "auto_map",    "aux_loss_alpha",
+      "dtype",         "seq_aux",     "initializer_range",
+      "pad_token_id",  "torch_dtype", "transformers_version",
+      "use_cache",     "ep_size",
   };
   return *keys;
 }
 
 absl::Status Refused(const std::string& key, const Json& value,
                      const std::string& allowed) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "config.json: ", key, " is ",
-      value.dump(-1, ' ', true, Json::error_handler_t::replace), "; ", allowed));
+  return absl::InvalidArgumentError(
+      absl::StrCat("config.json: ", key, " is ",
+                   value.dump(-1, ' ', true, Json::error_handler_t::replace),
+                   "; ", allowed));
 }
 
 struct IntKey {
@@ -107,8 +108,8 @@ absl::Status ReadInt(const Json& json, const IntKey& key, ModelConfig* config) {
     return absl::InvalidArgumentError(
         absl::StrCat("config.json: the key ", key.name, " is missing"));
   }
-  const std::string allowed = absl::StrCat("an integer from ", key.min, " to ",
-                                           key.max, " is needed");
+  const std::string allowed =
+      absl::StrCat("an integer from ", key.min, " to ", key.max, " is needed");
   // Unsigned values above int64 would wrap; is_number_unsigned covers them.
   if (!found->is_number_integer() ||
       (found->is_number_unsigned() &&
@@ -131,9 +132,9 @@ absl::Status ReadNumber(const Json& json, const char* prefix, const char* name,
   }
   if (!found->is_number() || !(found->get<double>() > min) ||
       !(found->get<double>() <= max)) {
-    return Refused(key, *found,
-                   absl::StrCat("a number above ", min, ", at most ", max,
-                                ", is needed"));
+    return Refused(
+        key, *found,
+        absl::StrCat("a number above ", min, ", at most ", max, ", is needed"));
   }
   *value = found->get<double>();
   return absl::OkStatus();
@@ -146,9 +147,10 @@ absl::Status ReadRopeScaling(const Json& json, ModelConfig* config) {
     return Refused("rope_scaling", *found, "null or an object is needed");
   }
   static const auto* known = new std::set<std::string>{
-      "type",   "rope_type",      "factor",
-      "mscale", "mscale_all_dim", "beta_fast",
-      "beta_slow", "original_max_position_embeddings"};
+      "type",           "rope_type",
+      "factor",         "mscale",
+      "mscale_all_dim", "beta_fast",
+      "beta_slow",      "original_max_position_embeddings"};
   for (const auto& [key, value] : found->items()) {
     if (known->count(key) == 0) {
       return Refused(absl::StrCat("rope_scaling.", key), value,
@@ -168,15 +170,19 @@ absl::Status ReadRopeScaling(const Json& json, ModelConfig* config) {
   if (!typed) return Refused("rope_scaling", *found, "it must have a type");
   RopeScaling& yarn = config->rope_scaling;
   constexpr char kPrefix[] = "rope_scaling.";
-  RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "factor", 0.99, 1e6, &yarn.factor));
-  RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "beta_fast", 0, 1e6, &yarn.beta_fast));
-  RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "beta_slow", 0, 1e6, &yarn.beta_slow));
+  RETURN_IF_ERROR(
+      ReadNumber(*found, kPrefix, "factor", 0.99, 1e6, &yarn.factor));
+  RETURN_IF_ERROR(
+      ReadNumber(*found, kPrefix, "beta_fast", 0, 1e6, &yarn.beta_fast));
+  RETURN_IF_ERROR(
+      ReadNumber(*found, kPrefix, "beta_slow", 0, 1e6, &yarn.beta_slow));
   RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "mscale", 0, 1e3, &yarn.mscale));
   RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "mscale_all_dim", 0, 1e3,
                              &yarn.mscale_all_dim));
   double original = 0;
-  RETURN_IF_ERROR(ReadNumber(*found, kPrefix, "original_max_position_embeddings",
-                             0, 1 << 24, &original));
+  RETURN_IF_ERROR(ReadNumber(*found, kPrefix,
+                             "original_max_position_embeddings", 0, 1 << 24,
+                             &original));
   if (original != std::floor(original)) {
     return Refused("rope_scaling.original_max_position_embeddings",
                    (*found)["original_max_position_embeddings"],
@@ -197,10 +203,9 @@ absl::Status CheckRelations(const ModelConfig& c) {
     return absl::InvalidArgumentError(absl::StrCat("config.json: ", what));
   };
   if (c.first_k_dense_replace > c.num_hidden_layers) {
-    return refuse(absl::StrCat("first_k_dense_replace ",
-                               c.first_k_dense_replace,
-                               " exceeds num_hidden_layers ",
-                               c.num_hidden_layers));
+    return refuse(
+        absl::StrCat("first_k_dense_replace ", c.first_k_dense_replace,
+                     " exceeds num_hidden_layers ", c.num_hidden_layers));
   }
   if (c.qk_rope_head_dim % 2 != 0) {
     return refuse(absl::StrCat("qk_rope_head_dim ", c.qk_rope_head_dim,
@@ -296,8 +301,8 @@ int64_t MlpMatrices(const ModelConfig& c, int64_t experts) {
 }  // namespace
 
 int64_t ModelConfig::parameter_count() const {
-  const int64_t vectors = 2 * hidden_size + q_lora_rank + kv_lora_rank +
-                          2 * index_head_dim;
+  const int64_t vectors =
+      2 * hidden_size + q_lora_rank + kv_lora_rank + 2 * index_head_dim;
   return 2 * vocab_size * hidden_size + hidden_size +
          num_hidden_layers * (AttentionMatrices(*this) + vectors) +
          MlpMatrices(*this, n_routed_experts) + moe_layers() * n_routed_experts;
@@ -319,10 +324,10 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
   for (const IntKey& key : IntKeys()) {
     RETURN_IF_ERROR(ReadInt(json, key, &config));
   }
-  RETURN_IF_ERROR(ReadNumber(json, "", "rms_norm_eps", 0, 1e-2,
-                             &config.rms_norm_eps));
-  RETURN_IF_ERROR(ReadNumber(json, "", "rope_theta", 1, 1e12,
-                             &config.rope_theta));
+  RETURN_IF_ERROR(
+      ReadNumber(json, "", "rms_norm_eps", 0, 1e-2, &config.rms_norm_eps));
+  RETURN_IF_ERROR(
+      ReadNumber(json, "", "rope_theta", 1, 1e12, &config.rope_theta));
   RETURN_IF_ERROR(ReadNumber(json, "", "routed_scaling_factor", 0, 1e6,
                              &config.routed_scaling_factor));
   RETURN_IF_ERROR(ReadRopeScaling(json, &config));
@@ -359,15 +364,14 @@ std::string ModelConfigToJson(const ModelConfig& config) {
   json["rope_scaling"] = nullptr;
   if (config.has_rope_scaling) {
     const RopeScaling& yarn = config.rope_scaling;
-    json["rope_scaling"] = {
-        {"type", "yarn"},
-        {"factor", yarn.factor},
-        {"beta_fast", yarn.beta_fast},
-        {"beta_slow", yarn.beta_slow},
-        {"mscale", yarn.mscale},
-        {"mscale_all_dim", yarn.mscale_all_dim},
-        {"original_max_position_embeddings",
-         yarn.original_max_position_embeddings}};
+    json["rope_scaling"] = {{"type", "yarn"},
+                            {"factor", yarn.factor},
+                            {"beta_fast", yarn.beta_fast},
+                            {"beta_slow", yarn.beta_slow},
+                            {"mscale", yarn.mscale},
+                            {"mscale_all_dim", yarn.mscale_all_dim},
+                            {"original_max_position_embeddings",
+                             yarn.original_max_position_embeddings}};
   }
   return json.dump(1) + "\n";
 }

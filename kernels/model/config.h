@@ -64,7 +64,7 @@ struct ModelConfig {
   double softmax_scale() const;
   // Routes fit one byte up to 256 experts.
   int64_t route_bytes() const { return n_routed_experts <= 256 ? 1 : 2; }
-  int64_t parameter_count() const;  // main model, indexer included
+  int64_t parameter_count() const;         // main model, indexer included
   int64_t active_parameter_count() const;  // matmul parameters a token meets
 };
 

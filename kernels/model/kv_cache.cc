@@ -36,8 +36,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
   std::unique_ptr<KvCache> cache(new KvCache);
   cache->pages_ = pages;
   cache->routes_per_token_ = config.moe_layers() * config.num_experts_per_tok;
-  ASSIGN_OR_RETURN(cache->buffer_,
-                   backend->Allocate(BytesFor(config, pages)));
+  ASSIGN_OR_RETURN(cache->buffer_, backend->Allocate(BytesFor(config, pages)));
   float* next = static_cast<float*>(cache->buffer_->data());
   const auto strip = [&](int64_t width) {
     const Tensor view(next, DType::kF32, {rows, width}, backend->device());

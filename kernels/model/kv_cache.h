@@ -20,7 +20,7 @@ constexpr int32_t kPageTokens = 64;
 // What attention reads in one layer. In training the rows are the batch's own
 // tokens; in sampling they are the cache's slots.
 struct KeyStrip {
-  Tensor latent;  // [rows, kv_lora_rank + qk_rope_head_dim]
+  Tensor latent;      // [rows, kv_lora_rank + qk_rope_head_dim]
   Tensor index_keys;  // [rows, index_head_dim]
 };
 

@@ -39,9 +39,9 @@ LayerGradients GradientsOfLayer(const ModelConfig& config,
   if (!config.IsMoe(layer)) return g;
   g.router = gradients.grad(mlp + "gate.weight");
   const auto stack = [&](const char* kind) {
-    return ExpertStack(config, gradients.all(),
-                       gradients.parameter(absl::StrCat(mlp, "experts.0.", kind,
-                                                        ".weight")));
+    return ExpertStack(
+        config, gradients.all(),
+        gradients.parameter(absl::StrCat(mlp, "experts.0.", kind, ".weight")));
   };
   g.experts_gate = stack("gate_proj");
   g.experts_up = stack("up_proj");

@@ -20,13 +20,12 @@ struct LayerGradients {
   Tensor indexer_k_norm_weight, indexer_k_norm_bias;  // [Di]
   Tensor gate_proj, up_proj, down_proj;  // dense, or the shared experts'
   // Empty in dense layers.
-  Tensor router;                                 // [E, D]
+  Tensor router;                                  // [E, D]
   Tensor experts_gate, experts_up, experts_down;  // [E, out, in]
 };
 
 LayerGradients GradientsOfLayer(const ModelConfig& config,
-                                const ModelGradients& gradients,
-                                int64_t layer);
+                                const ModelGradients& gradients, int64_t layer);
 
 }  // namespace temper
 

@@ -11,8 +11,8 @@ Tensor RopeRows(const ModelConfig& config, const Tensor& x) {
 }
 
 void Copy(const BlockContext& context, const Tensor& from, const Tensor& to) {
-  context.backend->GatherRows(
-      from, context.identity.Slice(0, 0, from.dim(0)), to);
+  context.backend->GatherRows(from, context.identity.Slice(0, 0, from.dim(0)),
+                              to);
 }
 
 // Rotates the last R columns of x [N, G, columns].

@@ -58,8 +58,7 @@ void MlpScratch::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
   expert_h = arena->F32({pairs, c.moe_intermediate_size});
 }
 
-void MlpBackwardScratch::Layout(const ModelConfig& c, int64_t n,
-                                Arena* arena) {
+void MlpBackwardScratch::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
   h = arena->F32({n, WidestMlp(c)});
   gate = arena->F32({n, WidestMlp(c)});
   up = arena->F32({n, WidestMlp(c)});
@@ -142,8 +141,7 @@ void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
                                    gradients.experts_down);
   backend->GroupedLinear(d.expert_out, a.offsets, *weights.experts_down,
                          Use::kTransposed, d.expert_h);
-  backend->SwiGluBackward(a.gate, a.up, d.expert_h, d.expert_gate,
-                          d.expert_up);
+  backend->SwiGluBackward(a.gate, a.up, d.expert_h, d.expert_gate, d.expert_up);
   backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_gate, a.offsets,
                                    gradients.experts_gate);
   backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_up, a.offsets,

@@ -16,8 +16,7 @@ constexpr int64_t kRowsMin = 1024;
 // The dimension whose wavelength makes `rotations` turns over the original
 // context.
 double CorrectionDim(const ModelConfig& config, double rotations) {
-  const double length =
-      config.rope_scaling.original_max_position_embeddings;
+  const double length = config.rope_scaling.original_max_position_embeddings;
   return config.qk_rope_head_dim * Log(length / (rotations * 2 * kPi)) /
          (2 * Log(config.rope_theta));
 }
@@ -39,8 +38,8 @@ std::vector<double> RopeFrequencies(const ModelConfig& config) {
   if (low == high) high += 0.001;  // as DeepSeek's code does
   for (int64_t i = 0; i < dim / 2; ++i) {
     const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
-    frequencies[i] = frequencies[i] / yarn.factor * ramp +
-                     frequencies[i] * (1 - ramp);
+    frequencies[i] =
+        frequencies[i] / yarn.factor * ramp + frequencies[i] * (1 - ramp);
   }
   return frequencies;
 }

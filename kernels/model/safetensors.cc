@@ -66,8 +66,8 @@ absl::Status ReadEntry(const std::string& path, const std::string& name,
   const Json& offsets = json["data_offsets"];
   if (!dtype.is_string() ||
       SafetensorsDTypeBytes(dtype.get<std::string>()) == 0) {
-    return corrupt(absl::StrCat("has the dtype ", dtype.dump(),
-                                ", which is not known"));
+    return corrupt(
+        absl::StrCat("has the dtype ", dtype.dump(), ", which is not known"));
   }
   entry->name = name;
   entry->dtype = dtype.get<std::string>();
@@ -101,16 +101,17 @@ absl::Status ReadEntry(const std::string& path, const std::string& name,
 absl::StatusOr<std::vector<SafetensorsEntry>> ReadHeader(
     const std::string& path, const MappedFile& file) {
   if (file.size() < kLengthBytes) {
-    return Corrupt(path, absl::StrCat("has ", file.size(), " bytes; truncated"));
+    return Corrupt(path,
+                   absl::StrCat("has ", file.size(), " bytes; truncated"));
   }
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kSafetensorsHeaderBytesMax ||
       length > file.size() - kLengthBytes) {
-    return Corrupt(path, absl::StrCat("claims a header of ", length,
-                                      " bytes; the file has ", file.size(),
-                                      ", the limit is ",
-                                      kSafetensorsHeaderBytesMax));
+    return Corrupt(path,
+                   absl::StrCat("claims a header of ", length,
+                                " bytes; the file has ", file.size(),
+                                ", the limit is ", kSafetensorsHeaderBytesMax));
   }
   const char* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
   if (length == 0 || text[0] != '{') {
@@ -144,8 +145,8 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ReadHeader(
   std::vector<SafetensorsEntry> entries;
   for (auto& [begin, entry] : found) {
     if (begin != next) {
-      return Corrupt(path, absl::StrCat("tensor \"", entry.name, "\" begins at ",
-                                        begin, " where ", next,
+      return Corrupt(path, absl::StrCat("tensor \"", entry.name,
+                                        "\" begins at ", begin, " where ", next,
                                         " is next: a hole or an overlap"));
     }
     next = begin + entry.bytes;
@@ -174,9 +175,9 @@ absl::StatusOr<std::map<std::string, std::set<std::string>>> ReadIndex(
     if (!file.is_string() || file.get<std::string>().empty() ||
         file.get<std::string>().find('/') != std::string::npos ||
         file.get<std::string>()[0] == '.') {
-      return Corrupt(path, absl::StrCat("tensor \"", name,
-                                        "\" is mapped to ", file.dump(),
-                                        ", which is no plain file name"));
+      return Corrupt(
+          path, absl::StrCat("tensor \"", name, "\" is mapped to ", file.dump(),
+                             ", which is no plain file name"));
     }
     shards[file.get<std::string>()].insert(name);
   }
@@ -187,8 +188,8 @@ absl::StatusOr<std::map<std::string, std::set<std::string>>> ReadIndex(
 
 int64_t SafetensorsDTypeBytes(const std::string& dtype) {
   static const auto* sizes = new std::map<std::string, int64_t>{
-      {"F64", 8}, {"I64", 8}, {"F32", 4}, {"I32", 4},
-      {"BF16", 2}, {"F16", 2}, {"U8", 1}, {"F8_E4M3", 1}};
+      {"F64", 8},  {"I64", 8}, {"F32", 4}, {"I32", 4},
+      {"BF16", 2}, {"F16", 2}, {"U8", 1},  {"F8_E4M3", 1}};
   const auto found = sizes->find(dtype);
   return found == sizes->end() ? 0 : found->second;
 }
@@ -282,9 +283,9 @@ absl::StatusOr<std::vector<float>> DecodeFloats(const SafetensorsEntry& entry) {
       values[i] = std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
     }
   } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor \"", entry.name, "\" is ", entry.dtype,
-                     "; F32 or BF16 is needed"));
+    return absl::InvalidArgumentError(absl::StrCat("tensor \"", entry.name,
+                                                   "\" is ", entry.dtype,
+                                                   "; F32 or BF16 is needed"));
   }
   return values;
 }

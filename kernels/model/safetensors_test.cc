@@ -154,11 +154,10 @@ TEST(SafetensorsTest, DecodesBf16AndRoundsToNearestEven) {
 TEST(SafetensorsTest, RefusesToWriteWhatItCouldNotRead) {
   const std::string path = TempPath("unwritten.safetensors");
   const std::string bytes(4, 'x');
-  for (const auto& entries : {std::vector<SafetensorsEntry>{
-                                  EntryOf("a", "F32", {2}, bytes)},
-                              {EntryOf("a", "F32", {1}, bytes),
-                               EntryOf("a", "F32", {1}, bytes)},
-                              {EntryOf("a", "F31", {1}, bytes)}}) {
+  for (const auto& entries :
+       {std::vector<SafetensorsEntry>{EntryOf("a", "F32", {2}, bytes)},
+        {EntryOf("a", "F32", {1}, bytes), EntryOf("a", "F32", {1}, bytes)},
+        {EntryOf("a", "F31", {1}, bytes)}}) {
     EXPECT_FALSE(WriteSafetensors(path, entries).ok());
     EXPECT_FALSE(ReadFile(path, 1000).ok());
   }

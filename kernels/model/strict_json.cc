@@ -51,8 +51,7 @@ absl::StatusOr<nlohmann::json> ParseStrictJson(const char* text, size_t size,
       },
       /*allow_exceptions=*/false);
   if (!watcher.fault().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(what, " ", watcher.fault()));
+    return absl::InvalidArgumentError(absl::StrCat(what, " ", watcher.fault()));
   }
   if (value.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(what, " is not valid JSON"));

@@ -19,7 +19,8 @@ TEST(StrictJsonTest, ReadsNestedValues) {
 }
 
 TEST(StrictJsonTest, RefusesAKeyThatOccursTwiceInOneObject) {
-  EXPECT_TRUE(absl::StrContains(Message(R"({"a": {"b": 1, "b": 2}})"), "\"b\""));
+  EXPECT_TRUE(
+      absl::StrContains(Message(R"({"a": {"b": 1, "b": 2}})"), "\"b\""));
   EXPECT_EQ(Message(R"({"a": {"b": 1}, "c": {"b": 2}})"), "");
 }
 

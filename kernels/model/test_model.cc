@@ -105,9 +105,9 @@ TrainingBatch MakeTrainingBatch(
     batch.blocks.resize(batch.blocks.size() + batch.blocks_max - rows.size(),
                         -1);
   }
-  batch.routes.assign(batch.tokens.size() * config.moe_layers() *
-                          config.num_experts_per_tok,
-                      -1);
+  batch.routes.assign(
+      batch.tokens.size() * config.moe_layers() * config.num_experts_per_tok,
+      -1);
   return made;
 }
 

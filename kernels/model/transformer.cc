@@ -115,8 +115,8 @@ class TransformerImpl : public Transformer {
 absl::Status TransformerImpl::Init() {
   const int64_t rows = tokens_max_ * config_.num_attention_heads;
   ASSIGN_OR_RETURN(identity_buffer_, backend_->Allocate(rows * 4));
-  identity_ = Tensor(identity_buffer_->data(), DType::kI32, {rows},
-                     backend_->device());
+  identity_ =
+      Tensor(identity_buffer_->data(), DType::kI32, {rows}, backend_->device());
   std::vector<int32_t> identity(rows);
   for (int64_t i = 0; i < rows; ++i) identity[i] = static_cast<int32_t>(i);
   RETURN_IF_ERROR(backend_->CopyFromHost(identity.data(), identity_));
@@ -212,9 +212,8 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   DebugTaps* taps = options.taps;
   if (taps != nullptr && taps->index_scores != nullptr &&
       taps->keys_max < keys_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a tap of ", taps->keys_max, " keys for a batch of ",
-                     keys_max));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a tap of ", taps->keys_max, " keys for a batch of ", keys_max));
   }
   const int64_t topk =
       options.index_topk > 0 ? options.index_topk : config_.index_topk;
@@ -223,7 +222,13 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   Activations sampling;
   auto* impl = static_cast<TapeImpl*>(tape);
   Activations* a = impl != nullptr ? &impl->activations : &sampling;
-  if (impl != nullptr) impl->tokens = 0;
+  if (impl != nullptr) {
+    impl->tokens = 0;
+    // Here, where a failure has a status: backward has none.
+    RETURN_IF_ERROR(
+        Reserve(backend_, ScratchBytes<BackwardScratch>(config_, batch->size()),
+                &backward_buffer_));
+  }
   RETURN_IF_ERROR(Prepare(
       *batch, selected_width,
       impl != nullptr ? &impl->buffer : &activation_buffer_,
@@ -370,7 +375,7 @@ void TransformerImpl::Backward(Tape* tape, const Tensor& dhidden,
   CHECK_GT(impl->tokens, 0) << "backward needs a forward on this tape";
   const Activations& a = impl->activations;
   BackwardScratch d;
-  // Reserved by NewTape and by the forward: only a larger tape grows it.
+  // Cannot grow: the forward on this tape has reserved it.
   const absl::Status prepared = PrepareBackward(impl->tokens, &d);
   CHECK(prepared.ok()) << prepared;
   const BlockContext context = Context(impl->map);

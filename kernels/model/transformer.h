@@ -46,11 +46,11 @@ struct TokenBatch {
 // Host copies for parity tests and inspection; null members are not filled,
 // others are overwritten.
 struct DebugTaps {
-  std::vector<float>* hidden = nullptr;  // [layers + 1, N, D]
+  std::vector<float>* hidden = nullptr;        // [layers + 1, N, D]
   std::vector<float>* index_scores = nullptr;  // [layers, N, keys_max]
-  std::vector<int32_t>* selected = nullptr;  // [layers, N, selected_width]
+  std::vector<int32_t>* selected = nullptr;    // [layers, N, selected_width]
   std::vector<float>* gate_weights = nullptr;  // [moe_layers, N, A]
-  int64_t keys_max = 0;  // in: columns of index_scores
+  int64_t keys_max = 0;                        // in: columns of index_scores
   // Out: the index_topk in effect, at most the batch's largest position + 1.
   int64_t selected_width = 0;
 };
@@ -81,14 +81,14 @@ class Transformer {
   static int64_t InferenceBytes(const ModelConfig& config, int64_t tokens_max);
   static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
 
-  virtual absl::StatusOr<std::unique_ptr<Tape>> NewTape(
-      int64_t tokens_max) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Tape>> NewTape(int64_t tokens_max) = 0;
 
   // Sets *hidden to a view [N, D] of the final hidden states (after
   // model.norm), valid until the next call with the same tape (without one:
   // until the next call). Exactly one of cache and tape is given. With a cache
-  // the routes are also left in cache->routes(slot). InvalidArgument if the batch is malformed (sizes, ids, positions,
-  // routes out of range or not distinct); nothing has run then.
+  // the routes are also left in cache->routes(slot). InvalidArgument if the
+  // batch is malformed (sizes, ids, positions, routes out of range or not
+  // distinct); nothing has run then.
   virtual absl::Status Forward(TokenBatch* batch, KvCache* cache, Tape* tape,
                                const ForwardOptions& options,
                                Tensor* hidden) = 0;

@@ -139,7 +139,8 @@ TEST_F(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
 
 TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
   const std::vector<int32_t> trunk = RandomTokens(config_, 1, 50);
-  std::vector<TrainingSequence> shared = {{trunk}, {trunk, 0, 37}, {trunk, 1, 44}};
+  std::vector<TrainingSequence> shared = {
+      {trunk}, {trunk, 0, 37}, {trunk, 1, 44}};
   for (size_t s = 1; s < shared.size(); ++s) {
     const std::vector<int32_t> tail = RandomTokens(config_, 10 + s, 30);
     shared[s].tokens.resize(shared[s].shared);
@@ -175,7 +176,8 @@ TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
   EXPECT_EQ(hidden[0], hidden[1]);
   double worst = 0, size = 0;
   for (size_t i = 0; i < gradients[0].size(); ++i) {
-    worst = std::max<double>(worst, std::abs(gradients[0][i] - gradients[1][i]));
+    worst =
+        std::max<double>(worst, std::abs(gradients[0][i] - gradients[1][i]));
     size = std::max<double>(size, std::abs(gradients[0][i]));
   }
   EXPECT_GT(size, 0.1);

@@ -108,9 +108,9 @@ Tensor Shaped(const Tensor& all, const Parameter& p) {
 
 absl::Status WrongTensor(const SafetensorsEntry& entry,
                          const std::string& what) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "tensor \"", entry.name, "\" (", entry.dtype, entry.ShapeString(), ") ",
-      what));
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor \"", entry.name, "\" (", entry.dtype,
+                   entry.ShapeString(), ") ", what));
 }
 
 bool IsMtpTensor(const ModelConfig& config, const std::string& name) {
@@ -136,8 +136,8 @@ absl::StatusOr<std::vector<float>> ReadParameters(
     if (entry->shape != parameter.shape) {
       SafetensorsEntry wanted;
       wanted.shape = parameter.shape;
-      return WrongTensor(*entry, absl::StrCat("must have the shape ",
-                                              wanted.ShapeString()));
+      return WrongTensor(
+          *entry, absl::StrCat("must have the shape ", wanted.ShapeString()));
     }
     ASSIGN_OR_RETURN(const std::vector<float> decoded, DecodeFloats(*entry));
     for (const float value : decoded) {
@@ -168,9 +168,9 @@ absl::StatusOr<std::vector<CarriedTensor>> ReadCarried(
       it = absl::StartsWith(entry.name, LayerPrefix(*it)) ? missing.erase(it)
                                                           : std::next(it);
     }
-    carried.push_back({entry.name, entry.dtype, entry.shape,
-                       std::string(reinterpret_cast<const char*>(entry.data),
-                                   entry.bytes)});
+    carried.push_back(
+        {entry.name, entry.dtype, entry.shape,
+         std::string(reinterpret_cast<const char*>(entry.data), entry.bytes)});
   }
   if (!missing.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -215,9 +215,8 @@ absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Create(
   weights->config_ = config;
   weights->parameters_ = ListParameters(config);
   weights->index_ = IndexOf(weights->parameters_);
-  ASSIGN_OR_RETURN(
-      weights->buffer_,
-      backend->Allocate(TotalElements(weights->parameters_) * 4));
+  ASSIGN_OR_RETURN(weights->buffer_,
+                   backend->Allocate(TotalElements(weights->parameters_) * 4));
   RETURN_IF_ERROR(weights->MakeHandles());
   return weights;
 }
@@ -299,15 +298,13 @@ void ModelWeights::Publish() {
     set(attn + "q_b_proj.weight", w.q_b_proj.get());
     set(attn + "kv_a_proj_with_mqa.weight", w.kv_a_proj.get());
     set(attn + "o_proj.weight", w.o_proj.get());
-    const KvBViews kv_b =
-        SplitKvB(config_, value(attn + "kv_b_proj.weight"));
+    const KvBViews kv_b = SplitKvB(config_, value(attn + "kv_b_proj.weight"));
     backend_->SetWeight(kv_b.uk, w.w_uk.get());
     backend_->SetWeight(kv_b.uv, w.w_uv.get());
     set(attn + "indexer.wq_b.weight", w.indexer_wq_b.get());
     set(attn + "indexer.wk.weight", w.indexer_wk.get());
     set(attn + "indexer.weights_proj.weight", w.indexer_weights_proj.get());
-    const std::string dense =
-        config_.IsMoe(l) ? mlp + "shared_experts." : mlp;
+    const std::string dense = config_.IsMoe(l) ? mlp + "shared_experts." : mlp;
     set(dense + "gate_proj.weight", w.gate_proj.get());
     set(dense + "up_proj.weight", w.up_proj.get());
     set(dense + "down_proj.weight", w.down_proj.get());
@@ -315,8 +312,8 @@ void ModelWeights::Publish() {
     set(mlp + "gate.weight", w.router.get());
     const auto stack = [&](const char* kind) {
       return ExpertStack(config_, all(),
-                         parameters_[index_.at(absl::StrCat(
-                             mlp, "experts.0.", kind, ".weight"))]);
+                         parameters_[index_.at(absl::StrCat(mlp, "experts.0.",
+                                                            kind, ".weight"))]);
     };
     backend_->SetWeight(stack("gate_proj"), w.experts_gate.get());
     backend_->SetWeight(stack("up_proj"), w.experts_up.get());
@@ -333,8 +330,7 @@ absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(
     return absl::Status(status.code(),
                         absl::StrCat(model_dir, ": ", status.message()));
   };
-  absl::StatusOr<std::vector<float>> values =
-      ReadParameters(parameters, *file);
+  absl::StatusOr<std::vector<float>> values = ReadParameters(parameters, *file);
   if (!values.ok()) return in_dir(values.status());
   absl::StatusOr<std::vector<CarriedTensor>> carried =
       ReadCarried(config, IndexOf(parameters), *file);
@@ -469,8 +465,7 @@ KvBViews SplitKvB(const ModelConfig& config, const Tensor& kv_b) {
 Tensor ExpertStack(const ModelConfig& config, const Tensor& all,
                    const Parameter& first) {
   const int64_t experts = config.n_routed_experts;
-  return all
-      .Slice(0, first.offset, first.offset + experts * first.elements)
+  return all.Slice(0, first.offset, first.offset + experts * first.elements)
       .Reshape({experts, first.shape[0], first.shape[1]});
 }
 

@@ -108,11 +108,11 @@ class ModelWeights {
   const ModelConfig& config() const { return config_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Tensor value(const Parameter& parameter) const;  // fp32 view, its shape
-  Tensor value(const std::string& name) const;  // CHECKs that it exists
-  Tensor all() const;  // f32 [total elements]
+  Tensor value(const std::string& name) const;     // CHECKs that it exists
+  Tensor all() const;                              // f32 [total elements]
 
   Tensor embed_tokens() const;  // [V, D]
-  Tensor norm() const;  // [D], model.norm
+  Tensor norm() const;          // [D], model.norm
   const Weight& lm_head() const { return *lm_head_; }
   const LayerWeights& layer(int64_t index) const { return layers_[index]; }
   const std::vector<CarriedTensor>& carried() const { return carried_; }

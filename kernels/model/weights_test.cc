@@ -27,8 +27,7 @@ class ModelWeightsTest : public ::testing::Test {
   }
 
   std::string Dir(const std::string& name) {
-    const std::string dir =
-        absl::StrCat(std::getenv("TEST_TMPDIR"), "/", name);
+    const std::string dir = absl::StrCat(std::getenv("TEST_TMPDIR"), "/", name);
     EXPECT_TRUE(MakeDirectories(dir).ok());
     return dir;
   }
@@ -45,8 +44,8 @@ class ModelWeightsTest : public ::testing::Test {
                          reinterpret_cast<const std::byte*>(&values_[p.offset]),
                          static_cast<uint64_t>(p.elements) * 4};
     }
-    entries[kMtp] = {kMtp, "F8_E4M3", {3},
-                     reinterpret_cast<const std::byte*>("xyz"), 3};
+    entries[kMtp] = {
+        kMtp, "F8_E4M3", {3}, reinterpret_cast<const std::byte*>("xyz"), 3};
     spoil(&entries);
     std::vector<SafetensorsEntry> list;
     for (const auto& [key, entry] : entries) list.push_back(entry);
@@ -93,8 +92,8 @@ TEST_F(ModelWeightsTest, SavingInBf16RoundsMatricesAndIsThenStable) {
       if (p.shape.size() == 1) {
         ASSERT_EQ(got[i], values_[i]) << p.name;
       } else {
-        ASSERT_LE(std::abs(got[i] - values_[i]),
-                  std::abs(values_[i]) / 256) << p.name;
+        ASSERT_LE(std::abs(got[i] - values_[i]), std::abs(values_[i]) / 256)
+            << p.name;
       }
     }
   }
@@ -113,13 +112,14 @@ TEST_F(ModelWeightsTest, RefusesCheckpointsThatDoNotFitNamingTheTensor) {
     const std::string dir = Checkpoint("spoiled", spoil);
     const auto weights = ModelWeights::Load(backend_.get(), config_, dir);
     ASSERT_FALSE(weights.ok());
-    EXPECT_TRUE(absl::StrContains(std::string(weights.status().message()),
-                                  tensor))
+    EXPECT_TRUE(
+        absl::StrContains(std::string(weights.status().message()), tensor))
         << weights.status();
   };
   refused(name, [&](Entries* e) { e->erase(name); });
-  refused(name, [&](Entries* e) { std::swap((*e)[name].shape[0],
-                                            (*e)[name].shape[1]); });
+  refused(name, [&](Entries* e) {
+    std::swap((*e)[name].shape[0], (*e)[name].shape[1]);
+  });
   refused(name, [&](Entries* e) { (*e)[name].dtype = "I32"; });
   refused("model.norm.weight", [&](Entries* e) {
     (*e)["model.norm.weight"].data =

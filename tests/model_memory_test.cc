@@ -1,0 +1,77 @@
+// What the plan promises: the bytes it counts are enough, and after the first
+// step nothing is allocated.
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "kernels/base/float_mode.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/test_model.h"
+#include "kernels/model/transformer.h"
+#include "tests/forwarding_backend.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kTokensMax = 100;
+
+class CountingBackend : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
+    ++allocations_;
+    bytes_ += bytes;
+    return ForwardingBackend::Allocate(bytes);
+  }
+
+  int64_t allocations() const { return allocations_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  int64_t allocations_ = 0;
+  int64_t bytes_ = 0;
+};
+
+TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
+  SetFlushDenormals();
+  const ModelConfig config = TinyConfig();
+  auto inner = *NewCpuBackend(BestTier(), 1);
+  CountingBackend backend(inner.get());
+  auto weights = RandomModel(&backend, config, 1);
+  auto gradients = *ModelGradients::Create(&backend, config);
+  auto dhidden = *backend.Allocate(kTokensMax * config.hidden_size * 4);
+  const int64_t before = backend.bytes();
+  auto model = *Transformer::Create(&backend, weights.get(), kTokensMax);
+  auto tape = *model->NewTape(kTokensMax);
+  const auto step = [&](int64_t tokens) {
+    TrainingBatch made =
+        MakeTrainingBatch(config, {{RandomTokens(config, 1, tokens)}});
+    Tensor hidden;
+    ASSERT_TRUE(
+        model->Forward(&made.batch, nullptr, tape.get(), {}, &hidden).ok());
+    std::vector<std::vector<float>> kl;
+    ASSERT_TRUE(model
+                    ->IndexerLoss(tape.get(), std::vector<float>(tokens, 1),
+                                  &kl, gradients.get())
+                    .ok());
+    model->Backward(
+        tape.get(),
+        Tensor(dhidden->data(), DType::kF32, {tokens, config.hidden_size}),
+        gradients.get());
+  };
+  step(kTokensMax);
+  EXPECT_GT(backend.bytes(), before);
+  EXPECT_LE(backend.bytes() - before,
+            Transformer::TrainingBytes(config, kTokensMax));
+  const int64_t allocations = backend.allocations();
+  step(kTokensMax);
+  step(kTokensMax / 2);
+  step(kTokensMax);
+  EXPECT_EQ(backend.allocations(), allocations);
+}
+
+}  // namespace
+}  // namespace temper
