@@ -287,6 +287,10 @@ void LearnerClient::OnMessage(LearnerMessage message) {
       inbox_.push_back(std::move(message));
       break;
     case LearnerMessage::kLease:
+      DropHeldSamples(message.mutable_lease());
+      if (message.lease().samples_size() == 0) break;
+      inbox_.push_back(std::move(message));
+      break;
     case LearnerMessage::kWeightUpdate:
       inbox_.push_back(std::move(message));
       break;
@@ -361,8 +365,20 @@ absl::Status LearnerClient::Send(Trajectory trajectory) {
   return absl::OkStatus();
 }
 
+void LearnerClient::DropHeldSamples(Lease* lease) {
+  const auto samples = lease->samples();
+  lease->clear_samples();
+  for (const uint32_t sample : samples) {
+    if (!HoldsLocked(lease->group(), sample)) lease->add_samples(sample);
+  }
+}
+
 bool LearnerClient::Holds(uint64_t group, uint32_t sample) const {
   MutexLock lock(&mutex_);
+  return HoldsLocked(group, sample);
+}
+
+bool LearnerClient::HoldsLocked(uint64_t group, uint32_t sample) const {
   return std::any_of(unacked_.begin(), unacked_.end(),
                      [&](const Outgoing& outgoing) {
                        const TrajectoryKey& key = outgoing.trajectory.key();

@@ -61,7 +61,8 @@ class LearnerClient {
   const LearnerWelcome& welcome() const { return welcome_; }
 
   // The next lease, weight update, stop, or welcome of a later stream; nothing
-  // if none came within `timeout_ms`. Unavailable when the client has given up,
+  // if none came within `timeout_ms`. Samples that were unacked when their lease
+  // came are left out of it: they are under way already. Unavailable when the client has given up,
   // or what the learner refused with.
   absl::StatusOr<std::optional<LearnerMessage>> Next(int64_t timeout_ms);
 
@@ -103,6 +104,9 @@ class LearnerClient {
   void StageTrajectory(Outgoing* outgoing)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnMessage(LearnerMessage message) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool HoldsLocked(uint64_t group, uint32_t sample) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropHeldSamples(Lease* lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnWelcome(const LearnerWelcome& welcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAck(const TrajectoryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

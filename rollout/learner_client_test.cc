@@ -118,6 +118,7 @@ TEST(LearnerClientTest, LeasesAndStopArriveInOrder) {
     Welcome(stream);
     LearnerMessage message;
     message.mutable_lease()->set_group(7);
+    message.mutable_lease()->add_samples(0);
     stream->Write(message);
     message.mutable_stop()->set_reason("done");
     stream->Write(message);
@@ -145,6 +146,7 @@ TEST(LearnerClientTest, TrajectoryTravelsInChunksAndIsKeptUntilAcked) {
     EXPECT_EQ(trajectory.branches(0).routes().size(), size_t{3} << 20);
     LearnerMessage message;
     message.mutable_lease()->set_group(1);  // says: read, not yet acked
+    message.mutable_lease()->add_samples(0);
     stream->Write(message);
     WorkerMessage worker;
     while (stream->Read(&worker) && !worker.has_weight_ack()) {
@@ -183,12 +185,37 @@ TEST(LearnerClientTest, UnackedTrajectoryIsSentAgainOnTheNextStream) {
   EXPECT_EQ((*client)->connections(), 2);
 }
 
+TEST(LearnerClientTest, LeaseOfWhatIsUnderWayIsNotHandedOut) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    Trajectory trajectory;
+    EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
+    LearnerMessage message;
+    message.mutable_lease()->set_group(5);
+    message.mutable_lease()->add_samples(0);
+    stream->Write(message);  // wholly under way
+    message.mutable_lease()->add_samples(1);
+    stream->Write(message);
+    Ack(stream, trajectory.key());
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  ASSERT_TRUE((*client)->Send(MakeTrajectory(5, 10)).ok());
+  auto lease = (*client)->Next(20000);
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  ASSERT_EQ((*lease)->lease().samples_size(), 1);
+  EXPECT_EQ((*lease)->lease().samples(0), 1u);
+}
+
 TEST(LearnerClientTest, SilentLearnerIsLeftAndFoundAgain) {
   FakeLearner learner([](int number, ServerStream* stream) {
     Welcome(stream);
     if (number > 1) {
       LearnerMessage message;
       message.mutable_lease()->set_group(3);
+      message.mutable_lease()->add_samples(0);
       stream->Write(message);
     }
     DrainUntilClosed(stream);

@@ -1,0 +1,321 @@
+// A whole rollout worker against a scripted learner on real wires: gRPC for
+// leases and trajectories, ZeroMQ for weights.
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/bpe_trainer.h"
+#include "kernels/model/test_model.h"
+#include "kernels/model/tokenizer_file.h"
+#include "learner/weight_publisher.h"
+#include "proto/learner.grpc.pb.h"
+#include "proto/wire/trajectory_stream.h"
+#include "rollout/local_rollout.h"
+#include "rollout/worker.h"
+
+namespace temper {
+namespace {
+
+using Stream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
+using Id = std::pair<uint64_t, uint32_t>;
+
+class ScriptedLearner : public Learner::Service {
+ public:
+  using Script = std::function<grpc::Status(int, Stream*)>;
+
+  explicit ScriptedLearner(Script script) : script_(std::move(script)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~ScriptedLearner() override {
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+  }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  grpc::Status Connect(grpc::ServerContext*, Stream* stream) override {
+    return script_(++streams_, stream);
+  }
+
+ private:
+  const Script script_;
+  std::atomic<int> streams_{0};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class EchoEnvironment : public Environment {
+ public:
+  const EnvironmentFacts& facts() const override {
+    static const EnvironmentFacts facts = {
+        "echo", "for tests", true, ServedIn::kWorker, false, 1};
+    return facts;
+  }
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    Observation observation;
+    observation.messages.assign(task.messages().begin(),
+                                task.messages().end());
+    return observation;
+  }
+  absl::StatusOr<std::vector<ToolResult>> Step(
+      const std::vector<ToolCall>& calls) override {
+    return std::vector<ToolResult>(calls.size());
+  }
+  absl::StatusOr<Verdict> Grade(Outcome outcome,
+                                const std::vector<Message>&) override {
+    Verdict verdict;
+    verdict.set_outcome(outcome);
+    verdict.set_verified(true);
+    return verdict;
+  }
+};
+
+std::unique_ptr<Environment> NewEcho() {
+  return std::make_unique<EchoEnvironment>();
+}
+
+Task MakeTask() {
+  Task task;
+  task.set_id("t");
+  task.set_environment("echo");
+  Message* const user = task.add_messages();
+  user->set_role("user");
+  user->set_content("a question of some length");
+  return task;
+}
+
+SamplingConfig Sampling() {
+  SamplingConfig sampling;
+  sampling.set_max_tokens(20);
+  return sampling;
+}
+
+LearnerMessage LeaseOf(uint64_t group, uint32_t samples, uint64_t version) {
+  LearnerMessage message;
+  Lease* const lease = message.mutable_lease();
+  lease->set_lease(group);
+  lease->set_group(group);
+  lease->set_purpose(PURPOSE_TRAIN);
+  *lease->mutable_task() = MakeTask();
+  for (uint32_t i = 0; i < samples; ++i) lease->add_samples(i);
+  lease->set_weight_version(version);
+  *lease->mutable_sampling() = Sampling();
+  lease->set_seed(7);
+  return message;
+}
+
+class RolloutWorkerTest : public ::testing::Test {
+ protected:
+  RolloutWorkerTest() {
+    SetFlushDenormals();
+    BpeTrainerOptions tokens;
+    tokens.vocab_size = 264;
+    spec_ = *TrainBpe({}, tokens);
+    config_ = TinyConfig();
+    config_.vocab_size = 264;
+    model_dir_ = absl::StrCat(
+        ::testing::TempDir(), "/",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    EXPECT_TRUE(MakeDirectories(model_dir_).ok());
+    EXPECT_TRUE(WriteFileDurably(model_dir_ + "/config.json",
+                                 ModelConfigToJson(config_))
+                    .ok());
+    EXPECT_TRUE(WriteFileDurably(model_dir_ + "/tokenizer.json",
+                                 TokenizerJson(spec_))
+                    .ok());
+    publisher_ = *WeightPublisher::Start({.run = "run"});
+    Publish(1);
+    backend_ = *NewCpuBackend(Tier::kScalar, 1);
+  }
+
+  void Publish(uint64_t version) {
+    const auto manifest = publisher_->Publish(
+        version, ListParameters(config_), RandomValues(config_, version));
+    EXPECT_TRUE(manifest.ok()) << manifest.status();
+  }
+
+  void Welcome(Stream* stream, uint64_t version) {
+    WorkerMessage hello;
+    EXPECT_TRUE(stream->Read(&hello) && hello.has_hello());
+    LearnerMessage message;
+    LearnerWelcome* const welcome = message.mutable_welcome();
+    welcome->set_wire_version(kWireVersion);
+    welcome->set_run("run");
+    welcome->set_weights_announce(publisher_->announce_endpoint());
+    welcome->set_weights_chunks(publisher_->chunk_endpoint());
+    welcome->set_weight_version(version);
+    welcome->set_model_dir(model_dir_);
+    stream->Write(message);
+  }
+
+  // Takes `count` trajectories in, acking them or not.
+  void Take(Stream* stream, int count, bool ack) {
+    TrajectoryAssembler assembler;
+    WorkerMessage message;
+    while (count > 0 && stream->Read(&message)) {
+      if (message.has_weight_ack()) acked_ = message.weight_ack().version();
+      if (message.has_header()) {
+        EXPECT_TRUE(assembler.Header(message.header()).ok());
+      }
+      if (message.has_chunk()) {
+        EXPECT_TRUE(assembler.Chunk(message.chunk()).ok());
+      }
+      if (!message.has_end()) continue;
+      const auto bytes = assembler.End(message.end());
+      ASSERT_TRUE(bytes.ok()) << bytes.status();
+      Trajectory trajectory;
+      ASSERT_TRUE(trajectory.ParseFromString(*bytes));
+      const Id id{trajectory.key().group(), trajectory.key().sample()};
+      received_[id] = trajectory;
+      ++deliveries_[id];
+      --count;
+      if (!ack) continue;
+      LearnerMessage reply;
+      *reply.mutable_ack()->mutable_key() = trajectory.key();
+      reply.mutable_ack()->set_result(TrajectoryAck::COMMITTED);
+      stream->Write(reply);
+    }
+    EXPECT_EQ(count, 0) << "the stream ended early";
+  }
+
+  static void Stop(Stream* stream) {
+    LearnerMessage stop;
+    stop.mutable_stop()->set_reason("done");
+    stream->Write(stop);
+    WorkerMessage message;
+    while (stream->Read(&message)) {
+    }
+  }
+
+  absl::Status RunAgainst(ScriptedLearner* learner) {
+    WorkerOptions options;
+    options.learner.address = learner->address();
+    options.learner.worker = "w";
+    options.learner.capacity_samples = 4;
+    options.learner.backoff_ms_min = 1;
+    options.learner.backoff_ms_max = 10;
+    options.learner.give_up_ms = 20000;
+    options.engine.pages = 64;
+    options.new_environment = [](const std::string&) { return NewEcho(); };
+    options.job_threads = 2;
+    const std::atomic<bool> stop{false};
+    return RunWorker(options, backend_.get(), &stop);
+  }
+
+  TokenizerSpec spec_;
+  ModelConfig config_;
+  std::string model_dir_;
+  std::unique_ptr<WeightPublisher> publisher_;
+  std::unique_ptr<Backend> backend_;
+  // Of the learner's threads while a worker runs.
+  std::map<Id, Trajectory> received_;
+  std::map<Id, int> deliveries_;
+  uint64_t acked_ = 0;
+};
+
+TEST_F(RolloutWorkerTest, EachGroupIsSampledWithTheWeightsItsLeaseNames) {
+  ScriptedLearner learner([this](int, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(1, 3, 1));
+    Take(stream, 3, true);
+    Publish(2);
+    LearnerMessage update;
+    update.mutable_weight_update()->set_version(2);
+    stream->Write(update);
+    stream->Write(LeaseOf(2, 6, 2));  // more than the capacity
+    Take(stream, 6, true);
+    Stop(stream);
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(acked_, 2u);
+  ASSERT_EQ(received_.size(), 9u);
+  for (const auto& [id, trajectory] : received_) {
+    EXPECT_EQ(deliveries_[id], 1);
+    EXPECT_TRUE(trajectory.has_reward()) << trajectory.error();
+    ASSERT_EQ(trajectory.branches(0).versions_size(), 1);
+    EXPECT_EQ(trajectory.branches(0).versions(0).version(), id.first);
+  }
+}
+
+TEST_F(RolloutWorkerTest, TokensAreThoseOfALocalRollout) {
+  ScriptedLearner learner([this](int, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(5, 4, 1));
+    Take(stream, 4, true);
+    Stop(stream);
+    return grpc::Status::OK;
+  });
+  ASSERT_TRUE(RunAgainst(&learner).ok());
+  const auto weights = RandomModel(backend_.get(), config_, 1);
+  const auto tokenizer = *Tokenizer::Create(spec_);
+  LocalRolloutOptions options;
+  options.engine.pages = 64;
+  options.samples = 4;
+  options.seed = 7;
+  options.first_group = 5;
+  options.weight_version = 1;
+  options.sampling = Sampling();
+  const auto local = RunLocalRollout(
+      backend_.get(), weights.get(), *tokenizer, {MakeTask()},
+      [](const std::string&) { return NewEcho(); }, options);
+  ASSERT_TRUE(local.ok()) << local.status();
+  for (const Trajectory& trajectory : *local) {
+    const Id id{5, trajectory.key().sample()};
+    EXPECT_EQ(trajectory.branches(0).SerializeAsString(),
+              received_[id].branches(0).SerializeAsString());
+  }
+}
+
+TEST_F(RolloutWorkerTest, LostStreamLosesNoTrajectory) {
+  ScriptedLearner learner([this](int number, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(1, 3, 1));  // again on the second stream
+    if (number == 1) {
+      Take(stream, 1, false);
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone");
+    }
+    Take(stream, 3, true);
+    Stop(stream);
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(received_.size(), 3u);
+  int total = 0;
+  for (const auto& [id, count] : deliveries_) total += count;
+  EXPECT_EQ(total, 4) << "one was sent again, none sampled again";
+}
+
+TEST_F(RolloutWorkerTest, WeightsOfAnotherModelAreRefused) {
+  ModelConfig other = config_;
+  other.moe_intermediate_size += 4;
+  ASSERT_TRUE(publisher_
+                  ->Publish(2, ListParameters(other), RandomValues(other, 1))
+                  .ok());
+  ScriptedLearner learner([this](int, Stream* stream) {
+    Welcome(stream, 2);
+    WorkerMessage message;
+    while (stream->Read(&message)) {
+    }
+    return grpc::Status::OK;
+  });
+  EXPECT_EQ(RunAgainst(&learner).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace temper
