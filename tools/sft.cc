@@ -12,12 +12,14 @@
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/bpe_trainer.h"
+#include "kernels/model/chat_tokens.h"
 #include "rollout/chat_template.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kTokensMax = 16384;
+constexpr int64_t kPreambleWeight = 20;
 constexpr int64_t kDemonstrationBytesMax = int64_t{1} << 30;
 
 class FileSource : public DemonstrationSource {
@@ -181,13 +183,17 @@ absl::StatusOr<TokenizerSpec> LearnTokenizer(
     for (uint64_t i = 0; i < count; ++i) {
       ASSIGN_OR_RETURN(const Demonstration demonstration, source->Get(mix, i));
       ASSIGN_OR_RETURN(
-          std::string text,
+          const std::string text,
           RenderChatText({demonstration.messages().begin(),
                           demonstration.messages().end()},
                          {demonstration.tools().begin(),
                           demonstration.tools().end()},
                          ChatOptions()));
-      texts.push_back({std::move(text), 1});
+      // The preamble is the same in all: it is learnt from once, heavily
+      // enough to be cut into few tokens.
+      const size_t user = text.find(kUserToken);
+      if (texts.empty()) texts.push_back({text, kPreambleWeight});
+      texts.push_back({user == std::string::npos ? text : text.substr(user), 1});
     }
   }
   BpeTrainerOptions options;

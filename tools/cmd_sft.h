@@ -1,0 +1,12 @@
+// `temper sft CONFIG [--output DIR]`: makes a checkpoint from demonstrations.
+
+#ifndef TOOLS_CMD_SFT_H_
+#define TOOLS_CMD_SFT_H_
+
+namespace temper {
+
+int RunSftVerb(int argc, char** argv);
+
+}  // namespace temper
+
+#endif  // TOOLS_CMD_SFT_H_
