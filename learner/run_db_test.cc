@@ -74,6 +74,12 @@ TEST(RunDbTest, AKilledWriterGivesTheLockBackAndItsCommitsStay) {
   waitpid(child, nullptr, 0);
   close(ready[0]);
   close(ready[1]);
+  {
+    auto reader = RunDb::OpenReader(path);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    auto txn = *(*reader)->sqlite()->Begin();
+    EXPECT_EQ(*txn->QueryInt("SELECT count(*) FROM event", {}, -1), 1);
+  }
   auto db = RunDb::OpenWriter(path, SystemClock());
   ASSERT_TRUE(db.ok()) << db.status();
   auto txn = *(*db)->sqlite()->Begin();

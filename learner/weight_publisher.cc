@@ -1,5 +1,6 @@
 #include "learner/weight_publisher.h"
 
+#include <pthread.h>
 #include <zmq.h>
 
 #include <chrono>
@@ -165,6 +166,7 @@ WeightReply WeightPublisher::Answer(const std::string& request_bytes) {
 }
 
 void WeightPublisher::Serve() {
+  pthread_setname_np(pthread_self(), "weight_publish");
   for (;;) {
     AnnounceIfDue();
     ZmqWait({chunks_.get()}, &wakeup_, kAnnounceIntervalMs);

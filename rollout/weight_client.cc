@@ -1,5 +1,6 @@
 #include "rollout/weight_client.h"
 
+#include <pthread.h>
 #include <zmq.h>
 
 #include <algorithm>
@@ -71,6 +72,7 @@ uint64_t WeightClient::staged_bytes() const {
 }
 
 void WeightClient::Serve() {
+  pthread_setname_np(pthread_self(), "weight_client");
   for (;;) {
     {
       MutexLock lock(&mutex_);
