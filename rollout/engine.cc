@@ -112,14 +112,15 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
   for (const int32_t token : tokens) {
     if (token < 0 || token >= config().vocab_size) {
       return absl::InvalidArgumentError(
-          absl::StrCat("engine: token id ", token, " is outside the vocabulary of ",
-                       config().vocab_size));
+          absl::StrCat("engine: token id ", token,
+                       " is outside the vocabulary of ", config().vocab_size));
     }
   }
   if (size >= capacity_tokens_) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "engine: a sequence of ", size, " tokens leaves no room to sample in ",
-        capacity_tokens_, " (the lesser of the model's positions and the cache)"));
+        capacity_tokens_,
+        " (the lesser of the model's positions and the cache)"));
   }
   record.tokens.insert(record.tokens.end(), tokens.begin(), tokens.end());
   record.sampled.resize(record.tokens.size(), 0);

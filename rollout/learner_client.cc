@@ -20,6 +20,8 @@ constexpr size_t kInboxMax = 4096;
 constexpr int kMessageBytesMax = 8 << 20;
 // Longest sleep of the driving thread: deadlines are looked at this often.
 constexpr int64_t kTickUs = 50'000;
+// How long the status of a stream that the learner ended may take to come.
+constexpr int64_t kStatusWaitUs = 1'000'000;
 
 int64_t NowUs() { return SystemClock()->MonotonicMicros(); }
 
@@ -92,8 +94,9 @@ class LearnerClient::Stream
 
   void OnWriteDone(bool ok) override {
     MutexLock lock(&client_->mutex_);
-    client_->writing_ = false;
-    if (!ok) client_->broken_ = true;
+    // After a failed write none is begun, but what the learner said before it
+    // closed the stream is still read: the reads find its end.
+    client_->writing_ = !ok;
     client_->changed_.NotifyAll();
   }
 
@@ -198,8 +201,18 @@ absl::Status LearnerClient::RunStream() {
   }
   Stream stream(this);
   DriveStream(&stream);
-  stream.Cancel();
   stream.Finish();
+  bool ended_by_peer = false;
+  {
+    // Then its status is under way, and a cancellation would hide it.
+    MutexLock lock(&mutex_);
+    const int64_t until = NowUs() + kStatusWaitUs;
+    while (broken_ && !done_ && NowUs() < until) {
+      changed_.WaitFor(&mutex_, std::chrono::microseconds(kTickUs));
+    }
+    ended_by_peer = done_;
+  }
+  if (!ended_by_peer) stream.Cancel();
   MutexLock lock(&mutex_);
   while (!done_) changed_.Wait(&mutex_);  // follows the cancellation
   if (NowUs() - heard_us_ > options_.peer_timeout_ms * 1000) {

@@ -61,9 +61,9 @@ class LearnerClient {
   const LearnerWelcome& welcome() const { return welcome_; }
 
   // The next lease, weight update, stop, or welcome of a later stream; nothing
-  // if none came within `timeout_ms`. Samples that were unacked when their lease
-  // came are left out of it: they are under way already. Unavailable when the client has given up,
-  // or what the learner refused with.
+  // if none came within `timeout_ms`. Samples that were unacked when their
+  // lease came are left out of it: they are under way already. Unavailable when
+  // the client has given up, or what the learner refused with.
   absl::StatusOr<std::optional<LearnerMessage>> Next(int64_t timeout_ms);
 
   // Takes a trajectory to deliver. ResourceExhausted if twice capacity_samples

@@ -59,7 +59,9 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
 
 Tensor Sampler::View(const Buffer& buffer, DType dtype, int64_t rows,
                      int64_t columns) const {
-  if (columns == 0) return Tensor(buffer.data(), dtype, {rows}, backend_->device());
+  if (columns == 0) {
+    return Tensor(buffer.data(), dtype, {rows}, backend_->device());
+  }
   return Tensor(buffer.data(), dtype, {rows, columns}, backend_->device());
 }
 

@@ -52,9 +52,9 @@ class Sampler {
   // Bytes that Create asks for: the printed plan uses it.
   static int64_t BytesFor(const ModelConfig& config, int64_t rows_max);
 
-  // Appends a token to *tokens for each of `rows`. `options` are valid. Internal
-  // if a log-probability is not finite (weights or hidden states are broken);
-  // what is in *tokens is then meaningless.
+  // Appends a token to *tokens for each of `rows`. `options` are valid.
+  // Internal if a log-probability is not finite (weights or hidden states are
+  // broken); what is in *tokens is then meaningless.
   absl::Status Sample(const Tensor& hidden,  // f32 [N, D]
                       const Weight& lm_head, const SampleOptions& options,
                       const std::vector<SampleRow>& rows,
