@@ -74,8 +74,8 @@ class Engine final : public SequenceEngine {
 
   // From the next Step on, samples with `values` (ModelWeights::SetValues)
   // called `version`. Every sequence is preempted and every cached prefix
-  // forgotten: no token is sampled from a mix. InvalidArgument, nothing changed,
-  // if the version is not above the present one or the count differs.
+  // forgotten: no token is sampled from a mix. InvalidArgument, nothing
+  // changed, if the version is not above the present one or the count differs.
   absl::Status SetWeights(uint64_t version, const std::vector<float>& values);
 
   // Tokens that one sequence can have.

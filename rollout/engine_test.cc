@@ -1,6 +1,8 @@
 #include "rollout/engine.h"
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -261,56 +263,60 @@ TEST(EngineTest, SharedPreambleIsComputedOnce) {
   EXPECT_EQ(world.engine->stats().scheduler.prefill_tokens, 128 + 6 * 5);
 }
 
-// The training forward (no cache, recorded routes, kept sets) must reproduce
-// the sampler's record: promise P1 within this package.
+// Log-probabilities of the sampled tokens as training recomputes them: no cache,
+// recorded routes, recorded kept sets.
+std::vector<float> TrainingLogprobs(World* world, SequenceRecord record) {
+  Backend* const backend = world->backend.get();
+  auto transformer = Transformer::Create(backend, world->weights.get(), 512);
+  EXPECT_TRUE(transformer.ok()) << transformer.status();
+  auto tape = (*transformer)->NewTape(512);
+  EXPECT_TRUE(tape.ok()) << tape.status();
+  const int32_t fed = static_cast<int32_t>(record.fed());
+  TokenBatch batch;
+  batch.page_tokens = 1;
+  batch.blocks_max = fed;
+  batch.routes = record.routes;
+  std::vector<int32_t> rows, targets;
+  for (int32_t t = 0; t < fed; ++t) {
+    batch.tokens.push_back(record.tokens[t]);
+    batch.position.push_back(t);
+    batch.sequence.push_back(0);
+    batch.slot.push_back(t);
+    batch.blocks.push_back(t);
+    if (!record.sampled[t + 1]) continue;
+    rows.push_back(t);
+    targets.push_back(record.tokens[t + 1]);
+  }
+  Tensor hidden;
+  const absl::Status forward = (*transformer)->Forward(
+      &batch, nullptr, tape->get(), ForwardOptions(), &hidden);
+  EXPECT_TRUE(forward.ok()) << forward;
+  const int64_t n = static_cast<int64_t>(rows.size());
+  std::vector<float> gathered(n * 32), logp(n), lse(n), entropy(n);
+  std::vector<int32_t> offsets(record.kept_offsets.begin(),
+                               record.kept_offsets.end());
+  const int64_t kept = static_cast<int64_t>(record.kept_ids.size());
+  record.kept_ids.push_back(0);  // so that data() is never null
+  const auto ints = [](std::vector<int32_t>* v, int64_t size) {
+    return Tensor(v->data(), DType::kI32, {size});
+  };
+  const auto floats = [n](std::vector<float>* v) {
+    return Tensor(v->data(), DType::kF32, {n});
+  };
+  const Tensor x(gathered.data(), DType::kF32, {n, 32});
+  backend->GatherRows(hidden, ints(&rows, n), x);
+  backend->LogProb(x, world->weights->lm_head(), ints(&targets, n),
+                   ints(&offsets, n + 1), ints(&record.kept_ids, kept), 1.0f,
+                   floats(&logp), floats(&lse), floats(&entropy));
+  EXPECT_TRUE(backend->Sync().ok());
+  return logp;
+}
+
+// Promise P1 within this package.
 TEST(EngineTest, TrainingForwardGivesTheSampledLogprobs) {
   World world = MakeWorld({.pages = 16});
-  Backend* const backend = world.backend.get();
-  auto transformer = Transformer::Create(backend, world.weights.get(), 512);
-  ASSERT_TRUE(transformer.ok()) << transformer.status();
-  auto tape = (*transformer)->NewTape(512);
-  ASSERT_TRUE(tape.ok()) << tape.status();
   for (const SequenceRecord& record : Alone()) {
-    const int32_t fed = static_cast<int32_t>(record.fed());
-    TokenBatch batch;
-    batch.page_tokens = 1;
-    batch.blocks_max = fed;
-    std::vector<int32_t> rows, targets;
-    for (int32_t t = 0; t < fed; ++t) {
-      batch.tokens.push_back(record.tokens[t]);
-      batch.position.push_back(t);
-      batch.sequence.push_back(0);
-      batch.slot.push_back(t);
-      batch.blocks.push_back(t);
-      if (!record.sampled[t + 1]) continue;
-      rows.push_back(t);
-      targets.push_back(record.tokens[t + 1]);
-    }
-    batch.routes = record.routes;
-    Tensor hidden;
-    const absl::Status forward = (*transformer)->Forward(
-        &batch, nullptr, tape->get(), ForwardOptions(), &hidden);
-    ASSERT_TRUE(forward.ok()) << forward;
-    const int64_t n = static_cast<int64_t>(rows.size());
-    std::vector<float> gathered(n * 32), logp(n), lse(n), entropy(n);
-    std::vector<int32_t> offsets(record.kept_offsets.begin(),
-                                 record.kept_offsets.end());
-    std::vector<int32_t> kept = record.kept_ids;
-    kept.push_back(0);  // never empty, so that data() is not null
-    const auto ints = [](std::vector<int32_t>* v, int64_t size) {
-      return Tensor(v->data(), DType::kI32, {size});
-    };
-    const auto floats = [n](std::vector<float>* v) {
-      return Tensor(v->data(), DType::kF32, {n});
-    };
-    const Tensor x(gathered.data(), DType::kF32, {n, 32});
-    backend->GatherRows(hidden, ints(&rows, n), x);
-    backend->LogProb(x, world.weights->lm_head(), ints(&targets, n),
-                     ints(&offsets, n + 1),
-                     ints(&kept, static_cast<int64_t>(record.kept_ids.size())),
-                     1.0f, floats(&logp), floats(&lse), floats(&entropy));
-    ASSERT_TRUE(backend->Sync().ok());
-    EXPECT_EQ(logp, record.logprobs);
+    EXPECT_EQ(TrainingLogprobs(&world, record), record.logprobs);
   }
 }
 
@@ -351,6 +357,23 @@ TEST(EngineTest, NewWeightsReplayRoutesAndNameTheirTokens) {
   }
   for (int64_t t = 0; t < record.fed(); ++t) {
     EXPECT_EQ(record.route_versions[t], t < fed_before ? 1u : 2u);
+  }
+}
+
+TEST(EngineTest, AfterAFlipTheRecordedRoutesAreReplayed) {
+  World world = MakeWorld({.pages = 16});
+  ASSERT_TRUE(world.weights->SetValues(Values(TinyConfig(), 2)).ok());
+  for (const SequenceRecord& record :
+       RunAcrossAFlip({.pages = 64}, FourScripts())) {
+    const std::vector<float> trained = TrainingLogprobs(&world, record);
+    ASSERT_EQ(trained.size(), record.logprobs.size());
+    for (size_t i = 4; i < trained.size(); ++i) {
+      EXPECT_EQ(trained[i], record.logprobs[i]) << "sampled token " << i;
+    }
+    SequenceRecord live = record;
+    std::fill(live.routes.begin(), live.routes.end(), -1);
+    EXPECT_NE(TrainingLogprobs(&world, live), trained)
+        << "routes of the old weights are not those of the new";
   }
 }
 

@@ -6,8 +6,8 @@
 // it computed can be shared whole. When pages run out, the youngest sequence
 // that holds some and has no part in this forward gives all of its back
 // (preemption); it prefills again later. Only younger ones yield, but to the
-// oldest running sequence idle ones of any age do: so the oldest always gets on.
-// Otherwise idle sequences keep their pages between turns.
+// oldest running sequence idle ones of any age do: so the oldest always gets
+// on. Otherwise idle sequences keep their pages between turns.
 //
 // Pure bookkeeping: no tensors, no clock. The same calls give the same
 // schedule. Not thread-safe.
