@@ -45,7 +45,8 @@ std::vector<RenderCase> RenderCases() {
       for (const Json& call : message.value("tool_calls", Json::array())) {
         ToolCall* out = m.add_tool_calls();
         out->set_name(call["function"]["name"].get<std::string>());
-        out->set_arguments_json(call["function"]["arguments"].get<std::string>());
+        out->set_arguments_json(
+            call["function"]["arguments"].get<std::string>());
       }
       if (message.contains("response_format")) {
         c.options.response_format_json = message["response_format"].dump();

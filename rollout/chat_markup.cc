@@ -18,8 +18,8 @@ constexpr char kResponseFormat[] =
     "schema to reply:\n";
 
 absl::Status At(size_t index, const Message& message, const std::string& what) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "message ", index, " (role '", message.role(), "'): ", what));
+  return absl::InvalidArgumentError(absl::StrCat("message ", index, " (role '",
+                                                 message.role(), "'): ", what));
 }
 
 bool IsUser(const Message& message) {
@@ -130,7 +130,8 @@ absl::Status MarkupWriter::Call(const ToolCall& call) {
     if (i > 0) Markup("\n");
     Markup(absl::StrCat(kOpenDsml, "parameter name=\""));
     Content(members[i].key);
-    Markup(members[i].is_string ? "\" string=\"true\">" : "\" string=\"false\">");
+    Markup(members[i].is_string ? "\" string=\"true\">"
+                                : "\" string=\"false\">");
     Content(members[i].value);
     Markup(absl::StrCat(kCloseDsml, "parameter>"));
   }
@@ -179,7 +180,8 @@ absl::Status MarkupWriter::ToolGroup(size_t begin, size_t end) {
                            " tool calls"));
   }
   std::vector<std::string> contents;
-  for (size_t i = begin; i < end; ++i) contents.push_back(messages_[i].content());
+  for (size_t i = begin; i < end; ++i)
+    contents.push_back(messages_[i].content());
   // The opening belongs to the last result, whose index counts.
   const bool thinking =
       options_.thinking && static_cast<int>(end) - 1 >= last_user_;
@@ -199,8 +201,8 @@ absl::StatusOr<std::vector<ChatPiece>> MarkupWriter::Write() {
   for (size_t i = 0; i < messages_.size(); ++i) {
     const Message& message = messages_[i];
     const std::string& role = message.role();
-    if (role != "assistant" &&
-        (!message.tool_calls().empty() || !message.reasoning_content().empty())) {
+    if (role != "assistant" && (!message.tool_calls().empty() ||
+                                !message.reasoning_content().empty())) {
       return At(i, message, "only an assistant has tool_calls or reasoning");
     }
     if (role == "system") {
@@ -219,8 +221,9 @@ absl::StatusOr<std::vector<ChatPiece>> MarkupWriter::Write() {
       RETURN_IF_ERROR(ToolGroup(i, end));
       i = end - 1;
     } else {
-      return At(i, message,
-                "unknown role; known: system, developer, user, assistant, tool");
+      return At(
+          i, message,
+          "unknown role; known: system, developer, user, assistant, tool");
     }
   }
   return std::move(pieces_);
@@ -236,9 +239,10 @@ absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
   }
   std::vector<Message> kept;
   const auto last = std::find_if(messages.rbegin(), messages.rend(), IsUser);
-  const size_t last_index = last == messages.rend()
-                                ? 0
-                                : messages.size() - 1 - (last - messages.rbegin());
+  const size_t last_index =
+      last == messages.rend()
+          ? 0
+          : messages.size() - 1 - (last - messages.rbegin());
   for (size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].role() == "developer" && i < last_index) continue;
     kept.push_back(messages[i]);
@@ -254,8 +258,7 @@ std::vector<ChatPiece> UserMarkup(const std::string& content, bool thinking) {
 
 std::vector<ChatPiece> ToolResultsMarkup(
     const std::vector<std::string>& results, bool thinking) {
-  std::vector<ChatPiece> pieces = {
-      {"\n\n<function_results>", /*markup=*/true}};
+  std::vector<ChatPiece> pieces = {{"\n\n<function_results>", /*markup=*/true}};
   for (const std::string& result : results) {
     pieces.push_back({"\n<result>", /*markup=*/true});
     pieces.push_back({result});

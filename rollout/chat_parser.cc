@@ -109,8 +109,7 @@ absl::StatusOr<std::string> Parser::TakeUntil(const Symbols& end,
 
 const std::string kDsml = kDsmlToken;
 
-absl::Status Parser::Parameter(std::set<std::string>* keys,
-                               std::string* json) {
+absl::Status Parser::Parameter(std::set<std::string>* keys, std::string* json) {
   ASSIGN_OR_RETURN(const std::string key,
                    TakeUntil(u"\" string=\"", "string=\"true|false\""));
   if (!keys->insert(key).second) {
@@ -118,7 +117,8 @@ absl::Status Parser::Parameter(std::set<std::string>* keys,
   }
   const bool is_string = Take(u"true\">");
   if (!is_string && !Take(u"false\">")) return Expected("true\"> or false\">");
-  static const Symbols close = FromText(absl::StrCat("</", kDsml, "parameter>\n"));
+  static const Symbols close =
+      FromText(absl::StrCat("</", kDsml, "parameter>\n"));
   const size_t value_at = at_;
   ASSIGN_OR_RETURN(const std::string value,
                    TakeUntil(close, "the end of the parameter"));
@@ -200,9 +200,9 @@ absl::StatusOr<std::unique_ptr<ChatParser>> ChatParser::Create(
   for (const std::string& marker : ChatMarkers()) {
     const std::optional<int32_t> id = tokenizer->SpecialId(marker);
     if (!id.has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the tokenizer has no added token '", marker,
-          "', which the V3.2 chat format needs"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the tokenizer has no added token '", marker,
+                       "', which the V3.2 chat format needs"));
     }
     result->symbols_[*id] = MarkerSymbol(marker);
   }

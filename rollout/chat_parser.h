@@ -6,7 +6,8 @@
 //   reasoning </think> content [calls] EOS
 //   calls  = "\n\n<DSML function_calls>\n" invoke* "</DSML function_calls>"
 //   invoke = "<DSML invoke name=\"N\">\n" param* "</DSML invoke>\n"
-//   param  = "<DSML parameter name=\"K\" string=\"true|false\">V</DSML parameter>\n"
+//   param  = "<DSML parameter name=\"K\" string=\"true|false\">V</DSML
+//   parameter>\n"
 // (without the blank after DSML). An invoke without parameters may hold one
 // empty line, which is how the format prints it. K's of one invoke differ; a V
 // with string="false" is JSON. Reasoning and content hold no special token.

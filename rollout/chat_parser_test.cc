@@ -13,7 +13,8 @@ using ::testing::HasSubstr;
 
 void ExpectCase(const ParseCase& c, const absl::StatusOr<Message>& got) {
   if (c.error) {
-    EXPECT_EQ(got.status().code(), absl::StatusCode::kInvalidArgument) << c.name;
+    EXPECT_EQ(got.status().code(), absl::StatusCode::kInvalidArgument)
+        << c.name;
     return;
   }
   ASSERT_TRUE(got.ok()) << c.name << ": " << got.status();
@@ -36,7 +37,8 @@ class ChatParserTest : public ::testing::Test {
 };
 
 TEST(ChatTextParserTest, EveryGoldenCompletionOnText) {
-  for (const ParseCase& c : ParseCases()) ExpectCase(c, ParseChatText(c.text, c.mode));
+  for (const ParseCase& c : ParseCases())
+    ExpectCase(c, ParseChatText(c.text, c.mode));
 }
 
 TEST_F(ChatParserTest, EveryGoldenCompletionOnIds) {
@@ -47,19 +49,23 @@ TEST_F(ChatParserTest, EveryGoldenCompletionOnIds) {
 
 TEST_F(ChatParserTest, AMarkerTypedOutIsPlainText) {
   const std::string calls =
-      "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke>\n"
+      "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke "
+      "name=\"f\">\n</｜DSML｜invoke>\n"
       "</｜DSML｜function_calls>";
   std::vector<int32_t> ids = Ids("r</think>");
-  for (int32_t id : Ids("<think>" + calls, SpecialMatching::kOff)) ids.push_back(id);
+  for (int32_t id : Ids("<think>" + calls, SpecialMatching::kOff))
+    ids.push_back(id);
   ids.push_back(*tokenizer_->SpecialId(kEosToken));
   const auto message = parser_->Parse(ids, ChatMode::kThinking);
   ASSERT_TRUE(message.ok()) << message.status();
   EXPECT_EQ(message->content(), "<think>" + calls);
   EXPECT_EQ(message->tool_calls_size(), 0);
   // And an end that is typed out does not end.
-  EXPECT_FALSE(parser_->Parse(Ids("r</think>4<｜end▁of▁sentence｜>",
-                                  SpecialMatching::kOff),
-                              ChatMode::kThinking).ok());
+  EXPECT_FALSE(
+      parser_
+          ->Parse(Ids("r</think>4<｜end▁of▁sentence｜>", SpecialMatching::kOff),
+                  ChatMode::kThinking)
+          .ok());
 }
 
 TEST_F(ChatParserTest, HowTheIdsCutTheTextDoesNotMatter) {
@@ -87,8 +93,8 @@ TEST_F(ChatParserTest, WhatTheTemplateWritesIsReadBack) {
     ASSERT_TRUE(chat.ok());
     size_t begin = chat->tokens.size();
     while (chat->sampled[begin - 1]) --begin;
-    const auto got = parser_->Parse({chat->tokens.begin() + begin, chat->tokens.end()},
-                                    c.options.mode);
+    const auto got = parser_->Parse(
+        {chat->tokens.begin() + begin, chat->tokens.end()}, c.options.mode);
     ASSERT_TRUE(got.ok()) << c.name << ": " << got.status();
     EXPECT_EQ(got->DebugString(), c.messages.back().DebugString()) << c.name;
     ++messages;
@@ -103,11 +109,13 @@ TEST_F(ChatParserTest, RefusesAnyOtherSpecialTokenAnywhere) {
       "</｜DSML｜invoke>\n</｜DSML｜function_calls><｜end▁of▁sentence｜>";
   const std::vector<int32_t> good = Ids(call);
   ASSERT_TRUE(parser_->Parse(good, ChatMode::kThinking).ok());
-  for (const char* special : {"<｜other｜>", kUserToken, kBosToken, kThinkToken}) {
+  for (const char* special :
+       {"<｜other｜>", kUserToken, kBosToken, kThinkToken}) {
     for (size_t at = 0; at <= good.size(); ++at) {
       std::vector<int32_t> bad = good;
       bad.insert(bad.begin() + at, *tokenizer_->SpecialId(special));
-      EXPECT_FALSE(parser_->Parse(bad, ChatMode::kThinking).ok()) << special << at;
+      EXPECT_FALSE(parser_->Parse(bad, ChatMode::kThinking).ok())
+          << special << at;
     }
   }
 }
@@ -115,10 +123,13 @@ TEST_F(ChatParserTest, RefusesAnyOtherSpecialTokenAnywhere) {
 TEST_F(ChatParserTest, SaysWhereAndWhatWasExpected) {
   EXPECT_THAT(ParseChatText("abc", ChatMode::kThinking).status().ToString(),
               HasSubstr("at byte 0 of the completion: expected </think>"));
-  EXPECT_THAT(ParseChatText("a</think>b", ChatMode::kThinking).status().ToString(),
-              HasSubstr("at byte 3 of the completion"));
-  EXPECT_FALSE(parser_->Parse({3 + 0xC3, *tokenizer_->SpecialId(kEosToken)},
-                              ChatMode::kChat).ok());
+  EXPECT_THAT(
+      ParseChatText("a</think>b", ChatMode::kThinking).status().ToString(),
+      HasSubstr("at byte 3 of the completion"));
+  EXPECT_FALSE(parser_
+                   ->Parse({3 + 0xC3, *tokenizer_->SpecialId(kEosToken)},
+                           ChatMode::kChat)
+                   .ok());
   EXPECT_THAT(parser_->Parse({100000}, ChatMode::kChat).status().ToString(),
               HasSubstr("100000"));
 }

@@ -72,8 +72,8 @@ class PieceEncoder {
   bool sampled_ = false;
 };
 
-absl::StatusOr<RenderedChat> EncodePieces(const Tokenizer& tokenizer,
-                                          const std::vector<ChatPiece>& pieces) {
+absl::StatusOr<RenderedChat> EncodePieces(
+    const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces) {
   PieceEncoder encoder(tokenizer);
   for (const ChatPiece& piece : pieces) RETURN_IF_ERROR(encoder.Add(piece));
   return encoder.Finish();
@@ -95,9 +95,9 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(
     const Tokenizer* tokenizer) {
   for (const std::string& marker : ChatMarkers()) {
     if (!tokenizer->SpecialId(marker).has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the tokenizer has no added token '", marker,
-          "', which the V3.2 chat format needs"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the tokenizer has no added token '", marker,
+                       "', which the V3.2 chat format needs"));
     }
   }
   std::unique_ptr<ChatTemplate> result(new ChatTemplate(tokenizer));

@@ -77,12 +77,15 @@ TEST(ChatTextTest, ADeveloperMessageCarriesTheToolsAndIsDroppedOnceOld) {
   const std::string text =
       *RenderChatText({Make("developer", "find it")}, c.tools, {});
   EXPECT_EQ(text.rfind("<｜begin▁of▁sentence｜><｜User｜>\n\n## Tools", 0), 0u);
-  EXPECT_THAT(text, HasSubstr("</functions>\n\n\n# The user's message is: find it"
-                              "<｜Assistant｜><think>"));
-  const std::vector<Message> later = {Make("system", "s"), Make("developer", "a"),
-                                      Make("assistant", "b", "r"), Make("user", "c")};
+  EXPECT_THAT(text,
+              HasSubstr("</functions>\n\n\n# The user's message is: find it"
+                        "<｜Assistant｜><think>"));
+  const std::vector<Message> later = {
+      Make("system", "s"), Make("developer", "a"), Make("assistant", "b", "r"),
+      Make("user", "c")};
   EXPECT_EQ(*RenderChatText(later, {}, {}),
-            "<｜begin▁of▁sentence｜>sb<｜end▁of▁sentence｜><｜User｜>c<｜Assistant｜><think>");
+            "<｜begin▁of▁sentence｜>sb<｜end▁of▁sentence｜><｜User｜>c<"
+            "｜Assistant｜><think>");
   ChatOptions keep;
   keep.drop_thinking = false;
   EXPECT_THAT(*RenderChatText(later, {}, keep), HasSubstr("message is: a"));
@@ -93,8 +96,10 @@ TEST(ChatTextTest, RefusesABadConversationNamingTheMessage) {
     return RenderChatText(messages, {}, {}).status().ToString();
   };
   const Message user = Make("user", "u");
-  EXPECT_THAT(error({user, Make("robot", "")}), HasSubstr("message 1 (role 'robot')"));
-  EXPECT_THAT(error({user, Make("assistant", "4")}), HasSubstr("needs reasoning"));
+  EXPECT_THAT(error({user, Make("robot", "")}),
+              HasSubstr("message 1 (role 'robot')"));
+  EXPECT_THAT(error({user, Make("assistant", "4")}),
+              HasSubstr("needs reasoning"));
   EXPECT_THAT(error({Make("user", "u", "r")}), HasSubstr("only an assistant"));
   EXPECT_THAT(error({user, Make("tool", "1")}), HasSubstr("0 tool calls"));
   Message call = Make("assistant", "", "r");
@@ -137,7 +142,8 @@ TEST_F(ChatTemplateTest, ContentCannotForgeAMarker) {
   const std::vector<Message> messages = {Make("system", all), Make("user", all),
                                          Make("assistant", all, all)};
   int specials = 0;
-  for (int32_t id : Render(messages).tokens) specials += tokenizer_->IsSpecial(id);
+  for (int32_t id : Render(messages).tokens)
+    specials += tokenizer_->IsSpecial(id);
   EXPECT_EQ(specials, 6);  // BOS User Assistant <think> </think> EOS
   const auto results = template_->ToolResults({all}, ChatMode::kThinking);
   specials = 0;
@@ -147,7 +153,7 @@ TEST_F(ChatTemplateTest, ContentCannotForgeAMarker) {
 
 TEST_F(ChatTemplateTest, SampledMarksWhatTheAssistantWroteAndNothingElse) {
   const std::vector<Message> turns = {
-      Make("system", "s"),       Make("user", "a"), Make("assistant", "b", "r1"),
+      Make("system", "s"), Make("user", "a"), Make("assistant", "b", "r1"),
       Make("user", "c"), Make("assistant", "d", "r2")};
   EXPECT_EQ(Sampled(Render(turns)), "r2</think>d<｜end▁of▁sentence｜>");
   ChatOptions chat;
@@ -197,12 +203,13 @@ TEST_F(ChatTemplateTest, ANewUserMessageStartsABranchWithoutTheReasoning) {
     std::vector<Message> before = c.messages;
     before.pop_back();
     const RenderedChat first = Render(before, c.tools, c.options);
-    const auto next = template_->NextUser(first.tokens, first.sampled,
-                                          c.messages.back().content(),
-                                          ChatMode::kThinking);
+    const auto next =
+        template_->NextUser(first.tokens, first.sampled,
+                            c.messages.back().content(), ChatMode::kThinking);
     ASSERT_TRUE(next.ok()) << next.status();
     EXPECT_TRUE(next->new_branch);
-    EXPECT_EQ(next->tokens, Render(c.messages, c.tools, c.options).tokens) << c.name;
+    EXPECT_EQ(next->tokens, Render(c.messages, c.tools, c.options).tokens)
+        << c.name;
   }
 }
 
@@ -216,15 +223,16 @@ TEST_F(ChatTemplateTest, ABranchKeepsTheIdsThatWereSampledNotTheTokenizersOwn) {
   sample(*tokenizer_->SpecialId(kThinkEndToken));
   for (char c : std::string("the user")) sample(3 + c);  // byte by byte
   sample(template_->eos_id());
-  const auto next =
-      template_->NextUser(record.tokens, record.sampled, "b", ChatMode::kThinking);
+  const auto next = template_->NextUser(record.tokens, record.sampled, "b",
+                                        ChatMode::kThinking);
   ASSERT_TRUE(next.ok());
   std::vector<int32_t> expected = record.tokens;
   const auto think = std::find(expected.begin(), expected.end(),
                                *tokenizer_->SpecialId(kThinkToken));
   expected.erase(think, think + 2);  // <think> x
   ASSERT_GT(next->tokens.size(), expected.size());
-  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), next->tokens.begin()));
+  EXPECT_TRUE(
+      std::equal(expected.begin(), expected.end(), next->tokens.begin()));
 }
 
 TEST_F(ChatTemplateTest, InChatModeAUserMessageIsAppended) {
@@ -244,15 +252,20 @@ TEST_F(ChatTemplateTest, InChatModeAUserMessageIsAppended) {
 
 TEST_F(ChatTemplateTest, RefusesToContinueAnUnfinishedBranch) {
   const RenderedChat record = Render({Make("user", "a")});
-  EXPECT_FALSE(template_->NextUser(record.tokens, record.sampled, "b",
-                                   ChatMode::kThinking).ok());
+  EXPECT_FALSE(
+      template_
+          ->NextUser(record.tokens, record.sampled, "b", ChatMode::kThinking)
+          .ok());
   RenderedChat unclosed = record;
   for (int32_t id : {3 + 'x', template_->eos_id()}) {
     unclosed.tokens.push_back(id);
     unclosed.sampled.push_back(true);
   }
-  EXPECT_THAT(template_->NextUser(unclosed.tokens, unclosed.sampled, "b",
-                                  ChatMode::kThinking).status().ToString(),
+  EXPECT_THAT(template_
+                  ->NextUser(unclosed.tokens, unclosed.sampled, "b",
+                             ChatMode::kThinking)
+                  .status()
+                  .ToString(),
               HasSubstr("never closed"));
   EXPECT_FALSE(template_->ToolResults({}, ChatMode::kThinking).ok());
   EXPECT_FALSE(template_->ToolResults({"\xFF"}, ChatMode::kThinking).ok());

@@ -13,7 +13,8 @@ TEST(PythonJsonTest, PrintsAsJsonDumpsDoes) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"a":1,"b":[1,2,{"c":null}],"d":{}})",
        R"({"a": 1, "b": [1, 2, {"c": null}], "d": {}})"},
-      {R"([[],[[]],{"x":[true,false]}])", R"([[], [[]], {"x": [true, false]}])"},
+      {R"([[],[[]],{"x":[true,false]}])",
+       R"([[], [[]], {"x": [true, false]}])"},
       {R"([1e-7,1.0,1e5,1E16,0.0001,1.5e300,-0.0,12345.678])",
        R"([1e-07, 1.0, 100000.0, 1e+16, 0.0001, 1.5e+300, -0.0, 12345.678])"},
       {"[123456789012345678901234567890,-5]",
@@ -28,7 +29,8 @@ TEST(PythonJsonTest, PrintsAsJsonDumpsDoes) {
 }
 
 TEST(PythonJsonTest, MembersKeepTheirOrderAndKnowStrings) {
-  const auto m = JsonMembers(R"({"z":"a\"b","y":[1,2],"x":"","w":{"q":"r"},"v":1.5})");
+  const auto m =
+      JsonMembers(R"({"z":"a\"b","y":[1,2],"x":"","w":{"q":"r"},"v":1.5})");
   ASSERT_TRUE(m.ok()) << m.status();
   ASSERT_EQ(m->size(), 5u);
   EXPECT_EQ((*m)[0].key, "z");
@@ -43,11 +45,14 @@ TEST(PythonJsonTest, MembersKeepTheirOrderAndKnowStrings) {
 }
 
 TEST(PythonJsonTest, RefusesWhatIsNotOneValue) {
-  for (const char* bad : {"", "{", "[1,]", "{\"a\":1}x", "nul", "\"\xFF\"", "1e999"}) {
-    EXPECT_EQ(PythonJson(bad).status().code(), absl::StatusCode::kInvalidArgument)
+  for (const char* bad :
+       {"", "{", "[1,]", "{\"a\":1}x", "nul", "\"\xFF\"", "1e999"}) {
+    EXPECT_EQ(PythonJson(bad).status().code(),
+              absl::StatusCode::kInvalidArgument)
         << bad;
   }
-  for (const char* bad : {"1", "[]", "\"a\""}) EXPECT_FALSE(JsonMembers(bad).ok()) << bad;
+  for (const char* bad : {"1", "[]", "\"a\""})
+    EXPECT_FALSE(JsonMembers(bad).ok()) << bad;
   EXPECT_THAT(PythonJson(R"([{"k":1,"k":2}])").status().ToString(),
               HasSubstr("key \"k\" is there twice"));
   EXPECT_FALSE(JsonMembers(R"({"k":1,"k":2})").ok());
@@ -56,10 +61,13 @@ TEST(PythonJsonTest, RefusesWhatIsNotOneValue) {
 TEST(PythonJsonTest, LimitsDepthAndLength) {
   const int n = kPythonJsonDepthMax;
   EXPECT_TRUE(PythonJson(std::string(n, '[') + std::string(n, ']')).ok());
-  EXPECT_EQ(PythonJson(std::string(n + 1, '[') + std::string(n + 1, ']')).status().code(),
+  EXPECT_EQ(PythonJson(std::string(n + 1, '[') + std::string(n + 1, ']'))
+                .status()
+                .code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(PythonJson(std::string(kPythonJsonBytesMax + 1, ' ')).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      PythonJson(std::string(kPythonJsonBytesMax + 1, ' ')).status().code(),
+      absl::StatusCode::kResourceExhausted);
 }
 
 }  // namespace

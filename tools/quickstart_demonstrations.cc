@@ -90,8 +90,7 @@ class Writer {
     for (const Tool& tool : InterpreterTools()) {
       *demonstration_.add_tools() = tool;
     }
-    return {std::move(demonstration_), task_, answer_,
-            answer_ == task_.answer};
+    return {std::move(demonstration_), task_, answer_, answer_ == task_.answer};
   }
 
  private:
@@ -137,7 +136,8 @@ void WriteTwoCalls(const QuickstartTask& task, const SlipRates::TwoCalls& rates,
   if (draws->Chance(rates.guess)) return writer->Guess(kGuess);
   if (draws->Chance(rates.wrong_key)) {
     std::string key = task.key;
-    key[0] = static_cast<char>('a' + (key[0] - 'a' + draws->Between(1, 25)) % 26);
+    key[0] =
+        static_cast<char>('a' + (key[0] - 'a' + draws->Between(1, 25)) % 26);
     writer->Call(kLookUp, "lookup", "key", key,
                  absl::StrCat("error: there is no key \"", key, "\""));
     return writer->Guess(kDone);
@@ -162,8 +162,9 @@ void WriteMath(const QuickstartTask& task, const SlipRates::Math& rates,
   int carry = 0;
   for (int i = 2; i >= 0; --i) {
     const int sum = left[i] - '0' + right[i] - '0' + carry;
-    absl::StrAppend(&reasoning, i == 2 ? "" : " ",
-                    absl::StrFormat("%c+%c+%d=%02d", left[i], right[i], carry, sum));
+    absl::StrAppend(
+        &reasoning, i == 2 ? "" : " ",
+        absl::StrFormat("%c+%c+%d=%02d", left[i], right[i], carry, sum));
     answer.insert(answer.begin(), static_cast<char>('0' + sum % 10));
     if (i == 0 && sum >= 10) answer.insert(answer.begin(), '1');
     carry = carries ? sum / 10 : 0;
@@ -176,13 +177,18 @@ void WriteMath(const QuickstartTask& task, const SlipRates::Math& rates,
 
 SlipRates SloppyRates() {
   SlipRates rates;
-  rates.one_call = {.guess = 0.35, .malformed_call = 0.15, .wrong_digit = 0.20,
+  rates.one_call = {.guess = 0.35,
+                    .malformed_call = 0.15,
+                    .wrong_digit = 0.20,
                     .miscopy = 0.15};
-  rates.two_calls = {.guess = 0.30, .wrong_key = 0.10, .stop_early = 0.20,
-                     .malformed_call = 0.08, .wrong_digit = 0.15,
+  rates.two_calls = {.guess = 0.30,
+                     .wrong_key = 0.10,
+                     .stop_early = 0.20,
+                     .malformed_call = 0.08,
+                     .wrong_digit = 0.15,
                      .miscopy = 0.10};
-  rates.math = {.guess = 0.45, .no_carry = 0.25, .misread = 0.12,
-                .wrong_digit = 0.10};
+  rates.math = {
+      .guess = 0.45, .no_carry = 0.25, .misread = 0.12, .wrong_digit = 0.10};
   return rates;
 }
 

@@ -30,7 +30,7 @@ struct SlipRates {
   struct TwoCalls {
     double guess = 0;
     double wrong_key = 0;
-    double stop_early = 0;  // answers the looked-up value
+    double stop_early = 0;      // answers the looked-up value
     double malformed_call = 0;  // of the second call
     double wrong_digit = 0;     // of the second call
     double miscopy = 0;

@@ -81,7 +81,8 @@ TEST(QuickstartDemonstrationsTest, TheStreamDependsOnItsSeedAndIndexAlone) {
 
 TEST(QuickstartDemonstrationsTest, TheSecondCallHoldsTheValueThatWasLookedUp) {
   for (int i = 1; i < 600; i += 3) {
-    const auto messages = MessagesOf(MakeQuickstartDemonstration(1, SlipRates(), i));
+    const auto messages =
+        MessagesOf(MakeQuickstartDemonstration(1, SlipRates(), i));
     ASSERT_EQ(messages.size(), 7u);
     EXPECT_EQ(messages[2].tool_calls(0).name(), "lookup");
     EXPECT_EQ(messages[4].tool_calls(0).name(), "python");
@@ -110,18 +111,22 @@ TEST(QuickstartDemonstrationsTest, EveryTurnIsWellFormedAndShortInTokens) {
     const auto rendered = chat->Render(MessagesOf(d), ToolsOf(d), {});
     ASSERT_TRUE(rendered.ok()) << rendered.status();
     const std::vector<int32_t>& tokens = rendered->tokens;
-    EXPECT_LE(std::count(rendered->sampled.begin(), rendered->sampled.end(), true), 60);
+    EXPECT_LE(
+        std::count(rendered->sampled.begin(), rendered->sampled.end(), true),
+        60);
     EXPECT_LE(tokens.size(), 800u);
     for (size_t at = 0; at < tokens.size(); ++at) {
       std::vector<int32_t> turn;
-      while (at < tokens.size() && rendered->sampled[at]) turn.push_back(tokens[at++]);
+      while (at < tokens.size() && rendered->sampled[at])
+        turn.push_back(tokens[at++]);
       if (turn.empty()) continue;
       EXPECT_TRUE(parser->Parse(turn, ChatMode::kThinking).ok());
     }
     // All prompts begin with the same tokens, the preamble's: math too.
     if (i == 0) first = tokens;
     size_t same = 0;
-    while (same < std::min(first.size(), tokens.size()) && tokens[same] == first[same]) {
+    while (same < std::min(first.size(), tokens.size()) &&
+           tokens[same] == first[same]) {
       ++same;
     }
     shared = i == 0 ? same : std::min(shared, same);
@@ -130,7 +135,8 @@ TEST(QuickstartDemonstrationsTest, EveryTurnIsWellFormedAndShortInTokens) {
 }
 
 TEST(QuickstartDemonstrationsTest, AnUnknownMixIsRefusedByName) {
-  EXPECT_THAT(RatesOfMix("dirty").status().ToString(), ::testing::HasSubstr("\"dirty\""));
+  EXPECT_THAT(RatesOfMix("dirty").status().ToString(),
+              ::testing::HasSubstr("\"dirty\""));
 }
 
 }  // namespace

@@ -83,9 +83,14 @@ QuickstartTask Draw(uint64_t seed, TaskSplit split, uint64_t index,
     QuickstartDraws draws(seed, index, (*attempt)++);
     QuickstartTask task;
     switch (index % 3) {
-      case 0: task = OneCall(&draws); break;
-      case 1: task = TwoCalls(&draws); break;
-      default: task = MathSum(&draws);
+      case 0:
+        task = OneCall(&draws);
+        break;
+      case 1:
+        task = TwoCalls(&draws);
+        break;
+      default:
+        task = MathSum(&draws);
     }
     if (SplitOf(task.canonical) == split) return task;
   }
@@ -131,7 +136,8 @@ class Evaluator {
     }
     const size_t begin = at_;
     int64_t value = 0;
-    while (Peek() >= '0' && Peek() <= '9') value = value * 10 + (text_[at_++] - '0');
+    while (Peek() >= '0' && Peek() <= '9')
+      value = value * 10 + (text_[at_++] - '0');
     CHECK(at_ > begin && at_ - begin < 10) << text_;
     return value;
   }
@@ -165,8 +171,7 @@ QuickstartTask MakeQuickstartTask(uint64_t seed, TaskSplit split,
   return Draw(seed, split, index, &attempt);
 }
 
-Task ToTask(const QuickstartTask& quickstart, TaskSplit split,
-            uint64_t index) {
+Task ToTask(const QuickstartTask& quickstart, TaskSplit split, uint64_t index) {
   const bool math = quickstart.kind == QuickstartKind::kMath;
   const std::string name = split == TaskSplit::kTrain ? "train" : "heldout";
   Task task;

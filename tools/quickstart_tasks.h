@@ -1,7 +1,8 @@
 // The quickstart's tasks: seeded, endless, in two environments.
 //
 //   one call   interpreter   "calc 37*48+15": write Python, answer its result
-//   two calls  interpreter   "get k7 then *63+25": look k7 up, only then can the
+//   two calls  interpreter   "get k7 then *63+25": look k7 up, only then can
+//   the
 //                            Python be written; answer its result
 //   math       math          "add 347 and 586": digit by digit with carries in
 //                            the reasoning, answer directly
@@ -54,7 +55,7 @@ struct QuickstartTask {
   // One call: the whole Python expression. Two calls: what follows the value,
   // "*63+25". Math: empty.
   std::string expression;
-  std::string key, value;  // two calls: the look-up
+  std::string key, value;   // two calls: the look-up
   int left = 0, right = 0;  // math: the terms
 };
 

@@ -18,7 +18,8 @@ using ::testing::MatchesRegex;
 std::string Question(const Task& task) { return task.messages(1).content(); }
 
 TEST(QuickstartTasksTest, TheSameSeedGivesTheSameFileAndAnotherAnother) {
-  const std::string a = *FormatTasks(QuickstartTasks(1, TaskSplit::kTrain, 300));
+  const std::string a =
+      *FormatTasks(QuickstartTasks(1, TaskSplit::kTrain, 300));
   EXPECT_EQ(a, *FormatTasks(QuickstartTasks(1, TaskSplit::kTrain, 300)));
   EXPECT_NE(a, *FormatTasks(QuickstartTasks(2, TaskSplit::kTrain, 300)));
 }
@@ -48,9 +49,9 @@ TEST(QuickstartTasksTest, ASumIsTheSameTaskInEitherOrderAndWording) {
     EXPECT_EQ(task.answer, std::to_string(task.left + task.right));
     questions[task.canonical].insert(task.question);
   }
-  const bool some_twice = std::any_of(
-      questions.begin(), questions.end(),
-      [](const auto& entry) { return entry.second.size() > 1; });
+  const bool some_twice =
+      std::any_of(questions.begin(), questions.end(),
+                  [](const auto& entry) { return entry.second.size() > 1; });
   EXPECT_TRUE(some_twice);
 }
 
@@ -77,8 +78,10 @@ TEST(QuickstartTasksTest, TheAnswerOfTwoCallsNeedsTheValueThatThePromptHides) {
     if (!payload.contains("table")) continue;
     const auto entry = payload["table"].begin();
     EXPECT_NE(Question(task).find(entry.key()), std::string::npos);
-    const std::string expression = Question(task).substr(Question(task).find('*'));
-    EXPECT_EQ(std::to_string(EvaluateExpression(entry->get<std::string>() + expression)),
+    const std::string expression =
+        Question(task).substr(Question(task).find('*'));
+    EXPECT_EQ(std::to_string(
+                  EvaluateExpression(entry->get<std::string>() + expression)),
               payload["answer"].get<std::string>());
   }
 }

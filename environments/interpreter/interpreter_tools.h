@@ -1,5 +1,6 @@
 // The tools that every task of the interpreter environment offers, apart from
-// what runs them: whoever writes prompts or demonstrations needs the same words.
+// what runs them: whoever writes prompts or demonstrations needs the same
+// words.
 
 #ifndef ENVIRONMENTS_INTERPRETER_INTERPRETER_TOOLS_H_
 #define ENVIRONMENTS_INTERPRETER_INTERPRETER_TOOLS_H_

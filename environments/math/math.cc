@@ -40,9 +40,9 @@ absl::StatusOr<std::vector<Tool>> ToolsOf(const Task& task) {
     tools.back().set_function_json(list[i].dump());
   }
   if (good) return tools;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "task ", task.id(), ": \"tools\" must be a list of at most ", kToolsMax,
-      " objects, each with a string \"name\""));
+  return absl::InvalidArgumentError(
+      absl::StrCat("task ", task.id(), ": \"tools\" must be a list of at most ",
+                   kToolsMax, " objects, each with a string \"name\""));
 }
 
 class MathEnvironment : public Environment {

@@ -18,20 +18,22 @@ absl::StatusOr<Observation> ResetWith(const std::string& payload) {
 
 TEST(MathEnvironmentTest, ToolsOfThePayloadAreDescribedInTheirOrder) {
   EXPECT_TRUE(ResetWith(R"({"answer":"1"})")->tools.empty());
-  const auto seen =
-      ResetWith(R"({"answer":"1","tools":[{"name":"z","a":{"y":1,"b":2}},{"name":"c"}]})");
+  const auto seen = ResetWith(
+      R"({"answer":"1","tools":[{"name":"z","a":{"y":1,"b":2}},{"name":"c"}]})");
   ASSERT_TRUE(seen.ok()) << seen.status();
   ASSERT_EQ(seen->tools.size(), 2u);
   EXPECT_EQ(seen->tools[0].name(), "z");
-  EXPECT_EQ(seen->tools[0].function_json(), R"({"name":"z","a":{"y":1,"b":2}})");
+  EXPECT_EQ(seen->tools[0].function_json(),
+            R"({"name":"z","a":{"y":1,"b":2}})");
 }
 
 TEST(MathEnvironmentTest, RefusesToolsThatAreNone) {
   for (const char* tools : {"{}", "[1]", "[{}]", "[{\"name\":2}]"}) {
-    EXPECT_THAT(ResetWith(std::string(R"({"answer":"1","tools":)") + tools + "}")
-                    .status()
-                    .ToString(),
-                HasSubstr("\"tools\" must be"))
+    EXPECT_THAT(
+        ResetWith(std::string(R"({"answer":"1","tools":)") + tools + "}")
+            .status()
+            .ToString(),
+        HasSubstr("\"tools\" must be"))
         << tools;
   }
 }

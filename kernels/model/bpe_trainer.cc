@@ -36,8 +36,8 @@ absl::Status CheckInput(const std::vector<TrainingText>& texts,
   if (options.vocab_size < 0 ||
       static_cast<size_t>(options.vocab_size) < fixed) {
     return absl::InvalidArgumentError(
-        absl::StrCat("vocab_size ", options.vocab_size,
-                     " is below the ", fixed, " of bytes and special tokens"));
+        absl::StrCat("vocab_size ", options.vocab_size, " is below the ", fixed,
+                     " of bytes and special tokens"));
   }
   size_t bytes = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -103,7 +103,8 @@ absl::StatusOr<std::vector<Word>> CountWords(
       plain.clear();
     }
   }
-  const int32_t first_byte = static_cast<int32_t>(options.leading_tokens.size());
+  const int32_t first_byte =
+      static_cast<int32_t>(options.leading_tokens.size());
   std::vector<Word> words;
   for (const auto& [piece, weight] : pieces) {
     Word word = {{}, weight};
@@ -134,8 +135,8 @@ Pair BestPair(const std::vector<Word>& words, const TokenizerSpec& spec,
     const bool wins =
         weight > *best_weight ||
         (weight == *best_weight &&
-         std::tie(left, right) < std::tie(spec.tokens[best.first],
-                                          spec.tokens[best.second]));
+         std::tie(left, right) <
+             std::tie(spec.tokens[best.first], spec.tokens[best.second]));
     if (wins) {
       best = pair;
       *best_weight = weight;

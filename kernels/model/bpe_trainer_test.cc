@@ -33,7 +33,8 @@ TEST(BpeTrainerTest, MergesTheMostFrequentPairAndBreaksTiesByBytes) {
 TEST(BpeTrainerTest, V32TokensStandAtTheirPlaces) {
   BpeTrainerOptions options;
   options.vocab_size = 275;
-  const auto spec = TrainBpe({{"<｜User｜>the cat and the dog, the cow: thethe", 9}}, options);
+  const auto spec = TrainBpe(
+      {{"<｜User｜>the cat and the dog, the cow: thethe", 9}}, options);
   ASSERT_TRUE(spec.ok()) << spec.status();
   const auto t = Tokenizer::Create(*spec);
   ASSERT_TRUE(t.ok()) << t.status();
@@ -50,18 +51,21 @@ TEST(BpeTrainerTest, V32TokensStandAtTheirPlaces) {
 TEST(BpeTrainerTest, EachDigitSignAndLetterOfAKeyStaysAToken) {
   BpeTrainerOptions options;
   options.vocab_size = 400;
-  const auto spec = TrainBpe({{"calc 11*11+11 is print(11*11) at k1", 50}}, options);
+  const auto spec =
+      TrainBpe({{"calc 11*11+11 is print(11*11) at k1", 50}}, options);
   ASSERT_TRUE(spec.ok()) << spec.status();
   for (const std::string& token : spec->tokens) {
     if (token.size() < 2) continue;
-    EXPECT_EQ(token.find_first_of("0123456789+*()k"), std::string::npos) << token;
+    EXPECT_EQ(token.find_first_of("0123456789+*()k"), std::string::npos)
+        << token;
   }
 }
 
 TEST(BpeTrainerTest, TheSameTextsInAnyOrderGiveTheSameVocabulary) {
   std::vector<TrainingText> texts;
   for (int i = 0; i < 50; ++i) {
-    texts.push_back({"word" + std::string(1, 'a' + i % 26) + "ing of some sort", 1 + i % 3});
+    texts.push_back({"word" + std::string(1, 'a' + i % 26) + "ing of some sort",
+                     1 + i % 3});
   }
   const auto spec = TrainBpe(texts, BpeTrainerOptions());
   std::reverse(texts.begin(), texts.end());
@@ -82,12 +86,14 @@ TEST(BpeTrainerTest, EncodingATrainingTextFollowsTheTraining) {
 }
 
 TEST(BpeTrainerTest, RefusesBadInputByName) {
-  EXPECT_THAT(TrainBpe({}, Bare(255)).status().ToString(), HasSubstr("vocab_size 255"));
+  EXPECT_THAT(TrainBpe({}, Bare(255)).status().ToString(),
+              HasSubstr("vocab_size 255"));
   EXPECT_EQ(TrainBpe({}, Bare(1 << 20)).status().code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(TrainBpe({{"a"}, {"\xFF"}}, Bare(300)).status().ToString(),
               HasSubstr("text 1"));
-  EXPECT_THAT(TrainBpe({{"a", 0}}, Bare(300)).status().ToString(), HasSubstr("weight 0"));
+  EXPECT_THAT(TrainBpe({{"a", 0}}, Bare(300)).status().ToString(),
+              HasSubstr("weight 0"));
 }
 
 }  // namespace

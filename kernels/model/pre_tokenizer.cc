@@ -104,14 +104,13 @@ absl::Status PreTokenizer::SplitPiece(size_t rule, const std::string& text,
       pcre2_match_data_create_from_pattern(compiled.code, nullptr));
   CHECK(data != nullptr);
   // The piece is a string of its own: look-around stops at its ends.
-  const auto subject =
-      reinterpret_cast<PCRE2_SPTR>(text.data() + piece.first);
+  const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data() + piece.first);
   const size_t size = piece.second - piece.first;
   size_t at = 0;
   while (at < size) {
-    const int count = pcre2_match(compiled.code, subject, size, at,
-                                  PCRE2_NO_UTF_CHECK, data.get(),
-                                  compiled.context);
+    const int count =
+        pcre2_match(compiled.code, subject, size, at, PCRE2_NO_UTF_CHECK,
+                    data.get(), compiled.context);
     if (count == PCRE2_ERROR_NOMATCH) break;
     if (count < 0) {
       return absl::ResourceExhaustedError(

@@ -16,7 +16,8 @@ std::vector<std::string> Pieces(const std::vector<SplitRule>& rules,
   auto pieces = (*pre)->Split(text);
   EXPECT_TRUE(pieces.ok()) << pieces.status();
   std::vector<std::string> out;
-  for (const auto& [begin, end] : *pieces) out.push_back(text.substr(begin, end - begin));
+  for (const auto& [begin, end] : *pieces)
+    out.push_back(text.substr(begin, end - begin));
   return out;
 }
 
@@ -30,12 +31,14 @@ TEST(PreTokenizerTest, DeepSeekPatternsApplyOneAfterTheOther) {
   const std::vector<SplitRule> rules = {
       {R"(\p{N}{1,3})"},
       {"[一-龥぀-ゟ゠-ヿ]+"},
-      {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}"
-       "\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|"
+      {"[!\"#$%&'()*+,\\-./"
+       ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}"
+       "\\p{S}]?[\\p{L}\\p{M}]+| "
+       "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|"
        "\\s+"}};
   EXPECT_THAT(Pieces(rules, "x = 12345;\nfoo.bar 中文字 ok"),
-              ElementsAre("x", " =", " ", "123", "45", ";\n", "foo", ".bar", " ",
-                          "中文字", " ok"));
+              ElementsAre("x", " =", " ", "123", "45", ";\n", "foo", ".bar",
+                          " ", "中文字", " ok"));
 }
 
 TEST(PreTokenizerTest, ALiteralRuleIsNotAPattern) {
@@ -48,13 +51,15 @@ TEST(PreTokenizerTest, WithoutRulesTheTextIsOnePiece) {
 }
 
 TEST(PreTokenizerTest, RefusesWhatDoesNotCompileOrMatchesNothing) {
-  EXPECT_THAT(PreTokenizer::Create({{"(a"}}).status().ToString(), HasSubstr("'(a'"));
+  EXPECT_THAT(PreTokenizer::Create({{"(a"}}).status().ToString(),
+              HasSubstr("'(a'"));
   EXPECT_THAT(PreTokenizer::Create({{"a*"}}).status().ToString(),
               HasSubstr("can match the empty string"));
   EXPECT_EQ(PreTokenizer::Create({{std::string(5000, 'a')}}).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(PreTokenizer::Create(std::vector<SplitRule>(17, {"a"})).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      PreTokenizer::Create(std::vector<SplitRule>(17, {"a"})).status().code(),
+      absl::StatusCode::kResourceExhausted);
 }
 
 TEST(PreTokenizerTest, AHostilePatternRunsIntoItsLimitInsteadOfForever) {

@@ -35,10 +35,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(
   if (spec.tokens.size() > static_cast<size_t>(kTokenizerIdsMax) ||
       spec.merges.size() > static_cast<size_t>(kTokenizerIdsMax) ||
       spec.added.size() > static_cast<size_t>(kTokenizerIdsMax)) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "tokenizer of ", spec.tokens.size(), " tokens, ", spec.merges.size(),
-        " merges, ", spec.added.size(), " added tokens; at most ",
-        kTokenizerIdsMax, " each"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("tokenizer of ", spec.tokens.size(), " tokens, ",
+                     spec.merges.size(), " merges, ", spec.added.size(),
+                     " added tokens; at most ", kTokenizerIdsMax, " each"));
   }
   std::unique_ptr<Tokenizer> result(new Tokenizer());
   result->spec_ = std::move(spec);

@@ -70,7 +70,8 @@ class Tokenizer {
 
   // The bytes of the ids, special tokens as their text. May be no UTF-8.
   // InvalidArgument: an id without a token.
-  absl::StatusOr<std::string> DecodeBytes(const std::vector<int32_t>& ids) const;
+  absl::StatusOr<std::string> DecodeBytes(
+      const std::vector<int32_t>& ids) const;
 
   // As DecodeBytes, ill-formed parts replaced by U+FFFD: for people.
   absl::StatusOr<std::string> Decode(const std::vector<int32_t>& ids) const;
@@ -104,7 +105,7 @@ class Tokenizer {
   std::vector<std::string> bytes_;  // by id, special tokens included
   std::vector<bool> is_special_;    // by id
   std::array<int32_t, 256> byte_ids_;
-  absl::flat_hash_map<std::string, int32_t> ids_;       // no special tokens
+  absl::flat_hash_map<std::string, int32_t> ids_;  // no special tokens
   absl::flat_hash_map<std::string, int32_t> specials_;
   // Indices into spec_.added by first byte, longest content first.
   std::array<std::vector<size_t>, 256> specials_by_byte_;

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/utf8.h"
 
@@ -75,7 +75,7 @@ std::string TypeOf(const Json& component) {
   return type.is_string() ? type.get<std::string>() : "";
 }
 
-// Whether `object[name]` is absent, null, false, empty, or `allowed`.
+// Whether `object[name]` is absent, null, false or empty.
 bool IsOff(const Json& object, const char* name) {
   const Json& value = Field(object, name);
   return value.is_null() || value == Json(false) || value == Json("");
@@ -165,9 +165,9 @@ absl::Status ReadPreTokenizers(const Json& document,
 absl::Status CheckTheRest(const Json& document) {
   const Json& normalizer = Field(document, "normalizer");
   const bool nothing =
-      normalizer.is_null() || (normalizer.is_object() &&
-                               TypeOf(normalizer) == "Sequence" &&
-                               Field(normalizer, "normalizers") == Json::array());
+      normalizer.is_null() ||
+      (normalizer.is_object() && TypeOf(normalizer) == "Sequence" &&
+       Field(normalizer, "normalizers") == Json::array());
   if (!nothing) {
     return Bad(absl::StrCat("normalizer of type '", TypeOf(normalizer),
                             "' is not built; it must be null"));
@@ -310,7 +310,8 @@ absl::Status CheckModel(const Json& model) {
                            "end_of_word_suffix", "fuse_unk", "byte_fallback"}) {
     if (!IsOff(model, name)) {
       return Bad(absl::StrCat("model.", name, " is set to ",
-                              Field(model, name).dump(), ", which is not built"));
+                              Field(model, name).dump(),
+                              ", which is not built"));
     }
   }
   return absl::OkStatus();
@@ -362,20 +363,8 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& path) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(path.c_str(), "rb"),
-                                                   fclose);
-  if (file == nullptr) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  }
-  std::string text;
-  std::array<char, 1 << 16> buffer;
-  while (const size_t n = fread(buffer.data(), 1, buffer.size(), file.get())) {
-    text.append(buffer.data(), n);
-    if (text.size() > kTokenizerFileBytesMax) break;
-  }
-  if (ferror(file.get())) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot be read"));
-  }
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadFile(path, kTokenizerFileBytesMax));
   const auto named = [&](const absl::Status& status) {
     return absl::Status(status.code(),
                         absl::StrCat(path, ": ", status.message()));

@@ -26,7 +26,8 @@ inline constexpr size_t kTokenizerFileBytesMax = 64 << 20;
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json);
 
 // As Tokenizer::Create of what ParseTokenizerJson finds in the file; messages
-// begin with `path`. NotFound or Unavailable: the file cannot be read.
+// begin with `path` or name it. NotFound and more of kernels/base/file.h: the
+// file cannot be read.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& path);
 

@@ -48,9 +48,12 @@ TEST(TokenizerFileTest, ReadsWhatHuggingFaceWritesForDeepSeek) {
     merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
   }
   model["vocab"]["<｜begin▁of▁sentence｜>"] = 0;
-  document["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
-  document["post_processor"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}};
-  document["pre_tokenizer"] = Json::parse(R"({"type":"Sequence","pretokenizers":[
+  document["normalizer"] = {{"type", "Sequence"},
+                            {"normalizers", Json::array()}};
+  document["post_processor"] = {{"type", "ByteLevel"},
+                                {"add_prefix_space", true}};
+  document["pre_tokenizer"] =
+      Json::parse(R"({"type":"Sequence","pretokenizers":[
       {"type":"Split","pattern":{"Regex":"\\p{N}{1,3}"},"behavior":"Isolated","invert":false},
       {"type":"Digits","individual_digits":true},
       {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true}]})");
@@ -77,7 +80,8 @@ TEST(TokenizerFileTest, RefusesAWrongVocabularyNamingTheToken) {
   EXPECT_THAT(ErrorOf(d), HasSubstr("in added_tokens"));
   d = Document();
   d["model"]["vocab"]["天"] = 300;
-  EXPECT_THAT(ErrorOf(d), HasSubstr("token '天' (id 300) is not in the byte-level"));
+  EXPECT_THAT(ErrorOf(d),
+              HasSubstr("token '天' (id 300) is not in the byte-level"));
   d = Document();
   d["model"]["vocab"].erase("q");
   EXPECT_THAT(ErrorOf(d), HasSubstr("byte 0x71"));
@@ -105,21 +109,25 @@ TEST(TokenizerFileTest, RefusesComponentsThatAreNotBuiltByName) {
     d[Json::json_pointer(pointer)] = value;
     return ErrorOf(d);
   };
-  EXPECT_THAT(with("/pre_tokenizer", {{"type", "Metaspace"}}), HasSubstr("'Metaspace'"));
+  EXPECT_THAT(with("/pre_tokenizer", {{"type", "Metaspace"}}),
+              HasSubstr("'Metaspace'"));
   EXPECT_THAT(with("/pre_tokenizer", nullptr), HasSubstr("pre_tokenizer"));
   EXPECT_THAT(with("/pre_tokenizer/pretokenizers/0/behavior", "Removed"),
               HasSubstr("\"Removed\""));
-  EXPECT_THAT(with("/pre_tokenizer/pretokenizers/0/invert", true), HasSubstr("invert"));
+  EXPECT_THAT(with("/pre_tokenizer/pretokenizers/0/invert", true),
+              HasSubstr("invert"));
   EXPECT_THAT(with("/pre_tokenizer/pretokenizers/1/add_prefix_space", true),
               HasSubstr("add_prefix_space"));
   EXPECT_THAT(with("/normalizer", {{"type", "NFC"}}), HasSubstr("'NFC'"));
-  EXPECT_THAT(with("/decoder", {{"type", "WordPiece"}}), HasSubstr("'WordPiece'"));
+  EXPECT_THAT(with("/decoder", {{"type", "WordPiece"}}),
+              HasSubstr("'WordPiece'"));
   EXPECT_THAT(with("/post_processor", {{"type", "TemplateProcessing"}}),
               HasSubstr("'TemplateProcessing'"));
   EXPECT_THAT(with("/model/type", "Unigram"), HasSubstr("'Unigram'"));
   EXPECT_THAT(with("/model/byte_fallback", true), HasSubstr("byte_fallback"));
   EXPECT_THAT(with("/added_tokens/0/lstrip", true), HasSubstr("lstrip"));
-  EXPECT_THAT(with("/truncation", {{"max_length", 5}}), HasSubstr("truncation"));
+  EXPECT_THAT(with("/truncation", {{"max_length", 5}}),
+              HasSubstr("truncation"));
 }
 
 TEST(TokenizerFileTest, RefusesAKeyThatIsThereTwiceAndWhatIsNoJson) {
@@ -134,7 +142,8 @@ TEST(TokenizerFileTest, RefusesAKeyThatIsThereTwiceAndWhatIsNoJson) {
 }
 
 TEST(TokenizerFileTest, LoadNamesTheFile) {
-  const std::string path = std::string(getenv("TEST_TMPDIR")) + "/tokenizer.json";
+  const std::string path =
+      std::string(getenv("TEST_TMPDIR")) + "/tokenizer.json";
   EXPECT_EQ(LoadTokenizer(path).status().code(), absl::StatusCode::kNotFound);
   std::ofstream(path) << TokenizerJson(Trained());
   const auto tokenizer = LoadTokenizer(path);

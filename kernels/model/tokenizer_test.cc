@@ -13,11 +13,15 @@ using ::testing::HasSubstr;
 TokenizerSpec SmallSpec() {
   TokenizerSpec spec;
   spec.tokens.emplace_back();
-  for (int b = 0; b < 256; ++b) spec.tokens.emplace_back(1, static_cast<char>(b));
-  for (const char* token : {"th", "he", "the", " the"}) spec.tokens.push_back(token);
+  for (int b = 0; b < 256; ++b)
+    spec.tokens.emplace_back(1, static_cast<char>(b));
+  for (const char* token : {"th", "he", "the", " the"})
+    spec.tokens.push_back(token);
   const auto byte = [](char c) { return 1 + static_cast<uint8_t>(c); };
-  spec.merges = {{byte('t'), byte('h')}, {byte('h'), byte('e')},
-                 {257, byte('e')}, {byte(' '), 259}};
+  spec.merges = {{byte('t'), byte('h')},
+                 {byte('h'), byte('e')},
+                 {257, byte('e')},
+                 {byte(' '), 259}};
   spec.added = {{0, "<a>", true}, {261, "<ab>", false}, {262, "<a><a>", true}};
   spec.rules = {{kGpt2Pattern}};
   return spec;
@@ -89,10 +93,11 @@ TEST(TokenizerTest, RefusesTextThatIsNotUtf8WithTheOffset) {
 
 TEST(TokenizerTest, RefusesTextAboveTheLimit) {
   const auto t = Make();
-  EXPECT_EQ(t->Encode(std::string(kEncodeBytesMax + 1, 'a'), SpecialMatching::kOff)
-                .status()
-                .code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      t->Encode(std::string(kEncodeBytesMax + 1, 'a'), SpecialMatching::kOff)
+          .status()
+          .code(),
+      absl::StatusCode::kResourceExhausted);
 }
 
 TEST(TokenizerTest, RefusesIdsWithoutAToken) {
@@ -109,7 +114,8 @@ TEST(TokenizerTest, RefusesABadSpecNamingWhatIsWrong) {
   EXPECT_THAT(Error(spec).ToString(), HasSubstr("byte 0x71"));
   spec = SmallSpec();
   spec.tokens[258] = "th";
-  EXPECT_THAT(Error(spec).ToString(), HasSubstr("257 and 258 have the same bytes"));
+  EXPECT_THAT(Error(spec).ToString(),
+              HasSubstr("257 and 258 have the same bytes"));
   spec = SmallSpec();
   spec.added.push_back({259, "<x>"});
   EXPECT_THAT(Error(spec).ToString(), HasSubstr("id 259 is used twice"));
@@ -130,10 +136,12 @@ TEST(TokenizerTest, RefusesABadSpecNamingWhatIsWrong) {
   EXPECT_THAT(Error(spec).ToString(), HasSubstr("token id 0"));
   spec = SmallSpec();
   spec.merges.push_back({258, 258});
-  EXPECT_THAT(Error(spec).ToString(), HasSubstr("the result is not in the vocab"));
+  EXPECT_THAT(Error(spec).ToString(),
+              HasSubstr("the result is not in the vocab"));
   spec = SmallSpec();
   spec.merges.push_back(spec.merges[0]);
-  EXPECT_THAT(Error(spec).ToString(), HasSubstr("merge 4 of 't' and 'h' is there twice"));
+  EXPECT_THAT(Error(spec).ToString(),
+              HasSubstr("merge 4 of 't' and 'h' is there twice"));
   spec = SmallSpec();
   spec.tokens[257] = std::string(kTokenBytesMax + 1, 'x');
   EXPECT_EQ(Error(spec).code(), absl::StatusCode::kResourceExhausted);

@@ -49,7 +49,9 @@ size_t ValidUtf8Prefix(const std::string& text) {
 void AppendUtf8(uint32_t code_point, std::string* out) {
   CHECK(code_point < 0xD800 || (code_point > 0xDFFF && code_point < 0x110000))
       << code_point;
-  const auto put = [&](uint32_t byte) { out->push_back(static_cast<char>(byte)); };
+  const auto put = [&](uint32_t byte) {
+    out->push_back(static_cast<char>(byte));
+  };
   if (code_point < 0x80) {
     put(code_point);
   } else if (code_point < 0x800) {

@@ -21,9 +21,9 @@ TEST(Utf8Test, EveryScalarValueGoesThereAndBack) {
 }
 
 TEST(Utf8Test, RefusesOverlongSurrogateAndOutOfRangeForms) {
-  for (const char* bad : {"\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80",
-                          "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5", "\x80",
-                          "\xFF"}) {
+  for (const char* bad :
+       {"\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80",
+        "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5", "\x80", "\xFF"}) {
     EXPECT_EQ(ValidUtf8Prefix(std::string("a") + bad), 1u) << bad;
   }
 }

@@ -79,13 +79,11 @@ absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
     const auto status =
         google::protobuf::util::JsonStringToMessage(json, &task);
     if (!status.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, status.ToString()));
+      return absl::InvalidArgumentError(absl::StrCat(where, status.ToString()));
     }
     const absl::Status checked = CheckTask(task);
     if (!checked.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, checked.message()));
+      return absl::InvalidArgumentError(absl::StrCat(where, checked.message()));
     }
     const auto [first, inserted] = lines.try_emplace(task.id(), line);
     if (!inserted) {

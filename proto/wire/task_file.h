@@ -27,8 +27,8 @@ absl::Status CheckTask(const Task& task);
 absl::StatusOr<std::string> FormatTasks(const std::vector<Task>& tasks);
 
 // The tasks of `text`, in order; blank lines are skipped. Messages begin with
-// "source:line: ". InvalidArgument: not JSON, an unknown field, CheckTask, an id
-// that is there twice, no task at all. ResourceExhausted: a limit above.
+// "source:line: ". InvalidArgument: not JSON, an unknown field, CheckTask, an
+// id that is there twice, no task at all. ResourceExhausted: a limit above.
 absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
                                              const std::string& source);
 

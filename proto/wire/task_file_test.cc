@@ -43,9 +43,11 @@ TEST(TaskFileTest, ErrorsNameTheLine) {
   EXPECT_THAT(Error(good + "\n{\"id\":"), HasSubstr("t.jsonl:3: "));
   EXPECT_THAT(Error(good + "{\"idd\":\"x\"}"), HasSubstr("t.jsonl:2: "));
   EXPECT_THAT(Error(good + "{\"idd\":\"x\"}"), HasSubstr("idd"));
-  EXPECT_THAT(Error(good + good), HasSubstr("t.jsonl:2: task id a is on line 1"));
+  EXPECT_THAT(Error(good + good),
+              HasSubstr("t.jsonl:2: task id a is on line 1"));
   EXPECT_THAT(Error("\n \n"), HasSubstr("holds no tasks"));
-  EXPECT_THAT(Error(std::string(kTaskLineBytesMax + 1, 'x')), HasSubstr("t.jsonl:1: "));
+  EXPECT_THAT(Error(std::string(kTaskLineBytesMax + 1, 'x')),
+              HasSubstr("t.jsonl:1: "));
 }
 
 TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {
@@ -57,8 +59,10 @@ TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {
   EXPECT_THAT(without([](Task& t) { t.clear_id(); }), HasSubstr("id is empty"));
   EXPECT_THAT(without([](Task& t) { t.clear_environment(); }),
               HasSubstr("environment is empty"));
-  EXPECT_THAT(without([](Task& t) { t.set_split("test"); }), HasSubstr("\"test\""));
-  EXPECT_THAT(without([](Task& t) { t.clear_messages(); }), HasSubstr("messages is empty"));
+  EXPECT_THAT(without([](Task& t) { t.set_split("test"); }),
+              HasSubstr("\"test\""));
+  EXPECT_THAT(without([](Task& t) { t.clear_messages(); }),
+              HasSubstr("messages is empty"));
   EXPECT_THAT(without([](Task& t) { t.mutable_messages(0)->clear_role(); }),
               HasSubstr("message 0 has no role"));
   EXPECT_THAT(FormatTasks({Make("a"), Make("a")}).status().ToString(),
@@ -66,7 +70,9 @@ TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {
 }
 
 TEST(TaskFileTest, AMissingFileIsNotFound) {
-  EXPECT_EQ(ReadTaskFile(std::string(getenv("TEST_TMPDIR")) + "/none").status().code(),
+  EXPECT_EQ(ReadTaskFile(std::string(getenv("TEST_TMPDIR")) + "/none")
+                .status()
+                .code(),
             absl::StatusCode::kNotFound);
 }
 

@@ -20,10 +20,12 @@ class QuickstartEnvironmentTest : public testing::TestWithParam<const char*> {};
 
 // Plays demonstration `index` in its environment.
 void Play(const SlipRates& rates, uint64_t index) {
-  const QuickstartDemonstration d = MakeQuickstartDemonstration(1, rates, index);
+  const QuickstartDemonstration d =
+      MakeQuickstartDemonstration(1, rates, index);
   const Task task = ToTask(d.task, TaskSplit::kTrain, index);
   SCOPED_TRACE(d.demonstration.ShortDebugString());
-  auto environment = NewEnvironment(task.environment(), {.sandboxes = sandboxes});
+  auto environment =
+      NewEnvironment(task.environment(), {.sandboxes = sandboxes});
   ASSERT_TRUE(environment.ok()) << environment.status();
   const auto seen = (*environment)->Reset(task, index);
   ASSERT_TRUE(seen.ok()) << seen.status();
@@ -35,8 +37,9 @@ void Play(const SlipRates& rates, uint64_t index) {
             *RenderChatText({messages[0], messages[1]}, tools, {}));
   for (size_t i = 2; i + 1 < messages.size(); ++i) {
     if (messages[i].tool_calls().empty()) continue;
-    const auto results = (*environment)->Step(
-        {messages[i].tool_calls().begin(), messages[i].tool_calls().end()});
+    const auto results = (*environment)
+                             ->Step({messages[i].tool_calls().begin(),
+                                     messages[i].tool_calls().end()});
     ASSERT_TRUE(results.ok()) << results.status();
     EXPECT_EQ((*results)[0].content(), messages[i + 1].content());
   }
