@@ -102,7 +102,8 @@ std::string ExtractAnswer(const std::string& content) {
 
 std::string CanonicalAnswer(const std::string& answer) {
   std::string s = TrimBlanks(answer);
-  if (s.size() > 1 && s[0] == '$' && (s[1] == '-' || s[1] == '+')) s.erase(0, 1);
+  if (s.size() > 1 && s[0] == '$' && (s[1] == '-' || s[1] == '+'))
+    s.erase(0, 1);
   const std::string text = s;
   if (s.size() > 1 && s.back() == '.') s.pop_back();
   Decimal number;
@@ -158,9 +159,8 @@ absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
                                     const std::vector<Message>& transcript,
                                     const std::string& truth) {
   if (!IsGraded(outcome)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an episode that ended ", Outcome_Name(outcome),
-                     " is not graded"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "an episode that ended ", Outcome_Name(outcome), " is not graded"));
   }
   Verdict verdict;
   verdict.set_outcome(outcome);
@@ -178,7 +178,8 @@ absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
   verdict.set_answer(SanitizeText(answer, kAnswerBytesMax));
   verdict.set_correct(!answer.empty() && answer.size() <= kAnswerBytesMax &&
                       CanonicalAnswer(answer) == CanonicalAnswer(truth));
-  if (!verdict.correct()) verdict.set_detail("the answer is not the expected one");
+  if (!verdict.correct())
+    verdict.set_detail("the answer is not the expected one");
   return verdict;
 }
 

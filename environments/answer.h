@@ -29,7 +29,8 @@ absl::StatusOr<std::string> TruthOf(const Task& task);
 
 // Grades the transcript's last message against `truth`. Only an episode that
 // ended by itself (not TRUNCATED, not MODEL_ERROR) with an assistant message
-// that calls no tool can be correct. InvalidArgument if `outcome` is not graded.
+// that calls no tool can be correct. InvalidArgument if `outcome` is not
+// graded.
 absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
                                     const std::vector<Message>& transcript,
                                     const std::string& truth);

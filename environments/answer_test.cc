@@ -32,11 +32,30 @@ TEST(AnswerTest, NumbersAreEqualWhateverTheirSpelling) {
 }
 
 TEST(AnswerTest, WrongOrHedgedAnswersAreNotCorrect) {
-  for (const char* cheat :
-       {"", " ", "43", "-42", "4 2", "42 or 43", "41 42", "42,43", "4,2",
-        "42e0", "0x2a", "21*2", "\\boxed{42} or \\boxed{43}", "\\boxed{}",
-        "\\boxed{42", "42/0", "42/1/1", "42%", "nan", "--42", "42..",
-        "answer: 42", "{\"answer\": \"42\"}", "42.0.0"}) {
+  for (const char* cheat : {"",
+                            " ",
+                            "43",
+                            "-42",
+                            "4 2",
+                            "42 or 43",
+                            "41 42",
+                            "42,43",
+                            "4,2",
+                            "42e0",
+                            "0x2a",
+                            "21*2",
+                            "\\boxed{42} or \\boxed{43}",
+                            "\\boxed{}",
+                            "\\boxed{42",
+                            "42/0",
+                            "42/1/1",
+                            "42%",
+                            "nan",
+                            "--42",
+                            "42..",
+                            "answer: 42",
+                            "{\"answer\": \"42\"}",
+                            "42.0.0"}) {
     EXPECT_FALSE(Correct(cheat, "42")) << cheat;
   }
 }

@@ -19,22 +19,19 @@ namespace temper {
 namespace {
 
 constexpr char kRoot[] = "/sys/fs/cgroup";
-constexpr char kPrefix[] = "temper_sandbox_";
 
 bool WriteFile(const std::string& path, const std::string& text) {
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return false;
-  const bool written = write(fd, text.data(), text.size()) ==
-                       static_cast<ssize_t>(text.size());
+  const bool written =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   const int error = errno;
   close(fd);
   errno = error;
   return written;
 }
 
-bool Exists(const std::string& path) {
-  return access(path.c_str(), F_OK) == 0;
-}
+bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 // This process's group in v1's `controller`, or in v2 for "". "/" if unknown.
 std::string OwnPath(const std::string& controller) {
@@ -52,15 +49,24 @@ std::string OwnPath(const std::string& controller) {
   return "";
 }
 
+// Pids tell makers apart within one pid namespace only; machines of several
+// share their cgroups.
+std::string NamePrefix() {
+  struct stat space;
+  const uint64_t id = stat("/proc/self/ns/pid", &space) == 0 ? space.st_ino : 0;
+  return absl::StrCat("temper_sandbox_", id, "_");
+}
+
 // Removes groups under `parent` whose maker, named by its pid, is gone.
 void RemoveStale(const std::string& parent) {
   DIR* directory = opendir(parent.c_str());
   if (directory == nullptr) return;
+  const std::string prefix = NamePrefix();
   std::vector<std::string> stale;
   while (const dirent* entry = readdir(directory)) {
     const std::string name = entry->d_name;
-    if (name.rfind(kPrefix, 0) != 0) continue;
-    const long pid = std::strtol(name.c_str() + strlen(kPrefix), nullptr, 10);
+    if (name.rfind(prefix, 0) != 0) continue;
+    const long pid = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
     if (pid > 0 && kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) {
       stale.push_back(absl::StrCat(parent, "/", name));
     }
@@ -77,8 +83,8 @@ bool Works(const CgroupHierarchy& hierarchy) {
 }
 
 bool TryV2(CgroupHierarchy* found) {
-  for (const std::string& root : {std::string(kRoot),
-                                  absl::StrCat(kRoot, "/unified")}) {
+  for (const std::string& root :
+       {std::string(kRoot), absl::StrCat(kRoot, "/unified")}) {
     if (!Exists(root + "/cgroup.controllers")) continue;
     for (const std::string& path : {root + OwnPath(""), root}) {
       // Refused where the group has processes of its own; the probe tells.
@@ -141,7 +147,7 @@ absl::Status Cgroup::Create(uint32_t slot, uint32_t processes_max,
   }
   for (const std::string& parent : hierarchy_.parents) {
     const std::string path =
-        absl::StrCat(parent, "/", kPrefix, getpid(), "_", slot);
+        absl::StrCat(parent, "/", NamePrefix(), getpid(), "_", slot);
     if (mkdir(path.c_str(), 0755) != 0) {
       const absl::Status status = absl::UnavailableError(
           absl::StrCat("mkdir ", path, ": ", strerror(errno)));

@@ -126,8 +126,11 @@ TEST_P(ConformanceTest, SameSeedSameBytes) {
 
 TEST_P(ConformanceTest, GradesTheTruthAndNothingElseAsCorrect) {
   for (const auto& [content, correct] :
-       {std::pair<const char*, bool>{kSecret, true}, {"\\boxed{92837465}", true},
-        {"", false}, {"0", false}, {"{}", false}}) {
+       {std::pair<const char*, bool>{kSecret, true},
+        {"\\boxed{92837465}", true},
+        {"", false},
+        {"0", false},
+        {"{}", false}}) {
     const auto environment = New();
     ASSERT_TRUE(environment->Reset(TaskFor(name()), 1).ok());
     const auto verdict = environment->Grade(OUTCOME_OK, Answering(content));
@@ -212,8 +215,7 @@ TEST(RegistryTest, AnUnknownNameIsRefusedWithThoseThereAre) {
 }
 
 TEST(InterpreterTest, ASecondCallCanUseWhatTheFirstRead) {
-  auto environment =
-      *NewEnvironment("interpreter", {.sandboxes = sandboxes});
+  auto environment = *NewEnvironment("interpreter", {.sandboxes = sandboxes});
   Task task = TaskFor("interpreter");
   task.set_payload_json(R"({"answer": "3679", "table": {"k7": "58"}})");
   ASSERT_TRUE(environment->Reset(task, 1).ok());

@@ -43,7 +43,8 @@ struct EnvironmentFacts {
   bool deterministic;
   ServedIn served_in;
   bool needs_sandbox;  // the factory refuses a context without sandboxes
-  uint32_t max_turns;  // assistant messages an episode needs at most, by default
+  uint32_t
+      max_turns;  // assistant messages an episode needs at most, by default
 };
 
 // What episodes may use. Everything is borrowed and outlives them.

@@ -84,13 +84,12 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
                       const OpenRequest& request, OpenResponse* response) {
     RETURN_IF_ERROR(CheckDeadline(context));
     if (request.wire_version() != kEnvironmentWireVersion) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "wire version ", request.wire_version(), "; this host speaks ",
-          kEnvironmentWireVersion));
+      return absl::InvalidArgumentError(
+          absl::StrCat("wire version ", request.wire_version(),
+                       "; this host speaks ", kEnvironmentWireVersion));
     }
-    ASSIGN_OR_RETURN(
-        std::unique_ptr<Environment> environment,
-        NewEnvironment(request.task().environment(), context_));
+    ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
+                     NewEnvironment(request.task().environment(), context_));
     ASSIGN_OR_RETURN(const uint64_t id, Insert());
     absl::StatusOr<Observation> observation =
         environment->Reset(request.task(), request.seed());
@@ -183,10 +182,9 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
       it = episodes_.erase(it);
     }
     if (episodes_.size() >= options_.episodes_max) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(episodes_.size(), " episodes are open, at most ",
-                       options_.episodes_max,
-                       "; close some or raise episodes_max"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          episodes_.size(), " episodes are open, at most ",
+          options_.episodes_max, "; close some or raise episodes_max"));
     }
     auto episode = std::make_shared<Episode>();
     episode->busy = true;
@@ -234,13 +232,13 @@ EnvironmentHostServer::Start(const EnvironmentHostOptions& options,
   builder.RegisterService(host->service_.get());
   builder.SetMaxReceiveMessageSize(kEnvironmentMessageBytesMax);
   builder.SetMaxSendMessageSize(kEnvironmentMessageBytesMax);
-  builder.SetResourceQuota(grpc::ResourceQuota("environment-host")
-                               .SetMaxThreads(static_cast<int>(
-                                   options.threads_max)));
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("environment-host")
+          .SetMaxThreads(static_cast<int>(options.threads_max)));
   // Two hosts on one port would share its calls; episodes live in one of them.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             10'000);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   host->server_ = builder.BuildAndStart();
   if (host->server_ == nullptr || port == 0) {

@@ -67,10 +67,9 @@ TEST_F(EnvironmentHostTest, AnEpisodeIsTheSameAsInTheProcess) {
   ASSERT_TRUE(observation.ok()) << observation.status();
   ASSERT_EQ(observation->tools.size(), 2u);
   EXPECT_EQ(observation->tools[0].name(), "python");
-  const auto results =
-      remote->Step({Call("lookup", R"({"key": "k7"})"),
-                    Call("python", R"({"code": "x = 58*63"})"),
-                    Call("python", R"({"code": "x + 25"})")});
+  const auto results = remote->Step({Call("lookup", R"({"key": "k7"})"),
+                                     Call("python", R"({"code": "x = 58*63"})"),
+                                     Call("python", R"({"code": "x + 25"})")});
   ASSERT_TRUE(results.ok()) << results.status();
   EXPECT_EQ(results->at(0).content(), "58");
   EXPECT_EQ(results->at(2).content(), "3679\n");

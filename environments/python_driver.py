@@ -89,8 +89,10 @@ def _serve(processes_max, output_max):
             if trace.tb_frame.f_code.co_filename == "<cell>":
                 line = trace.tb_lineno
             trace = trace.tb_next
-        message = error.msg if isinstance(error, SyntaxError) else text_of(error)
-        text = describe_type(error).__name__ + (": " + message if message else "")
+        syntax = isinstance(error, SyntaxError)
+        message = error.msg if syntax else text_of(error)
+        text = describe_type(error).__name__
+        text += ": " + message if message else ""
         return text + (" (line %d)" % line if line is not None else "")
 
     def run_cell(source):

@@ -19,8 +19,8 @@ PythonSession::~PythonSession() {
   if (ticket_ != 0) pool_->Unpark(ticket_).reset();
 }
 
-absl::Status PythonSession::Exchange(const std::string& source,
-                                     uint8_t* status, std::string* output) {
+absl::Status PythonSession::Exchange(const std::string& source, uint8_t* status,
+                                     std::string* output) {
   const SteadyTime deadline =
       std::chrono::steady_clock::now() + limits_.cell_max;
   std::string request(12, '\0');
@@ -45,8 +45,8 @@ absl::Status PythonSession::Exchange(const std::string& source,
 absl::Status PythonSession::EnsureSandbox() {
   if (ticket_ != 0) sandbox_ = pool_->Unpark(std::exchange(ticket_, 0));
   if (sandbox_ != nullptr) return absl::OkStatus();
-  ASSIGN_OR_RETURN(
-      sandbox_, pool_->Start(std::chrono::steady_clock::now() + limits_.slot_max));
+  ASSIGN_OR_RETURN(sandbox_, pool_->Start(std::chrono::steady_clock::now() +
+                                          limits_.slot_max));
   for (const std::string& cell : cells_) {
     uint8_t status;
     std::string output;

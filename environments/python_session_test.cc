@@ -94,8 +94,9 @@ TEST_F(PythonSessionTest, ErrorsAreTextOfTheModelsOwnCode) {
   EXPECT_EQ(Text("import sys; sys.exit(3)"), "SystemExit: 3 (line 1)");
   EXPECT_EQ(Run(std::string("a\0b", 3)).outcome(), OUTCOME_TOOL_ERROR);
   EXPECT_EQ(Run("\xFF\xFE").outcome(), OUTCOME_TOOL_ERROR);
-  EXPECT_EQ(Text("class E(Exception):\n  def __str__(self): raise self\nraise E"),
-            "an exception that cannot be printed");
+  EXPECT_EQ(
+      Text("class E(Exception):\n  def __str__(self): raise self\nraise E"),
+      "an exception that cannot be printed");
   EXPECT_EQ(Text("1"), "1\n");  // and the session stands
 }
 
@@ -127,7 +128,8 @@ TEST_F(PythonSessionTest, HostFilesAndSecretsAreNotThere) {
   for (const std::string& path :
        {secret, std::string("/etc/passwd"), std::string("/proc/1/environ"),
         std::string("/proc/self/mem"), std::string("/root"),
-        std::string("/proc/sys/kernel/core_pattern"), std::string("/dev/sda")}) {
+        std::string("/proc/sys/kernel/core_pattern"),
+        std::string("/dev/sda")}) {
     EXPECT_THAT(Text("open('" + path + "').read()"), HasSubstr("Error"))
         << path;
   }
@@ -165,8 +167,8 @@ TEST_F(PythonSessionTest, NoDescriptorOfTheLauncherIsInherited) {
 }
 
 TEST_F(PythonSessionTest, ThereIsNoNetwork) {
-  for (const char* family : {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_VSOCK",
-                             "AF_PACKET"}) {
+  for (const char* family :
+       {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_VSOCK", "AF_PACKET"}) {
     EXPECT_THAT(Text(std::string("import socket; socket.socket(socket.") +
                      family + ", socket.SOCK_DGRAM)"),
                 HasSubstr("Address family not supported"))
@@ -186,10 +188,14 @@ TEST_F(PythonSessionTest, DangerousSystemCallsAreRefused) {
     const char* name;
     const char* arguments;
   } kCalls[] = {
-      {"unshare", "272, 0x10000000"},   {"mount", "165, 0, 0, 0, 0, 0"},
-      {"ptrace", "101, 0, 0, 0, 0"},    {"keyctl", "250, 0, 0, 0"},
-      {"io_uring_setup", "425, 1, 0"},  {"bpf", "321, 0, 0, 0"},
-      {"personality", "135, 0"},        {"clone newuser", "56, 0x10000011, 0"},
+      {"unshare", "272, 0x10000000"},
+      {"mount", "165, 0, 0, 0, 0, 0"},
+      {"ptrace", "101, 0, 0, 0, 0"},
+      {"keyctl", "250, 0, 0, 0"},
+      {"io_uring_setup", "425, 1, 0"},
+      {"bpf", "321, 0, 0, 0"},
+      {"personality", "135, 0"},
+      {"clone newuser", "56, 0x10000011, 0"},
       {"process_vm_readv", "310, 1, 0, 0, 0, 0, 0"},
   };
   for (const auto& c : kCalls) {

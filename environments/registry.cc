@@ -51,8 +51,8 @@ absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
     }
     return entry.factory(context);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("there is no environment \"", name, "\"; there are ", known));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "there is no environment \"", name, "\"; there are ", known));
 }
 
 }  // namespace temper

@@ -25,8 +25,8 @@ struct EnvironmentClient::Connection {
                     const Request& request, Response* response) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
-    const absl::Status status = FromGrpcStatus(
-        (stub.get()->*method)(&context, request, response));
+    const absl::Status status =
+        FromGrpcStatus((stub.get()->*method)(&context, request, response));
     if (status.ok()) return status;
     return absl::Status(status.code(),
                         absl::StrCat("environment host ", address, ": ",
@@ -81,10 +81,9 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
                                       connection_->options.step_max, request,
                                       &response));
     if (response.results_size() != static_cast<int>(calls.size())) {
-      return absl::InternalError(
-          absl::StrCat("environment host ", connection_->address, " answered ",
-                       response.results_size(), " of ", calls.size(),
-                       " calls"));
+      return absl::InternalError(absl::StrCat(
+          "environment host ", connection_->address, " answered ",
+          response.results_size(), " of ", calls.size(), " calls"));
     }
     return std::vector<ToolResult>(response.results().begin(),
                                    response.results().end());

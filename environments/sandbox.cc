@@ -128,8 +128,8 @@ absl::StatusOr<std::unique_ptr<SandboxPool>> SandboxPool::Create(
       pool->Start(std::chrono::steady_clock::now() + kStartMax);
   if (!first.ok()) {
     const std::string what(first.status().message());
-    return absl::FailedPreconditionError(
-        absl::StrCat("no sandbox can start here: ", what, "; ", NextStep(what)));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "no sandbox can start here: ", what, "; ", NextStep(what)));
   }
   return pool;
 }
@@ -183,7 +183,8 @@ absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
   int errors[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, session) != 0) {
     Release(slot);
-    return absl::UnavailableError(absl::StrCat("socketpair: ", strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("socketpair: ", strerror(errno)));
   }
   // From here on the destructor ends the processes and frees the slot.
   std::unique_ptr<Sandbox> sandbox(new Sandbox(this, slot, session[0]));

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,7 +17,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <grp.h>
 
 #include <fstream>
 #include <map>
@@ -71,10 +71,11 @@ bool ClaimUid(uid_t uid, Helper* helper) {
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   struct sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  const int length = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-                              "temper-sandbox-uid-%u", uid);
-  const socklen_t size =
-      static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+  const int length =
+      snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+               "temper-sandbox-uid-%u", uid);
+  const socklen_t size = static_cast<socklen_t>(
+      offsetof(struct sockaddr_un, sun_path) + 1 + length);
   if (fd < 0 ||
       bind(fd, reinterpret_cast<struct sockaddr*>(&address), size) != 0) {
     if (fd >= 0) close(fd);
@@ -274,7 +275,8 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, int session,
   char text[400];
   size_t size = 0;
   // Ends at exec, at a failure, or when the keeper dies; each in milliseconds.
-  for (ssize_t got; (got = read(status[0], text + size, sizeof(text) - size));) {
+  for (ssize_t got;
+       (got = read(status[0], text + size, sizeof(text) - size));) {
     if (got < 0 && errno != EINTR) break;
     if (got > 0) size += got;
   }

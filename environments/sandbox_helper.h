@@ -38,10 +38,10 @@ struct SandboxRequest {
 };
 
 struct SandboxReply {
-  int32_t code;          // absl::StatusCode
-  uint32_t slots;        // of the first reply, which is sent unasked
-  uint32_t holds_memory; // likewise
-  char text[500];        // error, or of the first reply what is in force
+  int32_t code;           // absl::StatusCode
+  uint32_t slots;         // of the first reply, which is sent unasked
+  uint32_t holds_memory;  // likewise
+  char text[500];         // error, or of the first reply what is in force
 };
 
 // Serves `socket` until it closes, then exits the process.

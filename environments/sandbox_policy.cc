@@ -35,8 +35,7 @@ constexpr const char* kDenied[] = {
     "quotactl", "quotactl_fd", "nfsservctl", "iopl", "ioperm", "vhangup",
     "sethostname", "setdomainname", "settimeofday", "clock_settime",
     "clock_adjtime", "adjtimex", "stime", "move_pages", "migrate_pages",
-    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall",
-};
+    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall"};
 
 // Calls `name` refused with `error`; a name this library does not know is one
 // its kernel headers did not have, and is passed over.
@@ -53,9 +52,9 @@ int AddRules(scmp_filter_ctx filter) {
   }
   // Its flags are behind a pointer, where no filter sees them: libc falls back.
   if (rc == 0) rc = Deny(filter, "clone3", ENOSYS);
-  constexpr uint64_t kNamespaces[] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID,
-                                      CLONE_NEWNET,  CLONE_NEWIPC,
-                                      CLONE_NEWUTS,  CLONE_NEWCGROUP};
+  constexpr uint64_t kNamespaces[] = {
+      CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWNET,
+      CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
   for (uint64_t flag : kNamespaces) {
     if (rc != 0) break;
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
@@ -86,6 +85,7 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
                               const std::string& script, int args_fd,
                               int seccomp_fd) {
   const std::string tmp_bytes = absl::StrCat(limits.file_bytes_max);
+  // clang-format off
   const std::vector<std::string> options = {
       "--unshare-all", "--unshare-user", "--disable-userns",
       "--die-with-parent", "--new-session", "--cap-drop", "ALL",
@@ -98,17 +98,26 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
       "--size", tmp_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp",
       "--remount-ro", "/",
       "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
-      "--clearenv", "--setenv", "PYTHONHASHSEED", "0",
-      "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "HOME", "/tmp",
-  };
+      "--clearenv", "--setenv", "HOME", "/tmp",
+      "--setenv", "PYTHONHASHSEED", "0",
+      "--setenv", "PYTHONDONTWRITEBYTECODE", "1"};
+  // clang-format on
   BwrapCommand command;
   for (const std::string& option : options) {
     command.options += option;
     command.options.push_back('\0');
   }
-  command.argv = {"bwrap", "--args", absl::StrCat(args_fd), "--",
-                  "/usr/bin/python3", "-s", "-S", "-X", "utf8",
-                  "-c", script};
+  command.argv = {"bwrap",
+                  "--args",
+                  absl::StrCat(args_fd),
+                  "--",
+                  "/usr/bin/python3",
+                  "-s",
+                  "-S",
+                  "-X",
+                  "utf8",
+                  "-c",
+                  script};
   return command;
 }
 

@@ -20,7 +20,10 @@
 namespace temper {
 
 // Limits of one sandbox. Memory and processes are held by a cgroup where one is
-// writable, and in any case by rlimits, which bound each process alone.
+// writable. The number of processes is held by an rlimit too; for memory,
+// rlimits bound each process alone and not what it keeps in memory files and
+// pipes, so without a memory cgroup a sandbox can take several times
+// memory_bytes_max.
 struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;

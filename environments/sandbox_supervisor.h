@@ -61,8 +61,7 @@ class SandboxSupervisor {
   absl::Status Kill(uint32_t slot);
 
  private:
-  SandboxSupervisor(int socket, pid_t helper_pid,
-                    const SandboxLimits& limits);
+  SandboxSupervisor(int socket, pid_t helper_pid, const SandboxLimits& limits);
 
   // Reads the helper's first reply.
   absl::Status ReadGreeting();

@@ -94,9 +94,11 @@ TEST(SandboxTest, KillNineOfTheStarterLeavesNothing) {
     auto supervisor = NewSupervisor(1);
     auto pool = *SandboxPool::Create(supervisor.get());
     PythonSession session(pool.get(), 1, PythonSessionLimits());
-    const bool ran = session.Run("import threading, time\n"
-                                 "def spin():\n  while True: time.sleep(1)\n"
-                                 "threading.Thread(target=spin).start()")
+    const bool ran = session
+                         .Run(
+                             "import threading, time\n"
+                             "def spin():\n  while True: time.sleep(1)\n"
+                             "threading.Thread(target=spin).start()")
                          .ok();
     if (write(ready[1], ran ? "y" : "n", 1) == 1) pause();
     _exit(1);
@@ -131,11 +133,12 @@ TEST(SandboxTest, EndingASandboxEndsItsDaemons) {
     PythonSessionLimits limits;
     limits.cell_max = std::chrono::milliseconds(300);
     PythonSession session(pool.get(), 1, limits);
-    EXPECT_EQ(session.Run("import os, time\n"
-                          "for i in range(5):\n"
-                          "  if os.fork() == 0:\n    os.setsid()\n"
-                          "    time.sleep(1000)\n"
-                          "time.sleep(1000)")
+    EXPECT_EQ(session
+                  .Run("import os, time\n"
+                       "for i in range(5):\n"
+                       "  if os.fork() == 0:\n    os.setsid()\n"
+                       "    time.sleep(1000)\n"
+                       "time.sleep(1000)")
                   ->outcome(),
               OUTCOME_TIMEOUT);
   }
@@ -147,9 +150,8 @@ TEST(SandboxTest, EndingASandboxEndsItsDaemons) {
 TEST(SandboxTest, StartedTooLateOrWithoutItsToolsItSaysSo) {
   SandboxSupervisorOptions options;
   options.bwrap = "/nonexistent/bwrap";
-  EXPECT_THAT(
-      std::string(SandboxSupervisor::Start(options).status().message()),
-      HasSubstr("install bubblewrap"));
+  EXPECT_THAT(std::string(SandboxSupervisor::Start(options).status().message()),
+              HasSubstr("install bubblewrap"));
   options.slots_max = 0;
   EXPECT_EQ(SandboxSupervisor::Start(options).status().code(),
             absl::StatusCode::kInvalidArgument);

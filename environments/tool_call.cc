@@ -44,9 +44,8 @@ ToolResult FailedCall(const std::string& why) {
 }
 
 ToolResult UnknownTool(const ToolCall& call) {
-  return FailedCall(absl::StrCat("there is no tool \"",
-                                 SanitizeText(call.name(), kNameBytesMax),
-                                 "\""));
+  return FailedCall(absl::StrCat(
+      "there is no tool \"", SanitizeText(call.name(), kNameBytesMax), "\""));
 }
 
 absl::Status CheckCallCount(const std::vector<ToolCall>& calls) {

@@ -22,7 +22,8 @@ class FormatReward : public RewardFunction {
 
   double Score(const RewardInput& input) const override {
     const Outcome outcome = input.verdict.outcome();
-    if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR) return 0;
+    if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR)
+      return 0;
     if (input.transcript.empty()) return 0;
     const Message& last = input.transcript.back();
     if (last.role() != "assistant" || last.tool_calls_size() > 0) return 0;

@@ -7,7 +7,16 @@
 namespace temper {
 namespace {
 
-enum Script { kLatin, kHan, kKana, kHangul, kCyrillic, kOther, kScripts, kNone };
+enum Script {
+  kLatin,
+  kHan,
+  kKana,
+  kHangul,
+  kCyrillic,
+  kOther,
+  kScripts,  // how many
+  kNone      // not a letter
+};
 
 struct Range {
   char32_t first;
@@ -16,6 +25,7 @@ struct Range {
 };
 
 // Letters only, ascending; what is in no range is not part of a word.
+// clang-format off
 constexpr Range kRanges[] = {
     {'A', 'Z', kLatin},           {'a', 'z', kLatin},
     {0xC0, 0xD6, kLatin},         {0xD8, 0xF6, kLatin},
@@ -24,8 +34,8 @@ constexpr Range kRanges[] = {
     {0x2C00, 0x2DFF, kOther},     {0x3040, 0x30FF, kKana},
     {0x3400, 0x4DBF, kHan},       {0x4E00, 0x9FFF, kHan},
     {0xA000, 0xABFF, kOther},     {0xAC00, 0xD7A3, kHangul},
-    {0xF900, 0xFAFF, kHan},       {0x20000, 0x323AF, kHan},
-};
+    {0xF900, 0xFAFF, kHan},       {0x20000, 0x323AF, kHan}};
+// clang-format on
 
 Script ScriptOf(char32_t c) {
   for (const Range& range : kRanges) {

@@ -63,9 +63,8 @@ absl::StatusOr<std::vector<RewardPart>> Reward::Score(
     const RewardInput& input) const {
   const Outcome outcome = input.verdict.outcome();
   if (outcome < OUTCOME_OK || outcome > OUTCOME_TIMEOUT) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("an episode that ended ", Outcome_Name(outcome),
-                     " carries no reward"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "an episode that ended ", Outcome_Name(outcome), " carries no reward"));
   }
   if (!input.verdict.verified()) {
     return absl::FailedPreconditionError(
@@ -74,7 +73,8 @@ absl::StatusOr<std::vector<RewardPart>> Reward::Score(
   std::vector<RewardPart> scored;
   for (const Weighted& weighted : parts_) {
     const double value = weighted.function->Score(input);
-    CHECK(value >= -1 && value <= 1) << weighted.function->name() << " " << value;
+    CHECK(value >= -1 && value <= 1)
+        << weighted.function->name() << " " << value;
     RewardPart part;
     part.set_name(weighted.function->name());
     part.set_value(value);

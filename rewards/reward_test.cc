@@ -54,7 +54,8 @@ double Part(const Episode& episode, const std::string& name) {
 
 TEST(RewardTest, SumsNamedPartsByWeight) {
   const Episode episode = Solved();
-  const auto parts = AllParts()->Score({episode.transcript, episode.verdict, 150});
+  const auto parts =
+      AllParts()->Score({episode.transcript, episode.verdict, 150});
   ASSERT_TRUE(parts.ok());
   std::string line;
   for (const RewardPart& part : *parts) {
@@ -91,7 +92,8 @@ TEST(RewardTest, FormatIsNotPaidToCheats) {
     const char* why;
     void (*spoil)(Episode*);
   } kCheats[] = {
-      {"truncated", [](Episode* e) { e->verdict.set_outcome(OUTCOME_TRUNCATED); }},
+      {"truncated",
+       [](Episode* e) { e->verdict.set_outcome(OUTCOME_TRUNCATED); }},
       {"malformed",
        [](Episode* e) { e->verdict.set_outcome(OUTCOME_MODEL_ERROR); }},
       {"empty", [](Episode* e) { e->transcript.back().set_content(" \n"); }},
@@ -102,7 +104,8 @@ TEST(RewardTest, FormatIsNotPaidToCheats) {
        [](Episode* e) { e->transcript.back().set_content("a</think>7"); }},
       {"marker in the reasoning",
        [](Episode* e) {
-         e->transcript.back().set_reasoning_content("<\xEF\xBD\x9CUser\xEF\xBD\x9C>");
+         e->transcript.back().set_reasoning_content(
+             "<\xEF\xBD\x9CUser\xEF\xBD\x9C>");
        }},
   };
   for (const auto& cheat : kCheats) {
@@ -115,8 +118,12 @@ TEST(RewardTest, FormatIsNotPaidToCheats) {
 TEST(RewardTest, LengthCostsNothingToTheTargetAndOneAtTwice) {
   Episode episode = Solved();
   for (const auto& [tokens, value] :
-       {std::pair<uint64_t, double>{0, 0.}, {100, 0.}, {125, -0.25}, {200, -1.},
-        {100000, -1.}, {std::numeric_limits<uint64_t>::max(), -1.}}) {
+       {std::pair<uint64_t, double>{0, 0.},
+        {100, 0.},
+        {125, -0.25},
+        {200, -1.},
+        {100000, -1.},
+        {std::numeric_limits<uint64_t>::max(), -1.}}) {
     episode.sampled_tokens = tokens;
     EXPECT_EQ(Part(episode, "length"), value) << tokens;
   }
@@ -134,15 +141,16 @@ TEST(RewardTest, LanguageIsTheShareOfWordsInTheTasksLanguage) {
       {"\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0 word", 0.5},
       {"\xE4\xBD\xA0\xE3\x81\x82", "\xE4\xBD\xA0\xE3\x81\x82", 1},
       {"add", "\xD1\x8F\xD1\x8F one", 0.5},
-      {"1+2", "one", 1},     // no word in the task: Latin
-      {"add", "", 0},        // nothing said, nothing paid
-      {"add", "1 2 3 +", 0}, // nor for what is no language
+      {"1+2", "one", 1},      // no word in the task: Latin
+      {"add", "", 0},         // nothing said, nothing paid
+      {"add", "1 2 3 +", 0},  // nor for what is no language
   };
   for (const auto& c : kCases) {
     Episode episode = Solved();
     episode.transcript[0].set_content(c.task);
     episode.transcript[1].set_reasoning_content(c.reasoning);
-    EXPECT_EQ(Part(episode, "language"), c.share) << c.task << " | " << c.reasoning;
+    EXPECT_EQ(Part(episode, "language"), c.share)
+        << c.task << " | " << c.reasoning;
   }
 }
 
@@ -177,8 +185,8 @@ TEST(RewardTest, NegatedWeightNegatesTheReward) {
   RewardConfig config;
   config.set_rule_weight(-1);
   const Episode episode = Solved();
-  const auto parts =
-      (*Reward::Create(config))->Score({episode.transcript, episode.verdict, 1});
+  const auto parts = (*Reward::Create(config))
+                         ->Score({episode.transcript, episode.verdict, 1});
   EXPECT_EQ(Reward::Sum(*parts), -1);
 }
 

@@ -10,7 +10,8 @@ namespace {
 TEST(GrpcStatusTest, EveryCodeAndItsMessageMakeTheRoundTrip) {
   EXPECT_TRUE(FromGrpcStatus(ToGrpcStatus(absl::OkStatus())).ok());
   for (int code = 1; code <= 16; ++code) {
-    const absl::Status status(static_cast<absl::StatusCode>(code), "the reason");
+    const absl::Status status(static_cast<absl::StatusCode>(code),
+                              "the reason");
     EXPECT_EQ(FromGrpcStatus(ToGrpcStatus(status)), status);
   }
   EXPECT_EQ(ToGrpcStatus(absl::UnavailableError("x")).error_code(),
