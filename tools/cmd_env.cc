@@ -1,0 +1,158 @@
+#include "tools/cmd_env.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "environments/registry.h"
+#include "environments/sandbox.h"
+#include "environments/sandbox_supervisor.h"
+#include "kernels/base/status_macros.h"
+#include "proto/wire/task_file.h"
+#include "tools/cli.h"
+#include "tools/flags.h"
+
+namespace temper {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+
+int List(int argc, char** argv) {
+  Flags flags("env list", "Lists the environments that tasks may name.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  for (const EnvironmentFacts* facts : RegisteredEnvironments()) {
+    printf("%-14s %-13s %-10s %-8s %s\n", facts->name,
+           facts->deterministic ? "deterministic" : "",
+           facts->served_in == ServedIn::kHost ? "env-host" : "worker",
+           facts->needs_sandbox ? "sandbox" : "", facts->description);
+  }
+  return kExitDone;
+}
+
+absl::Status Broken(const std::string& what) {
+  return absl::InternalError(what);
+}
+
+bool SameObservation(const Observation& a, const Observation& b) {
+  if (a.messages.size() != b.messages.size()) return false;
+  if (a.tools.size() != b.tools.size()) return false;
+  for (size_t i = 0; i < a.messages.size(); ++i) {
+    if (!MessageDifferencer::Equals(a.messages[i], b.messages[i])) return false;
+  }
+  for (size_t i = 0; i < a.tools.size(); ++i) {
+    if (!MessageDifferencer::Equals(a.tools[i], b.tools[i])) return false;
+  }
+  return true;
+}
+
+absl::Status CheckObservation(const Observation& observation) {
+  if (observation.messages.empty()) return Broken("Reset gave no message");
+  std::set<std::string> names;
+  for (const Tool& tool : observation.tools) {
+    if (!names.insert(tool.name()).second) {
+      return Broken(absl::StrCat("two tools are called ", tool.name()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Plays one task without a model: what no answer may break or earn.
+absl::Status Play(const Task& task, uint64_t seed,
+                  const EnvironmentContext& context) {
+  ASSIGN_OR_RETURN(auto episode, NewEnvironment(task.environment(), context));
+  ASSIGN_OR_RETURN(const Observation observation, episode->Reset(task, seed));
+  RETURN_IF_ERROR(CheckObservation(observation));
+  if (episode->facts().deterministic) {
+    ASSIGN_OR_RETURN(auto twin, NewEnvironment(task.environment(), context));
+    ASSIGN_OR_RETURN(const Observation again, twin->Reset(task, seed));
+    if (!SameObservation(observation, again)) {
+      return Broken("the same task and seed gave another observation");
+    }
+  }
+  ToolCall unknown;
+  unknown.set_name("no_such_tool");
+  unknown.set_arguments_json("{}");
+  ASSIGN_OR_RETURN(const std::vector<ToolResult> results,
+                   episode->Step({unknown}));
+  if (results.size() != 1 || results[0].outcome() != OUTCOME_TOOL_ERROR) {
+    return Broken("a call of an unknown tool is not a TOOL_ERROR");
+  }
+  ASSIGN_OR_RETURN(const Verdict verdict,
+                   episode->Grade(OUTCOME_TRUNCATED, observation.messages));
+  if (verdict.correct()) return Broken("no answer at all is graded correct");
+  return absl::OkStatus();
+}
+
+absl::Status Test(const std::string& name, const std::string& path,
+                  uint64_t seed, int64_t tasks_max) {
+  const EnvironmentFacts* facts = FindEnvironment(name);
+  if (facts == nullptr) {
+    return NewEnvironment(name, EnvironmentContext()).status();
+  }
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ReadTaskFile(path));
+  std::unique_ptr<SandboxSupervisor> supervisor;
+  std::unique_ptr<SandboxPool> pool;
+  if (facts->needs_sandbox) {
+    ASSIGN_OR_RETURN(supervisor,
+                     SandboxSupervisor::Start(SandboxSupervisorOptions()));
+    ASSIGN_OR_RETURN(pool, SandboxPool::Create(supervisor.get()));
+  }
+  EnvironmentContext context;
+  context.sandboxes = pool.get();
+  int64_t played = 0;
+  for (const Task& task : tasks) {
+    if (task.environment() != name) continue;
+    if (played == tasks_max) break;
+    const absl::Status status = Play(task, seed, context);
+    if (!status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat("task ", task.id(), ": ",
+                                       std::string(status.message())));
+    }
+    ++played;
+  }
+  if (played == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has no task of environment ", name));
+  }
+  printf("%s: %lld tasks keep its promises\n", name.c_str(),
+         static_cast<long long>(played));
+  return absl::OkStatus();
+}
+
+int TestVerb(int argc, char** argv) {
+  std::string name;
+  std::string tasks;
+  int64_t seed = 1;
+  int64_t tasks_max = 16;
+  Flags flags("env test",
+              "Plays tasks of an environment without a model and checks what "
+              "it promises.");
+  flags.Text("NAME", &name, "The environment; `temper env list` lists them.");
+  flags.Require();
+  flags.Text("--tasks", &tasks, "A tasks.jsonl file.");
+  flags.Require();
+  flags.Number("--seed", &seed, 0, INT64_MAX, "Of the episodes; default 1.");
+  flags.Number("--count", &tasks_max, 1, 1 << 20, "Tasks at most; default 16.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  const absl::Status status =
+      Test(name, tasks, static_cast<uint64_t>(seed), tasks_max);
+  return status.ok() ? kExitDone : ReportError("env test", status);
+}
+
+}  // namespace
+
+int RunEnvVerb(int argc, char** argv) {
+  return RunVerb("env",
+                 {{"list", "list the environments", List},
+                  {"test", "check what an environment promises", TestVerb}},
+                 argc, argv);
+}
+
+}  // namespace temper

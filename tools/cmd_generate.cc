@@ -1,0 +1,143 @@
+#include "tools/cmd_generate.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "environments/environment.h"
+#include "kernels/base/status_macros.h"
+#include "proto/trajectory.pb.h"
+#include "rollout/local_rollout.h"
+#include "tools/cli.h"
+#include "tools/compute.h"
+#include "tools/flags.h"
+#include "tools/loaded_model.h"
+
+namespace temper {
+namespace {
+
+struct GenerateFlags {
+  std::string model;
+  std::string prompt;
+  std::string system;
+  int64_t samples = 1;
+  int64_t max_tokens = 256;
+  int64_t seed = 1;
+  int64_t threads = 0;
+  double temperature = 1;
+  double top_p = 0.95;
+  bool no_thinking = false;
+};
+
+// A conversation with nothing to call and nobody to judge it.
+class Conversation : public Environment {
+ public:
+  const EnvironmentFacts& facts() const override {
+    static constexpr EnvironmentFacts kFacts = {
+        .name = "conversation",
+        .description = "one prompt, one answer",
+        .deterministic = true,
+        .served_in = ServedIn::kWorker,
+        .needs_sandbox = false,
+        .max_turns = 1};
+    return kFacts;
+  }
+
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    Observation observation;
+    observation.messages.assign(task.messages().begin(), task.messages().end());
+    return observation;
+  }
+
+  absl::StatusOr<std::vector<ToolResult>> Step(
+      const std::vector<ToolCall>& calls) override {
+    ToolResult refused;
+    refused.set_outcome(OUTCOME_TOOL_ERROR);
+    refused.set_content("there are no tools");
+    return std::vector<ToolResult>(calls.size(), refused);
+  }
+
+  absl::StatusOr<Verdict> Grade(Outcome outcome,
+                                const std::vector<Message>&) override {
+    Verdict verdict;
+    verdict.set_outcome(outcome);
+    verdict.set_verified(true);
+    return verdict;
+  }
+};
+
+Task PromptTask(const GenerateFlags& flags) {
+  Task task;
+  task.set_id("prompt");
+  task.set_environment("conversation");
+  task.set_split("heldout");
+  if (!flags.system.empty()) {
+    Message* system = task.add_messages();
+    system->set_role("system");
+    system->set_content(flags.system);
+  }
+  Message* user = task.add_messages();
+  user->set_role("user");
+  user->set_content(flags.prompt);
+  return task;
+}
+
+absl::Status Generate(const GenerateFlags& flags) {
+  ASSIGN_OR_RETURN(const auto backend,
+                   NewComputeBackend(static_cast<int>(flags.threads)));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadModel(backend.get(), flags.model));
+  LocalRolloutOptions options;
+  options.engine = SizeEngine(flags.samples, flags.max_tokens);
+  options.sampling.set_temperature(flags.temperature);
+  options.sampling.set_top_p(flags.top_p);
+  options.sampling.set_max_tokens(static_cast<uint32_t>(flags.max_tokens));
+  options.sampling.set_max_turns(1);
+  options.sampling.set_thinking(!flags.no_thinking);
+  options.seed = static_cast<uint64_t>(flags.seed);
+  options.samples = static_cast<uint32_t>(flags.samples);
+  ASSIGN_OR_RETURN(const std::vector<Trajectory> trajectories,
+                   RunLocalRollout(
+                       backend.get(), model.weights.get(), *model.tokenizer,
+                       {PromptTask(flags)},
+                       [](const std::string&)
+                           -> absl::StatusOr<std::unique_ptr<Environment>> {
+                         return std::make_unique<Conversation>();
+                       },
+                       options));
+  for (const Trajectory& trajectory : trajectories) {
+    for (const Turn& turn : trajectory.turns()) {
+      if (turn.role() == "assistant") printf("%s\n", turn.text().c_str());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunGenerateVerb(int argc, char** argv) {
+  GenerateFlags values;
+  Flags flags("generate", "Lets a model answer a prompt, without tools.");
+  flags.Text("MODEL", &values.model, "A Hugging Face directory.");
+  flags.Require();
+  flags.Text("--prompt", &values.prompt, "The user's message.");
+  flags.Require();
+  flags.Text("--system", &values.system, "The system message.");
+  flags.Number("--samples", &values.samples, 1, 256, "Answers; default 1.");
+  flags.Number("--max-tokens", &values.max_tokens, 1, 1 << 20,
+               "Sampled tokens of an answer; default 256.");
+  flags.Real("--temperature", &values.temperature, 0.01, 100, "Default 1.");
+  flags.Real("--top-p", &values.top_p, 1e-6, 1, "Default 0.95.");
+  flags.Number("--seed", &values.seed, 0, INT64_MAX, "Default 1.");
+  flags.Number("--threads", &values.threads, 0, 1024,
+               "Compute threads; 0: this machine's cores.");
+  flags.Switch("--no-thinking", &values.no_thinking,
+               "Answer without a thinking part.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  const absl::Status status = Generate(values);
+  return status.ok() ? kExitDone : ReportError("generate", status);
+}
+
+}  // namespace temper

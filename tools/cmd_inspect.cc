@@ -1,0 +1,190 @@
+#include "tools/cmd_inspect.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/model/tokenizer.h"
+#include "kernels/model/tokenizer_file.h"
+#include "learner/run_db.h"
+#include "tools/cli.h"
+#include "tools/config.h"
+#include "tools/flags.h"
+#include "tools/progress.h"
+#include "tools/run_view.h"
+#include "tools/token_view.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kIdMax = int64_t{1} << 62;
+
+// What every sub-verb but `runs` begins with.
+struct RunFlags {
+  std::string run;
+  std::string runs_dir = "runs";
+
+  void AddTo(Flags* flags) {
+    flags->Text("RUN", &run, "A run directory, or a name below --runs-dir.");
+    flags->Require();
+    flags->Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+  }
+
+  absl::StatusOr<std::unique_ptr<RunDb>> Open() const {
+    ASSIGN_OR_RETURN(const std::string path, FindRunDb(run, runs_dir));
+    return RunDb::OpenReader(path);
+  }
+};
+
+int Done(const char* verb, const absl::Status& status) {
+  return status.ok() ? kExitDone
+                     : ReportError(absl::StrCat("inspect ", verb), status);
+}
+
+absl::Status PrintRuns(const std::string& runs_dir) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                   ListDirectory(runs_dir));
+  for (const std::string& name : names) {
+    const auto path = FindRunDb(absl::StrCat(runs_dir, "/", name), runs_dir);
+    if (!path.ok()) continue;
+    const auto db = RunDb::OpenReader(*path);
+    if (!db.ok()) {
+      fprintf(stderr, "%s: %s\n", name.c_str(),
+              std::string(db.status().message()).c_str());
+      continue;
+    }
+    ASSIGN_OR_RETURN(const std::vector<StepView> steps,
+                     ReadSteps(db->get(), 0));
+    const StepView last = steps.empty() ? StepView() : steps.back();
+    printf("%-32s step %4lld  reward %s\n", name.c_str(),
+           static_cast<long long>(last.step),
+           last.reward_mean ? absl::StrFormat("%.3f", *last.reward_mean).c_str()
+                            : "-");
+  }
+  return absl::OkStatus();
+}
+
+int Runs(int argc, char** argv) {
+  std::string runs_dir = "runs";
+  Flags flags("inspect runs", "Lists the runs of a directory.");
+  flags.Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("runs", PrintRuns(runs_dir));
+}
+
+absl::Status PrintSteps(const RunFlags& run) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
+  ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db.get(), 0));
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const std::vector<StepView> so_far(
+        steps.begin(), steps.begin() + static_cast<int64_t>(i) + 1);
+    printf("%s", FormatStep(steps[i], config.steps(),
+                            RemainingSeconds(so_far, config.steps()))
+                     .c_str());
+  }
+  printf("%s", DrawRewardCurve(steps, 60, 10).c_str());
+  ASSIGN_OR_RETURN(const std::vector<EvalView> evaluations,
+                   ReadEvaluations(db.get()));
+  printf("%s", FormatBeforeAfter(evaluations).c_str());
+  return absl::OkStatus();
+}
+
+int Steps(int argc, char** argv) {
+  RunFlags run;
+  Flags flags("inspect steps", "Prints a run's steps and its reward curve.");
+  run.AddTo(&flags);
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("steps", PrintSteps(run));
+}
+
+absl::Status PrintGroup(const RunFlags& run, uint64_t number) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const GroupView group, ReadGroup(db.get(), number));
+  printf("group %llu, task %s%s\n",
+         static_cast<unsigned long long>(group.group), group.task_id.c_str(),
+         group.is_eval ? ", evaluation" : "");
+  printf("%6s  %-9s %5s %8s  %-12s %8s %10s  %s\n", "sample", "state", "step",
+         "episode", "outcome", "reward", "advantage", "worker");
+  for (const SampleView& sample : group.samples) {
+    printf("%6u  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
+           sample.state.c_str(),
+           sample.step ? absl::StrCat(*sample.step).c_str() : "-",
+           sample.episode ? absl::StrCat(*sample.episode).c_str() : "-",
+           sample.outcome.c_str(),
+           sample.reward ? absl::StrCat(*sample.reward).c_str() : "-",
+           sample.advantage ? absl::StrCat(*sample.advantage).c_str() : "-",
+           sample.worker.c_str(), sample.reason.c_str());
+  }
+  return absl::OkStatus();
+}
+
+int Group(int argc, char** argv) {
+  RunFlags run;
+  int64_t number = 0;
+  Flags flags("inspect group",
+              "Prints a group's samples, rewards, advantages.");
+  run.AddTo(&flags);
+  flags.Number("GROUP", &number, 1, kIdMax, "The group's number.");
+  flags.Require();
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("group", PrintGroup(run, static_cast<uint64_t>(number)));
+}
+
+absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
+  ASSIGN_OR_RETURN(const TrajectoryView view,
+                   ReadTrajectory(db.get(), episode));
+  ASSIGN_OR_RETURN(const EpisodeView story, ReadEpisode(db.get(), episode));
+  printf("%s", FormatEpisode("episode", story, /*chars_max=*/2000).c_str());
+  const auto tokenizer =
+      LoadTokenizer(absl::StrCat(config.model(), "/tokenizer.json"));
+  if (!tokenizer.ok()) {
+    fprintf(stderr, "tokens are shown without text: %s\n",
+            std::string(tokenizer.status().message()).c_str());
+  }
+  const auto text_of = [&](int32_t id) -> std::string {
+    const std::string* bytes =
+        tokenizer.ok() ? (*tokenizer)->TokenBytes(id) : nullptr;
+    return bytes == nullptr ? "" : absl::Utf8SafeCEscape(*bytes);
+  };
+  printf("%s", FormatTrajectory(view, text_of).c_str());
+  return absl::OkStatus();
+}
+
+int Trajectory(int argc, char** argv) {
+  RunFlags run;
+  int64_t episode = 0;
+  Flags flags("inspect trajectory",
+              "Prints an episode token by token: the sampler's and the "
+              "learner's log-probability, ratio, mask and weight version.");
+  run.AddTo(&flags);
+  flags.Number("EPISODE", &episode, 1, kIdMax,
+               "The episode's number; `inspect group` shows them.");
+  flags.Require();
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("trajectory", PrintTrajectory(run, episode));
+}
+
+}  // namespace
+
+int RunInspectVerb(int argc, char** argv) {
+  return RunVerb("inspect",
+                 {{"runs", "list the runs of a directory", Runs},
+                  {"steps", "a run's steps and reward curve", Steps},
+                  {"group", "a group's samples, rewards, advantages", Group},
+                  {"trajectory", "an episode, token by token", Trajectory}},
+                 argc, argv);
+}
+
+}  // namespace temper

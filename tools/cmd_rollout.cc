@@ -1,0 +1,149 @@
+#include "tools/cmd_rollout.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "environments/registry.h"
+#include "environments/remote_environment.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "rollout/worker.h"
+#include "tools/cli.h"
+#include "tools/compute.h"
+#include "tools/config.h"
+#include "tools/flags.h"
+#include "tools/stop_signal.h"
+
+namespace temper {
+namespace {
+
+constexpr uint64_t kAddressBytesMax = 256;
+constexpr uint64_t kConfigBytesMax = 1 << 20;
+constexpr int64_t kAddressWaitUs = 120'000'000;
+constexpr int64_t kPollMs = 100;
+constexpr uint32_t kSamplesMax = 256;
+constexpr uint32_t kSharedPages = 64;  // preambles and prompts
+
+struct RolloutFlags {
+  std::string run_dir;
+  std::string name = "worker-0";
+  std::string env_host_file;
+  int64_t threads = 0;
+};
+
+// What another process of the run writes when it is up.
+absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
+  const int64_t deadline = SystemClock()->MonotonicMicros() + kAddressWaitUs;
+  for (;;) {
+    const auto address = ReadFile(path, kAddressBytesMax);
+    if (address.ok() && !address->empty()) return *address;
+    if (StopSignalCount() > 0) return absl::CancelledError("stopped");
+    if (SystemClock()->MonotonicMicros() > deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat(path, " did not appear in ", kAddressWaitUs / 1'000'000,
+                       " s; is the process that writes it running?"));
+    }
+    WaitForStopSignal(kPollMs);
+  }
+}
+
+// Room for this worker's share of a step's batch, all of it at once.
+void Size(const RunConfig& config, WorkerOptions* options) {
+  const uint32_t groups =
+      (config.objective().prompts_per_step() + config.workers() - 1) /
+      config.workers();
+  const uint32_t samples =
+      std::min(kSamplesMax, groups * config.objective().group_size());
+  // Sampled tokens and about as many of tool results.
+  const uint32_t pages_each =
+      2 * config.sampling().max_tokens() / kPageTokens + 2;
+  options->learner.capacity_samples = samples;
+  options->engine.sequences_max = samples;
+  options->engine.sample_rows_max = samples;
+  options->engine.pages =
+      static_cast<int32_t>(samples * pages_each + kSharedPages);
+}
+
+// Says to *stop when a signal came, until `done`.
+class StopWatch {
+ public:
+  explicit StopWatch(std::atomic<bool>* stop)
+      : thread_([this, stop] {
+          while (!done_) {
+            if (WaitForStopSignal(kPollMs)) *stop = true;
+          }
+        }) {}
+  ~StopWatch() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+absl::Status Work(const RolloutFlags& flags) {
+  const std::string path = flags.run_dir + "/config.textproto";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
+  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(text, path));
+  RETURN_IF_ERROR(ResolveConfig(&config));
+  WorkerOptions options;
+  Size(config, &options);
+  options.learner.worker = flags.name;
+  std::unique_ptr<EnvironmentClient> host;
+  if (!flags.env_host_file.empty()) {
+    ASSIGN_OR_RETURN(const std::string address,
+                     AwaitAddress(flags.env_host_file));
+    host = std::make_unique<EnvironmentClient>(address,
+                                               RemoteEnvironmentOptions());
+  }
+  options.new_environment = [&host](const std::string& name)
+      -> absl::StatusOr<std::unique_ptr<Environment>> {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    const bool remote = facts != nullptr && facts->served_in == ServedIn::kHost;
+    if (remote && host != nullptr) return host->NewEnvironment(name);
+    return NewEnvironment(name, EnvironmentContext());
+  };
+  ASSIGN_OR_RETURN(options.learner.address,
+                   AwaitAddress(flags.run_dir + "/learner.address"));
+  ASSIGN_OR_RETURN(const auto backend,
+                   NewComputeBackend(static_cast<int>(flags.threads)));
+  std::atomic<bool> stop{StopSignalCount() > 0};
+  const StopWatch watch(&stop);
+  return RunWorker(options, backend.get(), &stop);
+}
+
+}  // namespace
+
+int RunRolloutVerb(int argc, char** argv) {
+  RolloutFlags values;
+  Flags flags("rollout",
+              "Samples episodes for the learner of a run until it says stop.");
+  flags.Text("--run-dir", &values.run_dir,
+             "The run directory: config.textproto, and learner.address as soon "
+             "as the learner is up.");
+  flags.Require();
+  flags.Text("--name", &values.name,
+             "Unique among the run's live workers; default worker-0.");
+  flags.Text("--env-host-file", &values.env_host_file,
+             "Where an environment host writes its address; without it every "
+             "environment runs in this process, those with sandboxes not at "
+             "all.");
+  flags.Number("--threads", &values.threads, 0, 1024,
+               "Compute threads; 0: this machine's cores.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  InstallStopSignal();
+  const absl::Status status = Work(values);
+  if (absl::IsCancelled(status) && StopSignalCount() > 0) return kExitDone;
+  return status.ok() ? kExitDone : ReportError("rollout", status);
+}
+
+}  // namespace temper

@@ -1,0 +1,73 @@
+#include "tools/cmd_train.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "tools/cli.h"
+#include "tools/flags.h"
+#include "tools/run_setup.h"
+#include "tools/run_view.h"
+#include "tools/train.h"
+
+namespace temper {
+namespace {
+
+constexpr uint64_t kCommandLineBytesMax = 4 << 20;
+
+// How the user called this program, for commands that we print.
+std::string ProgramName() {
+  const auto line = ReadFile("/proc/self/cmdline", kCommandLineBytesMax);
+  if (!line.ok()) return "temper";
+  return line->substr(0, line->find('\0'));
+}
+
+absl::StatusOr<PreparedRun> Reopen(const std::string& run,
+                                   const ConfigFlags& values) {
+  if (!values.path.empty() || values.name || values.seed) {
+    return absl::InvalidArgumentError(
+        "--resume goes on with a run's own configuration; leave out CONFIG, "
+        "--name and --seed");
+  }
+  ASSIGN_OR_RETURN(const std::string run_db,
+                   FindRunDb(run, values.runs_dir.value_or("runs")));
+  std::vector<std::string> sets = values.sets;
+  if (values.steps) sets.push_back(absl::StrCat("steps=", *values.steps));
+  return ReopenRun(ParentOf(run_db), sets);
+}
+
+absl::StatusOr<PreparedRun> Prepare(const ConfigFlags& values) {
+  ASSIGN_OR_RETURN(RunConfig config, LoadConfig(values));
+  return PrepareRun(std::move(config), values.path,
+                    SystemClock()->UnixMicros() / 1'000'000);
+}
+
+}  // namespace
+
+int RunTrainVerb(int argc, char** argv) {
+  ConfigFlags values;
+  std::string resume;
+  Flags flags("train",
+              "Post-trains a model by GRPO: starts the learner, the workers "
+              "and the environment host, and shows how it goes.");
+  AddConfigFlags(&flags, &values);
+  flags.Text("--resume", &resume,
+             "Go on with this run (a directory or a name) from its newest "
+             "checkpoint.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  TrainOptions options;
+  options.resume = !resume.empty();
+  absl::StatusOr<PreparedRun> run =
+      options.resume ? Reopen(resume, values) : Prepare(values);
+  if (!run.ok()) return ReportError("train", run.status());
+  options.run = *std::move(run);
+  options.program = ProgramName();
+  return TrainRun(options);
+}
+
+}  // namespace temper

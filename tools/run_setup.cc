@@ -1,0 +1,188 @@
+#include "tools/run_setup.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <ctime>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "environments/registry.h"
+#include "kernels/base/file.h"
+#include "kernels/base/status_macros.h"
+#include "proto/wire/task_file.h"
+#include "tools/config.h"
+#include "tools/quickstart_tasks.h"
+
+namespace temper {
+namespace {
+
+constexpr char kQuickstart[] = "quickstart";
+constexpr uint64_t kQuickstartTasksMax = 30'000;
+// The generator deals three kinds in turn, two of them to one environment.
+constexpr uint64_t kQuickstartKinds = 3;
+constexpr uint64_t kConfigBytesMax = 1 << 20;
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+std::string DefaultName(const std::string& config_path, int64_t unix_seconds) {
+  std::string stem = config_path.substr(config_path.rfind('/') + 1);
+  stem = stem.substr(0, stem.find('.'));
+  if (stem.empty()) stem = "run";
+  const time_t seconds = unix_seconds;
+  tm parts = {};
+  gmtime_r(&seconds, &parts);
+  char stamp[32];
+  strftime(stamp, sizeof stamp, "-%Y%m%d-%H%M%S", &parts);
+  return stem + stamp;
+}
+
+void Count(const std::vector<Task>& tasks, PreparedRun* run) {
+  for (const Task& task : tasks) {
+    ++run->task_counts[{task.environment(), task.split()}];
+  }
+}
+
+absl::Status CheckEnvironments(const std::set<std::string>& used,
+                               RunConfig* config) {
+  for (const std::string& name : used) {
+    if (FindEnvironment(name) == nullptr) {
+      return NewEnvironment(name, EnvironmentContext()).status();
+    }
+  }
+  if (config->environments().empty()) {
+    for (const std::string& name : used) config->add_environments(name);
+    return absl::OkStatus();
+  }
+  const std::set<std::string> named(config->environments().begin(),
+                                    config->environments().end());
+  for (const std::string& name : used) {
+    if (named.count(name) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tasks use environment ", name,
+                       ", which environments does not name; add it"));
+    }
+  }
+  for (const std::string& name : named) {
+    if (used.count(name) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "environments names ", name, ", which no task uses; remove it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
+  if (config.tasks() != kQuickstart) return ReadTaskFile(config.tasks());
+  const uint64_t train =
+      uint64_t{config.steps()} * config.objective().prompts_per_step();
+  const uint64_t heldout = kQuickstartKinds * config.schedule().eval_tasks();
+  if (train > kQuickstartTasksMax || heldout > kQuickstartTasksMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "steps * prompts_per_step = ", train,
+        " train tasks and 3 * "
+        "eval_tasks = ",
+        heldout,
+        " held-out tasks: the quickstart generator "
+        "has ",
+        kQuickstartTasksMax, " of each; lower steps or eval_tasks"));
+  }
+  std::vector<Task> tasks = QuickstartTasks(config.seed(), TaskSplit::kTrain,
+                                            static_cast<uint32_t>(train));
+  // The held-out tasks are the same whatever the seed of the run.
+  const std::vector<Task> held = QuickstartTasks(
+      /*seed=*/0, TaskSplit::kHeldOut, static_cast<uint32_t>(heldout));
+  tasks.insert(tasks.end(), held.begin(), held.end());
+  return tasks;
+}
+
+absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
+  std::set<std::string> used, domains;
+  std::map<std::string, uint64_t> heldout;
+  bool any_train = false;
+  for (const Task& task : tasks) {
+    used.insert(task.environment());
+    domains.insert(task.domain());
+    any_train |= task.split() == "train";
+    heldout[task.environment()] += task.split() == "heldout";
+  }
+  if (!any_train) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(config->tasks(), " has no task of split train"));
+  }
+  RETURN_IF_ERROR(CheckEnvironments(used, config));
+  for (const auto& [name, count] : heldout) {
+    if (count < config->schedule().eval_tasks()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "eval_tasks ", config->schedule().eval_tasks(), " exceeds the ",
+          count, " held-out tasks of environment ", name, "; lower it"));
+    }
+  }
+  for (const DomainConfig& domain : config->domain()) {
+    if (domains.count(domain.domain_name()) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("domain ", domain.domain_name(),
+                       " has no effect: no task is of it; remove it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
+                                       const std::string& config_path,
+                                       int64_t unix_seconds) {
+  PreparedRun run;
+  RETURN_IF_ERROR(ResolveConfig(&config));
+  if (config.name().empty()) {
+    config.set_name(DefaultName(config_path, unix_seconds));
+  }
+  run.dir = absl::StrCat(config.runs_dir(), "/", config.name());
+  if (Exists(run.dir)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(run.dir,
+                     " exists; give another --name, or go on with it by "
+                     "`temper train --resume ",
+                     run.dir, "`"));
+  }
+  ASSIGN_OR_RETURN(run.model, ReadModelConfig(config.model()));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
+  RETURN_IF_ERROR(CheckTasks(tasks, &config));
+  Count(tasks, &run);
+  RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
+  RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
+  run.config = std::move(config);
+  RETURN_IF_ERROR(WriteFileDurably(run.dir + "/config.textproto",
+                                   FormatConfig(run.config)));
+  return run;
+}
+
+absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
+                                      const std::vector<std::string>& sets) {
+  PreparedRun run;
+  run.dir = dir;
+  const std::string path = dir + "/config.textproto";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
+  ASSIGN_OR_RETURN(RunConfig was, ParseConfig(text, path));
+  RETURN_IF_ERROR(ResolveConfig(&was));
+  run.config = was;
+  for (const std::string& assignment : sets) {
+    RETURN_IF_ERROR(SetConfigValue(assignment, &run.config));
+  }
+  RETURN_IF_ERROR(ResolveConfig(&run.config));
+  RETURN_IF_ERROR(CheckResume(was, run.config));
+  ASSIGN_OR_RETURN(run.model, ReadModelConfig(run.config.model()));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks,
+                   ReadTaskFile(dir + "/tasks.jsonl"));
+  Count(tasks, &run);
+  RETURN_IF_ERROR(WriteFileDurably(path, FormatConfig(run.config)));
+  RETURN_IF_ERROR(MakeDirectories(dir + "/logs"));
+  return run;
+}
+
+}  // namespace temper

@@ -1,0 +1,56 @@
+// The run directory before any process starts: its name, its resolved
+// configuration, its tasks.
+//
+//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, logs/}
+//
+// Functions without state.
+
+#ifndef TOOLS_RUN_SETUP_H_
+#define TOOLS_RUN_SETUP_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/model/config.h"
+#include "proto/config.pb.h"
+#include "proto/task.pb.h"
+
+namespace temper {
+
+// A run that processes can be started on.
+struct PreparedRun {
+  std::string dir;
+  RunConfig config;  // resolved; name and environments filled in
+  ModelConfig model;
+  // Tasks by (environment, split), for the plan.
+  std::map<std::pair<std::string, std::string>, int64_t> task_counts;
+};
+
+// Makes the directory of a new run from a configuration as the user gave it;
+// `config_path` names the run where `name` is empty, with `unix_seconds`.
+// InvalidArgument or NotFound names what is wrong with a key, the model, the
+// tasks, or that the directory exists; nothing is made then.
+absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
+                                       const std::string& config_path,
+                                       int64_t unix_seconds);
+
+// A run that is there already, to go on with: `sets` may change what a resume
+// may change, and config.textproto then says so.
+absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
+                                      const std::vector<std::string>& sets);
+
+// The tasks that `config` names: of a generator, or of a file.
+absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config);
+
+// Checks tasks against the configuration: known environments (filled in where
+// none are named), enough held-out tasks, domains that exist.
+absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config);
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_SETUP_H_

@@ -1,0 +1,132 @@
+#include "tools/run_setup.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "proto/wire/task_file.h"
+#include "tools/config.h"
+
+namespace temper {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class RunSetupTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = absl::StrCat(
+        getenv("TEST_TMPDIR"), "/",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_TRUE(MakeDirectories(directory_ + "/model").ok());
+    const auto json = ReadFile("tools/configs/quickstart_model.json", 1 << 20);
+    ASSERT_TRUE(json.ok()) << json.status();
+    ASSERT_TRUE(
+        WriteFileDurably(directory_ + "/model/config.json", *json).ok());
+    for (const std::string& assignment :
+         {absl::StrCat("model=", directory_, "/model"),
+          absl::StrCat("runs_dir=", directory_, "/runs"),
+          std::string("tasks=quickstart"), std::string("steps=3"),
+          std::string("prompts_per_step=4"), std::string("eval_tasks=5"),
+          std::string("name=trial")}) {
+      ASSERT_TRUE(SetConfigValue(assignment, &config_).ok()) << assignment;
+    }
+  }
+
+  std::string Refusal(const std::string& assignment) {
+    RunConfig config = config_;
+    EXPECT_TRUE(SetConfigValue(assignment, &config).ok());
+    const auto run = PrepareRun(config, "c.textproto", 0);
+    EXPECT_FALSE(run.ok()) << assignment;
+    EXPECT_NE(access((directory_ + "/runs/trial").c_str(), F_OK), 0)
+        << "something was made";
+    return std::string(run.status().message());
+  }
+
+  std::string directory_;
+  RunConfig config_;
+};
+
+TEST_F(RunSetupTest, NewRunHoldsItsResolvedConfigurationAndTasks) {
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->dir, directory_ + "/runs/trial");
+  EXPECT_THAT(run->config.environments(), ElementsAre("interpreter", "math"));
+  const auto tasks = ReadTaskFile(run->dir + "/tasks.jsonl");
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  EXPECT_EQ(tasks->size(), 3u * 4 + 3 * 5);
+  EXPECT_EQ((run->task_counts.at({"math", "heldout"})), 5);
+  const auto text = ReadFile(run->dir + "/config.textproto", 1 << 20);
+  EXPECT_EQ(*text, FormatConfig(run->config));
+  EXPECT_EQ(access((run->dir + "/logs").c_str(), F_OK), 0);
+}
+
+TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {
+  config_.clear_name();
+  const auto run = PrepareRun(config_, "some/where/quick.textproto", 86400);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->config.name(), "quick-19700102-000000");
+}
+
+TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
+  const auto first = MakeTasks(config_);
+  ASSERT_TRUE(first.ok());
+  config_.set_seed(99);
+  ASSERT_TRUE(ResolveConfig(&config_).ok());
+  const auto second = MakeTasks(config_);
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(first->back().SerializeAsString(),
+            second->back().SerializeAsString());
+  EXPECT_NE(first->front().SerializeAsString(),
+            second->front().SerializeAsString());
+}
+
+TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
+  EXPECT_THAT(Refusal("model=/no/such/model"), HasSubstr("/no/such/model"));
+  EXPECT_THAT(Refusal("tasks=/no/such.jsonl"), HasSubstr("/no/such.jsonl"));
+  EXPECT_THAT(Refusal("environments=math"), HasSubstr("interpreter"));
+  EXPECT_THAT(Refusal("environments=math,interpreter,example"),
+              HasSubstr("example"));
+  EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
+  EXPECT_THAT(Refusal("steps=30000"), HasSubstr("lower steps"));
+}
+
+TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
+  const auto tasks = MakeTasks(config_);
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+  config_.set_name("second");
+  ASSERT_TRUE(SetConfigValue("eval_tasks=6", &config_).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr("eval_tasks 6 exceeds the 5 held-out tasks"));
+}
+
+TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {
+  ASSERT_TRUE(PrepareRun(config_, "", 0).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr("train --resume"));
+}
+
+TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto longer = ReopenRun(run->dir, {"steps=9"});
+  ASSERT_TRUE(longer.ok()) << longer.status();
+  EXPECT_EQ(longer->config.steps(), 9u);
+  EXPECT_EQ(longer->task_counts, run->task_counts);
+  EXPECT_EQ(ReopenRun(run->dir, {})->config.steps(), 9u);
+  EXPECT_THAT(
+      std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
+      HasSubstr("top_p 0.5 differs"));
+}
+
+}  // namespace
+}  // namespace temper

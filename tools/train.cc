@@ -1,0 +1,349 @@
+#include "tools/train.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "environments/registry.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/model/transformer.h"
+#include "learner/optimizer.h"
+#include "learner/run_db.h"
+#include "tools/compute.h"
+#include "tools/event_log.h"
+#include "tools/exit_code.h"
+#include "tools/progress.h"
+#include "tools/run_view.h"
+#include "tools/stop_signal.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kPollMs = 200;
+constexpr int64_t kQuietUs = 20'000'000;
+constexpr int kLogLines = 20;
+constexpr int kCurveColumns = 60;
+constexpr int kCurveRows = 10;
+constexpr size_t kEpisodeChars = 700;
+constexpr int64_t kSandboxes = 8;
+// Rows of one training forward: the learner's default.
+constexpr int64_t kTrainRows = 16384;
+
+bool NeedsHost(const RunConfig& config) {
+  for (const std::string& name : config.environments()) {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    if (facts != nullptr && facts->served_in == ServedIn::kHost) return true;
+  }
+  return false;
+}
+
+// Sampling and training take turns, so each process may use every core; the
+// workers share them among themselves.
+int WorkerThreads(const RunConfig& config) {
+  if (config.threads() > 0) return static_cast<int>(config.threads());
+  return std::max(1, ComputeThreads(0) / static_cast<int>(config.workers()));
+}
+
+std::string Mega(int64_t count) {
+  return absl::StrFormat("%.2f M", static_cast<double>(count) / 1e6);
+}
+
+std::string DescribeTasks(const PreparedRun& run) {
+  std::vector<std::string> parts;
+  for (const auto& [key, count] : run.task_counts) {
+    parts.push_back(absl::StrCat(count, " ", key.first, " (", key.second, ")"));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string DescribeProcesses(const TrainOptions& options) {
+  std::vector<std::string> names;
+  for (const ChildSpec& child : PlanChildren(options)) {
+    names.push_back(child.name);
+  }
+  return absl::StrCat(
+      absl::StrJoin(names, ", "), "; ",
+      ComputeThreads(static_cast<int>(options.run.config.threads())),
+      " threads to train, ", WorkerThreads(options.run.config),
+      " in each worker");
+}
+
+// One run being watched: prints what is new in run.db.
+class Watcher {
+ public:
+  explicit Watcher(const TrainOptions& options)
+      : options_(options), path_(options.run.dir + "/run.db") {}
+
+  // Prints steps that were not printed yet; quietly does nothing before the
+  // learner has made run.db.
+  void PrintNew() {
+    if (!Open()) return;
+    const auto steps =
+        ReadSteps(db_.get(), steps_.empty() ? 0 : steps_.back().step);
+    if (!steps.ok()) return;
+    const int64_t total = options_.run.config.steps();
+    for (const StepView& step : *steps) {
+      steps_.push_back(step);
+      printf("%s",
+             FormatStep(step, total, RemainingSeconds(steps_, total)).c_str());
+    }
+    const int64_t now = SystemClock()->MonotonicMicros();
+    if (!steps->empty()) {
+      fflush(stdout);
+      printed_us_ = now;
+    } else if (now - printed_us_ > kQuietUs) {
+      PrintStillAlive();
+      printed_us_ = now;
+    }
+  }
+
+  absl::Status PrintSummary() {
+    if (!Open()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const auto steps, ReadSteps(db_.get(), 0));
+    printf("\n%s", DrawRewardCurve(steps, kCurveColumns, kCurveRows).c_str());
+    ASSIGN_OR_RETURN(const auto evaluations, ReadEvaluations(db_.get()));
+    printf("\n%s", FormatBeforeAfter(evaluations).c_str());
+    ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
+    if (!picked.has_value()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));
+    ASSIGN_OR_RETURN(const auto after, ReadEpisode(db_.get(), picked->after));
+    printf("\n%s\n%s", FormatEpisode("before", before, kEpisodeChars).c_str(),
+           FormatEpisode("after", after, kEpisodeChars).c_str());
+    return absl::OkStatus();
+  }
+
+  int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
+
+ private:
+  bool Open() {
+    if (db_ != nullptr) return true;
+    if (access(path_.c_str(), R_OK) != 0) return false;
+    auto db = RunDb::OpenReader(path_);
+    if (db.ok()) db_ = *std::move(db);
+    return db_ != nullptr;
+  }
+
+  void PrintStillAlive() {
+    const auto counts = CountStates(db_.get());
+    const auto evaluations = ReadEvaluations(db_.get());
+    if (!counts.ok() || !evaluations.ok()) return;
+    int64_t evaluated = 0;
+    for (const EvalView& view : *evaluations) evaluated += view.episodes;
+    std::vector<std::string> parts = {
+        absl::StrCat(evaluated, " episodes evaluated")};
+    for (const auto& [state, count] : *counts) {
+      parts.push_back(absl::StrCat(count, " samples ", state));
+    }
+    fprintf(stderr, "after step %lld: %s\n",
+            static_cast<long long>(last_step()),
+            absl::StrJoin(parts, ", ").c_str());
+  }
+
+  const TrainOptions& options_;
+  const std::string path_;
+  std::unique_ptr<RunDb> db_;
+  std::vector<StepView> steps_;
+  int64_t printed_us_ = SystemClock()->MonotonicMicros();
+};
+
+std::string ResumeCommand(const TrainOptions& options) {
+  return absl::StrCat(options.program, " train --resume ", options.run.dir);
+}
+
+void PrintNextCommands(const TrainOptions& options) {
+  const std::string& dir = options.run.dir;
+  printf("\nthe run is in %s; worth trying next:\n", dir.c_str());
+  for (const char* verb : {"inspect steps", "status", "train --resume"}) {
+    printf("  %s %s %s%s\n", options.program.c_str(), verb, dir.c_str(),
+           std::string(verb) == "train --resume" ? " --set steps=N" : "");
+  }
+}
+
+int Failed(const TrainOptions& options, const Supervisor& supervisor) {
+  const std::string& name = supervisor.first_failure();
+  const std::string log = supervisor.LogPath(name);
+  fprintf(stderr, "temper train: %s failed; the last lines of %s:\n%s\n",
+          name.c_str(), log.c_str(), LastLines(log, kLogLines).c_str());
+  fprintf(stderr, "temper train: resume with\n  %s\n",
+          ResumeCommand(options).c_str());
+  return kExitFailed;
+}
+
+// Starts all children, or says which would not start.
+absl::Status StartChildren(const TrainOptions& options,
+                           Supervisor* supervisor) {
+  // Of an earlier attempt: workers must not find a learner that is gone.
+  unlink((options.run.dir + "/learner.address").c_str());
+  for (const ChildSpec& child : PlanChildren(options)) {
+    RETURN_IF_ERROR(supervisor->Start(child));
+  }
+  return absl::OkStatus();
+}
+
+void StopChildren(const TrainOptions& options, RunState state,
+                  Supervisor* supervisor) {
+  const int asked = StopSignalCount();
+  const int64_t grace_ms = state == RunState::kRunning
+                               ? options.learner_grace_ms
+                               : options.worker_grace_ms;
+  supervisor->Stop(grace_ms, [asked] { return StopSignalCount() > asked; });
+}
+
+}  // namespace
+
+std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
+  const RunConfig& config = options.run.config;
+  const std::string& dir = options.run.dir;
+  const std::string host_file = dir + "/env-host.address";
+  std::vector<ChildSpec> children;
+  const bool host = NeedsHost(config);
+  if (host) {
+    ChildSpec spec;
+    spec.name = spec.group = "env-host";
+    spec.args = {"env-host", "--address-file", host_file, "--sandboxes",
+                 absl::StrCat(kSandboxes)};
+    spec.restarts_max = options.restarts_max;
+    spec.stop_order = 2;
+    children.push_back(spec);
+  }
+  ChildSpec learner;
+  learner.name = learner.group = "learner";
+  learner.args = {"learner", "--run-dir", dir};
+  if (options.resume) learner.args.push_back("--resume");
+  learner.essential = true;
+  children.push_back(learner);
+  for (uint32_t i = 0; i < config.workers(); ++i) {
+    ChildSpec worker;
+    worker.name = absl::StrCat("worker-", i);
+    worker.group = "rollout";
+    worker.args = {"rollout",
+                   "--run-dir",
+                   dir,
+                   "--name",
+                   worker.name,
+                   "--threads",
+                   absl::StrCat(WorkerThreads(config))};
+    if (host) {
+      worker.args.insert(worker.args.end(), {"--env-host-file", host_file});
+    }
+    worker.restarts_max = options.restarts_max;
+    worker.stop_order = 1;
+    children.push_back(worker);
+  }
+  return children;
+}
+
+std::vector<std::pair<std::string, std::string>> DescribePlan(
+    const TrainOptions& options) {
+  const PreparedRun& run = options.run;
+  const RunConfig& config = run.config;
+  const ModelConfig& model = run.model;
+  const auto tier = ComputeTierName();
+  const double mib =
+      static_cast<double>(Optimizer::BytesFor(model) +
+                          Transformer::TrainingBytes(model, kTrainRows)) /
+      (1 << 20);
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"run", run.dir},
+      {"model",
+       absl::StrCat(config.model(), ": ", Mega(model.parameter_count()),
+                    " parameters, ", Mega(model.active_parameter_count()),
+                    " active a token, ", model.num_hidden_layers,
+                    " layers, index_topk ", model.index_topk)},
+      {"numerics", absl::StrCat(config.numerics(), " on CPU tier ",
+                                tier.ok() ? *tier : "none")},
+      {"memory", absl::StrFormat("at most %.0f MiB of optimizer state and "
+                                 "training activations in the learner",
+                                 mib)},
+      {"processes", DescribeProcesses(options)},
+      {"tasks", DescribeTasks(run)},
+      {"steps", absl::StrCat(config.steps(), " of ",
+                             config.objective().prompts_per_step(),
+                             " prompts x ", config.objective().group_size(),
+                             " samples, seed ", config.seed())},
+      {"evaluation", absl::StrCat(config.schedule().eval_tasks(),
+                                  " held-out tasks an environment, with the "
+                                  "run's own sampling")},
+  };
+  if (model.num_nextn_predict_layers > 0) {
+    lines.emplace_back("MTP", "carried through every save, not trained");
+  }
+  if (!config.objective().keep_sampling_mask()) {
+    lines.emplace_back("warning",
+                       "keep_sampling_mask is off: the known broken case, for "
+                       "ablation");
+  }
+  return lines;
+}
+
+int TrainRun(const TrainOptions& options) {
+  const std::string event_log = options.run.dir + "/logs/events.log";
+  const std::string run_db = options.run.dir + "/run.db";
+  InstallStopSignal();
+  const absl::Status imported = ImportEvents(event_log, run_db, SystemClock());
+  if (!imported.ok()) {
+    fprintf(stderr, "temper train: %s\n",
+            std::string(imported.message()).c_str());
+    return kExitFailed;
+  }
+  printf("%s\n", FormatPlan(DescribePlan(options)).c_str());
+  fflush(stdout);
+  SupervisorOptions supervisor_options;
+  supervisor_options.log_dir = options.run.dir + "/logs";
+  Supervisor supervisor(
+      supervisor_options, SystemClock(), [&](const ChildEvent& event) {
+        const std::string kind = EventKindName(event.kind);
+        const absl::Status status = AppendEvent(
+            event_log, SystemClock(), event.child, kind, event.detail);
+        if (!status.ok()) LOG(WARNING) << status;
+        if (event.kind == ChildEvent::Kind::kStarted ||
+            event.kind == ChildEvent::Kind::kFinished) {
+          return;
+        }
+        fprintf(stderr, "%s %s: %s\n", event.child.c_str(), kind.c_str(),
+                event.detail.c_str());
+      });
+  const absl::Status started = StartChildren(options, &supervisor);
+  if (!started.ok()) {
+    fprintf(stderr, "temper train: %s\n",
+            std::string(started.message()).c_str());
+    return kExitFailed;
+  }
+  Watcher watcher(options);
+  RunState state = RunState::kRunning;
+  bool stopped = false;
+  while (state == RunState::kRunning && !stopped) {
+    stopped = WaitForStopSignal(kPollMs);
+    state = supervisor.Poll();
+    watcher.PrintNew();
+  }
+  if (stopped) {
+    fprintf(stderr, "stopping after a checkpoint; Ctrl-C again to hurry\n");
+  }
+  StopChildren(options, state, &supervisor);
+  watcher.PrintNew();
+  const absl::Status recorded = ImportEvents(event_log, run_db, SystemClock());
+  if (!recorded.ok()) LOG(WARNING) << "events not recorded: " << recorded;
+  if (state == RunState::kFailed) return Failed(options, supervisor);
+  const absl::Status shown = watcher.PrintSummary();
+  if (!shown.ok()) LOG(WARNING) << shown;
+  PrintNextCommands(options);
+  if (stopped) {
+    fprintf(stderr, "stopped after step %lld; resume with\n  %s\n",
+            static_cast<long long>(watcher.last_step()),
+            ResumeCommand(options).c_str());
+  }
+  return kExitDone;
+}
+
+}  // namespace temper
