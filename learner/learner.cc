@@ -71,9 +71,10 @@ class Loop {
   absl::Status Publish();
   absl::StatusOr<bool> AwaitWorkers();
   absl::StatusOr<bool> Step(int64_t step);
-  absl::StatusOr<std::optional<TrainBatch>> AwaitBatch(int64_t step);
-  absl::Status Train(int64_t step, const TrainBatch& batch,
-                     int64_t started_us, int64_t generated_us);
+  // No groups: the run is to stop.
+  absl::StatusOr<TrainBatch> AwaitBatch(int64_t step);
+  absl::Status Train(int64_t step, const TrainBatch& batch, int64_t started_us,
+                     int64_t generated_us);
   absl::StatusOr<bool> Evaluate();
   absl::Status Save();
   absl::StatusOr<std::vector<Trajectory>> Load(
@@ -129,7 +130,19 @@ absl::Status Loop::OpenRecords() {
   }
   ASSIGN_OR_RETURN(ledger_, Ledger::Create(db_.get(), Path("segments")));
   if (!options_.resume) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const LoadedCheckpoint found, checkpoints_->LoadNewest());
+  // A checkpoint of an attempt that no longer counts is none to go on from.
+  const auto in_lineage = [this](int64_t step, const std::string& directory) {
+    const auto counters = ReadLearnerCounters(directory);
+    if (!counters.ok()) return counters.status();
+    const auto survives = db_->InLineage(counters->attempt, step);
+    if (!survives.ok()) return survives.status();
+    return *survives ? absl::OkStatus()
+                     : absl::FailedPreconditionError(absl::StrCat(
+                           "attempt ", counters->attempt, ", step ", step,
+                           " was rolled back"));
+  };
+  ASSIGN_OR_RETURN(const LoadedCheckpoint found,
+                   checkpoints_->LoadNewest(in_lineage));
   for (const std::string& skipped : found.skipped) {
     Record("learner", "checkpoint_skipped", skipped);
   }
@@ -139,11 +152,11 @@ absl::Status Loop::OpenRecords() {
                    ledger_->Resume(counters_.attempt, counters_.step));
   counters_.attempt = summary.attempt;
   saved_step_ = counters_.step;
-  Record("learner", "resumed",
-         absl::StrCat("from step ", counters_.step, "; ",
-                      summary.steps_undone, " steps undone, ",
-                      summary.samples_kept, " samples kept, ",
-                      summary.samples_reissued, " issued again"));
+  Record(
+      "learner", "resumed",
+      absl::StrCat("from step ", counters_.step, "; ", summary.steps_undone,
+                   " steps undone, ", summary.samples_kept, " samples kept, ",
+                   summary.samples_reissued, " issued again"));
   return absl::OkStatus();
 }
 
@@ -178,13 +191,12 @@ absl::Status Loop::OpenTrainStep() {
     options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();
   }
   if (options.NeedsReference()) {
-    ASSIGN_OR_RETURN(reference_, ModelWeights::Load(backend_, model_,
-                                                    config_.model()));
+    ASSIGN_OR_RETURN(reference_,
+                     ModelWeights::Load(backend_, model_, config_.model()));
   }
   ASSIGN_OR_RETURN(train_step_,
-                   TrainStep::Create(backend_, weights_.get(),
-                                     reference_.get(), optimizer_.get(),
-                                     options));
+                   TrainStep::Create(backend_, weights_.get(), reference_.get(),
+                                     optimizer_.get(), options));
   return absl::OkStatus();
 }
 
@@ -192,8 +204,8 @@ absl::Status Loop::OpenWires() {
   ASSIGN_OR_RETURN(std::vector<Task> tasks, ReadTaskFile(Path("tasks.jsonl")));
   std::vector<TaskInfo> infos;
   for (const Task& task : tasks) {
-    infos.push_back({task.id(), task.environment(), task.domain(),
-                     task.split()});
+    infos.push_back(
+        {task.id(), task.environment(), task.domain(), task.split()});
   }
   RETURN_IF_ERROR(db_->RecordTasks(infos));
   TaskQueueOptions queue_options;
@@ -295,15 +307,14 @@ absl::StatusOr<TrajectoryAck> Loop::Receive(const TrajectoryKey& key,
 absl::Status Loop::Publish() {
   // A resumed learner announces its checkpoint's version again, the same bytes.
   const bool republish = counters_.weight_version != 0 &&
-                         counters_.step == saved_step_ &&
-                         service_ == nullptr;
+                         counters_.step == saved_step_ && service_ == nullptr;
   if (!republish) {
     ASSIGN_OR_RETURN(counters_.weight_version, db_->NextWeightVersion());
   }
-  ASSIGN_OR_RETURN(const WeightManifest manifest,
-                   publisher_->Publish(counters_.weight_version,
-                                       weights_->parameters(),
-                                       weights_->GetValues()));
+  ASSIGN_OR_RETURN(
+      const WeightManifest manifest,
+      publisher_->Publish(counters_.weight_version, weights_->parameters(),
+                          weights_->GetValues()));
   WeightVersionInfo info;
   info.version = counters_.weight_version;
   info.attempt = counters_.attempt;
@@ -339,14 +350,16 @@ absl::StatusOr<bool> Loop::AwaitWorkers() {
   return true;
 }
 
-absl::StatusOr<std::optional<TrainBatch>> Loop::AwaitBatch(int64_t step) {
+absl::StatusOr<TrainBatch> Loop::AwaitBatch(int64_t step) {
   const int count = static_cast<int>(config_.objective().prompts_per_step());
   int64_t last_change_us = clock_->MonotonicMicros();
   for (;;) {
     const int64_t seen = buffer_->activity();
-    ASSIGN_OR_RETURN(std::optional<TrainBatch> batch,
-                     buffer_->Take(step, count));
-    if (batch.has_value() || Stopping()) return batch;
+    absl::StatusOr<std::optional<TrainBatch>> batch =
+        buffer_->Take(step, count);
+    RETURN_IF_ERROR(batch.status());
+    if (batch->has_value()) return std::move(**batch);
+    if (Stopping()) return TrainBatch();
     const absl::Status changed = buffer_->WaitForChange(seen, kPollUs);
     const int64_t now = clock_->MonotonicMicros();
     if (changed.ok()) last_change_us = now;
@@ -374,17 +387,15 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
   const int64_t started_us = clock_->MonotonicMicros();
   ASSIGN_OR_RETURN(const bool ready, AwaitWorkers());
   if (!ready) return false;
-  // After a resume some groups of this step are here already: only what is
-  // missing is issued, for one group more would be sampled a step too early.
-  const int64_t missing = config_.objective().prompts_per_step() -
-                          buffer_->whole_train_groups();
-  if (missing > 0) {
-    RETURN_IF_ERROR(
-        queue_->IssueTrain(static_cast<int>(missing)).status());
-  }
-  ASSIGN_OR_RETURN(const std::optional<TrainBatch> batch, AwaitBatch(step));
-  if (!batch.has_value()) return false;
-  RETURN_IF_ERROR(Train(step, *batch, started_us, clock_->MonotonicMicros()));
+  // After a resume the queue opens groups of before it first, whole ones too:
+  // with any other count a step would wait for groups that nobody opened.
+  RETURN_IF_ERROR(
+      queue_
+          ->IssueTrain(static_cast<int>(config_.objective().prompts_per_step()))
+          .status());
+  ASSIGN_OR_RETURN(const TrainBatch batch, AwaitBatch(step));
+  if (batch.groups.empty()) return false;
+  RETURN_IF_ERROR(Train(step, batch, started_us, clock_->MonotonicMicros()));
   RETURN_IF_ERROR(Publish());
   const ScheduleConfig& schedule = config_.schedule();
   if (schedule.save_interval() > 0 && step % schedule.save_interval() == 0) {
@@ -402,9 +413,8 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
   }
   std::vector<const Episode*> episodes;
   for (const Episode& episode : batch.episodes) episodes.push_back(&episode);
-  ASSIGN_OR_RETURN(
-      const StepMetrics trained,
-      train_step_->Run(episodes, counters_.weight_version, rate));
+  ASSIGN_OR_RETURN(const StepMetrics trained,
+                   train_step_->Run(episodes, counters_.weight_version, rate));
   const int64_t trained_us = clock_->MonotonicMicros();
 
   StepRecord record;
@@ -471,8 +481,8 @@ absl::StatusOr<bool> Loop::Evaluate() {
       ASSIGN_OR_RETURN(const std::vector<Trajectory> trajectories,
                        Load(batch->episodes));
       std::vector<MetricValue> metrics = EvalMetrics(trajectories);
-      metrics.push_back({"eval/dropped",
-                         static_cast<double>(batch->groups_dropped)});
+      metrics.push_back(
+          {"eval/dropped", static_cast<double>(batch->groups_dropped)});
       RETURN_IF_ERROR(db_->RecordMetrics(counters_.step, metrics));
       return true;
     }
@@ -490,13 +500,12 @@ absl::StatusOr<bool> Loop::Evaluate() {
 
 absl::Status Loop::Save() {
   if (saved_step_ == counters_.step) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::string directory,
-                   checkpoints_->Save(counters_.step,
-                                      [this](const std::string& dir) {
-                                        return SaveLearnerState(
-                                            dir, config_.model(), *weights_,
-                                            *optimizer_, counters_);
-                                      }));
+  ASSIGN_OR_RETURN(
+      const std::string directory,
+      checkpoints_->Save(counters_.step, [this](const std::string& dir) {
+        return SaveLearnerState(dir, config_.model(), *weights_, *optimizer_,
+                                counters_);
+      }));
   RETURN_IF_ERROR(db_->RecordCheckpoint(counters_.step, directory));
   saved_step_ = counters_.step;
   return absl::OkStatus();
@@ -505,7 +514,8 @@ absl::Status Loop::Save() {
 absl::StatusOr<LearnerEnd> Loop::Run() {
   RETURN_IF_ERROR(Save());  // step 0: a resume is possible from the start
   const auto interval = config_.schedule().eval_interval();
-  if (counters_.step == 0) {
+  // Of a finished run only the last evaluation may be wanting.
+  if (counters_.step == 0 || counters_.step >= steps()) {
     ASSIGN_OR_RETURN(const bool evaluated, Evaluate());
     if (!evaluated) return LearnerEnd::kStopped;
   }

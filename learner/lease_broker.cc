@@ -43,21 +43,21 @@ int LeaseBroker::RemoveWorker(const std::string& worker) {
 
 void LeaseBroker::RequireVersion(uint64_t version) {
   MutexLock lock(&mutex_);
-  required_version_ = std::max(required_version_, version);
+  required_version_ = version;
 }
 
 void LeaseBroker::ConfirmVersion(const std::string& worker, uint64_t version) {
   MutexLock lock(&mutex_);
   const auto it = workers_.find(worker);
   if (it != workers_.end()) {
-    it->second.version = std::max(it->second.version, version);
+    it->second.version = version;
   }
 }
 
 bool LeaseBroker::AllConfirmed() const {
   MutexLock lock(&mutex_);
   return std::all_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-    return entry.second.version >= required_version_;
+    return entry.second.version == required_version_;
   });
 }
 
@@ -65,7 +65,7 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
     const std::string& worker) {
   MutexLock lock(&mutex_);
   const auto it = workers_.find(worker);
-  if (it == workers_.end() || it->second.version < required_version_) {
+  if (it == workers_.end() || it->second.version != required_version_) {
     return std::nullopt;
   }
   const uint32_t held = it->second.held(), capacity = it->second.capacity;

@@ -38,7 +38,8 @@ class LeaseBroker {
   // samples that were.
   int RemoveWorker(const std::string& worker);
 
-  // From now on leases are handed only to workers with at least this version.
+  // From now on leases are handed only to workers with this very version: one
+  // that outlived a rolled-back learner may have a later one that never was.
   void RequireVersion(uint64_t version);
   void ConfirmVersion(const std::string& worker, uint64_t version);
   // Whether every live worker has confirmed the required version.
