@@ -367,7 +367,7 @@ absl::StatusOr<TrainBatch> Loop::AwaitBatch(int64_t step) {
       return absl::DeadlineExceededError(absl::StrCat(
           "no trajectory came in ", options_.trajectory_deadline_ms,
           " ms at step ", step, "; ", broker_->workers(),
-          " workers are connected. Look at logs/rollout-*.log"));
+          " workers are connected. Look at logs/worker-*.log"));
     }
   }
 }

@@ -1,6 +1,6 @@
 #include "tools/cmd_train.h"
 
-#include <cstdint>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,13 +18,13 @@
 namespace temper {
 namespace {
 
-constexpr uint64_t kCommandLineBytesMax = 4 << 20;
-
 // How the user called this program, for commands that we print.
 std::string ProgramName() {
-  const auto line = ReadFile("/proc/self/cmdline", kCommandLineBytesMax);
-  if (!line.ok()) return "temper";
-  return line->substr(0, line->find('\0'));
+  // A file of /proc does not say how long it is, so ReadFile finds it empty.
+  std::ifstream line("/proc/self/cmdline");
+  std::string name;
+  std::getline(line, name, '\0');
+  return name.empty() ? "temper" : name;
 }
 
 absl::StatusOr<PreparedRun> Reopen(const std::string& run,
