@@ -44,7 +44,7 @@ using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr int64_t kDeadlineMs = 120'000;
-constexpr int64_t kSteps = 3;
+constexpr int64_t kSteps = 8;
 constexpr int64_t kGroups = 3, kSamples = 4;  // of a step
 constexpr int64_t kEvalTasks = 2;
 constexpr uint64_t kFileBytesMax = 64 << 20;
@@ -115,6 +115,15 @@ int64_t LastStep(const std::string& run) {
   return rows.ok() && !rows->empty() ? (*rows)[0][0].AsInt() : 0;
 }
 
+// Train samples that wait for the rest of their step.
+int64_t ReceivedSamples(const std::string& run) {
+  const auto rows = Query(run,
+                          "SELECT count(*) FROM ledger WHERE state = "
+                          "'received' AND grp < ?",
+                          {kEvalGroupBase});
+  return rows.ok() && !rows->empty() ? (*rows)[0][0].AsInt() : 0;
+}
+
 RunFacts ReadFacts(const std::string& run) {
   RunFacts facts;
   const auto rows =
@@ -164,7 +173,7 @@ class TrainRunTest : public ::testing::Test {
         " kl_coef: 0.05 }\n",
         "sampling { max_tokens: 24 max_turns: 2 }\n"
         "optimizer { learning_rate: 1e-3 }\n"
-        "schedule { save_interval: 1 eval_tasks: ",
+        "schedule { save_interval: 2 eval_tasks: ",
         kEvalTasks,
         " }\n"
         "rewards { format_weight: 0.5 length_weight: 1 "
@@ -209,10 +218,13 @@ class TrainRunTest : public ::testing::Test {
     const absl::Status audit = AuditRun(run);
     EXPECT_TRUE(audit.ok()) << audit;
   }
-  // Waits until the run is in the middle: one step done, others to come.
+  // Waits until the run is in the middle of a step that follows one without a
+  // checkpoint: some samples of it are here, others are being made.
   static void AwaitMiddle(const std::string& run, TemperProcess* train) {
-    ASSERT_TRUE(Eventually(
-        kDeadlineMs, [&] { return LastStep(run) >= 1 || !train->running(); }));
+    ASSERT_TRUE(Eventually(kDeadlineMs, [&] {
+      return !train->running() ||
+             (LastStep(run) >= 3 && ReceivedSamples(run) >= 1);
+    }));
     ASSERT_TRUE(train->running()) << train->err();
     ASSERT_LT(LastStep(run), kSteps) << "the run went by too fast";
   }
@@ -271,7 +283,7 @@ TEST_F(TrainRunTest, EvaluatesEachEnvironmentBeforeAndAfter) {
         absl::StrCat(view.step, " ", view.environment, " ", view.episodes));
   }
   EXPECT_THAT(found, ElementsAre("0 interpreter 2", "0 math 2",
-                                 "3 interpreter 2", "3 math 2"));
+                                 "8 interpreter 2", "8 math 2"));
 }
 
 TEST_F(TrainRunTest, TheTerminalShowsPlanStepsAndTheRunDirectory) {
@@ -288,7 +300,9 @@ TEST_F(TrainRunTest, TheTerminalShowsPlanStepsAndTheRunDirectory) {
   EXPECT_THAT(out->substr(at), HasSubstr("mismatch 0 "));
   const size_t end = out->rfind("the run is in " + RunDir("undisturbed"));
   ASSERT_NE(end, std::string::npos) << *out;
-  EXPECT_THAT(out->substr(end), HasSubstr("inspect steps"));
+  EXPECT_THAT(out->substr(end),
+              HasSubstr(absl::StrCat(Temper(), " inspect steps ",
+                                     RunDir("undisturbed"))));
 }
 
 TEST_F(TrainRunTest, TheCheckpointIsAModelDirectory) {
@@ -317,7 +331,7 @@ TEST_F(TrainRunTest, TwoWorkersGiveTheBytesOfOne) {
 }
 
 TEST_F(TrainRunTest, AnotherSeedGivesOtherBytes) {
-  const auto train = Start("other-seed", {"--seed", "6", "--steps", "1"});
+  const auto train = Start("other-seed", {"--seed", "6"});
   ExpectDone(train.get());
   const RunFacts facts = ReadFacts("other-seed");
   ASSERT_FALSE(facts.samples.empty());
@@ -332,8 +346,8 @@ TEST_F(TrainRunTest, AKilledLearnerResumesToTheSameWeights) {
   ASSERT_EQ(kill(learner, SIGKILL), 0);
   EXPECT_EQ(train->Wait(kDeadlineMs).value_or(-1), 1) << train->err();
   EXPECT_THAT(train->err(), HasSubstr("learner failed"));
-  EXPECT_THAT(train->err(),
-              HasSubstr("train --resume " + RunDir("learner-killed")));
+  EXPECT_THAT(train->err(), HasSubstr(absl::StrCat(Temper(), " train --resume ",
+                                                   RunDir("learner-killed"))));
   EXPECT_LT(LastStep("learner-killed"), kSteps);
 
   const auto resumed = Resume("learner-killed");
@@ -381,7 +395,7 @@ TEST_F(TrainRunTest, CtrlCEndsWithACheckpointThatResumes) {
   ExpectDone(train.get());
   EXPECT_THAT(train->err(), HasSubstr("train --resume " + RunDir("stopped")));
   const RunFacts stopped = ReadFacts("stopped");
-  EXPECT_GE(stopped.last_step, 1);
+  EXPECT_GE(stopped.last_step, 3);
   EXPECT_LT(stopped.last_step, kSteps);
   EXPECT_FALSE(stopped.weights.empty());
 
