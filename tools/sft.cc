@@ -40,6 +40,16 @@ class FileSource : public DemonstrationSource {
   const std::vector<Demonstration> demonstrations_;
 };
 
+void DropPreamble(Demonstration* demonstration) {
+  demonstration->clear_tools();
+  auto* const messages = demonstration->mutable_messages();
+  for (int i = messages->size() - 1; i >= 0; --i) {
+    if (messages->Get(i).role() == "system") {
+      messages->DeleteSubrange(i, 1);
+    }
+  }
+}
+
 absl::Status CheckStage(const SftStage& stage, int index) {
   const std::string where = absl::StrCat("stage ", index + 1, " (\"",
                                          stage.name(), "\"): ");
@@ -236,8 +246,11 @@ absl::Status RunSft(const SftConfig& config, Backend* backend,
       const auto start = std::chrono::steady_clock::now();
       std::vector<Episode> episodes;
       for (uint32_t i = 0; i < config.demonstrations_per_step(); ++i) {
-        ASSIGN_OR_RETURN(const Demonstration demonstration,
+        ASSIGN_OR_RETURN(Demonstration demonstration,
                          source->Get(stage.mix(), next++));
+        if (stage.has_preamble() && !stage.preamble()) {
+          DropPreamble(&demonstration);
+        }
         ASSIGN_OR_RETURN(Episode episode,
                          EncodeDemonstration(tokenizer, demonstration));
         episodes.push_back(std::move(episode));
