@@ -166,10 +166,9 @@ void Supervisor::Spent(const Child& child) {
        absl::StrCat(child.restarts, " restarts"));
 }
 
-void Supervisor::Failed(Child* child, const std::string& how,
-                        bool may_restart) {
+void Supervisor::Failed(Child* child, const std::string& how) {
   Emit(*child, ChildEvent::Kind::kFailed, how);
-  if (!may_restart) return;
+  if (stopping_) return;
   const bool misused = how == absl::StrCat("exit ", kExitMisused);
   if (misused || child->restarts >= child->spec.restarts_max) {
     Spent(*child);
@@ -187,7 +186,7 @@ void Supervisor::Failed(Child* child, const std::string& how,
                     child->spec.restarts_max));
 }
 
-bool Supervisor::Reap(Child* child, bool may_restart) {
+bool Supervisor::Reap(Child* child) {
   siginfo_t info = {};
   // Left a zombie at first, so that its group's number is still its own.
   if (waitid(P_PID, static_cast<id_t>(child->pid), &info,
@@ -201,9 +200,10 @@ bool Supervisor::Reap(Child* child, bool may_restart) {
   const std::string how = HowItEnded(info);
   if (info.si_code == CLD_EXITED && info.si_status == kExitDone) {
     child->finished = true;
+    child->finished_at_us = clock_->MonotonicMicros();
     Emit(*child, ChildEvent::Kind::kFinished, how);
   } else {
-    Failed(child, how, may_restart);
+    Failed(child, how);
   }
   return true;
 }
@@ -215,10 +215,12 @@ void Supervisor::UpdateState() {
     const bool live = child.pid != 0 || child.waiting;
     if (child.spec.essential && !live) {
       state_ = child.finished ? RunState::kFinished : RunState::kFailed;
+      if (!child.finished) first_failure_ = child.spec.name;
       return;
     }
     (live || child.finished ? alive : ended).insert(child.spec.group);
   }
+  if (stopping_) return;
   for (const std::string& group : ended) {
     if (alive.count(group) == 0) state_ = RunState::kFailed;
   }
@@ -227,15 +229,23 @@ void Supervisor::UpdateState() {
 RunState Supervisor::Poll() {
   for (Child& child : children_) {
     if (child.pid != 0) {
-      Reap(&child, /*may_restart=*/true);
+      Reap(&child);
       TrimLog(LogPath(child.spec.name));
     } else if (child.waiting &&
                clock_->MonotonicMicros() >= child.restart_at_us) {
       child.waiting = false;
       const absl::Status status = Spawn(&child);
       if (!status.ok()) {
-        Failed(&child, std::string(status.message()), /*may_restart=*/true);
+        Failed(&child, std::string(status.message()));
       }
+    }
+  }
+  for (Child& child : children_) {
+    if (child.finished && !child.spec.essential && !stopping_ &&
+        clock_->MonotonicMicros() - child.finished_at_us >=
+            1000 * options_.finish_slack_ms) {
+      child.finished = false;
+      Failed(&child, "finished, but the run goes on");
     }
   }
   UpdateState();
@@ -243,6 +253,7 @@ RunState Supervisor::Poll() {
 }
 
 void Supervisor::Stop(int64_t grace_ms, const std::function<bool()>& hurry) {
+  stopping_ = true;
   std::set<int> orders;
   for (Child& child : children_) {
     child.waiting = false;
@@ -265,13 +276,14 @@ void Supervisor::Stop(int64_t grace_ms, const std::function<bool()>& hurry) {
         if (kill_now && child.spec.stop_order == order) {
           kill(-child.pid, SIGKILL);
         }
-        if (!Reap(&child, /*may_restart=*/false)) {
+        if (!Reap(&child)) {
           any |= child.spec.stop_order == order;
         }
       }
       if (any) usleep(kPollMicros);
     }
   }
+  UpdateState();
 }
 
 void Supervisor::TrimLog(const std::string& path) const {

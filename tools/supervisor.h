@@ -2,11 +2,13 @@
 // bounds, stopped in order. None outlives this object or, being told by the
 // kernel (PR_SET_PDEATHSIG), this process, however it dies.
 //
-// A child that ends with exit code 0 has finished. Any other end is a failure:
-// it is started again after a backoff that doubles, until its restarts are
-// spent; exit code 2 (misused) would only repeat itself and is not retried.
-// The whole is over when the essential child ends, or when a group has no
-// member left and none that finished.
+// A child that ends with exit code 0 has finished. The others may finish a
+// little before the essential one, at most finish_slack_ms; one that has
+// finished for longer while the run goes on has failed, as one has that ends in
+// any other way. What failed is started again after a backoff that doubles,
+// until its restarts are spent; exit code 2 (misused) would only repeat itself
+// and is not retried. The whole is over when the essential child ends, or when
+// a group has no member left.
 //
 // Each child leads its own process group, so that a terminal's Ctrl-C reaches
 // this process alone, and what a child leaves behind is killed with it. Its
@@ -55,6 +57,7 @@ struct SupervisorOptions {
   uint64_t log_bytes_max = 8 << 20;
   int64_t backoff_ms = 500;
   int64_t backoff_ms_max = 10'000;
+  int64_t finish_slack_ms = 10'000;
 };
 
 enum class RunState {
@@ -82,11 +85,13 @@ class Supervisor {
 
   // SIGTERM by stop_order; each order has `grace_ms` to end, then is killed,
   // and so is all at once when `hurry` (may be empty) returns true. No child
-  // runs when it returns. Restarts nothing.
+  // runs when it returns, and state() tells how the essential one ended.
+  // Restarts nothing, nor does a Poll after it.
   void Stop(int64_t grace_ms, const std::function<bool()>& hurry);
 
   RunState state() const { return state_; }
-  // The first child that failed for good: its name, "" if none.
+  // The name of the essential child if it failed, else of the first child that
+  // failed for good; "" if none.
   const std::string& first_failure() const { return first_failure_; }
   // Its pid while it runs, else 0.
   pid_t PidOf(const std::string& name) const;
@@ -100,12 +105,13 @@ class Supervisor {
     int64_t restart_at_us = 0;  // when waiting to be started again
     bool waiting = false;
     bool finished = false;
+    int64_t finished_at_us = 0;
   };
 
   absl::Status Spawn(Child* child);
   // Whether it has ended; if so records how.
-  bool Reap(Child* child, bool may_restart);
-  void Failed(Child* child, const std::string& how, bool may_restart);
+  bool Reap(Child* child);
+  void Failed(Child* child, const std::string& how);
   void Spent(const Child& child);
   void UpdateState();
   void TrimLog(const std::string& path) const;
@@ -117,6 +123,7 @@ class Supervisor {
   const std::function<void(const ChildEvent&)> on_event_;
   std::vector<Child> children_;
   RunState state_ = RunState::kRunning;
+  bool stopping_ = false;
   std::string first_failure_;
 };
 

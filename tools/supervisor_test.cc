@@ -149,6 +149,66 @@ TEST_F(SupervisorTest, RunGoesOnWhileAnyMemberOfAGroupIsLeft) {
   EXPECT_EQ(supervisor->first_failure(), "a");
 }
 
+TEST_F(SupervisorTest, WorkerThatFinishesWhileTheRunGoesOnIsRestarted) {
+  const auto supervisor = New();
+  ChildSpec learner = Shell("learner", "learner", "sleep 1000");
+  learner.essential = true;
+  ChildSpec worker = Shell("w", "rollout", "exit 0");
+  worker.restarts_max = 1;
+  ASSERT_TRUE(supervisor->Start(learner).ok());
+  ASSERT_TRUE(supervisor->Start(worker).ok());
+  EXPECT_TRUE(Reaches(supervisor.get(), RunState::kFailed));
+  EXPECT_THAT(events_,
+              ElementsAre("learner started", "w started", "w finished",
+                          "w failed", "w restarting", "w started",
+                          "w finished", "w failed", "w spent"));
+  EXPECT_EQ(supervisor->first_failure(), "w");
+}
+
+TEST_F(SupervisorTest, WorkerMayFinishALittleBeforeTheLearner) {
+  const auto supervisor = New();
+  const std::string go = options_.log_dir + "/go";
+  ChildSpec learner =
+      Shell("learner", "learner",
+            absl::StrCat("until [ -e ", go, " ]; do sleep 0.01; done"));
+  learner.essential = true;
+  ASSERT_TRUE(supervisor->Start(learner).ok());
+  ASSERT_TRUE(supervisor->Start(Shell("w", "rollout", "exit 0")).ok());
+  ASSERT_TRUE(Eventually([&] {
+    supervisor->Poll();
+    return events_.back() == "w finished";
+  }));
+  clock_.AdvanceMicros(1000 * options_.finish_slack_ms - 1);
+  EXPECT_EQ(supervisor->Poll(), RunState::kRunning);
+  ASSERT_TRUE(WriteFileDurably(go, "").ok());
+  EXPECT_TRUE(Eventually(
+      [&] { return supervisor->Poll() == RunState::kFinished; }));
+  EXPECT_THAT(events_, ElementsAre("learner started", "w started",
+                                   "w finished", "learner finished"));
+}
+
+TEST_F(SupervisorTest, StoppedRunHasFinishedOnlyIfItsLearnerHas) {
+  for (const int code : {0, 1}) {
+    const auto supervisor = New();
+    ChildSpec learner = Shell(
+        absl::StrCat("learner-", code), "learner",
+        absl::StrCat("trap 'exit ", code,
+                     "' TERM; echo up; while :; do sleep 0.01; done"));
+    learner.essential = true;
+    ASSERT_TRUE(supervisor->Start(learner).ok());
+    ASSERT_TRUE(supervisor->Start(Shell("w", "rollout", "sleep 1000")).ok());
+    ASSERT_TRUE(Eventually([&] {
+      return LastLines(supervisor->LogPath(learner.name), 1) == "up\n";
+    }));
+    supervisor->Stop(/*grace_ms=*/10'000, nullptr);
+    EXPECT_EQ(supervisor->state(),
+              code == 0 ? RunState::kFinished : RunState::kFailed);
+    EXPECT_EQ(supervisor->first_failure(), code == 0 ? "" : learner.name);
+    EXPECT_EQ(supervisor->Poll(), supervisor->state());
+    EXPECT_THAT(events_, ::testing::Not(::testing::Contains("w restarting")));
+  }
+}
+
 TEST_F(SupervisorTest, MisusedChildIsNotTriedAgain) {
   const auto supervisor = New();
   ChildSpec worker = Shell("w", "rollout", "exit 2");
