@@ -1,5 +1,7 @@
 #include "learner/learner.h"
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include <algorithm>
 #include <chrono>
 #include <map>
@@ -279,15 +281,17 @@ absl::StatusOr<TrajectoryAck> Loop::Receive(const TrajectoryKey& key,
                                             const std::string& bytes) {
   TrajectoryAck ack;
   absl::StatusOr<Trajectory> trajectory = door_->Parse(bytes);
-  if (!trajectory.ok()) {
-    ack.set_result(TrajectoryAck::REJECTED);
-    ack.set_reason(std::string(trajectory.status().message()));
-    Record("learner", "trajectory_rejected",
-           absl::StrCat("group ", key.group(), " sample ", key.sample(), ": ",
-                        ack.reason()));
-    return ack;
+  if (trajectory.ok() &&
+      !google::protobuf::util::MessageDifferencer::Equals(trajectory->key(),
+                                                          key)) {
+    trajectory = absl::InvalidArgumentError(
+        "the trajectory's key is not that of its header");
   }
-  ASSIGN_OR_RETURN(const Receipt receipt, buffer_->Receive(*trajectory));
+  ASSIGN_OR_RETURN(
+      const Receipt receipt,
+      trajectory.ok()
+          ? buffer_->Receive(*trajectory)
+          : buffer_->Refuse(key, std::string(trajectory.status().message())));
   switch (receipt.result) {
     case Receipt::Result::kCommitted:
       ack.set_result(TrajectoryAck::COMMITTED);
@@ -352,6 +356,9 @@ absl::StatusOr<bool> Loop::AwaitWorkers() {
 
 absl::StatusOr<TrainBatch> Loop::AwaitBatch(int64_t step) {
   const int count = static_cast<int>(config_.objective().prompts_per_step());
+  // Only what is committed counts as progress: failing episodes may go round
+  // and round.
+  int64_t received = buffer_->counts().received;
   int64_t last_change_us = clock_->MonotonicMicros();
   for (;;) {
     const int64_t seen = buffer_->activity();
@@ -360,9 +367,13 @@ absl::StatusOr<TrainBatch> Loop::AwaitBatch(int64_t step) {
     RETURN_IF_ERROR(batch.status());
     if (batch->has_value()) return std::move(**batch);
     if (Stopping()) return TrainBatch();
-    const absl::Status changed = buffer_->WaitForChange(seen, kPollUs);
+    // A time-out here is a look at the other conditions.
+    buffer_->WaitForChange(seen, kPollUs).IgnoreError();
     const int64_t now = clock_->MonotonicMicros();
-    if (changed.ok()) last_change_us = now;
+    if (buffer_->counts().received != received) {
+      received = buffer_->counts().received;
+      last_change_us = now;
+    }
     if (now - last_change_us > options_.trajectory_deadline_ms * 1000) {
       return absl::DeadlineExceededError(absl::StrCat(
           "no trajectory came in ", options_.trajectory_deadline_ms,
@@ -445,6 +456,7 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
   }
   const double step_seconds =
       static_cast<double>(trained_us - started_us) * 1e-6;
+  const BufferCounts counts = buffer_->counts();
   const std::pair<const char*, double> timings[] = {
       {"time/step", step_seconds},
       {"time/generate", static_cast<double>(generated_us - started_us) * 1e-6},
@@ -452,7 +464,10 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
       {"tokens_per_second", static_cast<double>(record.tokens) / step_seconds},
       {"rows", static_cast<double>(trained.rows)},
       {"rows_unshared", static_cast<double>(trained.rows_unshared)},
-      {"dropped_stale", static_cast<double>(buffer_->counts().dropped_stale)}};
+      {"dropped_stale", static_cast<double>(counts.dropped_stale)},
+      {"dropped_rejected", static_cast<double>(counts.dropped_rejected)},
+      {"dropped_infrastructure",
+       static_cast<double>(counts.dropped_infrastructure)}};
   for (const auto& [name, value] : timings) {
     record.metrics.push_back({name, value});
   }
@@ -474,6 +489,9 @@ absl::StatusOr<bool> Loop::Evaluate() {
   if (!ready) return false;
   ASSIGN_OR_RETURN(const std::vector<uint64_t> groups,
                    queue_->IssueEval(ids, /*samples=*/1));
+  // Only what is committed counts as progress: failing episodes may go round
+  // and round.
+  int64_t received = buffer_->counts().received;
   int64_t last_change_us = clock_->MonotonicMicros();
   for (;;) {
     const int64_t seen = buffer_->activity();
@@ -487,9 +505,13 @@ absl::StatusOr<bool> Loop::Evaluate() {
       return true;
     }
     if (Stopping()) return false;
-    const absl::Status changed = buffer_->WaitForChange(seen, kPollUs);
+    // A time-out here is a look at the other conditions.
+    buffer_->WaitForChange(seen, kPollUs).IgnoreError();
     const int64_t now = clock_->MonotonicMicros();
-    if (changed.ok()) last_change_us = now;
+    if (buffer_->counts().received != received) {
+      received = buffer_->counts().received;
+      last_change_us = now;
+    }
     if (now - last_change_us > options_.trajectory_deadline_ms * 1000) {
       return absl::DeadlineExceededError(absl::StrCat(
           "no evaluation episode came in ", options_.trajectory_deadline_ms,
@@ -530,7 +552,10 @@ absl::StatusOr<LearnerEnd> Loop::Run() {
     if (last || (interval > 0 && step % interval == 0)) {
       if (last) RETURN_IF_ERROR(Save());
       ASSIGN_OR_RETURN(const bool evaluated, Evaluate());
-      if (!evaluated) return LearnerEnd::kStopped;
+      if (!evaluated) {
+        RETURN_IF_ERROR(Save());
+        return LearnerEnd::kStopped;
+      }
     }
   }
   service_->Shutdown("the run is finished", kShutdownMs);

@@ -1,6 +1,7 @@
 #include "learner/learner_service.h"
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
 
 #include <atomic>
 #include <chrono>
@@ -51,6 +52,11 @@ class Connection {
     outbox_.push_back(std::move(message));
   }
 
+  // Held while a trajectory is answered, and while a lease is taken.
+  Mutex* lease_order() ABSL_LOCK_RETURNED(lease_order_) {
+    return &lease_order_;
+  }
+
   void Heard() { last_heard_ms_.store(NowMs()); }
   void Cancel() { context_->TryCancel(); }
   void EndWriting() { ending_.store(true); }
@@ -85,17 +91,25 @@ class Connection {
   bool WriteOne() {
     LearnerMessage message;
     if (PopOutbox(&message)) return stream_->Write(message);
+    if (TakeLease()) return true;
+    if (context_->IsCancelled()) return false;
+    std::this_thread::sleep_for(kPollInterval);
+    return true;
+  }
+
+  // Puts the next lease into the outbox, behind the acks that are there.
+  bool TakeLease() {
+    MutexLock lock(&lease_order_);
     absl::StatusOr<std::optional<Lease>> lease = broker_->Take(worker_);
     if (!lease.ok()) {
       LOG(ERROR) << "cannot lease to " << worker_ << ": " << lease.status();
       context_->TryCancel();
       return false;
     }
-    if (lease->has_value()) {
-      *message.mutable_lease() = std::move(**lease);
-      return stream_->Write(message);
-    }
-    std::this_thread::sleep_for(kPollInterval);
+    if (!lease->has_value()) return false;
+    LearnerMessage message;
+    *message.mutable_lease() = std::move(**lease);
+    Send(std::move(message));
     return true;
   }
 
@@ -114,6 +128,7 @@ class Connection {
   const std::string worker_;
   std::atomic<int64_t> last_heard_ms_;
   std::atomic<bool> ending_{false};
+  Mutex lease_order_;
   Mutex mutex_;
   std::deque<LearnerMessage> outbox_ ABSL_GUARDED_BY(mutex_);
 };
@@ -141,6 +156,7 @@ class Service final : public LearnerService, public Learner::Service {
           ", which is not loopback; that needs mTLS, which this version does "
           "not have. Use 127.0.0.1"));
     }
+    grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(options_.address,
                              grpc::InsecureServerCredentials(), &port_);
@@ -287,12 +303,15 @@ class Service final : public LearnerService, public Learner::Service {
                        Connection* connection) {
     const absl::StatusOr<std::string> bytes = assembler->End(end);
     if (!bytes.ok()) return bytes.status();
+    // A sample to be tried again may be leased to this worker at once; it must
+    // hear the ack of the first try before.
+    MutexLock lock(connection->lease_order());
     absl::StatusOr<TrajectoryAck> ack = trajectories_(end.key(), *bytes);
     if (!ack.ok()) {
       LOG(ERROR) << "cannot commit a trajectory: " << ack.status();
       return ack.status();
     }
-    broker_->Delivered(worker, end.key().group(), end.key().sample());
+    broker_->Delivered(worker, end.key().lease(), end.key().sample());
     LearnerMessage message;
     *message.mutable_ack() = *std::move(ack);
     *message.mutable_ack()->mutable_key() = end.key();

@@ -81,7 +81,7 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
   *lease.mutable_task() = std::move(next->task);
   for (const uint32_t sample : next->samples) {
     lease.add_samples(sample);
-    undelivered.insert({next->group, sample});
+    undelivered.insert(sample);
   }
   lease.set_weight_version(required_version_);
   *lease.mutable_sampling() = sampling_;
@@ -89,16 +89,15 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
   return lease;
 }
 
-void LeaseBroker::Delivered(const std::string& worker, uint64_t group,
+void LeaseBroker::Delivered(const std::string& worker, uint64_t lease,
                             uint32_t sample) {
   MutexLock lock(&mutex_);
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
-  auto& leases = it->second.leases;
-  for (auto lease = leases.begin(); lease != leases.end();) {
-    lease->second.erase({group, sample});
-    lease = lease->second.empty() ? leases.erase(lease) : std::next(lease);
-  }
+  const auto held = it->second.leases.find(lease);
+  if (held == it->second.leases.end()) return;
+  held->second.erase(sample);
+  if (held->second.empty()) it->second.leases.erase(held);
 }
 
 int LeaseBroker::workers() const {

@@ -49,8 +49,9 @@ class LeaseBroker {
   // worker has room for any lease). Errors are the ledger's.
   absl::StatusOr<std::optional<Lease>> Take(const std::string& worker);
 
-  // The worker delivered this sample, whatever became of it.
-  void Delivered(const std::string& worker, uint64_t group, uint32_t sample);
+  // The worker delivered this sample of this lease, whatever became of it: the
+  // same sample may be out again under another lease by now.
+  void Delivered(const std::string& worker, uint64_t lease, uint32_t sample);
 
   int workers() const;
   // "worker-1 v3 holds 8 samples", one a worker, for status.
@@ -62,8 +63,7 @@ class LeaseBroker {
   struct Worker {
     uint32_t capacity = 0;
     uint64_t version = 0;
-    // Undelivered samples by lease.
-    std::map<uint64_t, std::set<std::pair<uint64_t, uint32_t>>> leases;
+    std::map<uint64_t, std::set<uint32_t>> leases;  // undelivered, by lease
     uint32_t held() const;
   };
 

@@ -72,9 +72,22 @@ TEST_F(LeaseBrokerTest, AWorkerHoldsNoMoreThanItsCapacityUnlessIdle) {
   ASSERT_TRUE(lease.has_value());
   EXPECT_FALSE(Take("a").has_value());
   for (uint32_t s = 0; s < 3; ++s) {
-    broker_->Delivered("a", lease->group(), s);
+    broker_->Delivered("a", lease->lease(), s);
   }
   EXPECT_TRUE(Take("a").has_value());
+}
+
+TEST_F(LeaseBrokerTest, ALateDeliveryLeavesTheSamplesNextLeaseAlone) {
+  ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
+  const auto first = Take("a");
+  ASSERT_TRUE(first.has_value());
+  queue_->Retry(first->group(), 1);  // its outcome had no reward
+  const auto retry = Take("a");
+  ASSERT_TRUE(retry.has_value());
+  ASSERT_EQ(retry->group(), first->group());
+  broker_->Delivered("a", first->lease(), 1);
+  // Two of the first lease and the one of the retry are still out.
+  EXPECT_EQ(broker_->RemoveWorker("a"), 2 + retry->samples_size());
 }
 
 TEST_F(LeaseBrokerTest, ALeaseWaitsForTheWorkersWeights) {

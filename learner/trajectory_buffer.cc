@@ -122,6 +122,14 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Receive(
   return receipt;
 }
 
+absl::StatusOr<Receipt> TrajectoryBuffer::Refuse(const TrajectoryKey& key,
+                                                 const std::string& reason) {
+  MutexLock lock(&mutex_);
+  Trajectory trajectory;
+  *trajectory.mutable_key() = key;
+  return Reject(trajectory, reason);
+}
+
 absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const Trajectory& trajectory,
                                                  const std::string& reason) {
   const SampleKey key{trajectory.key().group(), trajectory.key().sample()};

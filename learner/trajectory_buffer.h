@@ -77,6 +77,10 @@ class TrajectoryBuffer {
   // buffer or the disk is full).
   absl::StatusOr<Receipt> Receive(const Trajectory& trajectory);
 
+  // What came for `key` was no trajectory of it: as a refusal at the door.
+  absl::StatusOr<Receipt> Refuse(const TrajectoryKey& key,
+                                 const std::string& reason);
+
   // Weights `version`, made by the `step`-th update, are the learner's now.
   void NoteVersion(uint64_t version, int64_t step);
 
