@@ -115,6 +115,17 @@ absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
   return result;
 }
 
+absl::StatusOr<int64_t> ReadCheckpointStep(RunDb* db) {
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      QueryOnce(db,
+                "SELECT coalesce(max(step), 0) FROM checkpoint c "
+                "WHERE NOT EXISTS (SELECT 1 FROM attempt a "
+                "WHERE a.attempt > c.attempt AND a.base_step < c.step)",
+                {}));
+  return rows[0][0].AsInt();
+}
+
 absl::StatusOr<std::vector<EvalView>> ReadEvaluations(RunDb* db) {
   static const std::string* sql = new std::string(absl::StrCat(
       kEvaluated,

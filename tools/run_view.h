@@ -29,6 +29,10 @@ absl::StatusOr<std::string> FindRunDb(const std::string& run,
 // The surviving steps above `after`, ascending.
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after);
 
+// The step that a resume would go on from, if no checkpoint is damaged; 0
+// before the first.
+absl::StatusOr<int64_t> ReadCheckpointStep(RunDb* db);
+
 // Every evaluation of every environment, by the weights that sampled it: over
 // surviving weight versions, ascending in (step, environment). Episodes without
 // a reward are left out.

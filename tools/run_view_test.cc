@@ -200,6 +200,16 @@ TEST_F(RunViewTest, WaitsEventsAndStatesAreReadBack) {
   EXPECT_EQ((*states)[0].second, 2);
 }
 
+TEST_F(RunViewTest, CheckpointStepIsTheNewestThatNoResumeUndid) {
+  EXPECT_EQ(*ReadCheckpointStep(db_.get()), 0);
+  for (int64_t step = 1; step <= 3; ++step) Train(step, {});
+  ASSERT_TRUE(writer_->RecordCheckpoint(1, "one").ok());
+  ASSERT_TRUE(writer_->RecordCheckpoint(3, "three").ok());
+  EXPECT_EQ(*ReadCheckpointStep(db_.get()), 3);
+  ASSERT_TRUE(ledger_->Resume(1, 1).ok());
+  EXPECT_EQ(*ReadCheckpointStep(db_.get()), 1);
+}
+
 TEST_F(RunViewTest, RunIsFoundByDirectoryFileOrName) {
   const std::string parent = ParentOf(directory_);
   const std::string name = directory_.substr(parent.size() + 1);

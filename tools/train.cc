@@ -36,6 +36,8 @@ constexpr int kCurveColumns = 60;
 constexpr int kCurveRows = 10;
 constexpr size_t kEpisodeChars = 700;
 constexpr int64_t kSandboxes = 8;
+constexpr char kLearnerAddress[] = "/learner.address";
+constexpr char kHostAddress[] = "/env-host.address";
 // Rows of one training forward: the learner's default.
 constexpr int64_t kTrainRows = 16384;
 
@@ -122,9 +124,14 @@ class Watcher {
     return absl::OkStatus();
   }
 
-  int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
+  absl::StatusOr<int64_t> CheckpointStep() {
+    if (!Open()) return 0;
+    return ReadCheckpointStep(db_.get());
+  }
 
  private:
+  int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
+
   bool Open() {
     if (db_ != nullptr) return true;
     if (access(path_.c_str(), R_OK) != 0) return false;
@@ -182,8 +189,10 @@ int Failed(const TrainOptions& options, const Supervisor& supervisor) {
 // Starts all children, or says which would not start.
 absl::Status StartChildren(const TrainOptions& options,
                            Supervisor* supervisor) {
-  // Of an earlier attempt: workers must not find a learner that is gone.
-  unlink((options.run.dir + "/learner.address").c_str());
+  // Of an earlier attempt: workers must not find processes that are gone.
+  for (const char* file : {kLearnerAddress, kHostAddress}) {
+    unlink((options.run.dir + file).c_str());
+  }
   for (const ChildSpec& child : PlanChildren(options)) {
     RETURN_IF_ERROR(supervisor->Start(child));
   }
@@ -204,7 +213,7 @@ void StopChildren(const TrainOptions& options, RunState state,
 std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
   const RunConfig& config = options.run.config;
   const std::string& dir = options.run.dir;
-  const std::string host_file = dir + "/env-host.address";
+  const std::string host_file = dir + kHostAddress;
   std::vector<ChildSpec> children;
   const bool host = NeedsHost(config);
   if (host) {
@@ -299,6 +308,7 @@ int TrainRun(const TrainOptions& options) {
   printf("%s\n", FormatPlan(DescribePlan(options)).c_str());
   fflush(stdout);
   SupervisorOptions supervisor_options;
+  supervisor_options.program = options.child_program;
   supervisor_options.log_dir = options.run.dir + "/logs";
   Supervisor supervisor(
       supervisor_options, SystemClock(), [&](const ChildEvent& event) {
@@ -331,6 +341,7 @@ int TrainRun(const TrainOptions& options) {
     fprintf(stderr, "stopping after a checkpoint; Ctrl-C again to hurry\n");
   }
   StopChildren(options, state, &supervisor);
+  state = supervisor.state();
   watcher.PrintNew();
   const absl::Status recorded = ImportEvents(event_log, run_db, SystemClock());
   if (!recorded.ok()) LOG(WARNING) << "events not recorded: " << recorded;
@@ -339,8 +350,10 @@ int TrainRun(const TrainOptions& options) {
   if (!shown.ok()) LOG(WARNING) << shown;
   PrintNextCommands(options);
   if (stopped) {
+    const absl::StatusOr<int64_t> step = watcher.CheckpointStep();
+    if (!step.ok()) LOG(WARNING) << step.status();
     fprintf(stderr, "stopped after step %lld; resume with\n  %s\n",
-            static_cast<long long>(watcher.last_step()),
+            static_cast<long long>(step.value_or(0)),
             ResumeCommand(options).c_str());
   }
   return kExitDone;

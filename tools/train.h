@@ -19,6 +19,7 @@ struct TrainOptions {
   PreparedRun run;
   bool resume = false;
   std::string program = "temper";  // as the user calls it, for what we print
+  std::string child_program = "/proc/self/exe";  // takes our verbs
   int restarts_max = 3;            // of each worker and host
   int64_t learner_grace_ms = 120'000;  // to finish a step and save
   int64_t worker_grace_ms = 10'000;
@@ -32,8 +33,9 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
     const TrainOptions& options);
 
 // Runs to the end and returns the exit code: 0 finished, or stopped by Ctrl-C
-// after a checkpoint; 1 when the learner is dead or no worker or host is left,
-// after the first failing child's last log lines and the command that resumes.
+// after a checkpoint; 1 when the learner is dead, however the run ended, or no
+// worker or host is left, after the failing child's last log lines and the
+// command that resumes.
 int TrainRun(const TrainOptions& options);
 
 }  // namespace temper

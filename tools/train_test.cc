@@ -1,11 +1,19 @@
 #include "tools/train.h"
 
-#include <string>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/model/config.h"
+#include "learner/run_db.h"
 
 namespace temper {
 namespace {
@@ -76,6 +84,91 @@ TEST(TrainTest, PlanNamesWhatIsNotTrainedAndWhatIsKnownToBreak) {
               Contains(Pair("MTP", HasSubstr("not trained"))));
   EXPECT_THAT(DescribePlan(options),
               Contains(Pair("warning", HasSubstr("keep_sampling_mask"))));
+}
+
+// A whole run whose children are shell scripts, named as the verbs.
+class TrainRunTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string directory = absl::StrCat(
+        getenv("TEST_TMPDIR"), "/",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    options_ = Options();
+    char* const here = getcwd(nullptr, 0);
+    here_ = here;
+    free(here);
+    options_.run.dir = directory + "/run";
+    options_.child_program = "/bin/sh";
+    options_.run.config.set_workers(1);
+    ASSERT_TRUE(MakeDirectories(options_.run.dir + "/logs").ok());
+    ASSERT_EQ(chdir(directory.c_str()), 0);
+    Script("rollout", "sleep 1000");
+    Script("env-host", "sleep 1000");
+    auto db = RunDb::OpenWriter(options_.run.dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
+    ASSERT_TRUE((*db)->RecordCheckpoint(4, "step_4").ok());
+  }
+
+  // Tests find their data from here.
+  void TearDown() override { EXPECT_EQ(chdir(here_.c_str()), 0); }
+
+  static void Script(const std::string& verb, const std::string& text) {
+    ASSERT_TRUE(WriteFileDurably(verb, text + "\n").ok());
+  }
+
+  // A learner that presses Ctrl-C and then ends so.
+  static void StoppedLearner(const std::string& end) {
+    Script("learner", absl::StrCat("trap '", end,
+                                   "' TERM; kill -INT $PPID; "
+                                   "while :; do sleep 0.01; done"));
+  }
+
+  // The exit code; stderr is in err_.
+  int Run() {
+    ::testing::internal::CaptureStderr();
+    const int code = TrainRun(options_);
+    err_ = ::testing::internal::GetCapturedStderr();
+    return code;
+  }
+
+  TrainOptions options_;
+  std::string here_;
+  std::string err_;
+};
+
+TEST_F(TrainRunTest, StoppedRunNamesItsCheckpointsStep) {
+  StoppedLearner("exit 0");
+  EXPECT_EQ(Run(), 0);
+  EXPECT_THAT(err_, HasSubstr("stopped after step 4; resume with"));
+}
+
+TEST_F(TrainRunTest, StoppedRunHasFailedIfItsLearnerCouldNotSave) {
+  StoppedLearner("echo disk full; exit 1");
+  EXPECT_EQ(Run(), 1);
+  EXPECT_THAT(err_, HasSubstr("learner failed; the last lines"));
+  EXPECT_THAT(err_, HasSubstr("disk full"));
+  EXPECT_THAT(err_, HasSubstr("train --resume " + options_.run.dir));
+  EXPECT_THAT(err_, Not(HasSubstr("stopped after step")));
+}
+
+TEST_F(TrainRunTest, StoppedRunHasFailedIfItsLearnerHadToBeKilled) {
+  options_.learner_grace_ms = 50;
+  StoppedLearner("");
+  EXPECT_EQ(Run(), 1);
+  EXPECT_THAT(err_, HasSubstr("learner failed; the last lines"));
+}
+
+TEST_F(TrainRunTest, AddressesOfAnEarlierAttemptAreNotLeftForWorkers) {
+  options_.run.config.add_environments("interpreter");
+  Script("learner", "exit 0");
+  for (const std::string name : {"/learner.address", "/env-host.address"}) {
+    ASSERT_TRUE(WriteFileDurably(options_.run.dir + name, "old").ok());
+  }
+  EXPECT_EQ(Run(), 0);
+  for (const std::string name : {"/learner.address", "/env-host.address"}) {
+    EXPECT_NE(access((options_.run.dir + name).c_str(), F_OK), 0) << name;
+  }
 }
 
 }  // namespace
