@@ -157,4 +157,14 @@ absl::Status SandboxSupervisor::Kill(uint32_t slot) {
   return Ask(&request, nullptr);
 }
 
+bool SandboxSupervisor::lost() {
+  MutexLock lock(&mutex_);
+  siginfo_t info = {};
+  // Leaves the zombie to the destructor.
+  lost_ |= waitid(P_PID, static_cast<id_t>(helper_pid_), &info,
+                  WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           info.si_pid != 0;
+  return lost_;
+}
+
 }  // namespace temper

@@ -60,6 +60,9 @@ class SandboxSupervisor {
   // the slot is free. Unavailable: the slot must not be used again.
   absl::Status Kill(uint32_t slot);
 
+  // Whether the helper is gone or stopped answering: nothing will start again.
+  bool lost();
+
  private:
   SandboxSupervisor(int socket, pid_t helper_pid, const SandboxLimits& limits);
 

@@ -118,8 +118,15 @@ TEST(SandboxTest, KillNineOfTheHelperLeavesNothingAndIsReported) {
   auto pool = *SandboxPool::Create(supervisor.get());
   auto sandbox = pool->Start(In(10000));
   ASSERT_TRUE(sandbox.ok()) << sandbox.status();
+  EXPECT_FALSE(supervisor->lost());
   kill(supervisor->helper_pid(), SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(supervisor->helper_pid()), &info,
+                   WEXITED | WNOWAIT),
+            0);
+  EXPECT_TRUE(supervisor->lost());
   ExpectNoDescendantLeft();
+  EXPECT_TRUE(supervisor->lost());
   char byte;
   EXPECT_TRUE(absl::IsAborted((*sandbox)->Read(&byte, 1, In(10000))));
   EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, 0, 2)));

@@ -20,7 +20,7 @@ namespace temper {
 namespace {
 
 constexpr uint64_t kAddressBytesMax = 256;
-constexpr int64_t kWaitMs = 60'000;
+constexpr int64_t kWaitMs = 500;
 
 // A host that comes back listens where it did before, if it can: workers keep
 // that address.
@@ -59,6 +59,11 @@ absl::Status Host(const EnvironmentHostOptions& options, int64_t slots,
     RETURN_IF_ERROR(WriteFileDurably(address_file, server->address()));
   }
   while (!WaitForStopSignal(kWaitMs)) {
+    if (supervisor->lost()) {
+      return absl::UnavailableError(
+          "the sandbox helper is gone, so no sandbox can start; start the "
+          "host again");
+    }
   }
   server->Stop();
   server->Wait();
