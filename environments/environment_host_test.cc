@@ -167,6 +167,18 @@ TEST_F(EnvironmentHostTest, AHostThatIsGoneIsUnavailable) {
   EXPECT_TRUE(absl::IsUnavailable(remote->Step({}).status()));
 }
 
+TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAHostThatRestarts) {
+  RemoteEnvironmentOptions options;
+  options.open_max = std::chrono::seconds(1);
+  EnvironmentClient client(host_->address(), options);
+  ASSERT_TRUE(client.WaitUntilReady(std::chrono::seconds(10)).ok());
+  host_.reset();
+  const auto remote = client.NewEnvironment("math");
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  const auto reset = (*remote)->Reset(ATask(), 1);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(reset.status())) << reset.status();
+}
+
 TEST_F(EnvironmentHostTest, AnswersTheStandardHealthCheck) {
   grpc::GenericStub stub(grpc::CreateChannel(
       host_->address(), grpc::InsecureChannelCredentials()));

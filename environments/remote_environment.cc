@@ -19,12 +19,15 @@ struct EnvironmentClient::Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<EnvironmentHost::Stub> stub;
 
-  // Runs one call with its deadline.
+  // Runs one call with its deadline; `patient` waits within it for a host that
+  // is not there.
   template <typename Method, typename Request, typename Response>
   absl::Status Call(Method method, std::chrono::seconds limit,
-                    const Request& request, Response* response) {
+                    const Request& request, Response* response,
+                    bool patient = false) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
+    context.set_wait_for_ready(patient);
     const absl::Status status =
         FromGrpcStatus((stub.get()->*method)(&context, request, response));
     if (status.ok()) return status;
@@ -59,9 +62,11 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     request.mutable_task()->set_environment(facts_->name);
     request.set_seed(seed);
     OpenResponse response;
+    // At once refused, an episode would spend its retries, and its group's
+    // replacements theirs, while the host restarts.
     RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Open,
                                       connection_->options.open_max, request,
-                                      &response));
+                                      &response, /*patient=*/true));
     episode_ = response.episode();
     open_ = true;
     Observation observation;

@@ -13,7 +13,8 @@
 
 namespace temper {
 
-// Deadlines of calls; above what the host's own limits add up to.
+// Deadlines of calls; above what the host's own limits add up to. Reset waits
+// for a host that is starting, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
   std::chrono::seconds step_max{300};

@@ -228,6 +228,26 @@ class TrainRunTest : public ::testing::Test {
     ASSERT_TRUE(train->running()) << train->err();
     ASSERT_LT(LastStep(run), kSteps) << "the run went by too fast";
   }
+  // kill -9 of the first child of this verb; the run must go on to its end, and
+  // run.db must tell of it.
+  static void ExpectSurvivesDeathOf(const std::string& verb,
+                                    const std::string& name,
+                                    const std::string& run,
+                                    const std::vector<std::string>& more) {
+    const auto train = Start(run, more);
+    AwaitMiddle(run, train.get());
+    const pid_t child = ChildByVerb(train->pid(), verb);
+    ASSERT_NE(child, 0);
+    ASSERT_EQ(kill(child, SIGKILL), 0);
+    ExpectDone(train.get());
+    ExpectAsUndisturbed(run);
+    const auto events = Query(
+        run, "SELECT kind FROM event WHERE process = ? ORDER BY id", {name});
+    ASSERT_TRUE(events.ok()) << events.status();
+    std::vector<std::string> kinds;
+    for (const SqlRow& row : *events) kinds.push_back(row[0].AsString());
+    EXPECT_THAT(kinds, Contains("restarting"));
+  }
 };
 
 TEST_F(TrainRunTest, OneCommandTrainsInBothEnvironmentsWithZeroMismatch) {
@@ -356,20 +376,16 @@ TEST_F(TrainRunTest, AKilledLearnerResumesToTheSameWeights) {
 }
 
 TEST_F(TrainRunTest, AKilledWorkerIsRestartedAndNothingIsLostOrDoubled) {
-  const auto train = Start("worker-killed");
-  AwaitMiddle("worker-killed", train.get());
-  const pid_t worker = ChildByVerb(train->pid(), "rollout");
-  ASSERT_NE(worker, 0);
-  ASSERT_EQ(kill(worker, SIGKILL), 0);
-  ExpectDone(train.get());
-  ExpectAsUndisturbed("worker-killed");
-  const auto events =
-      Query("worker-killed",
-            "SELECT kind FROM event WHERE process = 'worker-0' ORDER BY id");
-  ASSERT_TRUE(events.ok()) << events.status();
-  std::vector<std::string> kinds;
-  for (const SqlRow& row : *events) kinds.push_back(row[0].AsString());
-  EXPECT_THAT(kinds, Contains("restarting"));
+  ExpectSurvivesDeathOf("rollout", "worker-0", "worker-killed", {});
+}
+
+TEST_F(TrainRunTest, OneOfTwoWorkersKilledChangesNothing) {
+  ExpectSurvivesDeathOf("rollout", "worker-0", "one-of-two-killed",
+                        {"--set", "workers=2"});
+}
+
+TEST_F(TrainRunTest, AKilledEnvironmentHostIsRestartedAndChangesNothing) {
+  ExpectSurvivesDeathOf("env-host", "env-host", "host-killed", {});
 }
 
 TEST_F(TrainRunTest, NoProcessOutlivesAKilledTrain) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "environments/registry.h"
 #include "environments/remote_environment.h"
@@ -42,7 +43,8 @@ struct RolloutFlags {
 absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
   const int64_t deadline = SystemClock()->MonotonicMicros() + kAddressWaitUs;
   for (;;) {
-    const auto address = ReadFile(path, kAddressBytesMax);
+    auto address = ReadFile(path, kAddressBytesMax);
+    if (address.ok()) absl::StripTrailingAsciiWhitespace(&*address);
     if (address.ok() && !address->empty()) return *address;
     if (StopSignalCount() > 0) return absl::CancelledError("stopped");
     if (SystemClock()->MonotonicMicros() > deadline) {
