@@ -41,11 +41,12 @@ absl::Status Unpack(const char* what, const std::string& bytes, size_t count,
   return absl::OkStatus();
 }
 
-}  // namespace
-
+// Whether an episode that ended so carries a reward (DESIGN.md section 7).
 bool IsGraded(Outcome outcome) {
   return outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
 }
+
+}  // namespace
 
 absl::StatusOr<TrajectoryDoor> TrajectoryDoor::Create(
     const DoorLimits& limits) {

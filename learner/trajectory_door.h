@@ -80,9 +80,6 @@ class TrajectoryDoor {
   DoorLimits limits_;
 };
 
-// Whether an episode that ended so is graded (design section 7).
-bool IsGraded(Outcome outcome);
-
 }  // namespace temper
 
 #endif  // LEARNER_TRAJECTORY_DOOR_H_
