@@ -177,18 +177,18 @@ void WriteMath(const QuickstartTask& task, const SlipRates::Math& rates,
 
 SlipRates SloppyRates() {
   SlipRates rates;
-  rates.one_call = {.guess = 0.35,
+  rates.one_call = {.guess = 0.45,
                     .malformed_call = 0.15,
                     .wrong_digit = 0.20,
                     .miscopy = 0.15};
-  rates.two_calls = {.guess = 0.30,
+  rates.two_calls = {.guess = 0.40,
                      .wrong_key = 0.10,
                      .stop_early = 0.20,
                      .malformed_call = 0.08,
                      .wrong_digit = 0.15,
                      .miscopy = 0.10};
   rates.math = {
-      .guess = 0.45, .no_carry = 0.25, .misread = 0.12, .wrong_digit = 0.10};
+      .guess = 0.52, .no_carry = 0.25, .misread = 0.12, .wrong_digit = 0.10};
   return rates;
 }
 
