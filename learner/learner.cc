@@ -20,6 +20,7 @@
 #include "kernels/model/weights.h"
 #include "learner/batch_metrics.h"
 #include "learner/checkpoint.h"
+#include "learner/event_log.h"
 #include "learner/learner_service.h"
 #include "learner/learner_state.h"
 #include "learner/lease_broker.h"
@@ -88,6 +89,7 @@ class Loop {
   Clock* const clock_;
 
   std::unique_ptr<RunDb> db_;
+  std::unique_ptr<EventFollower> events_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<CheckpointStore> checkpoints_;
   std::optional<std::string> resumed_from_;  // a checkpoint's directory
@@ -110,6 +112,8 @@ class Loop {
 
 absl::Status Loop::Open() {
   RETURN_IF_ERROR(OpenRecords());
+  events_ =
+      std::make_unique<EventFollower>(Path("logs/events.log"), db_.get());
   RETURN_IF_ERROR(OpenModel());
   RETURN_IF_ERROR(OpenTrainStep());
   return OpenWires();

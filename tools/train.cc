@@ -17,10 +17,10 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/transformer.h"
+#include "learner/event_log.h"
 #include "learner/optimizer.h"
 #include "learner/run_db.h"
 #include "tools/compute.h"
-#include "tools/event_log.h"
 #include "tools/exit_code.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
@@ -38,6 +38,7 @@ constexpr size_t kEpisodeChars = 700;
 constexpr int64_t kSandboxes = 8;
 constexpr char kLearnerAddress[] = "/learner.address";
 constexpr char kHostAddress[] = "/env-host.address";
+constexpr char kEventLog[] = "/logs/events.log";
 // Rows of one training forward: the learner's default.
 constexpr int64_t kTrainRows = 16384;
 
@@ -186,6 +187,16 @@ int Failed(const TrainOptions& options, const Supervisor& supervisor) {
   return kExitFailed;
 }
 
+// What happened while there was no learner. Only before the children start and
+// after they ended: run.db has one writer.
+absl::Status RecordEvents(const TrainOptions& options) {
+  const std::string run_db = options.run.dir + "/run.db";
+  if (access(run_db.c_str(), F_OK) != 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const auto db, RunDb::OpenWriter(run_db, SystemClock()));
+  uint64_t offset = 0;
+  return ImportEvents(options.run.dir + kEventLog, db.get(), &offset);
+}
+
 // Starts all children, or says which would not start.
 absl::Status StartChildren(const TrainOptions& options,
                            Supervisor* supervisor) {
@@ -291,10 +302,8 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
 }
 
 int TrainRun(const TrainOptions& options) {
-  const std::string event_log = options.run.dir + "/logs/events.log";
-  const std::string run_db = options.run.dir + "/run.db";
   InstallStopSignal();
-  const absl::Status imported = ImportEvents(event_log, run_db, SystemClock());
+  const absl::Status imported = RecordEvents(options);
   if (!imported.ok()) {
     fprintf(stderr, "temper train: %s\n",
             std::string(imported.message()).c_str());
@@ -308,8 +317,9 @@ int TrainRun(const TrainOptions& options) {
   Supervisor supervisor(
       supervisor_options, SystemClock(), [&](const ChildEvent& event) {
         const std::string kind = EventKindName(event.kind);
-        const absl::Status status = AppendEvent(
-            event_log, SystemClock(), event.child, kind, event.detail);
+        const absl::Status status =
+            AppendEvent(options.run.dir + kEventLog, SystemClock(), event.child,
+                        kind, event.detail);
         if (!status.ok()) LOG(WARNING) << status;
         if (event.kind == ChildEvent::Kind::kStarted ||
             event.kind == ChildEvent::Kind::kFinished) {
@@ -338,7 +348,7 @@ int TrainRun(const TrainOptions& options) {
   StopChildren(options, state, &supervisor);
   state = supervisor.state();
   watcher.PrintNew();
-  const absl::Status recorded = ImportEvents(event_log, run_db, SystemClock());
+  const absl::Status recorded = RecordEvents(options);
   if (!recorded.ok()) LOG(WARNING) << "events not recorded: " << recorded;
   if (state == RunState::kFailed) return Failed(options, supervisor);
   const absl::Status shown = watcher.PrintSummary();
