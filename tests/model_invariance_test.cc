@@ -21,7 +21,8 @@
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
 #include "learner/device_array.h"
-#include "tests/forwarding_backend.h"
+#include "tests/row_dependent_backend.h"
+#include "tests/trial_model.h"
 
 namespace temper {
 namespace {
@@ -29,12 +30,6 @@ namespace {
 constexpr int64_t kTokensMax = 5000;
 constexpr int kSequences = 33;
 constexpr int32_t kShared = 70;  // tokens that two neighbours have in common
-
-struct Model {
-  std::string name;
-  ModelConfig config;
-  std::vector<float> values;
-};
 
 // Lengths above index_topk, over two pages (C) or three.
 std::vector<std::vector<int32_t>> MakeSequences(const ModelConfig& config) {
@@ -57,7 +52,7 @@ using Outputs = std::vector<std::vector<float>>;
 
 class Runner {
  public:
-  Runner(Backend* backend, const Model& model)
+  Runner(Backend* backend, const TrialModel& model)
       : backend_(backend),
         config_(model.config),
         sequences_(MakeSequences(model.config)),
@@ -67,8 +62,7 @@ class Runner {
                                       : 140) /
                                      kPageTokens +
                                  1)) {
-    weights_ = *ModelWeights::Create(backend, config_);
-    CHECK(weights_->SetValues(model.values).ok());
+    weights_ = WeightsOf(backend, model);
     transformer_ = *Transformer::Create(backend, weights_.get(), kTokensMax);
     cache_ = *KvCache::Create(backend, config_, kSequences * pages_each_);
   }
@@ -285,60 +279,11 @@ std::string CompareAll(Runner* runner, const Outputs& want) {
   return "";
 }
 
-Model TinyModel() {
-  return {"tiny", TinyConfig(), RandomValues(TinyConfig(), 11)};
-}
-
-Model GoldenC() {
-  const std::string dir = "tests/golden/model/C";
-  auto config = ReadModelConfig(dir);
-  CHECK(config.ok()) << config.status();
-  auto backend = NewCpuBackend(Tier::kScalar, 1);
-  auto weights = ModelWeights::Load(backend->get(), *config, dir);
-  CHECK(weights.ok()) << weights.status();
-  return {"C", *config, (*weights)->GetValues()};
-}
-
-// Matrix products of several rows add up from the far end.
-class RowDependentBackend : public ForwardingBackend {
- public:
-  using ForwardingBackend::ForwardingBackend;
-
-  void SetWeight(const Tensor& values, Weight* weight) override {
-    ForwardingBackend::SetWeight(values, weight);
-    if (values.dim(0) == 1 && values.contiguous()) weights_[weight] = values;
-  }
-
-  void Linear(const Tensor& x, const Weight& w, Use use,
-              const Tensor& y) override {
-    const auto found = weights_.find(&w);
-    if (x.dim(0) == 1 || use != Use::kForward || found == weights_.end()) {
-      ForwardingBackend::Linear(x, w, use, y);
-      return;
-    }
-    const int64_t out = y.dim(1), in = x.dim(1);
-    const float* weight = found->second.as<float>();
-    for (int64_t n = 0; n < x.dim(0); ++n) {
-      const float* row = x.as<float>() + n * x.stride(0);
-      for (int64_t o = 0; o < out; ++o) {
-        float sum = 0;
-        for (int64_t i = in - 1; i >= 0; --i) {
-          sum = std::fma(weight[o * in + i], row[i], sum);
-        }
-        y.as<float>()[n * y.stride(0) + o] = sum;
-      }
-    }
-  }
-
- private:
-  std::map<const Weight*, Tensor> weights_;
-};
-
 class ModelInvarianceTest : public ::testing::Test {
  protected:
   void SetUp() override { SetFlushDenormals(); }
 
-  void ExpectInvariant(const Model& model) {
+  void ExpectInvariant(const TrialModel& model) {
     auto plain = *NewCpuBackend(Tier::kScalar, 1);
     const Outputs want = Runner(plain.get(), model).RunTape(33, 1, false);
     for (const Tier tier : {Tier::kScalar, BestTier()}) {
@@ -353,15 +298,15 @@ class ModelInvarianceTest : public ::testing::Test {
 };
 
 TEST_F(ModelInvarianceTest, TinyModelIsBitwiseTheSameHoweverItIsComputed) {
-  ExpectInvariant(TinyModel());
+  ExpectInvariant(TinyTrialModel());
 }
 
 TEST_F(ModelInvarianceTest, GoldenModelCIsBitwiseTheSameHoweverItIsComputed) {
-  ExpectInvariant(GoldenC());
+  ExpectInvariant(GoldenCTrialModel());
 }
 
 TEST_F(ModelInvarianceTest, AProductThatDependsOnTheNumberOfRowsIsCaught) {
-  const Model model = TinyModel();
+  const TrialModel model = TinyTrialModel();
   auto inner = *NewCpuBackend(BestTier(), 1);
   RowDependentBackend broken(inner.get());
   Runner runner(&broken, model);

@@ -1,13 +1,16 @@
 // Promise P1, across the packages: what the engine recorded when it sampled is,
 // bit for bit, what the learner's forward gives, through the trajectory's own
-// bytes, the door and the packer. Two turns with unsampled tokens between them
-// (a tool's result), prompts that share a preamble, lengths above index_topk
-// and over several pages.
+// bytes, the door and the packer; and what it recorded depends on nothing but
+// the seed. Two turns with a tool's result between them, prompts that share a
+// preamble, lengths above index_topk and over several pages. Each claim looks
+// at the engine's own counts to see that what it speaks of took place.
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,22 +18,16 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/model/test_model.h"
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
 #include "learner/trajectory_door.h"
 #include "rollout/branch.h"
 #include "rollout/engine.h"
-#include "tests/forwarding_backend.h"
+#include "tests/row_dependent_backend.h"
+#include "tests/trial_model.h"
 
 namespace temper {
 namespace {
-
-constexpr int64_t kTokensMax = 16384;
-constexpr int kPreamble = 90;
-constexpr int kQuestion = 9;
-constexpr int kToolResult = 13;
-constexpr int64_t kTurnTokens = 24;
 
 std::unique_ptr<Backend> NewBackend(Tier tier, int threads) {
   auto backend = NewCpuBackend(tier, threads);
@@ -43,53 +40,68 @@ std::vector<Tier> Tiers() {
   return {Tier::kScalar, BestTier()};
 }
 
+const TrialModel& ModelByName(const std::string& name) {
+  static auto* const models = new std::map<std::string, TrialModel>();
+  const auto found = models->find(name);
+  if (found != models->end()) return found->second;
+  return (*models)[name] = name == "Tiny"      ? TinyTrialModel()
+                           : name == "GoldenC" ? GoldenCTrialModel()
+                                               : QuickstartTrialModel();
+}
+
 struct SamplerSetup {
-  int sequences = 8;  // at once
-  int64_t batch_tokens = 512;
-  int32_t pages = 256;
+  int together = 8;  // sequences at once
+  int64_t batch_tokens = 2048;
+  int32_t pages = 1024;
+  SampleOptions sampling;
 };
 
-// Two turns of every sequence, as the engine records them.
-std::vector<SequenceRecord> SampleAll(Backend* backend,
-                                      const ModelConfig& config,
-                                      const SamplerSetup& setup, int count) {
-  const auto weights = RandomModel(backend, config, 5);
+struct Sampled {
+  std::vector<SequenceRecord> records;
+  EngineStats stats;
+};
+
+// Samples conversations [begin, begin + setup.together), `count` at most, and
+// closes them.
+void SampleTogether(const TrialModel& model, const SamplerSetup& setup,
+                    int begin, int count, Engine* engine, Sampled* sampled) {
+  const int end = std::min(count, begin + setup.together);
+  std::vector<int64_t> ids;
+  for (int s = begin; s < end; ++s) {
+    SequenceOptions options;
+    options.key = {11, static_cast<uint64_t>(s), 0};
+    options.sampling = setup.sampling;
+    options.stop_token = model.stop_token;
+    ids.push_back(*engine->Open(options));
+  }
+  for (const auto part : {&Conversation::prompt, &Conversation::tool_result}) {
+    for (int s = begin; s < end; ++s) {
+      const absl::Status status = engine->Extend(
+          ids[s - begin], model.conversations[s].*part, model.turn_tokens);
+      CHECK(status.ok()) << status;
+    }
+    while (engine->has_running()) CHECK(engine->Step().ok());
+  }
+  for (const int64_t id : ids) {
+    sampled->records.push_back(engine->record(id));
+    engine->Close(id);
+  }
+}
+
+// Two turns of the first `count` conversations, as one engine records them.
+Sampled SampleAll(Backend* backend, const TrialModel& model,
+                  const SamplerSetup& setup, int count) {
+  const auto weights = WeightsOf(backend, model);
   EngineOptions options;
   options.pages = setup.pages;
   options.batch_tokens_max = setup.batch_tokens;
   auto engine = *Engine::Create(backend, weights.get(), 1, options);
-  std::vector<SequenceRecord> records(count);
-  for (int begin = 0; begin < count; begin += setup.sequences) {
-    const int end = std::min(count, begin + setup.sequences);
-    std::vector<int64_t> ids;
-    for (int s = begin; s < end; ++s) {
-      SequenceOptions sequence;
-      sequence.key = {11, static_cast<uint64_t>(s), 0};
-      sequence.sampling.top_p = 0.9f;
-      sequence.stop_token = 1;
-      ids.push_back(*engine->Open(sequence));
-    }
-    for (int turn = 0; turn < 2; ++turn) {
-      for (int s = begin; s < end; ++s) {
-        std::vector<int32_t> tokens =
-            turn == 0 ? RandomTokens(config, 1, kPreamble)
-                      : RandomTokens(config, 500 + s, kToolResult);
-        if (turn == 0) {
-          const auto question = RandomTokens(config, 200 + s, kQuestion);
-          tokens.insert(tokens.end(), question.begin(), question.end());
-        }
-        const absl::Status status =
-            engine->Extend(ids[s - begin], tokens, kTurnTokens);
-        CHECK(status.ok()) << status;
-      }
-      while (engine->has_running()) CHECK(engine->Step().ok());
-    }
-    for (int s = begin; s < end; ++s) {
-      records[s] = engine->record(ids[s - begin]);
-      engine->Close(ids[s - begin]);
-    }
+  Sampled sampled;
+  for (int begin = 0; begin < count; begin += setup.together) {
+    SampleTogether(model, setup, begin, count, engine.get(), &sampled);
   }
-  return records;
+  sampled.stats = engine->stats();
+  return sampled;
 }
 
 // By way of the wire and the door.
@@ -130,137 +142,274 @@ std::vector<Episode> Deliver(const ModelConfig& config,
 struct Comparison {
   int64_t tokens = 0;
   int64_t different = 0;
+  int64_t rows = 0;           // that the learner computed
+  int64_t rows_unshared = 0;  // that it would without sharing
+};
+
+struct LearnerSetup {
+  PrefixSharing sharing = PrefixSharing::kShared;
+  int together = kConversations;  // episodes of a forward, at most
 };
 
 // The learner's log-probabilities against the sampler's record.
-Comparison Compare(Backend* backend, const ModelConfig& config,
-                   const std::vector<Episode>& episodes,
-                   PrefixSharing sharing) {
-  const auto weights = RandomModel(backend, config, 5);
-  auto transformer = *Transformer::Create(backend, weights.get(), kTokensMax);
-  auto tape = *transformer->NewTape(kTokensMax);
+Comparison Compare(Backend* backend, const TrialModel& model,
+                   const std::vector<Episode>& episodes, float temperature,
+                   const LearnerSetup& setup) {
+  const auto weights = WeightsOf(backend, model);
+  const int64_t rows_max =
+      model.longest() * std::min<int64_t>(setup.together, episodes.size());
+  auto transformer = *Transformer::Create(backend, weights.get(), rows_max);
+  auto tape = *transformer->NewTape(rows_max);
   TokenLogProb logprob(backend);
-  std::vector<const Episode*> pointers;
-  for (const Episode& episode : episodes) pointers.push_back(&episode);
-  auto batches = PackEpisodes(config, pointers, kTokensMax,
-                              /*keep_routing=*/true, sharing);
-  CHECK(batches.ok()) << batches.status();
   Comparison comparison;
-  for (PackedBatch& packed : *batches) {
+  for (size_t begin = 0; begin < episodes.size(); begin += setup.together) {
+    std::vector<const Episode*> pointers;
+    for (size_t e = begin;
+         e < std::min(episodes.size(), begin + setup.together); ++e) {
+      pointers.push_back(&episodes[e]);
+    }
+    auto batches = PackEpisodes(model.config, pointers, rows_max,
+                                /*keep_routing=*/true, setup.sharing);
+    CHECK(batches.ok()) << batches.status();
+    CHECK_EQ(batches->size(), 1u);
+    PackedBatch& packed = batches->front();
+    comparison.rows += packed.batch.size();
+    comparison.rows_unshared += packed.tokens_unshared;
     Tensor hidden;
     const absl::Status status =
         transformer->Forward(&packed.batch, nullptr, tape.get(), {}, &hidden);
     CHECK(status.ok()) << status;
     const auto result =
-        logprob.Forward(*weights, hidden, packed, /*temperature=*/1, true);
+        logprob.Forward(*weights, hidden, packed, temperature, true);
     CHECK(result.ok()) << result.status();
     for (size_t i = 0; i < packed.logp_old.size(); ++i) {
       ++comparison.tokens;
-      comparison.different +=
-          std::memcmp(&result->logp[i], &packed.logp_old[i], sizeof(float)) != 0;
+      comparison.different += std::memcmp(&result->logp[i], &packed.logp_old[i],
+                                          sizeof(float)) != 0;
     }
   }
   return comparison;
 }
 
-void ExpectSame(const Comparison& comparison, const std::string& what) {
-  EXPECT_GT(comparison.tokens, 0) << what;
-  EXPECT_EQ(comparison.different, 0)
-      << what << ": of " << comparison.tokens << " tokens";
+bool SameRecord(const SequenceRecord& a, const SequenceRecord& b) {
+  return a.tokens == b.tokens && a.sampled == b.sampled &&
+         a.logprobs.size() == b.logprobs.size() &&
+         std::memcmp(a.logprobs.data(), b.logprobs.data(),
+                     a.logprobs.size() * sizeof(float)) == 0 &&
+         a.kept_offsets == b.kept_offsets && a.kept_ids == b.kept_ids &&
+         a.routes == b.routes;
 }
 
-class ZeroMismatchTest : public testing::Test {
+// Of a model, and a temperature.
+class ZeroMismatchTest
+    : public testing::TestWithParam<std::tuple<const char*, float>> {
  protected:
-  void SetUp() override { SetFlushDenormals(); }
-  const ModelConfig config_ = TinyConfig();
+  static void SetUpTestSuite() { SetFlushDenormals(); }
+
+  ZeroMismatchTest() : model_(ModelByName(std::get<0>(GetParam()))) {
+    setup_.sampling.temperature = std::get<1>(GetParam());
+    setup_.sampling.top_p = 0.9f;
+  }
+
+  // Each conversation in an engine of its own, every prefill whole, on the tier
+  // that defines the numbers.
+  const std::vector<SequenceRecord>& Alone(int count) {
+    const auto backend = NewBackend(Tier::kScalar, 1);
+    while (static_cast<int>(alone_.size()) < count) {
+      Sampled sampled;
+      const auto weights = WeightsOf(backend.get(), model_);
+      auto engine = *Engine::Create(backend.get(), weights.get(), 1,
+                                    {.batch_tokens_max = 2048});
+      SamplerSetup setup = setup_;
+      setup.together = 1;
+      SampleTogether(model_, setup, static_cast<int>(alone_.size()),
+                     kConversations, engine.get(), &sampled);
+      EXPECT_EQ(engine->stats().scheduler.prefix_hit_tokens, 0);
+      EXPECT_EQ(engine->stats().scheduler.preemptions, 0);
+      // Every forward sampled a token: no prefill was cut.
+      EXPECT_EQ(engine->stats().steps, engine->stats().sampled_tokens);
+      alone_.push_back(sampled.records[0]);
+    }
+    return alone_;
+  }
+
+  void ExpectAsAlone(const Sampled& sampled, const std::string& what) {
+    const auto& alone = Alone(static_cast<int>(sampled.records.size()));
+    for (size_t s = 0; s < sampled.records.size(); ++s) {
+      EXPECT_TRUE(SameRecord(sampled.records[s], alone[s]))
+          << what << ": conversation " << s << " went another way";
+    }
+  }
+
+  Comparison CompareWith(Backend* learner, const Sampled& sampled,
+                         const LearnerSetup& setup) {
+    return Compare(learner, model_, Deliver(model_.config, sampled.records),
+                   setup_.sampling.temperature, setup);
+  }
+
+  void ExpectZeroMismatch(Backend* learner, const Sampled& sampled,
+                          const LearnerSetup& setup, const std::string& what) {
+    const Comparison comparison = CompareWith(learner, sampled, setup);
+    EXPECT_GT(comparison.tokens,
+              static_cast<int64_t>(2 * sampled.records.size()))
+        << what;
+    EXPECT_EQ(comparison.different, 0)
+        << what << ": of " << comparison.tokens << " tokens";
+    const bool shares =
+        setup.sharing == PrefixSharing::kShared &&
+        std::min<size_t>(setup.together, sampled.records.size()) > 1;
+    EXPECT_EQ(comparison.rows < comparison.rows_unshared, shares) << what;
+  }
+
+  const TrialModel& model_;
+  SamplerSetup setup_;
+
+ private:
+  std::vector<SequenceRecord> alone_;
 };
 
-TEST_F(ZeroMismatchTest, SequencesAreLongerThanTopKAndCoverSeveralPages) {
-  const auto backend = NewBackend(BestTier(), 1);
-  const auto records = SampleAll(backend.get(), config_, {}, 2);
-  for (const SequenceRecord& record : records) {
-    EXPECT_GT(record.size(), config_.index_topk);
-    EXPECT_GT(record.size(), kPageTokens);
-    EXPECT_GT(record.sampled_count(), 1);
+TEST_P(ZeroMismatchTest, SequencesAreLongerThanTopKAndCoverSeveralPages) {
+  for (const SequenceRecord& record : Alone(3)) {
+    EXPECT_GT(record.size(), model_.config.index_topk);
+    // C has positions for no more than two.
+    const int64_t whole_pages =
+        model_.config.max_position_embeddings > 2 * kPageTokens ? 2 : 1;
+    EXPECT_GT(record.size(), whole_pages * kPageTokens);
+    EXPECT_GT(record.sampled_count(), 2);
+    // A tool's result stands between sampled tokens.
+    const std::vector<uint8_t>& sampled = record.sampled;
+    const auto first = std::find(sampled.begin(), sampled.end(), 1);
+    const auto result = std::find(first, sampled.end(), 0);
+    EXPECT_NE(std::find(result, sampled.end(), 1), sampled.end());
+    EXPECT_NE(result, sampled.end());
   }
 }
 
-TEST_F(ZeroMismatchTest, WhateverRunsBesideASequence) {
+TEST_P(ZeroMismatchTest, WhateverRunsBesideASequence) {
   const auto backend = NewBackend(BestTier(), 1);
-  const auto learner = NewBackend(BestTier(), 1);
   for (const int together : {1, 2, 3, 8, 33}) {
-    SamplerSetup setup;
-    setup.sequences = together;
-    const auto episodes = Deliver(
-        config_, SampleAll(backend.get(), config_, setup,
-                           std::max(together, 3)));
-    ExpectSame(Compare(learner.get(), config_, episodes,
-                       PrefixSharing::kShared),
-               absl::StrCat(together, " sequences at once, shared"));
-    ExpectSame(Compare(learner.get(), config_, episodes,
-                       PrefixSharing::kUnshared),
-               absl::StrCat(together, " sequences at once, unshared"));
+    setup_.together = together;
+    const Sampled sampled =
+        SampleAll(backend.get(), model_, setup_, std::max(together, 4));
+    // Prefixes were found, and forwards shared.
+    EXPECT_GT(sampled.stats.scheduler.prefix_hit_tokens, 0);
+    EXPECT_EQ(sampled.stats.steps<sampled.stats.sampled_tokens, together> 1);
+    for (const PrefixSharing sharing :
+         {PrefixSharing::kShared, PrefixSharing::kUnshared}) {
+      ExpectZeroMismatch(
+          backend.get(), sampled, {sharing, together},
+          absl::StrCat(together, " at once, ",
+                       sharing == PrefixSharing::kShared ? "" : "un",
+                       "shared"));
+    }
+    if (together == 8) ExpectAsAlone(sampled, "8 at once");
   }
 }
 
-TEST_F(ZeroMismatchTest, WhateverTheChunksAndPreemptions) {
-  const auto backend = NewBackend(BestTier(), 2);
-  const auto learner = NewBackend(BestTier(), 1);
-  for (const int64_t batch_tokens : {64, 97, 2048}) {
-    for (const int32_t pages : {9, 256}) {  // nine: they push one another out
-      SamplerSetup setup;
-      setup.batch_tokens = batch_tokens;
-      setup.pages = pages;
-      const auto episodes =
-          Deliver(config_, SampleAll(backend.get(), config_, setup, 6));
-      ExpectSame(
-          Compare(learner.get(), config_, episodes, PrefixSharing::kShared),
-          absl::StrCat("chunks of ", batch_tokens, ", ", pages, " pages"));
+TEST_P(ZeroMismatchTest, WhetherAPrefillIsWholeOrInChunks) {
+  const auto backend = NewBackend(BestTier(), 1);
+  for (const int64_t batch_tokens : {64, 67, 2048}) {
+    setup_.batch_tokens = batch_tokens;
+    for (const int together : {1, 4}) {
+      setup_.together = together;
+      const Sampled sampled = SampleAll(backend.get(), model_, setup_, 4);
+      const std::string what =
+          absl::StrCat(together, " in chunks of ", batch_tokens);
+      const int64_t prompt =
+          static_cast<int64_t>(model_.conversations[0].prompt.size());
+      EXPECT_EQ(prompt > batch_tokens, batch_tokens < 2048) << what;
+      if (together == 1) {
+        // Alone, a sequence needs a forward for each token it samples; more are
+        // those whose chunk did not reach its end.
+        EXPECT_EQ(sampled.stats.steps > sampled.stats.sampled_tokens,
+                  batch_tokens < 2048)
+            << what;
+      }
+      ExpectAsAlone(sampled, what);
+      ExpectZeroMismatch(backend.get(), sampled, {}, what);
     }
   }
 }
 
-TEST_F(ZeroMismatchTest, WhateverTheTiersAndThreadsOnEitherSide) {
+TEST_P(ZeroMismatchTest, WhenASequenceIsPreemptedAndResumed) {
+  const auto backend = NewBackend(BestTier(), 1);
+  const int32_t pages_of_one =
+      static_cast<int32_t>((model_.longest() + kPageTokens - 1) / kPageTokens);
+  for (const int32_t spare : {0, 2}) {
+    setup_.pages = pages_of_one + spare;
+    setup_.together = 6;
+    const Sampled sampled = SampleAll(backend.get(), model_, setup_, 6);
+    const std::string what = absl::StrCat(setup_.pages, " pages");
+    EXPECT_GT(sampled.stats.scheduler.preemptions, 0) << what;
+    // What was taken away was computed again.
+    int64_t tokens = 0;
+    for (const SequenceRecord& record : sampled.records) tokens += record.fed();
+    const SchedulerStats& stats = sampled.stats.scheduler;
+    EXPECT_GT(
+        stats.prefill_tokens + stats.decode_tokens + stats.prefix_hit_tokens,
+        tokens)
+        << what;
+    ExpectAsAlone(sampled, what);
+    ExpectZeroMismatch(backend.get(), sampled, {}, what);
+  }
+}
+
+TEST_P(ZeroMismatchTest, WhateverTruncatesTheDistribution) {
+  const auto backend = NewBackend(BestTier(), 1);
+  SampleOptions whole, top_k, min_p;
+  top_k.top_k = 7;
+  min_p.min_p = 0.05f;
+  for (SampleOptions options : {whole, top_k, min_p}) {
+    options.temperature = setup_.sampling.temperature;
+    setup_.sampling = options;
+    const Sampled sampled = SampleAll(backend.get(), model_, setup_, 8);
+    const std::string what =
+        absl::StrCat("top_k ", options.top_k, ", min_p ", options.min_p);
+    const bool truncates = options.top_k > 0 || options.min_p > 0;
+    EXPECT_EQ(sampled.records[0].kept_ids.empty(), !truncates) << what;
+    ExpectZeroMismatch(backend.get(), sampled, {}, what);
+  }
+}
+
+TEST_P(ZeroMismatchTest, WhateverTheTiersAndThreadsOnEitherSide) {
   for (const Tier sampling : Tiers()) {
-    for (const Tier learning : Tiers()) {
-      for (const int threads : {1, 2}) {
-        const auto backend = NewBackend(sampling, threads);
+    for (const int threads : {1, 2}) {
+      const auto backend = NewBackend(sampling, threads);
+      const Sampled sampled = SampleAll(backend.get(), model_, setup_, 3);
+      ExpectAsAlone(sampled, absl::StrCat(TierName(sampling), " sampled on ",
+                                          threads, " threads"));
+      for (const Tier learning : Tiers()) {
         const auto learner = NewBackend(learning, 3 - threads);
-        const auto episodes =
-            Deliver(config_, SampleAll(backend.get(), config_, {}, 3));
-        ExpectSame(
-            Compare(learner.get(), config_, episodes, PrefixSharing::kShared),
-            absl::StrCat(TierName(sampling), " sampled, ", TierName(learning),
-                         " learned, ", threads, " threads"));
+        ExpectZeroMismatch(
+            learner.get(), sampled, {},
+            absl::StrCat(TierName(sampling), " sampled on ", threads,
+                         " threads, ", TierName(learning), " learned"));
       }
     }
   }
 }
 
-// A residual sum that comes out one ulp off in batches of more than one row:
-// what an order of addition that depends on M does.
-class RowDependentBackend : public ForwardingBackend {
- public:
-  using ForwardingBackend::ForwardingBackend;
-  void Linear(const Tensor& x, const Weight& w, Use use,
-              const Tensor& y) override {
-    ForwardingBackend::Linear(x, w, use, y);
-    if (x.dim(0) < 5) return;
-    float* first = y.as<float>();
-    *first = *first * (1 + 0x1p-22f);
-  }
-};
-
-TEST_F(ZeroMismatchTest, AProductThatDependsOnTheRowsIsCaught) {
+TEST_P(ZeroMismatchTest, AReductionThatDependsOnTheNumberOfRowsIsCaught) {
   const auto inner = NewBackend(BestTier(), 1);
   RowDependentBackend broken(inner.get());
-  const auto learner = NewBackend(BestTier(), 1);
-  const auto episodes =
-      Deliver(config_, SampleAll(&broken, config_, {}, 8));
-  const Comparison comparison =
-      Compare(learner.get(), config_, episodes, PrefixSharing::kShared);
-  EXPECT_GT(comparison.different, 0);
+  setup_.together = 1;  // so that the sampler's batches have a row
+  const Sampled sampled = SampleAll(&broken, model_, setup_, 3);
+  const Comparison caught = CompareWith(&broken, sampled, {});
+  EXPECT_GT(caught.different, 0) << "of " << caught.tokens << " tokens";
+  // It is the rows: where both sides' batches have the same, all is well.
+  const Sampled sound = SampleAll(inner.get(), model_, setup_, 3);
+  EXPECT_EQ(CompareWith(inner.get(), sound, {}).different, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, ZeroMismatchTest,
+                         testing::Combine(testing::Values("Tiny", "GoldenC",
+                                                          "Quickstart"),
+                                          testing::Values(1.0f, 0.85f)),
+                         [](const auto& info) {
+                           return absl::StrCat(
+                               std::get<0>(info.param),
+                               std::get<1>(info.param) == 1 ? "" : "Cooler");
+                         });
 
 }  // namespace
 }  // namespace temper

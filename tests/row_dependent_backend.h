@@ -1,0 +1,53 @@
+// The negative control of the invariance tests: a Backend one of whose
+// reductions depends on M. Its matrix products add up from the far end of K
+// where the batch has more than one row, and from the near end where it has
+// one: both are right, and their bits differ.
+
+#ifndef TESTS_ROW_DEPENDENT_BACKEND_H_
+#define TESTS_ROW_DEPENDENT_BACKEND_H_
+
+#include <cmath>
+#include <cstdint>
+#include <map>
+
+#include "tests/forwarding_backend.h"
+
+namespace temper {
+
+class RowDependentBackend : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+
+  void SetWeight(const Tensor& values, Weight* weight) override {
+    ForwardingBackend::SetWeight(values, weight);
+    if (values.dim(0) == 1 && values.contiguous()) weights_[weight] = values;
+  }
+
+  void Linear(const Tensor& x, const Weight& w, Use use,
+              const Tensor& y) override {
+    const auto found = weights_.find(&w);
+    if (x.dim(0) == 1 || use != Use::kForward || found == weights_.end()) {
+      ForwardingBackend::Linear(x, w, use, y);
+      return;
+    }
+    const int64_t out = y.dim(1), in = x.dim(1);
+    const float* weight = found->second.as<float>();
+    for (int64_t n = 0; n < x.dim(0); ++n) {
+      const float* row = x.as<float>() + n * x.stride(0);
+      for (int64_t o = 0; o < out; ++o) {
+        float sum = 0;
+        for (int64_t i = in - 1; i >= 0; --i) {
+          sum = std::fma(weight[o * in + i], row[i], sum);
+        }
+        y.as<float>()[n * y.stride(0) + o] = sum;
+      }
+    }
+  }
+
+ private:
+  std::map<const Weight*, Tensor> weights_;
+};
+
+}  // namespace temper
+
+#endif  // TESTS_ROW_DEPENDENT_BACKEND_H_
