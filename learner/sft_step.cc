@@ -77,7 +77,8 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
                                      /*temperature=*/1,
                                      /*keep_sampling_mask=*/false));
   for (const float logp : result.logp) {
-    metrics->loss -= static_cast<double>(logp) / static_cast<double>(tokens_total);
+    metrics->loss -=
+        static_cast<double>(logp) / static_cast<double>(tokens_total);
   }
   if (options.train_model) {
     const std::vector<float> dlogp(

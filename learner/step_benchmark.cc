@@ -91,8 +91,8 @@ void BM_Step(benchmark::State& state) {
   const double flops =
       2.0 *
       static_cast<double>(QuickstartConfig().active_parameter_count());
-  state.counters["rows"] =
-      benchmark::Counter(static_cast<double>(rows), benchmark::Counter::kIsRate);
+  state.counters["rows"] = benchmark::Counter(static_cast<double>(rows),
+                                              benchmark::Counter::kIsRate);
   state.counters["matmul_GFLOPs"] = benchmark::Counter(
       static_cast<double>(rows) * passes * flops * 1e-9,
       benchmark::Counter::kIsRate);

@@ -6,8 +6,8 @@
 //
 // The last kVersionsKept versions are served; others are answered with an
 // error. Before the first Publish requests are left unanswered: the learner is
-// not ready, and the client asks again. Loopback only. One thread owns the sockets; it is joined by the
-// destructor. Thread-safe.
+// not ready, and the client asks again. Loopback only. One thread owns the
+// sockets; it is joined by the destructor. Thread-safe.
 
 #ifndef LEARNER_WEIGHT_PUBLISHER_H_
 #define LEARNER_WEIGHT_PUBLISHER_H_

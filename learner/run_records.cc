@@ -1,0 +1,106 @@
+#include "learner/run_records.h"
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+constexpr int kCheckpointsKept = 2;
+constexpr char kLearner[] = "learner";
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Open(
+    const std::string& run_dir, Clock* clock) {
+  std::unique_ptr<RunRecords> records(new RunRecords());
+  records->run_dir_ = run_dir;
+  ASSIGN_OR_RETURN(records->db_,
+                   RunDb::OpenWriter(absl::StrCat(run_dir, "/run.db"), clock));
+  CheckpointOptions options;
+  options.directory = absl::StrCat(run_dir, "/checkpoints");
+  options.keep = kCheckpointsKept;
+  ASSIGN_OR_RETURN(records->checkpoints_, CheckpointStore::Create(options));
+  return records;
+}
+
+absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Start(
+    const std::string& run_dir, const RunInfo& info, Clock* clock) {
+  ASSIGN_OR_RETURN(auto records, Open(run_dir, clock));
+  RETURN_IF_ERROR(records->db_->StartRun(info));
+  RETURN_IF_ERROR(records->OpenLedger());
+  records->FollowEvents();
+  return records;
+}
+
+absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
+    const std::string& run_dir, Clock* clock) {
+  ASSIGN_OR_RETURN(auto records, Open(run_dir, clock));
+  RETURN_IF_ERROR(records->OpenLedger());
+  RETURN_IF_ERROR(records->GoOn());
+  records->FollowEvents();
+  return records;
+}
+
+absl::Status RunRecords::OpenLedger() {
+  ASSIGN_OR_RETURN(
+      ledger_, Ledger::Create(db_.get(), absl::StrCat(run_dir_, "/segments")));
+  return absl::OkStatus();
+}
+
+void RunRecords::FollowEvents() {
+  events_ = std::make_unique<EventFollower>(
+      absl::StrCat(run_dir_, "/logs/events.log"), db_.get());
+}
+
+absl::Status RunRecords::GoOn() {
+  // A checkpoint of an attempt that no longer counts is none to go on from.
+  const auto in_lineage = [this](int64_t step, const std::string& directory) {
+    const auto counters = ReadLearnerCounters(directory);
+    if (!counters.ok()) return counters.status();
+    const auto survives = db_->InLineage(counters->attempt, step);
+    if (!survives.ok()) return survives.status();
+    return *survives ? absl::OkStatus()
+                     : absl::FailedPreconditionError(
+                           absl::StrCat("attempt ", counters->attempt,
+                                        ", step ", step, " was rolled back"));
+  };
+  ASSIGN_OR_RETURN(const LoadedCheckpoint found,
+                   checkpoints_->LoadNewest(in_lineage));
+  for (const std::string& skipped : found.skipped) {
+    Event(kLearner, "checkpoint_skipped", skipped);
+  }
+  checkpoint_ = found.directory;
+  ASSIGN_OR_RETURN(counters_, ReadLearnerCounters(found.directory));
+  ASSIGN_OR_RETURN(const ResumeSummary summary,
+                   ledger_->Resume(counters_.attempt, counters_.step));
+  counters_.attempt = summary.attempt;
+  saved_step_ = counters_.step;
+  Event(kLearner, "resumed",
+        absl::StrCat("from step ", counters_.step, "; ", summary.steps_undone,
+                     " steps undone, ", summary.samples_kept, " samples kept, ",
+                     summary.samples_reissued, " issued again"));
+  return absl::OkStatus();
+}
+
+void RunRecords::Event(const std::string& process, const std::string& kind,
+                       const std::string& detail) {
+  LOG(INFO) << process << " " << kind << ": " << detail;
+  if (const absl::Status status = db_->RecordEvent(process, kind, detail);
+      !status.ok()) {
+    LOG(WARNING) << "cannot record an event: " << status;
+  }
+}
+
+absl::Status RunRecords::SaveCheckpoint(int64_t step,
+                                        const CheckpointStore::Writer& write) {
+  if (saved_step_ == step) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string directory,
+                   checkpoints_->Save(step, write));
+  RETURN_IF_ERROR(db_->RecordCheckpoint(step, directory));
+  saved_step_ = step;
+  return absl::OkStatus();
+}
+
+}  // namespace temper

@@ -1,0 +1,80 @@
+// What outlives a learner in its run directory: run.db with the ledger, and the
+// checkpoints. Opening says from where the learner goes on.
+//
+//   run.db, segments/       learner/run_db.h, learner/ledger.h
+//   logs/events.log         followed into run.db, learner/event_log.h
+//   checkpoints/step_N/     learner/checkpoint.h
+//
+// One process at a time (the holder of run.db's writer lock). Event is
+// thread-safe, as db() and ledger() are; the rest is the loop's.
+
+#ifndef LEARNER_RUN_RECORDS_H_
+#define LEARNER_RUN_RECORDS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/clock.h"
+#include "learner/checkpoint.h"
+#include "learner/event_log.h"
+#include "learner/learner_state.h"
+#include "learner/ledger.h"
+#include "learner/run_db.h"
+
+namespace temper {
+
+class RunRecords {
+ public:
+  // Begins the run. AlreadyExists if the directory has one. `clock` outlives
+  // the records.
+  static absl::StatusOr<std::unique_ptr<RunRecords>> Start(
+      const std::string& run_dir, const RunInfo& info, Clock* clock);
+  // Goes on from the newest checkpoint that verifies and is of the surviving
+  // lineage, under a new attempt: rolls ledger and steps back to it, records
+  // what was skipped. NotFound if no checkpoint can be loaded.
+  static absl::StatusOr<std::unique_ptr<RunRecords>> Resume(
+      const std::string& run_dir, Clock* clock);
+
+  // Where the learner goes on; all zero but the attempt for a new run.
+  const LearnerCounters& counters() const { return counters_; }
+  // The checkpoint's directory to load from; none for a new run.
+  const std::optional<std::string>& checkpoint() const { return checkpoint_; }
+
+  RunDb* db() { return db_.get(); }
+  Ledger* ledger() { return ledger_.get(); }
+
+  // Logs and records what happened to `process`; a failure to record it is
+  // logged, no error.
+  void Event(const std::string& process, const std::string& kind,
+             const std::string& detail);
+
+  // Saves a checkpoint of `step` and records it; nothing to do if the newest is
+  // of that step. On failure the checkpoints are as they were.
+  absl::Status SaveCheckpoint(int64_t step,
+                              const CheckpointStore::Writer& write);
+
+ private:
+  RunRecords() = default;
+  static absl::StatusOr<std::unique_ptr<RunRecords>> Open(
+      const std::string& run_dir, Clock* clock);
+  absl::Status OpenLedger();
+  absl::Status GoOn();
+  void FollowEvents();
+
+  std::string run_dir_;
+  std::unique_ptr<RunDb> db_;
+  std::unique_ptr<EventFollower> events_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<CheckpointStore> checkpoints_;
+  LearnerCounters counters_;
+  std::optional<std::string> checkpoint_;
+  int64_t saved_step_ = -1;
+};
+
+}  // namespace temper
+
+#endif  // LEARNER_RUN_RECORDS_H_

@@ -1,0 +1,81 @@
+#include "learner/step_report.h"
+
+#include <optional>
+#include <utility>
+
+#include "learner/batch_metrics.h"
+
+namespace temper {
+namespace {
+
+double Seconds(int64_t begin_us, int64_t end_us) {
+  return static_cast<double>(end_us - begin_us) * 1e-6;
+}
+
+void AddTimings(const StepTimes& times, StepRecord* record) {
+  const double step_seconds = Seconds(times.started_us, times.trained_us);
+  const std::pair<const char*, double> timings[] = {
+      {"time/step", step_seconds},
+      {"time/generate", Seconds(times.started_us, times.generated_us)},
+      {"time/train", Seconds(times.generated_us, times.trained_us)},
+      {"tokens_per_second",
+       static_cast<double>(record->tokens) / step_seconds}};
+  for (const auto& [name, value] : timings) {
+    record->metrics.push_back({name, value});
+  }
+}
+
+void AddTrained(const StepMetrics& trained, StepRecord* record) {
+  for (const auto& [name, value] : trained.values) {
+    record->metrics.push_back({name, value});
+  }
+  if (trained.values.count("train_rollout_logprob_abs_diff/max") == 0) {
+    for (const char* name : {"train_rollout_logprob_abs_diff/mean",
+                             "train_rollout_logprob_abs_diff/max"}) {
+      record->metrics.push_back({name, std::nullopt});
+    }
+  }
+  record->metrics.push_back({"rows", static_cast<double>(trained.rows)});
+  record->metrics.push_back(
+      {"rows_unshared", static_cast<double>(trained.rows_unshared)});
+}
+
+void AddCounts(const BufferCounts& counts, StepRecord* record) {
+  const std::pair<const char*, int64_t> dropped[] = {
+      {"dropped_stale", counts.dropped_stale},
+      {"dropped_rejected", counts.dropped_rejected},
+      {"dropped_infrastructure", counts.dropped_infrastructure}};
+  for (const auto& [name, count] : dropped) {
+    record->metrics.push_back({name, static_cast<double>(count)});
+  }
+}
+
+}  // namespace
+
+StepRecord MakeStepRecord(int64_t step, uint64_t version,
+                          const TrainBatch& batch,
+                          const std::vector<Trajectory>& trajectories,
+                          const StepMetrics& trained, const StepTimes& times,
+                          const BufferCounts& counts) {
+  StepRecord record;
+  record.step = step;
+  record.weight_version = version;
+  record.started_us = times.started_unix_us;
+  for (const Episode& episode : batch.episodes) {
+    record.samples.push_back({episode.group, episode.sample});
+    for (const EpisodeBranch& branch : episode.branches) {
+      record.tokens += static_cast<int64_t>(branch.sampled.size());
+    }
+  }
+  for (const TrainedEpisode& one : trained.trained) {
+    record.records.push_back(
+        {{one.group, one.sample}, one.advantage, one.masked, one.logp});
+  }
+  record.metrics = BatchMetrics(trajectories, version);
+  AddTrained(trained, &record);
+  AddTimings(times, &record);
+  AddCounts(counts, &record);
+  return record;
+}
+
+}  // namespace temper

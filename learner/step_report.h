@@ -1,0 +1,36 @@
+// What the ledger keeps of a step that was trained: which samples, what
+// training computed of each, and the step's metrics under the names of
+// DESIGN.md section 8, put together from the batch, the training and the clock.
+
+#ifndef LEARNER_STEP_REPORT_H_
+#define LEARNER_STEP_REPORT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "learner/ledger.h"
+#include "learner/train_step.h"
+#include "learner/trajectory_buffer.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+
+// Instants of a step, on the monotonic clock but for the first.
+struct StepTimes {
+  int64_t started_unix_us = 0;
+  int64_t started_us = 0;
+  int64_t generated_us = 0;  // the batch is there
+  int64_t trained_us = 0;    // the weights are updated
+};
+
+// `trajectories` are those of batch.episodes, `version` is of the weights they
+// were trained from, `counts` are the buffer's so far.
+StepRecord MakeStepRecord(int64_t step, uint64_t version,
+                          const TrainBatch& batch,
+                          const std::vector<Trajectory>& trajectories,
+                          const StepMetrics& trained, const StepTimes& times,
+                          const BufferCounts& counts);
+
+}  // namespace temper
+
+#endif  // LEARNER_STEP_REPORT_H_
