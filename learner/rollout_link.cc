@@ -61,6 +61,7 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
   limits.experts = static_cast<int32_t>(model.n_routed_experts);
   limits.experts_per_token = static_cast<int32_t>(model.num_experts_per_tok);
   limits.routes_required = config_.objective().keep_routing();
+  limits.kept_sets_allowed = config_.objective().keep_sampling_mask();
   ASSIGN_OR_RETURN(door_, TrajectoryDoor::Create(limits));
   TrajectoryBufferOptions options;
   options.max_staleness = config_.objective().max_staleness();

@@ -273,6 +273,10 @@ absl::Status TrajectoryDoor::DecodeKept(const Branch& branch,
                      " with ", ids, " ids");
     }
     if (begin == end) continue;  // the whole vocabulary
+    if (!limits_.kept_sets_allowed) {
+      return Invalid("kept set ", row, " has ", end - begin,
+                     " ids; with keep_sampling_mask off there are none");
+    }
     RETURN_IF_ERROR(
         CheckAtMost("the size of a kept set", end - begin, limits_.kept_max));
     int32_t previous = -1;

@@ -33,6 +33,9 @@ struct DoorLimits {
   // Whether routes must be there: keep routing has no fallback. They are
   // checked wherever they are there.
   bool routes_required = true;
+  // Whether kept sets may be there. With keep_sampling_mask off the learner
+  // trains over the whole vocabulary, and so must the record be.
+  bool kept_sets_allowed = true;
   int32_t kept_max = 512;
   int64_t message_bytes_max = int64_t{256} << 20;
   int64_t tokens_max = int64_t{1} << 20;  // of all branches

@@ -96,6 +96,22 @@ TEST(TrajectoryDoorTest, AKeptSetAscendsHoldsTheSampledIdAndIsBounded) {
               HasSubstr("kept set is 2, above the limit of 1"));
 }
 
+TEST(TrajectoryDoorTest, WithoutTheSamplingMaskThereAreNoKeptSets) {
+  DoorLimits whole = FixtureLimits();
+  whole.kept_sets_allowed = false;
+  EXPECT_THAT(Refusal([](Trajectory*) {}, whole),
+              HasSubstr("with keep_sampling_mask off there are none"));
+  EXPECT_EQ(Refusal(
+                [](Trajectory* t) {
+                  Branch* const branch = t->mutable_branches(0);
+                  branch->clear_kept_ids();
+                  branch->set_kept_offsets(
+                      std::string(branch->kept_offsets().size(), '\0'));
+                },
+                whole),
+            "admitted");
+}
+
 TEST(TrajectoryDoorTest, RoutesAreThereInRangeAscendingAndDistinct) {
   auto with_routes = [](std::string routes) {
     return [=](Trajectory* t) { t->mutable_branches(0)->set_routes(routes); };

@@ -143,6 +143,7 @@ void AgentLoop::OnReset() {
   SequenceOptions sequence;
   sequence.key = {spec_.seed, spec_.key.group(), spec_.key.sample()};
   sequence.sampling = OptionsOf(spec_.sampling);
+  sequence.mask = spec_.mask;
   sequence.stop_token = services_->chat_template->eos_id();
   const auto opened = services_->engine->Open(sequence);
   if (!opened.ok()) return FailInfra(opened.status());

@@ -61,6 +61,7 @@ struct EpisodeSpec {
   Purpose purpose = PURPOSE_TRAIN;
   Task task;
   SamplingConfig sampling;  // absent fields: defaults of proto/config.proto
+  SamplingMask mask = SamplingMask::kKeep;
   uint64_t seed = 0;        // of the run; the episode's own streams derive
 };
 

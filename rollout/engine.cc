@@ -26,9 +26,12 @@ absl::Status ValidateOptions(const EngineOptions& options) {
   return check("sample_rows_max", options.sample_rows_max, 1, 1 << 16);
 }
 
-bool SameSampling(const SampleOptions& a, const SampleOptions& b) {
+bool SameSampling(const SequenceOptions& one, const SequenceOptions& other) {
+  const SampleOptions& a = one.sampling;
+  const SampleOptions& b = other.sampling;
   return a.temperature == b.temperature && a.top_k == b.top_k &&
-         a.top_p == b.top_p && a.min_p == b.min_p && a.kept_max == b.kept_max;
+         a.top_p == b.top_p && a.min_p == b.min_p &&
+         a.kept_max == b.kept_max && one.mask == other.mask;
 }
 
 int32_t SlotOf(const Sequence& sequence, int64_t position) {
@@ -218,12 +221,12 @@ absl::Status Engine::SampleChunks(const std::vector<Chunk>& chunks,
     }
   }
   while (!rows.empty()) {
-    const SampleOptions options = rows.front().first->options.sampling;
+    const SequenceOptions options = rows.front().first->options;
     std::vector<std::pair<Sequence*, int32_t>> others;
     std::vector<Sequence*> sequences;
     std::vector<SampleRow> same;
     for (const auto& [sequence, row] : rows) {
-      if (!SameSampling(sequence->options.sampling, options)) {
+      if (!SameSampling(sequence->options, options)) {
         others.emplace_back(sequence, row);
         continue;
       }
@@ -233,8 +236,9 @@ absl::Status Engine::SampleChunks(const std::vector<Chunk>& chunks,
            static_cast<uint32_t>(sequence->record.sampled_count())});
     }
     std::vector<SampledToken> tokens;
-    RETURN_IF_ERROR(
-        sampler_->Sample(hidden, weights_->lm_head(), options, same, &tokens));
+    RETURN_IF_ERROR(sampler_->Sample(hidden, weights_->lm_head(),
+                                     options.sampling, options.mask, same,
+                                     &tokens));
     for (size_t i = 0; i < sequences.size(); ++i) {
       StopReason reason;
       if (!Append(tokens[i], sequences[i], &reason)) continue;

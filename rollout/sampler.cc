@@ -33,7 +33,8 @@ absl::Status ValidateSampleOptions(const SampleOptions& options) {
 
 int64_t Sampler::BytesFor(const ModelConfig& config, int64_t rows_max) {
   return rows_max * 4 *
-         (config.hidden_size + config.vocab_size + kKeptMax + 5);
+             (config.hidden_size + config.vocab_size + kKeptMax + 8) +
+         4;
 }
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
@@ -54,6 +55,10 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
   ASSIGN_OR_RETURN(s.logprobs_, backend->Allocate(row));
   ASSIGN_OR_RETURN(s.kept_ids_, backend->Allocate(row * kKeptMax));
   ASSIGN_OR_RETURN(s.kept_counts_, backend->Allocate(row));
+  ASSIGN_OR_RETURN(s.no_kept_, backend->Allocate(row + 4));
+  ASSIGN_OR_RETURN(s.lse_, backend->Allocate(row));
+  ASSIGN_OR_RETURN(s.entropy_, backend->Allocate(row));
+  backend->Zero(s.View(*s.no_kept_, DType::kI32, rows_max + 1, 0));
   return sampler;
 }
 
@@ -66,12 +71,12 @@ Tensor Sampler::View(const Buffer& buffer, DType dtype, int64_t rows,
 }
 
 absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
-                             const SampleOptions& options,
+                             const SampleOptions& options, SamplingMask mask,
                              const std::vector<SampleRow>& rows,
                              std::vector<SampledToken>* tokens) {
   const int64_t size = static_cast<int64_t>(rows.size());
   for (int64_t begin = 0; begin < size; begin += rows_max_) {
-    RETURN_IF_ERROR(SampleSome(hidden, lm_head, options, &rows[begin],
+    RETURN_IF_ERROR(SampleSome(hidden, lm_head, options, mask, &rows[begin],
                                std::min(rows_max_, size - begin), tokens));
   }
   return absl::OkStatus();
@@ -79,7 +84,8 @@ absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
 
 absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
                                  const SampleOptions& options,
-                                 const SampleRow* rows, int64_t count,
+                                 SamplingMask mask, const SampleRow* rows,
+                                 int64_t count,
                                  std::vector<SampledToken>* tokens) {
   std::vector<int32_t> host_rows(count);
   std::vector<float> host_uniforms(count);
@@ -102,6 +108,17 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
   backend_->GatherRows(hidden, row_ids, gathered);
   backend_->Linear(gathered, lm_head, Use::kForward, logits);
   backend_->Sample(logits, uniforms, options, ids, logprobs, kept, counts);
+  if (mask == SamplingMask::kDrop) {
+    // The learner's own operation, so that the bits are the same.
+    backend_->LogProb(gathered, lm_head, ids,
+                      View(*no_kept_, DType::kI32, count + 1, 0),
+                      Tensor(no_kept_->data(), DType::kI32, {0},
+                             backend_->device()),
+                      options.temperature, logprobs,
+                      View(*lse_, DType::kF32, count, 0),
+                      View(*entropy_, DType::kF32, count, 0));
+    backend_->Zero(counts);
+  }
 
   std::vector<int32_t> host_ids(count);
   std::vector<float> host_logprobs(count);

@@ -1,6 +1,7 @@
 // From final hidden states to sampled tokens, with what training must know of
 // each: its log-probability after temperature and truncation, and the set that
-// truncation kept. The head runs on the rows that sample, no others.
+// truncation kept; or, where the mask is dropped, its log-probability after
+// temperature alone. The head runs on the rows that sample, no others.
 //
 // A token is a function of its logits and of one uniform that is named by
 // (seed, group, sample, ordinal), so it does not depend on what else is sampled
@@ -52,20 +53,21 @@ class Sampler {
   // Bytes that Create asks for: the printed plan uses it.
   static int64_t BytesFor(const ModelConfig& config, int64_t rows_max);
 
-  // Appends a token to *tokens for each of `rows`. `options` are valid.
-  // Internal if a log-probability is not finite (weights or hidden states are
+  // Appends a token to *tokens for each of `rows`. `options` are valid; `mask`
+  // says what is recorded and does not change which token is sampled. Internal if a log-probability is not finite (weights or hidden states are
   // broken); what is in *tokens is then meaningless.
   absl::Status Sample(const Tensor& hidden,  // f32 [N, D]
                       const Weight& lm_head, const SampleOptions& options,
-                      const std::vector<SampleRow>& rows,
+                      SamplingMask mask, const std::vector<SampleRow>& rows,
                       std::vector<SampledToken>* tokens);
 
  private:
   Sampler() = default;
 
   absl::Status SampleSome(const Tensor& hidden, const Weight& lm_head,
-                          const SampleOptions& options, const SampleRow* rows,
-                          int64_t count, std::vector<SampledToken>* tokens);
+                          const SampleOptions& options, SamplingMask mask,
+                          const SampleRow* rows, int64_t count,
+                          std::vector<SampledToken>* tokens);
   Tensor View(const Buffer& buffer, DType dtype, int64_t rows,
               int64_t columns) const;
 
@@ -81,6 +83,10 @@ class Sampler {
   std::unique_ptr<Buffer> logprobs_;     // f32 [rows_max]
   std::unique_ptr<Buffer> kept_ids_;     // i32 [rows_max, kKeptMax]
   std::unique_ptr<Buffer> kept_counts_;  // i32 [rows_max]
+  // Of log-probabilities over the whole vocabulary.
+  std::unique_ptr<Buffer> no_kept_;  // i32 [rows_max + 1], zeros
+  std::unique_ptr<Buffer> lse_;      // f32 [rows_max]
+  std::unique_ptr<Buffer> entropy_;  // f32 [rows_max]
 };
 
 }  // namespace temper

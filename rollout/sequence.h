@@ -39,9 +39,16 @@ struct SequenceKey {
   uint32_t sample = 0;
 };
 
+// What is recorded of tokens whose choice was truncated (DESIGN.md section 5).
+enum class SamplingMask : uint8_t {
+  kKeep,  // log-probabilities over the kept set, and that set
+  kDrop,  // log-probabilities over the whole vocabulary, and no sets
+};
+
 struct SequenceOptions {
   SequenceKey key;
   SampleOptions sampling;
+  SamplingMask mask = SamplingMask::kKeep;
   int32_t stop_token = 1;  // EOS; it is part of the record
 };
 

@@ -62,6 +62,7 @@ class Worker {
   WeightMailbox mailbox_;
   std::unique_ptr<WeightClient> weight_client_;
 
+  SamplingMask mask_ = SamplingMask::kKeep;
   uint64_t wanted_version_ = 0;
   int64_t wanted_since_ms_ = 0;
   int64_t idle_since_ms_ = 0;
@@ -86,6 +87,14 @@ absl::Status Worker::SetUp() {
   ASSIGN_OR_RETURN(chat_parser_, ChatParser::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(reward_, Reward::Create(welcome.config().rewards()));
   ASSIGN_OR_RETURN(weights_, ModelWeights::Create(backend_, config));
+  if (!welcome.config().objective().has_keep_sampling_mask()) {
+    return absl::InvalidArgumentError(
+        "the learner's welcome lacks keep_sampling_mask; it must carry the "
+        "resolved configuration");
+  }
+  mask_ = welcome.config().objective().keep_sampling_mask()
+              ? SamplingMask::kKeep
+              : SamplingMask::kDrop;
   EngineOptions engine = options_.engine;
   const int capacity = static_cast<int>(options_.learner.capacity_samples);
   engine.sequences_max = std::max<int64_t>(engine.sequences_max, capacity);
@@ -213,6 +222,7 @@ absl::Status Worker::StartEpisodes() {
       spec.purpose = lease.purpose();
       spec.task = lease.task();
       spec.sampling = lease.sampling();
+      spec.mask = mask_;
       spec.seed = lease.seed();
       RETURN_IF_ERROR(runner_->Add(std::move(spec)));
     }

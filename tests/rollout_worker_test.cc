@@ -158,6 +158,8 @@ class RolloutWorkerTest : public ::testing::Test {
     welcome->set_weights_chunks(publisher_->chunk_endpoint());
     welcome->set_weight_version(version);
     welcome->set_model_dir(model_dir_);
+    welcome->mutable_config()->mutable_objective()->set_keep_sampling_mask(
+        keep_sampling_mask_);
     stream->Write(message);
   }
 
@@ -220,6 +222,7 @@ class RolloutWorkerTest : public ::testing::Test {
   std::string model_dir_;
   std::unique_ptr<WeightPublisher> publisher_;
   std::unique_ptr<Backend> backend_;
+  bool keep_sampling_mask_ = true;
   // Of the learner's threads while a worker runs.
   std::map<Id, Trajectory> received_;
   std::map<Id, int> deliveries_;
@@ -279,6 +282,28 @@ TEST_F(RolloutWorkerTest, TokensAreThoseOfALocalRollout) {
     EXPECT_EQ(trajectory.branches(0).SerializeAsString(),
               received_[id].branches(0).SerializeAsString());
   }
+}
+
+TEST_F(RolloutWorkerTest, TheRunsSwitchSaysWhetherKeptSetsAreRecorded) {
+  int64_t kept_bytes[2] = {0, 0};
+  for (const bool keep : {false, true}) {
+    keep_sampling_mask_ = keep;
+    ScriptedLearner learner([this](int, Stream* stream) {
+      Welcome(stream, 1);
+      stream->Write(LeaseOf(1, 4, 1));
+      Take(stream, 4, true);
+      Stop(stream);
+      return grpc::Status::OK;
+    });
+    ASSERT_TRUE(RunAgainst(&learner).ok());
+    ASSERT_EQ(received_.size(), 4u);
+    for (const auto& [id, trajectory] : received_) {
+      kept_bytes[keep] +=
+          static_cast<int64_t>(trajectory.branches(0).kept_ids().size());
+    }
+  }
+  EXPECT_EQ(kept_bytes[false], 0);
+  EXPECT_GT(kept_bytes[true], 0);
 }
 
 TEST_F(RolloutWorkerTest, LostStreamLosesNoTrajectory) {

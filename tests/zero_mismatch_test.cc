@@ -54,6 +54,7 @@ struct SamplerSetup {
   int64_t batch_tokens = 2048;
   int32_t pages = 1024;
   SampleOptions sampling;
+  SamplingMask mask = SamplingMask::kKeep;
 };
 
 struct Sampled {
@@ -71,6 +72,7 @@ void SampleTogether(const TrialModel& model, const SamplerSetup& setup,
     SequenceOptions options;
     options.key = {11, static_cast<uint64_t>(s), 0};
     options.sampling = setup.sampling;
+    options.mask = setup.mask;
     options.stop_token = model.stop_token;
     ids.push_back(*engine->Open(options));
   }
@@ -149,6 +151,7 @@ struct Comparison {
 struct LearnerSetup {
   PrefixSharing sharing = PrefixSharing::kShared;
   int together = kConversations;  // episodes of a forward, at most
+  bool keep_sampling_mask = true;
 };
 
 // The learner's log-probabilities against the sampler's record.
@@ -180,7 +183,8 @@ Comparison Compare(Backend* backend, const TrialModel& model,
         transformer->Forward(&packed.batch, nullptr, tape.get(), {}, &hidden);
     CHECK(status.ok()) << status;
     const auto result =
-        logprob.Forward(*weights, hidden, packed, temperature, true);
+        logprob.Forward(*weights, hidden, packed, temperature,
+                        setup.keep_sampling_mask);
     CHECK(result.ok()) << result.status();
     for (size_t i = 0; i < packed.logp_old.size(); ++i) {
       ++comparison.tokens;
@@ -352,6 +356,23 @@ TEST_P(ZeroMismatchTest, WhenASequenceIsPreemptedAndResumed) {
     ExpectAsAlone(sampled, what);
     ExpectZeroMismatch(backend.get(), sampled, {}, what);
   }
+}
+
+TEST_P(ZeroMismatchTest, WithoutTheMaskBothSidesUseTheWholeVocabulary) {
+  const auto backend = NewBackend(BestTier(), 1);
+  const Sampled truncated = SampleAll(backend.get(), model_, setup_, 6);
+  setup_.mask = SamplingMask::kDrop;
+  const Sampled sampled = SampleAll(backend.get(), model_, setup_, 6);
+  for (size_t s = 0; s < sampled.records.size(); ++s) {
+    EXPECT_EQ(sampled.records[s].tokens, truncated.records[s].tokens);
+    EXPECT_FALSE(truncated.records[s].kept_ids.empty());
+    EXPECT_TRUE(sampled.records[s].kept_ids.empty());
+  }
+  LearnerSetup whole;
+  whole.keep_sampling_mask = false;
+  ExpectZeroMismatch(backend.get(), sampled, whole, "the whole vocabulary");
+  // What the sampler else records is of another distribution.
+  EXPECT_GT(CompareWith(backend.get(), truncated, whole).different, 0);
 }
 
 TEST_P(ZeroMismatchTest, WhateverTruncatesTheDistribution) {

@@ -82,8 +82,9 @@ std::vector<ConfigKey> ObjectiveKeys() {
              "mode, which this version does not have."),
       Choice("keep_routing", "true", nullptr, nullptr,
              "Train through the experts that sampling chose."),
-      Choice("keep_sampling_mask", "true", "true", "false",
-             "Train over the tokens that top_p, top_k and min_p kept."),
+      Choice("keep_sampling_mask", "true", nullptr, nullptr,
+             "Train over the tokens that top_p, top_k and min_p kept. false: "
+             "over the whole vocabulary, the broken case, for ablation."),
       Choice("advantage_norm", "none", "none|std", nullptr,
              "std divides a group's advantages by their deviation."),
       Choice("loss_aggregation", "seq_mean_token_mean",

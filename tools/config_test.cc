@@ -153,10 +153,18 @@ TEST(ConfigTest, FeaturesLeftForLaterAreRefusedByName) {
   EXPECT_THAT(Refusal("max_staleness=4"), HasSubstr("max_staleness 4"));
   EXPECT_THAT(Refusal("numerics=bf16"), HasSubstr("numerics bf16 is not in"));
   EXPECT_THAT(Refusal("numerics=fp8"), HasSubstr("numerics fp8 is not in"));
-  EXPECT_THAT(Refusal("keep_sampling_mask=false"),
-              HasSubstr("keep_sampling_mask false is not in"));
   EXPECT_THAT(Refusal("lora_rank=8"), HasSubstr("LoRA is not in this"));
   EXPECT_THAT(Refusal("train_indexer=true"), HasSubstr("not in this version"));
+}
+
+TEST(ConfigTest, TheSamplingMaskMayBeDroppedWhereSamplingIsTruncated) {
+  RunConfig config = Minimal();
+  ASSERT_TRUE(SetConfigValue("keep_sampling_mask=false", &config).ok());
+  RunConfig whole = config;
+  EXPECT_TRUE(ResolveConfig(&config).ok());
+  ASSERT_TRUE(SetConfigValue("top_p=1", &whole).ok());
+  EXPECT_THAT(std::string(ResolveConfig(&whole).message()),
+              HasSubstr("keep_sampling_mask false has no effect"));
 }
 
 TEST(ConfigTest, KeyWithoutEffectIsRefused) {

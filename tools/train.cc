@@ -298,6 +298,12 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
   if (model.num_nextn_predict_layers > 0) {
     lines.emplace_back("MTP", "carried through every save, not trained");
   }
+  if (!config.objective().keep_sampling_mask()) {
+    lines.emplace_back("warning",
+                       "keep_sampling_mask is off: ratio and KL are those of "
+                       "the whole vocabulary, not of the truncated policy that "
+                       "is sampled from");
+  }
   return lines;
 }
 

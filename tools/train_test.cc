@@ -75,12 +75,17 @@ TEST(TrainTest, OnlyAResumedLearnerIsToldToResume) {
   EXPECT_THAT(PlanChildren(options)[0].args, Contains("--resume"));
 }
 
-TEST(TrainTest, PlanNamesWhatIsNotTrained) {
+TEST(TrainTest, PlanNamesWhatIsNotTrainedAndWhatIsKnownToBreak) {
   TrainOptions options = Options();
   EXPECT_THAT(DescribePlan(options), Not(Contains(Pair("MTP", ::testing::_))));
+  EXPECT_THAT(DescribePlan(options),
+              Not(Contains(Pair("warning", ::testing::_))));
   options.run.model.num_nextn_predict_layers = 1;
+  options.run.config.mutable_objective()->set_keep_sampling_mask(false);
   EXPECT_THAT(DescribePlan(options),
               Contains(Pair("MTP", HasSubstr("not trained"))));
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("warning", HasSubstr("keep_sampling_mask"))));
 }
 
 // A whole run whose children are shell scripts, named as the verbs.
