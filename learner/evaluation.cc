@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,12 @@
 #include "learner/batch_metrics.h"
 
 namespace temper {
+namespace {
+
+// Of every whole evaluation, and written with its other metrics.
+constexpr char kDropped[] = "eval/dropped";
+
+}  // namespace
 
 std::vector<std::string> Evaluation::TaskIds() const {
   std::map<std::string, uint32_t> taken;
@@ -20,11 +27,40 @@ std::vector<std::string> Evaluation::TaskIds() const {
   return ids;
 }
 
+absl::StatusOr<bool> Evaluation::IsDone(int64_t step) {
+  if (TaskIds().empty()) return true;
+  return context_.db->HasMetric(step, kDropped);
+}
+
+absl::StatusOr<bool> Evaluation::IsUnfinished(int64_t step) {
+  ASSIGN_OR_RETURN(const bool done, IsDone(step));
+  if (done) return false;
+  ASSIGN_OR_RETURN(const auto samples, ledger_->EvaluatedSamples(step));
+  return !samples.empty();
+}
+
 absl::StatusOr<bool> Evaluation::Run(int64_t step) {
-  const std::vector<std::string> ids = TaskIds();
-  if (ids.empty()) return true;
+  ASSIGN_OR_RETURN(const bool done, IsDone(step));
+  if (done) return true;
+  std::set<std::string> evaluated;
+  ASSIGN_OR_RETURN(const auto samples, ledger_->EvaluatedSamples(step));
+  for (const EvaluatedSample& sample : samples) {
+    evaluated.insert(sample.task_id);
+  }
+  std::vector<std::string> wanted;
+  for (const std::string& id : TaskIds()) {
+    if (evaluated.count(id) == 0) wanted.push_back(id);
+  }
   ASSIGN_OR_RETURN(const std::vector<uint64_t> groups,
-                   queue_->IssueEval(ids, /*samples=*/1));
+                   queue_->IssueEval(wanted, /*samples=*/1));
+  ASSIGN_OR_RETURN(const std::optional<EvalBatch> batch, Await(step, groups));
+  if (!batch.has_value()) return false;
+  RETURN_IF_ERROR(Record(step, batch->groups_dropped));
+  return true;
+}
+
+absl::StatusOr<std::optional<EvalBatch>> Evaluation::Await(
+    int64_t step, const std::vector<uint64_t>& groups) {
   LearnerWait wait(context_, absl::StrCat("evaluation of step ", step),
                    options_.deadline_ms);
   // Only what is committed counts as progress: failing episodes may go round
@@ -32,11 +68,8 @@ absl::StatusOr<bool> Evaluation::Run(int64_t step) {
   int64_t received = buffer_->counts().received;
   for (;;) {
     const int64_t seen = buffer_->activity();
-    if (std::optional<EvalBatch> batch = buffer_->TakeEval(groups)) {
-      RETURN_IF_ERROR(Finish(step, *batch));
-      return true;
-    }
-    if (wait.Stopping()) return false;
+    if (auto batch = buffer_->TakeEval(groups)) return batch;
+    if (wait.Stopping()) return std::optional<EvalBatch>();
     // A time-out here is a look at the other conditions.
     buffer_->WaitForChange(seen, LearnerWait::kPollUs).IgnoreError();
     if (const int64_t now = buffer_->counts().received; now != received) {
@@ -51,15 +84,14 @@ absl::StatusOr<bool> Evaluation::Run(int64_t step) {
   }
 }
 
-absl::Status Evaluation::Finish(int64_t step, const EvalBatch& batch) {
+absl::Status Evaluation::Record(int64_t step, int64_t groups_dropped) {
+  ASSIGN_OR_RETURN(const auto samples, ledger_->EvaluatedSamples(step));
   std::vector<Trajectory> trajectories;
-  for (const Episode& episode : batch.episodes) {
-    ASSIGN_OR_RETURN(trajectories.emplace_back(),
-                     ledger_->Load({episode.group, episode.sample}));
+  for (const EvaluatedSample& sample : samples) {
+    ASSIGN_OR_RETURN(trajectories.emplace_back(), ledger_->Load(sample.key));
   }
   std::vector<MetricValue> metrics = EvalMetrics(trajectories);
-  metrics.push_back(
-      {"eval/dropped", static_cast<double>(batch.groups_dropped)});
+  metrics.push_back({kDropped, static_cast<double>(groups_dropped)});
   return context_.db->RecordMetrics(step, metrics);
 }
 

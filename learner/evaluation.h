@@ -1,6 +1,11 @@
-// Evaluation on held-out tasks: the first eval_tasks of each environment, one
+// Evaluation on held-out tasks: the first `tasks` of each environment, one
 // sample each, as EVAL leases with the run's own sampling; recorded, never
-// trained. Its counts become metrics of the step it followed.
+// trained. Its counts become metrics of the step it followed, and their being
+// there says that it is whole.
+//
+// A task counts once at a step. What an evaluation had received when it was cut
+// short (Ledger::Resume keeps it) is counted by the one that goes on with it,
+// and only the other tasks are sampled.
 //
 // Not thread-safe; the pointers outlive it.
 
@@ -8,6 +13,7 @@
 #define LEARNER_EVALUATION_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,16 +42,23 @@ class Evaluation {
         queue_(queue),
         buffer_(buffer) {}
 
-  // The tasks it is over, in the task file's order.
-  std::vector<std::string> TaskIds() const;
+  // Whether an evaluation at `step` was cut short.
+  absl::StatusOr<bool> IsUnfinished(int64_t step);
+  // Whether one at `step` is whole, or there is nothing to evaluate.
+  absl::StatusOr<bool> IsDone(int64_t step);
 
-  // Evaluates the weights that workers have now and records the metrics at
-  // `step`. False: the run is to stop. DeadlineExceeded if no episode came in
-  // deadline_ms.
+  // Evaluates the weights that workers have now, which `step` updates made,
+  // unless that is done, and records the metrics. False: the run is to stop.
+  // DeadlineExceeded if no episode came in deadline_ms.
   absl::StatusOr<bool> Run(int64_t step);
 
  private:
-  absl::Status Finish(int64_t step, const EvalBatch& batch);
+  // The tasks it is over, in the task file's order.
+  std::vector<std::string> TaskIds() const;
+  // None: the run is to stop.
+  absl::StatusOr<std::optional<EvalBatch>> Await(
+      int64_t step, const std::vector<uint64_t>& groups);
+  absl::Status Record(int64_t step, int64_t groups_dropped);
 
   const EvaluationOptions options_;
   const WaitContext& context_;

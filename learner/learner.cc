@@ -39,6 +39,7 @@ class Loop {
   // False from these three: the run is to stop.
   absl::StatusOr<bool> Step(int64_t step);
   absl::StatusOr<bool> Evaluate();
+  bool EvaluationIsDue() const;
   bool AwaitWorkers() {
     return link_->AwaitWorkers(waits_, options_.weights_deadline_ms);
   }
@@ -58,6 +59,7 @@ class Loop {
   WaitContext waits_;
   std::unique_ptr<LearnerModel> model_;
   std::unique_ptr<RolloutLink> link_;
+  std::unique_ptr<Evaluation> evaluation_;
 };
 
 absl::Status Loop::Open() {
@@ -68,6 +70,11 @@ absl::Status Loop::Open() {
                                               counters_, backend_));
   ASSIGN_OR_RETURN(link_, RolloutLink::Open(options_.run_dir, config_,
                                             model_->model(), records_.get()));
+  EvaluationOptions evaluation;
+  evaluation.tasks = config_.schedule().eval_tasks();
+  evaluation.deadline_ms = options_.trajectory_deadline_ms;
+  evaluation_ = std::make_unique<Evaluation>(
+      evaluation, waits_, records_->ledger(), link_->queue(), link_->buffer());
   // A resumed learner publishes its checkpoint's version again, the same bytes.
   if (counters_.weight_version == 0) {
     RETURN_IF_ERROR(PublishNext());
@@ -165,13 +172,10 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
 }
 
 absl::StatusOr<bool> Loop::Evaluate() {
+  ASSIGN_OR_RETURN(const bool done, evaluation_->IsDone(counters_.step));
+  if (done) return true;
   if (!AwaitWorkers()) return false;
-  EvaluationOptions options;
-  options.tasks = config_.schedule().eval_tasks();
-  options.deadline_ms = options_.trajectory_deadline_ms;
-  Evaluation evaluation(options, waits_, records_->ledger(), link_->queue(),
-                        link_->buffer());
-  return evaluation.Run(counters_.step);
+  return evaluation_->Run(counters_.step);
 }
 
 absl::Status Loop::Save() {
@@ -181,33 +185,33 @@ absl::Status Loop::Save() {
                                   });
 }
 
+bool Loop::EvaluationIsDue() const {
+  const int64_t step = counters_.step;
+  const int64_t interval = config_.schedule().eval_interval();
+  return step == 0 || step >= steps() || (interval > 0 && step % interval == 0);
+}
+
 absl::StatusOr<LearnerEnd> Loop::Run() {
   RETURN_IF_ERROR(Save());  // step 0: a resume is possible from the start
-  const auto interval = config_.schedule().eval_interval();
-  // Of a finished run only the last evaluation may be wanting.
-  if (counters_.step == 0 || counters_.step >= steps()) {
-    ASSIGN_OR_RETURN(const bool evaluated, Evaluate());
-    if (!evaluated) return LearnerEnd::kStopped;
-  }
-  while (counters_.step < steps()) {
-    const int64_t step = counters_.step + 1;
-    ASSIGN_OR_RETURN(const bool done, Step(step));
-    if (!done || (options_.stop && options_.stop())) {
-      RETURN_IF_ERROR(Save());
-      return LearnerEnd::kStopped;
-    }
-    const bool last = step == steps();
-    if (last || (interval > 0 && step % interval == 0)) {
-      if (last) RETURN_IF_ERROR(Save());
+  // Also where a resume made the run longer: no longer due, but begun.
+  ASSIGN_OR_RETURN(bool evaluate, evaluation_->IsUnfinished(counters_.step));
+  evaluate = evaluate || EvaluationIsDue();
+  for (;;) {
+    if (evaluate) {
       ASSIGN_OR_RETURN(const bool evaluated, Evaluate());
-      if (!evaluated) {
-        RETURN_IF_ERROR(Save());
-        return LearnerEnd::kStopped;
-      }
+      if (!evaluated) break;
     }
+    if (counters_.step >= steps()) {
+      link_->Shutdown("the run is finished");
+      return LearnerEnd::kFinished;
+    }
+    ASSIGN_OR_RETURN(const bool done, Step(counters_.step + 1));
+    if (!done || (options_.stop && options_.stop())) break;
+    if (counters_.step == steps()) RETURN_IF_ERROR(Save());
+    evaluate = EvaluationIsDue();
   }
-  link_->Shutdown("the run is finished");
-  return LearnerEnd::kFinished;
+  RETURN_IF_ERROR(Save());
+  return LearnerEnd::kStopped;
 }
 
 }  // namespace

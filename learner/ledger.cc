@@ -283,11 +283,7 @@ absl::StatusOr<ResumeSummary> Ledger::Resume(int64_t attempt, int64_t step) {
       "  v.version NOT IN (SELECT version FROM lineage_weight_version))",
       {now, kEvalGroupBase}));
   summary.samples_reissued = txn->changes();
-  RETURN_IF_ERROR(
-      txn->Run("UPDATE ledger SET state = 'dropped', updated_us = ?, "
-               "reason = 'the run was resumed before it finished' "
-               "WHERE state = 'issued' AND grp >= ?",
-               {now, kEvalGroupBase}));
+  RETURN_IF_ERROR(DropUnsoundEvaluations(txn));
   ASSIGN_OR_RETURN(summary.samples_kept,
                    txn->QueryInt("SELECT count(*) FROM ledger WHERE "
                                  "state = 'received' AND grp < ?",
@@ -295,6 +291,43 @@ absl::StatusOr<ResumeSummary> Ledger::Resume(int64_t attempt, int64_t step) {
   RETURN_IF_ERROR(txn->Run("DELETE FROM wait"));
   RETURN_IF_ERROR(transaction->Commit());
   return summary;
+}
+
+absl::Status Ledger::DropUnsoundEvaluations(Transaction* transaction) {
+  // `episode` goes too: the views of episodes that count go by it.
+  return transaction->Run(
+      "UPDATE ledger SET state = 'dropped', episode = NULL, updated_us = ?1, "
+      "reason = 'the run was resumed from before its end' WHERE grp IN ("
+      "  SELECT grp FROM ledger l WHERE grp >= ?2 AND ("
+      "    state = 'issued' OR (state = 'received' AND NOT EXISTS ("
+      "      SELECT 1 FROM version_span v WHERE v.episode = l.episode)) OR "
+      "    EXISTS (SELECT 1 FROM version_span v WHERE v.episode = l.episode "
+      "      AND v.version NOT IN "
+      "      (SELECT version FROM lineage_weight_version)))) "
+      "AND state IN ('issued', 'received')",
+      {db_->clock()->UnixMicros(), kEvalGroupBase});
+}
+
+absl::StatusOr<std::vector<EvaluatedSample>> Ledger::EvaluatedSamples(
+    int64_t step) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "SELECT task_id, grp, sample FROM ledger l JOIN grp USING(grp) "
+          "WHERE grp >= ? AND state = 'received' AND ? = ("
+          "  SELECT w.step FROM version_span v "
+          "  JOIN lineage_weight_version w USING(version) "
+          "  WHERE v.episode = l.episode ORDER BY version LIMIT 1) "
+          "ORDER BY grp, sample",
+          {kEvalGroupBase, step}));
+  std::vector<EvaluatedSample> samples;
+  for (const SqlRow& row : rows) {
+    samples.push_back(
+        {row[0].AsString(),
+         {row[1].AsUint(), static_cast<uint32_t>(row[2].AsInt())}});
+  }
+  return samples;
 }
 
 absl::StatusOr<std::vector<PendingGroup>> Ledger::UnsettledTrainGroups() {

@@ -55,6 +55,12 @@ struct PendingGroup {
   std::vector<uint32_t> wanted;  // ascending; empty: all are received
 };
 
+// A received sample of an evaluation.
+struct EvaluatedSample {
+  std::string task_id;
+  SampleKey key;
+};
+
 // What became of a delivery.
 enum class CommitResult {
   kCommitted,  // recorded; a TRAIN sample is received
@@ -126,14 +132,18 @@ class Ledger {
 
   // Goes back to the checkpoint of (attempt, step) and starts a new attempt:
   // later steps no longer count; what they trained is received again where its
-  // weight versions survive, else issued again under the same group ids.
-  // Unfinished EVAL groups are dropped. FailedPrecondition where that step is
-  // not in the surviving lineage.
+  // weight versions survive, else issued again under the same group ids. EVAL
+  // groups stay if they are whole and their weight versions survive, so that an
+  // evaluation cut short can go on; all others are dropped and count nowhere.
+  // FailedPrecondition where that step is not in the surviving lineage.
   absl::StatusOr<ResumeSummary> Resume(int64_t attempt, int64_t step);
 
   // TRAIN groups with issued or received samples, ascending.
   absl::StatusOr<std::vector<PendingGroup>> UnsettledTrainGroups();
   absl::StatusOr<std::vector<SampleKey>> ReceivedTrainSamples();
+  // The received EVAL samples that were sampled from the weights behind which
+  // there are `step` updates of the surviving lineage; by (group, sample).
+  absl::StatusOr<std::vector<EvaluatedSample>> EvaluatedSamples(int64_t step);
   // NotFound for a group never issued.
   absl::StatusOr<uint32_t> GroupSize(uint64_t group);
   // What a received, reserved or trained sample consists of.
@@ -161,6 +171,7 @@ class Ledger {
         segments_(std::move(segments)) {}
   absl::Status InsertGroups(Transaction* transaction,
                             const std::vector<GroupRecord>& groups);
+  absl::Status DropUnsoundEvaluations(Transaction* transaction);
   absl::Status DropInTransaction(Transaction* transaction, uint64_t group,
                                  const std::string& reason);
 

@@ -303,9 +303,41 @@ TEST_F(LedgerTest, EvaluationIsRecordedNeverTrainedAndNumberedApart) {
   trajectory.set_purpose(PURPOSE_EVAL);
   EXPECT_EQ(Commit(trajectory), CommitResult::kCommitted);
   EXPECT_FALSE(ledger_->Reserve(1, {group}).ok());
+  ExpectAudited();
+}
+
+TEST_F(LedgerTest, ResumeKeepsWholeEvaluationsOfWeightsThatCountAndNoOthers) {
+  const uint64_t whole = kEvalGroupBase, issued = whole + 1, half = whole + 2,
+                 later = whole + 3;
+  for (const uint64_t group : {whole, issued, half, later}) {
+    const uint32_t size = group == half ? 2 : 1;
+    ASSERT_TRUE(ledger_
+                    ->IssueGroups({{group, PURPOSE_EVAL, std::to_string(group),
+                                    std::nullopt, size, std::nullopt}})
+                    .ok());
+  }
+  Issue(1, 1);
+  Train(1, 1, 1);  // made version 2
+  for (const uint64_t group : {whole, half, later}) {
+    Trajectory trajectory =
+        FixtureTrajectory(group, 0, 1, group == later ? 2 : 1);
+    trajectory.set_purpose(PURPOSE_EVAL);
+    ASSERT_EQ(Commit(trajectory), CommitResult::kCommitted);
+  }
+  EXPECT_EQ(ledger_->EvaluatedSamples(0)->size(), 2u);
+  EXPECT_EQ(ledger_->EvaluatedSamples(1)->size(), 1u);
   ASSERT_TRUE(ledger_->Resume(1, 0).ok());
-  EXPECT_EQ(State(group, 0), "received");
-  EXPECT_EQ(State(group, 1), "dropped");
+  EXPECT_EQ(State(whole, 0), "received");
+  EXPECT_EQ(State(issued, 0), "dropped");
+  EXPECT_EQ(State(half, 0), "dropped");
+  EXPECT_EQ(State(half, 1), "dropped");
+  EXPECT_EQ(State(later, 0), "dropped");
+  const auto kept = *ledger_->EvaluatedSamples(0);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].task_id, std::to_string(whole));
+  EXPECT_EQ(kept[0].key, (SampleKey{whole, 0}));
+  EXPECT_TRUE(ledger_->EvaluatedSamples(1)->empty());
+  EXPECT_EQ(Count("SELECT count(*) FROM lineage_episode WHERE purpose = 2"), 1);
   ExpectAudited();
 }
 

@@ -185,8 +185,25 @@ absl::Status RunDb::RecordMetrics(int64_t step,
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(const int64_t attempt,
                    temper::CurrentAttempt(transaction.get()));
+  for (const MetricValue& metric : metrics) {
+    RETURN_IF_ERROR(transaction->Run(
+        "DELETE FROM metric AS m WHERE step = ?1 AND name = ?2 AND "
+        "NOT EXISTS (SELECT 1 FROM attempt a WHERE a.attempt > m.attempt AND "
+        "a.base_step < m.step)",
+        {step, metric.name}));
+  }
   RETURN_IF_ERROR(WriteMetrics(transaction.get(), attempt, step, metrics));
   return transaction->Commit();
+}
+
+absl::StatusOr<bool> RunDb::HasMetric(int64_t step, const std::string& name) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t found,
+      transaction->QueryInt(
+          "SELECT count(*) FROM lineage_metric WHERE step = ? AND name = ?",
+          {step, name}, 0));
+  return found > 0;
 }
 
 absl::Status RunDb::RecordEvent(const std::string& process,

@@ -83,10 +83,13 @@ class RunDb {
   // Whether (attempt, step) survives; step 0 always does.
   absl::StatusOr<bool> InLineage(int64_t attempt, int64_t step);
 
-  // Adds or replaces metrics at (current attempt, step); for evaluations. A
-  // step's own metrics go with Ledger::CommitStep.
+  // Adds metrics at (current attempt, step); for evaluations. A value of the
+  // same name that the surviving lineage has at this step is replaced, whichever
+  // attempt's it is. A step's own metrics go with Ledger::CommitStep.
   absl::Status RecordMetrics(int64_t step,
                              const std::vector<MetricValue>& metrics);
+  // Whether the surviving lineage has this metric at `step`.
+  absl::StatusOr<bool> HasMetric(int64_t step, const std::string& name);
   absl::Status RecordEvent(const std::string& process, const std::string& kind,
                            const std::string& detail);
   // Replaces what `process` waits for; an empty list: it waits for nothing.

@@ -162,6 +162,28 @@ TEST(RunDbTest, AMetricWithoutAValueIsNullAndOneThatIsNotFiniteIsRefused) {
   EXPECT_EQ(rows[1][1].AsDouble(), 2.5);
 }
 
+TEST(RunDbTest, AMetricMeasuredAgainAfterAResumeIsOneRowOfTheLineage) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  ASSERT_TRUE(db->RecordMetrics(3, {{"kept", 1.0}, {"again", 1.0}}).ok());
+  ASSERT_TRUE(db->RecordMetrics(4, {{"again", 1.0}}).ok());
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0)", {});
+  EXPECT_FALSE(*db->HasMetric(4, "again"));
+  ASSERT_TRUE(db->RecordMetrics(3, {{"again", 2.0}}).ok());
+  ASSERT_TRUE(db->RecordMetrics(4, {{"again", 2.0}}).ok());
+  EXPECT_TRUE(*db->HasMetric(3, "kept"));
+  EXPECT_TRUE(*db->HasMetric(4, "again"));
+  auto txn = *db->sqlite()->Begin();
+  const auto rows = *txn->Query(
+      "SELECT step, name, value FROM lineage_metric ORDER BY step, name");
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0][2].AsDouble(), 2.0);  // 3 again
+  EXPECT_EQ(rows[1][2].AsDouble(), 1.0);  // 3 kept
+  EXPECT_EQ(rows[2][2].AsDouble(), 2.0);  // 4 again
+  // What the dead attempt measured of step 4 stays to be looked at.
+  EXPECT_EQ(*txn->QueryInt("SELECT count(*) FROM metric", {}, 0), 4);
+}
+
 TEST(RunDbTest, WaitsAreReplacedPerProcess) {
   FakeClock clock;
   auto db = OpenStarted(FreshPath(), &clock);
