@@ -174,9 +174,13 @@ pid_t ChildByVerb(pid_t root, const std::string& verb) {
 }
 
 bool StillRuns(const ProcessInfo& process) {
+  // The first thread may be dead while others still hold files and locks.
+  const auto threads =
+      ListDirectory(absl::StrCat("/proc/", process.pid, "/task"));
   const auto now = ReadProcess(process.pid);
-  return now.has_value() && now->start == process.start && now->state != 'Z' &&
-         now->state != 'X';
+  if (!now.has_value() || now->start != process.start) return false;
+  return (now->state != 'Z' && now->state != 'X') ||
+         (threads.ok() && threads->size() > 1);
 }
 
 }  // namespace temper

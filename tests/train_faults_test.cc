@@ -1,0 +1,271 @@
+// `temper train` when processes die: real processes, the shipped base model,
+// both environments. Whatever is killed, and whenever, a run that ends well has
+// trained on the samples and has the weights of one that nothing disturbed, bit
+// for bit, and its ledger is sound; one that cannot go on says how to resume.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "learner/ledger.h"
+#include "tests/trial_run.h"
+
+namespace temper {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr int64_t kDeadlineMs = 240'000;
+constexpr int64_t kSteps = 6, kSaveInterval = 2;
+constexpr int64_t kGroups = 3, kSamples = 4;  // of a step
+constexpr int kRestarts = 3;                  // of each worker and host
+
+class TrainFaultsTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const std::string config = absl::StrCat(
+        "model: \"", kQuickstartModel, "\"\ntasks: \"quickstart\"\n",
+        "runs_dir: \"", TrialPath("runs"), "\"\nsteps: ", kSteps,
+        "\nseed: 5\nthreads: 1\n", "objective { group_size: ", kSamples,
+        " prompts_per_step: ", kGroups, " kl_coef: 0.05 }\n",
+        "sampling { max_tokens: 96 max_turns: 3 }\n"
+        "optimizer { learning_rate: 1e-4 }\n"
+        "schedule { save_interval: ",
+        kSaveInterval,
+        " eval_tasks: 2 }\n"
+        "rewards { format_weight: 0.5 }\n");
+    ASSERT_TRUE(WriteFileDurably(TrialPath("small.textproto"), config).ok());
+  }
+
+  static std::unique_ptr<TemperProcess> Start(
+      const std::string& run, const std::vector<std::string>& more = {}) {
+    return StartTrain(TrialPath("small.textproto"), run, more);
+  }
+  static void ExpectDone(TemperProcess* train) {
+    const auto code = train->Wait(kDeadlineMs);
+    EXPECT_EQ(code.value_or(-1), 0) << train->err() << train->out();
+  }
+  // By the very line that the ended run printed.
+  static void ExpectResumesToTheEnd(const std::string& run,
+                                    const std::string& err,
+                                    const std::string& more = "") {
+    const std::string line = ResumeCommandIn(err);
+    ASSERT_EQ(line, absl::StrCat(kTemper, " train --resume ", RunDir(run)))
+        << err;
+    const auto resumed = RunCommandLine(line + more, TrialPath(run + "-again"));
+    ExpectDone(resumed.get());
+  }
+
+  // The run that all others must agree with.
+  static const RunFacts& Undisturbed() {
+    static const RunFacts* facts = [] {
+      const auto train = Start("undisturbed");
+      ExpectDone(train.get());
+      auto facts = ReadFacts("undisturbed");
+      EXPECT_TRUE(facts.ok()) << facts.status();
+      return new RunFacts(facts.ok() ? *std::move(facts) : RunFacts());
+    }();
+    return *facts;
+  }
+  static void ExpectAsUndisturbed(const std::string& run) {
+    const RunFacts& expected = Undisturbed();
+    const auto got = ReadFacts(run);
+    ASSERT_TRUE(got.ok()) << got.status();
+    ASSERT_THAT(expected.samples, SizeIs(kSteps * kGroups * kSamples));
+    EXPECT_TRUE(got->samples == expected.samples) << "other samples trained";
+    EXPECT_FALSE(got->weights.empty());
+    EXPECT_TRUE(got->weights == expected.weights) << "other weights";
+    const absl::Status audit = AuditRun(run);
+    EXPECT_TRUE(audit.ok()) << audit;
+  }
+
+  // Train samples that wait for the rest of their step.
+  static int64_t ReceivedSamples(const std::string& run) {
+    return QueryNumber(run,
+                       "SELECT count(*) FROM ledger WHERE state = 'received' "
+                       "AND grp < ?",
+                       {kEvalGroupBase});
+  }
+  // Waits until the run is in the middle of a step that follows one without a
+  // checkpoint: some samples of it are here, others are being made.
+  static void AwaitMiddle(const std::string& run, TemperProcess* train) {
+    ASSERT_TRUE(Eventually(kDeadlineMs, [&] {
+      if (!train->running()) return true;
+      const int64_t received = ReceivedSamples(run);
+      return received >= 1 && received < kGroups * kSamples &&
+             LastStep(run) > kSaveInterval;
+    }));
+    ASSERT_TRUE(train->running()) << train->err();
+    ASSERT_LT(LastStep(run), kSteps) << "the run went by too fast";
+  }
+
+  static std::vector<std::string> EventsOf(const std::string& run,
+                                           const std::string& process) {
+    const auto rows = Query(
+        run, "SELECT kind FROM event WHERE process = ? ORDER BY id", {process});
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    std::vector<std::string> kinds;
+    if (!rows.ok()) return kinds;
+    for (const SqlRow& row : *rows) kinds.push_back(row[0].AsString());
+    return kinds;
+  }
+
+  // kill -9 of the first child of this verb; the run must go on to its end, and
+  // run.db must tell of it.
+  static void ExpectSurvivesDeathOf(const std::string& verb,
+                                    const std::string& name,
+                                    const std::string& run,
+                                    const std::vector<std::string>& more) {
+    const auto train = Start(run, more);
+    AwaitMiddle(run, train.get());
+    const pid_t child = ChildByVerb(train->pid(), verb);
+    ASSERT_NE(child, 0);
+    ASSERT_EQ(kill(child, SIGKILL), 0);
+    ExpectDone(train.get());
+    ExpectAsUndisturbed(run);
+    EXPECT_THAT(EventsOf(run, name), Contains("restarting"));
+  }
+
+  // kill -9 of a worker, and of each that replaces it, until none does.
+  static void KillUntilSpent(const std::string& worker, TemperProcess* train) {
+    for (int kills = 0; kills <= kRestarts; ++kills) {
+      pid_t pid = 0;
+      ASSERT_TRUE(Eventually(kDeadlineMs, [&] {
+        for (const ProcessInfo& process : Descendants(train->pid())) {
+          const auto& argv = process.argv;
+          if (argv.size() > 1 && argv[1] == "rollout" && StillRuns(process) &&
+              std::count(argv.begin(), argv.end(), worker) == 1) {
+            pid = process.pid;
+          }
+        }
+        return pid != 0 || !train->running();
+      }));
+      ASSERT_NE(pid, 0) << train->err();
+      ASSERT_EQ(kill(pid, SIGKILL), 0);
+      const int dead = kills + 1;
+      ASSERT_TRUE(Eventually(kDeadlineMs, [&] {
+        return CountOf(train->err(), worker + " failed: signal 9") >= dead;
+      }));
+    }
+  }
+  static int CountOf(const std::string& text, const std::string& part) {
+    int count = 0;
+    for (size_t at = text.find(part); at != std::string::npos;
+         at = text.find(part, at + 1)) {
+      ++count;
+    }
+    return count;
+  }
+};
+
+TEST_F(TrainFaultsTest, AKilledLearnerResumesToTheSameWeights) {
+  const auto train = Start("learner-killed");
+  AwaitMiddle("learner-killed", train.get());
+  const pid_t learner = ChildByVerb(train->pid(), "learner");
+  ASSERT_NE(learner, 0);
+  ASSERT_EQ(kill(learner, SIGKILL), 0);
+  EXPECT_EQ(train->Wait(kDeadlineMs).value_or(-1), 1) << train->err();
+  EXPECT_THAT(train->err(),
+              HasSubstr(absl::StrCat("learner failed; the last lines of ",
+                                     RunDir("learner-killed"),
+                                     "/logs/learner.log:\n")));
+  EXPECT_LT(LastStep("learner-killed"), kSteps);
+
+  ExpectResumesToTheEnd("learner-killed", train->err());
+  ExpectAsUndisturbed("learner-killed");
+}
+
+TEST_F(TrainFaultsTest, AKilledWorkerIsRestartedAndNothingIsLostOrDoubled) {
+  ExpectSurvivesDeathOf("rollout", "worker-0", "worker-killed", {});
+}
+
+TEST_F(TrainFaultsTest, OneOfTwoWorkersKilledChangesNothing) {
+  ExpectSurvivesDeathOf("rollout", "worker-0", "one-of-two-killed",
+                        {"--set", "workers=2"});
+}
+
+TEST_F(TrainFaultsTest, AKilledEnvironmentHostIsRestartedAndChangesNothing) {
+  ExpectSurvivesDeathOf("env-host", "env-host", "host-killed", {});
+}
+
+TEST_F(TrainFaultsTest,
+       RestartsSpentTheOthersGoOnAndWithNoneLeftItSaysHowToResume) {
+  const std::string run = "workers-spent";
+  const auto train = Start(run, {"--set", "workers=2", "--set", "steps=2000"});
+  AwaitMiddle(run, train.get());
+  KillUntilSpent("worker-0", train.get());
+  EXPECT_TRUE(Eventually(kDeadlineMs, [&] {
+    return CountOf(train->err(), "worker-0 spent") == 1;
+  }));
+  const int64_t then = LastStep(run);
+  ASSERT_TRUE(Eventually(kDeadlineMs, [&] {
+    return !train->running() || LastStep(run) >= then + 2;
+  }));
+  ASSERT_TRUE(train->running()) << train->err();
+
+  KillUntilSpent("worker-1", train.get());
+  EXPECT_EQ(train->Wait(kDeadlineMs).value_or(-1), 1) << train->err();
+  EXPECT_THAT(train->err(), HasSubstr(" failed; the last lines of "));
+  for (const char* worker : {"worker-0", "worker-1"}) {
+    const auto events = EventsOf(run, worker);
+    EXPECT_EQ(std::count(events.begin(), events.end(), "restarting"),
+              kRestarts);
+    EXPECT_EQ(std::count(events.begin(), events.end(), "spent"), 1);
+  }
+  const int64_t last = LastStep(run);
+  ExpectResumesToTheEnd(run, train->err(),
+                        absl::StrCat(" --set steps=", last + 1));
+  EXPECT_EQ(LastStep(run), last + 1);
+  const absl::Status audit = AuditRun(run);
+  EXPECT_TRUE(audit.ok()) << audit;
+}
+
+TEST_F(TrainFaultsTest, NoProcessOutlivesAKilledTrain) {
+  const auto train = Start("train-killed");
+  AwaitMiddle("train-killed", train.get());
+  const std::vector<ProcessInfo> below = Descendants(train->pid());
+  EXPECT_GE(below.size(), 3u);  // learner, worker, env-host
+  train->Signal(SIGKILL);
+  EXPECT_EQ(train->Wait(kDeadlineMs).value_or(-1), 128 + SIGKILL);
+  for (const ProcessInfo& process : below) {
+    EXPECT_TRUE(Eventually(20'000, [&process] { return !StillRuns(process); }))
+        << process.pid << " " << ::testing::PrintToString(process.argv);
+  }
+  const auto resumed = RunCommandLine(
+      absl::StrCat(kTemper, " train --resume ", RunDir("train-killed")),
+      TrialPath("train-killed-again"));
+  ExpectDone(resumed.get());
+  ExpectAsUndisturbed("train-killed");
+}
+
+TEST_F(TrainFaultsTest, CtrlCEndsWithACheckpointThatResumes) {
+  const auto train = Start("stopped");
+  AwaitMiddle("stopped", train.get());
+  const std::vector<ProcessInfo> below = Descendants(train->pid());
+  train->Signal(SIGINT);
+  ExpectDone(train.get());
+  for (const ProcessInfo& process : below) {
+    EXPECT_FALSE(StillRuns(process)) << process.pid;
+  }
+  const auto stopped = ReadFacts("stopped");  // the checkpoint is of LastStep
+  ASSERT_TRUE(stopped.ok()) << stopped.status();
+  EXPECT_GT(stopped->last_step, kSaveInterval);
+  EXPECT_LT(stopped->last_step, kSteps);
+  EXPECT_FALSE(stopped->weights.empty());
+
+  ExpectResumesToTheEnd("stopped", train->err());
+  ExpectAsUndisturbed("stopped");
+}
+
+}  // namespace
+}  // namespace temper
