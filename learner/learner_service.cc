@@ -3,16 +3,18 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
-#include <atomic>
 #include <chrono>
-#include <deque>
-#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mutex.h"
+#include "kernels/base/status_macros.h"
+#include "learner/call_watchdog.h"
+#include "learner/worker_stream.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"
 
@@ -20,118 +22,8 @@ namespace temper {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(5);
-constexpr size_t kOutboxMax = 4096;
 
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-using Stream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
-
-// One worker's stream. The gRPC thread reads; a second thread writes what the
-// outbox and the broker have.
-class Connection {
- public:
-  Connection(const LearnerServiceOptions& options, LeaseBroker* broker,
-             grpc::ServerContext* context, Stream* stream, std::string worker)
-      : options_(options),
-        broker_(broker),
-        context_(context),
-        stream_(stream),
-        worker_(std::move(worker)),
-        last_heard_ms_(NowMs()) {}
-
-  void Send(LearnerMessage message) {
-    MutexLock lock(&mutex_);
-    if (outbox_.size() >= kOutboxMax) {
-      context_->TryCancel();  // a peer that reads nothing
-      return;
-    }
-    outbox_.push_back(std::move(message));
-  }
-
-  // Held while a trajectory is answered, and while a lease is taken.
-  Mutex* lease_order() ABSL_LOCK_RETURNED(lease_order_) {
-    return &lease_order_;
-  }
-
-  void Heard() { last_heard_ms_.store(NowMs()); }
-  void Cancel() { context_->TryCancel(); }
-  void EndWriting() { ending_.store(true); }
-  void Publish(uint64_t version) {
-    LearnerMessage message;
-    message.mutable_weight_update()->set_version(version);
-    Send(std::move(message));
-  }
-
-  // Until EndWriting or a failed write.
-  void WriteLoop() {
-    int64_t last_beat_ms = 0;
-    while (!ending_.load() && !context_->IsCancelled()) {
-      const int64_t now = NowMs();
-      if (now - last_heard_ms_.load() > options_.heartbeat_deadline_ms) {
-        LOG(WARNING) << "worker " << worker_ << " was silent for "
-                     << options_.heartbeat_deadline_ms << " ms; cut off";
-        context_->TryCancel();
-        return;
-      }
-      if (now - last_beat_ms >= options_.heartbeat_interval_ms) {
-        LearnerMessage beat;
-        beat.mutable_heartbeat();
-        if (!stream_->Write(beat)) return;
-        last_beat_ms = now;
-      }
-      if (!WriteOne()) return;
-    }
-  }
-
- private:
-  bool WriteOne() {
-    LearnerMessage message;
-    if (PopOutbox(&message)) return stream_->Write(message);
-    if (TakeLease()) return true;
-    if (context_->IsCancelled()) return false;
-    std::this_thread::sleep_for(kPollInterval);
-    return true;
-  }
-
-  // Puts the next lease into the outbox, behind the acks that are there.
-  bool TakeLease() {
-    MutexLock lock(&lease_order_);
-    absl::StatusOr<std::optional<Lease>> lease = broker_->Take(worker_);
-    if (!lease.ok()) {
-      LOG(ERROR) << "cannot lease to " << worker_ << ": " << lease.status();
-      context_->TryCancel();
-      return false;
-    }
-    if (!lease->has_value()) return false;
-    LearnerMessage message;
-    *message.mutable_lease() = std::move(**lease);
-    Send(std::move(message));
-    return true;
-  }
-
-  bool PopOutbox(LearnerMessage* message) {
-    MutexLock lock(&mutex_);
-    if (outbox_.empty()) return false;
-    *message = std::move(outbox_.front());
-    outbox_.pop_front();
-    return true;
-  }
-
-  const LearnerServiceOptions& options_;
-  LeaseBroker* const broker_;
-  grpc::ServerContext* const context_;
-  Stream* const stream_;
-  const std::string worker_;
-  std::atomic<int64_t> last_heard_ms_;
-  std::atomic<bool> ending_{false};
-  Mutex lease_order_;
-  Mutex mutex_;
-  std::deque<LearnerMessage> outbox_ ABSL_GUARDED_BY(mutex_);
-};
+using Stream = WorkerStream::Stream;
 
 class Service final : public LearnerService, public Learner::Service {
  public:
@@ -143,6 +35,7 @@ class Service final : public LearnerService, public Learner::Service {
         trajectories_(std::move(trajectories)),
         events_(std::move(events)),
         waits_(std::move(waits)),
+        watchdog_(options.heartbeat_deadline_ms, SystemClock()),
         welcome_(welcome) {}
 
   ~Service() override { Shutdown("the learner ends", 0); }
@@ -171,8 +64,14 @@ class Service final : public LearnerService, public Learner::Service {
   }
 
   grpc::Status Connect(grpc::ServerContext* context, Stream* stream) override {
+    WorkerStream worker(broker_, &watchdog_, options_.heartbeat_interval_ms,
+                        context, stream);
     WorkerMessage first;
-    if (!stream->Read(&first) || !first.has_hello()) {
+    if (!worker.Read(&first)) {
+      return {grpc::StatusCode::CANCELLED,
+              absl::StrCat("no hello: ", worker.EndReason())};
+    }
+    if (!first.has_hello()) {
       return {grpc::StatusCode::INVALID_ARGUMENT, "the first message is hello"};
     }
     const WorkerHello& hello = first.hello();
@@ -186,10 +85,11 @@ class Service final : public LearnerService, public Learner::Service {
               std::string(status.message())};
     }
     events_(hello.worker(), "worker_joined", "");
-    const std::string why = Serve(context, stream, hello.worker());
+    Serve(hello.worker(), &worker);
     const int returned = broker_->RemoveWorker(hello.worker());
-    events_(hello.worker(), "worker_left",
-            absl::StrCat(why, "; ", returned, " samples return"));
+    events_(
+        hello.worker(), "worker_left",
+        absl::StrCat(worker.EndReason(), "; ", returned, " samples return"));
     return grpc::Status::OK;
   }
 
@@ -198,7 +98,9 @@ class Service final : public LearnerService, public Learner::Service {
   void Publish(uint64_t version) override {
     MutexLock lock(&mutex_);
     welcome_.set_weight_version(version);
-    for (Connection* connection : connections_) connection->Publish(version);
+    LearnerMessage message;
+    message.mutable_weight_update()->set_version(version);
+    for (WorkerStream* worker : workers_) worker->Send(message);
   }
 
   void Shutdown(const std::string& reason, int64_t deadline_ms) override {
@@ -207,10 +109,11 @@ class Service final : public LearnerService, public Learner::Service {
       MutexLock lock(&mutex_);
       LearnerMessage message;
       message.mutable_stop()->set_reason(reason);
-      for (Connection* connection : connections_) connection->Send(message);
+      for (WorkerStream* worker : workers_) worker->Send(message);
     }
-    const int64_t deadline = NowMs() + deadline_ms;
-    while (NowMs() < deadline && Live() > 0) {
+    Clock* const clock = SystemClock();
+    const int64_t deadline = clock->MonotonicMicros() + deadline_ms * 1000;
+    while (clock->MonotonicMicros() < deadline && Live() > 0) {
       std::this_thread::sleep_for(kPollInterval);
     }
     server_->Shutdown(std::chrono::system_clock::now() +
@@ -238,90 +141,81 @@ class Service final : public LearnerService, public Learner::Service {
     return grpc::Status::OK;
   }
 
-  // Returns why the stream ended.
-  std::string Serve(grpc::ServerContext* context, Stream* stream,
-                    const std::string& worker) {
-    LearnerMessage message;
-    std::unique_ptr<Connection> connection;
+  void Serve(const std::string& name, WorkerStream* worker) {
     {
       // Under the lock, so that no version falls between welcome and Publish.
       MutexLock lock(&mutex_);
+      LearnerMessage message;
       *message.mutable_welcome() = welcome_;
-      connection = std::make_unique<Connection>(options_, broker_, context,
-                                                stream, worker);
-      connection->Send(message);
-      connections_.insert(connection.get());
+      worker->Send(std::move(message));
+      workers_.insert(worker);
     }
-    std::thread writer([&] { connection->WriteLoop(); });
-    const std::string why = ReadLoop(stream, worker, connection.get());
-    connection->EndWriting();
+    worker->Grant(kCredits);
+    std::thread writer([&] { worker->WriteLoop(name); });
+    ReadLoop(name, worker);
+    worker->EndWriting();
     writer.join();
     MutexLock lock(&mutex_);
-    connections_.erase(connection.get());
-    return why;
+    workers_.erase(worker);
   }
 
-  std::string ReadLoop(Stream* stream, const std::string& worker,
-                       Connection* connection) {
+  void ReadLoop(const std::string& name, WorkerStream* worker) {
     TrajectoryAssembler assembler;
     WorkerMessage message;
-    while (stream->Read(&message)) {
-      connection->Heard();
-      const absl::Status status =
-          Handle(message, worker, &assembler, connection);
+    while (worker->Read(&message)) {
+      const absl::Status status = Handle(message, name, &assembler, worker);
       if (!status.ok()) {
-        connection->Cancel();
-        return std::string(status.message());
+        return worker->Cancel(std::string(status.message()));
       }
     }
-    return "the stream ended";
   }
 
-  absl::Status Handle(const WorkerMessage& message, const std::string& worker,
-                      TrajectoryAssembler* assembler, Connection* connection) {
+  absl::Status Handle(const WorkerMessage& message, const std::string& name,
+                      TrajectoryAssembler* assembler, WorkerStream* worker) {
     switch (message.body_case()) {
       case WorkerMessage::kHeartbeat:
-        broker_->ConfirmVersion(worker, message.heartbeat().weight_version());
-        waits_(worker, message.heartbeat());
+        broker_->ConfirmVersion(name, message.heartbeat().weight_version());
+        waits_(name, message.heartbeat());
         return absl::OkStatus();
       case WorkerMessage::kWeightAck:
-        broker_->ConfirmVersion(worker, message.weight_ack().version());
+        broker_->ConfirmVersion(name, message.weight_ack().version());
         return absl::OkStatus();
       case WorkerMessage::kHeader:
+        RETURN_IF_ERROR(worker->SpendCredit());
         return assembler->Header(message.header());
       case WorkerMessage::kChunk:
         return assembler->Chunk(message.chunk());
       case WorkerMessage::kEnd:
-        return Receive(message.end(), worker, assembler, connection);
+        return Receive(message.end(), name, assembler, worker);
       default:
         return absl::InvalidArgumentError("an unexpected message");
     }
   }
 
-  absl::Status Receive(const TrajectoryEnd& end, const std::string& worker,
-                       TrajectoryAssembler* assembler,
-                       Connection* connection) {
+  absl::Status Receive(const TrajectoryEnd& end, const std::string& name,
+                       TrajectoryAssembler* assembler, WorkerStream* worker) {
     const absl::StatusOr<std::string> bytes = assembler->End(end);
     if (!bytes.ok()) return bytes.status();
     // A sample to be tried again may be leased to this worker at once; it must
     // hear the ack of the first try before.
-    MutexLock lock(connection->lease_order());
+    MutexLock lock(worker->lease_order());
     absl::StatusOr<TrajectoryAck> ack = trajectories_(end.key(), *bytes);
     if (!ack.ok()) {
       LOG(ERROR) << "cannot commit a trajectory: " << ack.status();
       return ack.status();
     }
-    broker_->Delivered(worker, end.key().lease(), end.key().sample());
+    broker_->Delivered(name, end.key().lease(), end.key().sample());
     LearnerMessage message;
     *message.mutable_ack() = *std::move(ack);
     *message.mutable_ack()->mutable_key() = end.key();
-    connection->Send(std::move(message));
+    worker->Send(std::move(message));
+    worker->Grant(1);
     return absl::OkStatus();
   }
 
   size_t Live() const {
     MutexLock lock(&mutex_);
-    return connections_.size();
+    return workers_.size();
   }
 
   const LearnerServiceOptions options_;
@@ -329,11 +223,12 @@ class Service final : public LearnerService, public Learner::Service {
   const TrajectorySink trajectories_;
   const WorkerEventSink events_;
   const WaitSink waits_;
+  CallWatchdog watchdog_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   mutable Mutex mutex_;
   LearnerWelcome welcome_ ABSL_GUARDED_BY(mutex_);
-  std::set<Connection*> connections_ ABSL_GUARDED_BY(mutex_);
+  std::set<WorkerStream*> workers_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -342,10 +237,9 @@ absl::StatusOr<std::unique_ptr<LearnerService>> LearnerService::Start(
     const LearnerServiceOptions& options, const LearnerWelcome& welcome,
     LeaseBroker* broker, TrajectorySink trajectories, WorkerEventSink events,
     WaitSink waits) {
-  auto service =
-      std::make_unique<Service>(options, welcome, broker,
-                                std::move(trajectories), std::move(events),
-                                std::move(waits));
+  auto service = std::make_unique<Service>(options, welcome, broker,
+                                           std::move(trajectories),
+                                           std::move(events), std::move(waits));
   const absl::Status status = service->Listen();
   if (!status.ok()) return status;
   return service;

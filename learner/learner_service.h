@@ -1,7 +1,8 @@
 // The gRPC face of the learner (proto/learner.proto): hands out the broker's
 // leases, takes trajectories in, tells workers of weight versions. One stream a
-// worker; a stream that is silent for `heartbeat_deadline_ms` is cut and its
-// leases return.
+// worker; one that says nothing, from its hello on, or that reads nothing of
+// what it is sent for `heartbeat_deadline_ms` is cut off within an eighth more,
+// and its leases return.
 //
 // Thread-safe. Shutdown (or the destructor) ends every stream; the sink, broker
 // and clock must outlive the service.
@@ -34,13 +35,13 @@ using TrajectorySink = std::function<absl::StatusOr<TrajectoryAck>(
 
 // What happened to a worker, for run.db's events: kind is "worker_joined" or
 // "worker_left".
-using WorkerEventSink = std::function<void(
-    const std::string& worker, const std::string& kind,
-    const std::string& detail)>;
+using WorkerEventSink =
+    std::function<void(const std::string& worker, const std::string& kind,
+                       const std::string& detail)>;
 
 // The waits a worker's heartbeat reported, for `temper status`.
-using WaitSink = std::function<void(const std::string& worker,
-                                    const Heartbeat& heartbeat)>;
+using WaitSink =
+    std::function<void(const std::string& worker, const Heartbeat& heartbeat)>;
 
 class LearnerService {
  public:
@@ -58,6 +59,11 @@ class LearnerService {
 
   // Tells every worker, present and to come, that `version` is out.
   virtual void Publish(uint64_t version) = 0;
+
+  // So many trajectories may be on their way in one stream, sent and not
+  // committed: a worker begins one on a credit, and each commit grants the
+  // next. Below TrajectoryAssembler::kOpenMax.
+  static constexpr uint32_t kCredits = 16;
 
   // Asks every worker to finish, then ends the streams that are still there
   // after `deadline_ms`.

@@ -197,6 +197,8 @@ absl::Status LearnerClient::RunStream() {
     done_status_ = absl::OkStatus();
     heard_us_ = heartbeat_us_ = NowUs();
     staged_.clear();
+    credits_ = 0;
+    credit_wait_us_ = 0;
     for (Outgoing& outgoing : unacked_) outgoing.sent = false;
   }
   Stream stream(this);
@@ -219,6 +221,11 @@ absl::Status LearnerClient::RunStream() {
     return absl::DeadlineExceededError(
         absl::StrCat("nothing heard for ", options_.peer_timeout_ms, " ms"));
   }
+  if (CreditIsLate(NowUs())) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        "no credit to send a trajectory for ", options_.credit_timeout_ms,
+        " ms; ", unacked_.size(), " are not acked"));
+  }
   return done_status_.ok() ? absl::UnavailableError("the stream was closed")
                            : done_status_;
 }
@@ -232,6 +239,7 @@ void LearnerClient::DriveStream(Stream* stream) {
         const int64_t now = NowUs();
         if (closing_ || broken_ || !final_.ok()) return;
         if (now - heard_us_ > options_.peer_timeout_ms * 1000) return;
+        if (CreditIsLate(now)) return;
         if (!writing_ && NextOutgoing(now, &message)) break;
         changed_.WaitFor(&mutex_, std::chrono::microseconds(kTickUs));
       }
@@ -260,16 +268,39 @@ bool LearnerClient::NextOutgoing(int64_t now, WorkerMessage* message) {
   if (now - heartbeat_us_ >= options_.heartbeat_ms * 1000) {
     heartbeat_us_ = now;
     *message->mutable_heartbeat() = heartbeat_;
+    if (credit_wait_us_ != 0) {
+      WaitState* const wait = message->mutable_heartbeat()->add_waits();
+      wait->set_name("credit");
+      wait->set_elapsed_ms(static_cast<uint64_t>(now - credit_wait_us_) / 1000);
+      wait->set_deadline_ms(static_cast<uint64_t>(options_.credit_timeout_ms));
+    }
     return true;
   }
-  for (auto it = unacked_.begin(); staged_.empty() && it != unacked_.end();
-       ++it) {
-    if (!it->sent) StageTrajectory(&*it);
-  }
+  if (staged_.empty()) StageNext(now);
   if (staged_.empty()) return false;
   *message = std::move(staged_.front());
   staged_.pop_front();
   return true;
+}
+
+void LearnerClient::StageNext(int64_t now) {
+  const auto next =
+      std::find_if(unacked_.begin(), unacked_.end(),
+                   [](const Outgoing& outgoing) { return !outgoing.sent; });
+  if (next == unacked_.end()) {
+    credit_wait_us_ = 0;
+  } else if (credits_ > 0) {
+    credit_wait_us_ = 0;
+    --credits_;
+    StageTrajectory(&*next);
+  } else if (credit_wait_us_ == 0) {
+    credit_wait_us_ = now;
+  }
+}
+
+bool LearnerClient::CreditIsLate(int64_t now) const {
+  return credit_wait_us_ != 0 && credits_ == 0 &&
+         now - credit_wait_us_ > options_.credit_timeout_ms * 1000;
 }
 
 void LearnerClient::StageTrajectory(Outgoing* outgoing) {
@@ -307,8 +338,10 @@ void LearnerClient::OnMessage(LearnerMessage message) {
     case LearnerMessage::kWeightUpdate:
       inbox_.push_back(std::move(message));
       break;
+    case LearnerMessage::kCredit:
+      credits_ += message.credit().trajectories();
+      break;
     case LearnerMessage::kHeartbeat:
-    case LearnerMessage::kCredit:  // the learner itself leases within it
     case LearnerMessage::BODY_NOT_SET:
       break;
   }
@@ -368,10 +401,10 @@ absl::Status LearnerClient::Send(Trajectory trajectory) {
   MutexLock lock(&mutex_);
   if (bytes > kTrajectoryBytesMax ||
       unacked_.size() >= size_t{2} * options_.capacity_samples) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "a trajectory of ", bytes, " bytes with ", unacked_.size(),
-        " unacked; at most ", kTrajectoryBytesMax, " bytes and ",
-        2 * options_.capacity_samples, " unacked"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a trajectory of ", bytes, " bytes with ", unacked_.size(),
+                     " unacked; at most ", kTrajectoryBytesMax, " bytes and ",
+                     2 * options_.capacity_samples, " unacked"));
   }
   unacked_.push_back({std::move(trajectory), false});
   changed_.NotifyAll();

@@ -4,11 +4,14 @@
 //   in   leases, weight updates, a stop: handed out in order by Next.
 //   out  trajectories as header, chunks, end (proto/wire/trajectory_stream.h).
 //        Each is kept until the learner acks it and sent again on every new
-//        stream: delivered at least once, the ledger makes it once.
+//        stream: delivered at least once, the ledger makes it once. One is
+//        begun only on a credit, and the learner grants them as it commits: so
+//        it bounds what is sent and not committed.
 //
 // A heartbeat goes out every heartbeat_ms; a stream on which nothing was heard
-// for peer_timeout_ms is dropped. Lost streams are opened again with growing
-// pauses, until give_up_ms without a welcome have passed. Only loopback
+// for peer_timeout_ms, or no credit came for credit_timeout_ms while a
+// trajectory waits for one, is dropped. Lost streams are opened again with
+// growing pauses, until give_up_ms without a welcome have passed. Only loopback
 // addresses are accepted: there is no transport security yet.
 //
 // Thread-safe. One thread of its own drives the stream; the destructor cancels
@@ -41,6 +44,7 @@ struct LearnerClientOptions {
   uint32_t capacity_samples = 64;
   int64_t heartbeat_ms = 2000;
   int64_t peer_timeout_ms = 30000;
+  int64_t credit_timeout_ms = 120000;
   int64_t backoff_ms_min = 100;
   int64_t backoff_ms_max = 5000;
   int64_t give_up_ms = 120000;
@@ -76,7 +80,8 @@ class LearnerClient {
   // Says that `version` is sampled with from now on; said again on new streams.
   void AckWeights(uint64_t version);
 
-  // What the following heartbeats report.
+  // What the following heartbeats report; the wait "credit" is added to it
+  // while a trajectory waits for one.
   void SetHeartbeat(const Heartbeat& heartbeat);
 
   int unacked() const;
@@ -101,6 +106,8 @@ class LearnerClient {
   // The next message to write; false if there is none yet.
   bool NextOutgoing(int64_t now, WorkerMessage* message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Stages the next trajectory that was not sent, if there is a credit for it.
+  void StageNext(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StageTrajectory(Outgoing* outgoing)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnMessage(LearnerMessage message) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -110,6 +117,8 @@ class LearnerClient {
   void OnWelcome(const LearnerWelcome& welcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAck(const TrajectoryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the next trajectory waits for a credit for longer than allowed.
+  bool CreditIsLate(int64_t now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction (welcome_: after Connect).
@@ -140,6 +149,9 @@ class LearnerClient {
   int64_t heard_us_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t heartbeat_us_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<WorkerMessage> staged_ ABSL_GUARDED_BY(mutex_);
+  uint64_t credits_ ABSL_GUARDED_BY(mutex_) = 0;  // trajectories to begin
+  // Since when one waits for a credit; 0: none does.
+  int64_t credit_wait_us_ ABSL_GUARDED_BY(mutex_) = 0;
 
   std::thread thread_;
 };

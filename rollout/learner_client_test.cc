@@ -59,7 +59,13 @@ LearnerClientOptions OptionsFor(const std::string& address) {
   return options;
 }
 
-void Welcome(ServerStream* stream) {
+void GrantCredit(ServerStream* stream, uint32_t trajectories) {
+  LearnerMessage message;
+  message.mutable_credit()->set_trajectories(trajectories);
+  stream->Write(message);
+}
+
+void Welcome(ServerStream* stream, uint32_t credits = 64) {
   WorkerMessage hello;
   stream->Read(&hello);
   EXPECT_TRUE(hello.has_hello());
@@ -68,6 +74,7 @@ void Welcome(ServerStream* stream) {
   message.mutable_welcome()->set_wire_version(kWireVersion);
   message.mutable_welcome()->set_run("run");
   stream->Write(message);
+  GrantCredit(stream, credits);
 }
 
 void DrainUntilClosed(ServerStream* stream) {
@@ -165,6 +172,71 @@ TEST(LearnerClientTest, TrajectoryTravelsInChunksAndIsKeptUntilAcked) {
   (*client)->AckWeights(9);
   EXPECT_TRUE((*client)->WaitAcked(20000).ok());
   EXPECT_FALSE((*client)->Holds(5, 0));
+}
+
+// Counts the trajectories that come before a heartbeat says that the next one
+// waits for a credit.
+int ReadUntilCreditWait(ServerStream* stream) {
+  WorkerMessage message;
+  int trajectories = 0;
+  while (stream->Read(&message)) {
+    trajectories += message.has_end();
+    for (const WaitState& wait : message.heartbeat().waits()) {
+      if (wait.name() == "credit") return trajectories;
+    }
+  }
+  return -1;
+}
+
+TEST(LearnerClientTest, WithoutCreditNoTrajectoryIsBegunAndTheWaitIsReported) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream, /*credits=*/2);
+    EXPECT_EQ(ReadUntilCreditWait(stream), 2);
+    // Acks alone are no credit.
+    for (const uint64_t group : {1, 2}) {
+      TrajectoryKey key;
+      key.set_group(group);
+      Ack(stream, key);
+    }
+    EXPECT_EQ(ReadUntilCreditWait(stream), 0);
+    GrantCredit(stream, 1);
+    // The wait may be said once more before the credit is there.
+    int more = 0;
+    for (int i = 0; more == 0 && i < 1000; ++i) {
+      more = ReadUntilCreditWait(stream);
+    }
+    EXPECT_EQ(more, 1);
+    LearnerMessage stop;
+    stop.mutable_stop();
+    stream->Write(stop);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  for (uint64_t group = 1; group <= 5; ++group) {
+    ASSERT_TRUE((*client)->Send(MakeTrajectory(group, 10)).ok());
+  }
+  auto stop = (*client)->Next(20000);
+  ASSERT_TRUE(stop.ok() && stop->has_value());
+  EXPECT_TRUE((*stop)->has_stop());
+  EXPECT_EQ((*client)->unacked(), 3);
+}
+
+TEST(LearnerClientTest, AStreamThatGrantsNoMoreCreditIsLeftForANewOne) {
+  FakeLearner learner([](int number, ServerStream* stream) {
+    Welcome(stream, /*credits=*/number == 1 ? 0 : 1);
+    Trajectory trajectory;
+    if (ReadTrajectory(stream, &trajectory)) Ack(stream, trajectory.key());
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  LearnerClientOptions options = OptionsFor(learner.address());
+  options.credit_timeout_ms = 50;
+  auto client = LearnerClient::Connect(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  ASSERT_TRUE((*client)->Send(MakeTrajectory(1, 10)).ok());
+  EXPECT_TRUE((*client)->WaitAcked(20000).ok());
+  EXPECT_EQ((*client)->connections(), 2);
 }
 
 TEST(LearnerClientTest, UnackedTrajectoryIsSentAgainOnTheNextStream) {
@@ -267,8 +339,7 @@ TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
 TEST(LearnerClientTest, UnreachableLearnerIsGivenUpInTime) {
   std::string address;
   {
-    FakeLearner learner(
-        [](int, ServerStream*) { return grpc::Status::OK; });
+    FakeLearner learner([](int, ServerStream*) { return grpc::Status::OK; });
     address = learner.address();
   }
   LearnerClientOptions options = OptionsFor(address);

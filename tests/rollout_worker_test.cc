@@ -161,6 +161,9 @@ class RolloutWorkerTest : public ::testing::Test {
     welcome->mutable_config()->mutable_objective()->set_keep_sampling_mask(
         keep_sampling_mask_);
     stream->Write(message);
+    LearnerMessage credit;
+    credit.mutable_credit()->set_trajectories(64);
+    stream->Write(credit);
   }
 
   // Takes `count` trajectories in, acking them or not.
