@@ -104,6 +104,11 @@ TEST_F(TrainRunTest, OneCommandTrainsInBothEnvironmentsWithZeroMismatch) {
     EXPECT_EQ((values[{step, diff + "max"}])->AsDouble(), 0.0);
     ASSERT_EQ(values.count({step, diff + "tokens"}), 1u);
     EXPECT_GT((values[{step, diff + "tokens"}])->AsDouble(), 0.0);
+    // On policy, so every ratio is 1 to the bit.
+    for (const char* ratio : {"ratio/mean", "ratio/max"}) {
+      ASSERT_EQ(values.count({step, ratio}), 1u);
+      EXPECT_EQ((values[{step, ratio}])->AsDouble(), 1.0);
+    }
     ASSERT_EQ(values.count({step, "grad_norm"}), 1u);
     EXPECT_GT((values[{step, "grad_norm"}])->AsDouble(), 0.0);
     ASSERT_EQ(values.count({step, "num_turns/mean"}), 1u);
