@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "proto/wire/outcome.h"
 
 namespace temper {
 namespace {
@@ -96,11 +97,6 @@ void AddBranches(const Trajectory& trajectory, uint64_t version, Means* means) {
 
 }  // namespace
 
-bool IsWellFormed(const Trajectory& trajectory) {
-  return trajectory.outcome() != OUTCOME_MODEL_ERROR &&
-         trajectory.outcome() != OUTCOME_TRUNCATED;
-}
-
 std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
                                       uint64_t version) {
   Means means;
@@ -155,7 +151,7 @@ std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch) {
     Counts& counts = environments[t.environment()];
     ++counts.episodes;
     counts.correct += t.verdict().verified() && t.verdict().correct();
-    counts.well_formed += IsWellFormed(t);
+    counts.well_formed += IsWellFormed(t.outcome());
     counts.reward += t.reward();
   }
   std::vector<MetricValue> out;

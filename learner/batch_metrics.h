@@ -21,10 +21,6 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
 // that errors and differences can be computed from them.
 std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch);
 
-// Whether the episode kept to the format to its end: every message parsed and
-// it was not cut off.
-bool IsWellFormed(const Trajectory& trajectory);
-
 }  // namespace temper
 
 #endif  // LEARNER_BATCH_METRICS_H_

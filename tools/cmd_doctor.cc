@@ -11,14 +11,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/base/clock.h"
+#include "nlohmann/json.hpp"
 #include "tools/cli.h"
 #include "tools/flags.h"
 #include "tools/isa.h"
+#include "tools/json_output.h"
 
 namespace temper {
 namespace {
@@ -111,7 +114,11 @@ Finding CheckProgram(const char* what, const std::vector<const char*>& argv,
 }  // namespace
 
 int RunDoctorVerb(int argc, char** argv) {
-  Flags flags("doctor", "Checks what a run needs of this machine.");
+  bool json = false;
+  Flags flags("doctor",
+              "Checks what a run needs of this machine; exit status 1 where "
+              "something is missing.");
+  AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const Finding findings[] = {
       CheckCpu(),
@@ -126,11 +133,17 @@ int RunDoctorVerb(int argc, char** argv) {
                    "kernel.unprivileged_userns_clone to 1, or run as root"),
   };
   bool good = true;
+  Json rows = Json::array();
   for (const Finding& finding : findings) {
+    good &= finding.good;
+    rows.push_back({{"what", finding.what},
+                    {"good", finding.good},
+                    {"detail", finding.detail}});
+    if (json) continue;
     printf("%-8s %-7s %s\n", finding.what.c_str(),
            finding.good ? "ok" : "MISSING", finding.detail.c_str());
-    good &= finding.good;
   }
+  if (json) PrintJson({{"good", good}, {"findings", std::move(rows)}});
   return good ? kExitDone : kExitFailed;
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,9 +15,11 @@
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
 #include "tools/cli.h"
 #include "tools/flags.h"
+#include "tools/json_output.h"
 
 namespace temper {
 namespace {
@@ -24,14 +27,26 @@ namespace {
 using google::protobuf::util::MessageDifferencer;
 
 int List(int argc, char** argv) {
+  bool json = false;
   Flags flags("env list", "Lists the environments that tasks may name.");
+  AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
+  Json rows = Json::array();
   for (const EnvironmentFacts* facts : RegisteredEnvironments()) {
+    const char* const served_in =
+        facts->served_in == ServedIn::kHost ? "env-host" : "worker";
+    rows.push_back({{"environment", facts->name},
+                    {"description", facts->description},
+                    {"deterministic", facts->deterministic},
+                    {"served_in", served_in},
+                    {"needs_sandbox", facts->needs_sandbox},
+                    {"max_turns", facts->max_turns}});
+    if (json) continue;
     printf("%-14s %-13s %-10s %-8s %s\n", facts->name,
-           facts->deterministic ? "deterministic" : "",
-           facts->served_in == ServedIn::kHost ? "env-host" : "worker",
+           facts->deterministic ? "deterministic" : "", served_in,
            facts->needs_sandbox ? "sandbox" : "", facts->description);
   }
+  if (json) PrintJson({{"environments", std::move(rows)}});
   return kExitDone;
 }
 
@@ -89,8 +104,9 @@ absl::Status Play(const Task& task, uint64_t seed,
   return absl::OkStatus();
 }
 
-absl::Status Test(const std::string& name, const std::string& path,
-                  uint64_t seed, int64_t tasks_max) {
+// How many tasks were played.
+absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
+                             uint64_t seed, int64_t tasks_max) {
   const EnvironmentFacts* facts = FindEnvironment(name);
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();
@@ -121,9 +137,7 @@ absl::Status Test(const std::string& name, const std::string& path,
     return absl::InvalidArgumentError(
         absl::StrCat(path, " has no task of environment ", name));
   }
-  printf("%s: %lld tasks keep its promises\n", name.c_str(),
-         static_cast<long long>(played));
-  return absl::OkStatus();
+  return played;
 }
 
 int TestVerb(int argc, char** argv) {
@@ -131,6 +145,7 @@ int TestVerb(int argc, char** argv) {
   std::string tasks;
   int64_t seed = 1;
   int64_t tasks_max = 16;
+  bool json = false;
   Flags flags("env test",
               "Plays tasks of an environment without a model and checks what "
               "it promises.");
@@ -140,10 +155,18 @@ int TestVerb(int argc, char** argv) {
   flags.Require();
   flags.Number("--seed", &seed, 0, INT64_MAX, "Of the episodes; default 1.");
   flags.Number("--count", &tasks_max, 1, 1 << 20, "Tasks at most; default 16.");
+  AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  const absl::Status status =
+  const absl::StatusOr<int64_t> played =
       Test(name, tasks, static_cast<uint64_t>(seed), tasks_max);
-  return status.ok() ? kExitDone : ReportError("env test", status);
+  if (!played.ok()) return ReportError("env test", played.status());
+  if (json) {
+    PrintJson({{"environment", name}, {"tasks", *played}});
+  } else {
+    printf("%s: %lld tasks keep its promises\n", name.c_str(),
+           static_cast<long long>(*played));
+  }
+  return kExitDone;
 }
 
 }  // namespace

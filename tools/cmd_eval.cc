@@ -5,21 +5,28 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/outcome.h"
+#include "proto/wire/task_file.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
 #include "tools/config.h"
+#include "tools/engine_size.h"
 #include "tools/flags.h"
+#include "tools/json_output.h"
 #include "tools/loaded_model.h"
 #include "tools/pass_at_k.h"
 #include "tools/run_setup.h"
+#include "tools/without_tools.h"
 
 namespace temper {
 namespace {
@@ -28,52 +35,111 @@ struct EvalFlags {
   std::string model;
   ConfigFlags config;
   int64_t samples = 1;
+  bool without_tools = false;
+  bool json = false;
 };
 
-// The first `count` held-out tasks of each environment.
-std::vector<Task> HeldOut(const std::vector<Task>& tasks, int64_t count) {
-  std::map<std::string, int64_t> taken;
-  std::vector<Task> held;
-  for (const Task& task : tasks) {
-    if (task.split() != "heldout") continue;
-    if (taken[task.environment()]++ < count) held.push_back(task);
-  }
-  return held;
-}
+// What was measured of one environment.
+struct EnvironmentResult {
+  std::vector<TaskScore> scores;  // of its tasks
+  int64_t correct = 0;
+  int64_t well_formed = 0;  // proto/wire/outcome.h
+  int64_t without_verdict = 0;
 
-void PrintRates(const std::vector<Task>& tasks,
-                const std::vector<Trajectory>& trajectories, int64_t samples) {
-  // Trajectories come ordered by task, then sample.
-  std::map<std::string, std::vector<TaskScore>> scores;
-  std::map<std::string, int64_t> lost;
-  for (size_t i = 0; i < tasks.size(); ++i) {
+  int64_t episodes() const {  // with a verdict
+    int64_t count = 0;
+    for (const TaskScore& score : scores) count += score.samples;
+    return count;
+  }
+};
+
+// By environment. Trajectories are ordered by task, then sample.
+std::map<std::string, EnvironmentResult> Collect(
+    const std::vector<Task>& tasks, const std::vector<Trajectory>& trajectories,
+    int64_t samples) {
+  std::map<std::string, EnvironmentResult> results;
+  auto next = trajectories.begin();
+  for (const Task& task : tasks) {
+    EnvironmentResult& result = results[task.environment()];
     TaskScore score;
-    for (int64_t s = 0; s < samples; ++s) {
-      const Trajectory& trajectory =
-          trajectories[i * static_cast<size_t>(samples) +
-                       static_cast<size_t>(s)];
-      if (!trajectory.has_reward()) {
-        ++lost[tasks[i].environment()];
+    for (int64_t s = 0; s < samples; ++s, ++next) {
+      if (!next->has_reward()) {
+        ++result.without_verdict;
         continue;
       }
       ++score.samples;
-      score.correct += trajectory.verdict().correct();
+      score.correct += next->verdict().correct();
+      result.well_formed += IsWellFormed(next->outcome());
     }
-    scores[tasks[i].environment()].push_back(score);
+    result.correct += score.correct;
+    result.scores.push_back(score);
   }
-  for (const auto& [name, of_tasks] : scores) {
+  return results;
+}
+
+void PrintText(const std::map<std::string, EnvironmentResult>& results,
+               int64_t samples) {
+  for (const auto& [name, result] : results) {
     for (int64_t k = 1; k <= samples; k *= 2) {
-      const PassRate rate = MeanPassAtK(of_tasks, k);
+      const PassRate rate = MeanPassAtK(result.scores, k);
       printf("%-16s pass@%-4lld %.3f +- %.3f  (%lld tasks x %lld samples)\n",
              name.c_str(), static_cast<long long>(k), rate.mean,
              rate.standard_error, static_cast<long long>(rate.tasks),
              static_cast<long long>(samples));
     }
-    if (lost[name] > 0) {
+    printf("%-16s well-formed %lld/%lld\n", name.c_str(),
+           static_cast<long long>(result.well_formed),
+           static_cast<long long>(result.episodes()));
+    if (result.without_verdict > 0) {
       printf("%-16s %lld episodes had no verdict and are left out\n",
-             name.c_str(), static_cast<long long>(lost[name]));
+             name.c_str(), static_cast<long long>(result.without_verdict));
     }
   }
+}
+
+Json ToJson(const std::map<std::string, EnvironmentResult>& results,
+            const EvalFlags& flags) {
+  Json rows = Json::array();
+  for (const auto& [name, result] : results) {
+    Json rates = Json::array();
+    for (int64_t k = 1; k <= flags.samples; k *= 2) {
+      const PassRate rate = MeanPassAtK(result.scores, k);
+      rates.push_back({{"k", k},
+                       {"mean", rate.mean},
+                       {"standard_error", rate.standard_error},
+                       {"tasks", rate.tasks}});
+    }
+    rows.push_back({{"environment", name},
+                    {"tasks", result.scores.size()},
+                    {"episodes", result.episodes()},
+                    {"correct", result.correct},
+                    {"well_formed", result.well_formed},
+                    {"without_verdict", result.without_verdict},
+                    {"pass_at_k", std::move(rates)}});
+  }
+  return {{"model", flags.model},
+          {"samples", flags.samples},
+          {"without_tools", flags.without_tools},
+          {"environments", std::move(rows)}};
+}
+
+// The helper that sandboxes come from, where an environment needs one.
+struct Sandboxes {
+  std::unique_ptr<SandboxSupervisor> supervisor;
+  std::unique_ptr<SandboxPool> pool;
+};
+
+// Forks the helper: to be called before the backend makes threads.
+absl::StatusOr<Sandboxes> StartSandboxes(const RunConfig& config) {
+  Sandboxes sandboxes;
+  for (const std::string& name : config.environments()) {
+    if (!FindEnvironment(name)->needs_sandbox || sandboxes.supervisor) continue;
+    ASSIGN_OR_RETURN(sandboxes.supervisor,
+                     SandboxSupervisor::Start(SandboxSupervisorOptions()));
+    ASSIGN_OR_RETURN(sandboxes.pool,
+                     SandboxPool::Create(sandboxes.supervisor.get()));
+  }
+  return sandboxes;
 }
 
 absl::Status Evaluate(const EvalFlags& flags) {
@@ -83,20 +149,11 @@ absl::Status Evaluate(const EvalFlags& flags) {
   RETURN_IF_ERROR(ResolveConfig(&config));
   ASSIGN_OR_RETURN(const std::vector<Task> all, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(all, &config));
-  const std::vector<Task> tasks = HeldOut(all, config.schedule().eval_tasks());
-  std::unique_ptr<SandboxSupervisor> supervisor;
-  std::unique_ptr<SandboxPool> pool;
-  for (const std::string& name : config.environments()) {
-    if (!FindEnvironment(name)->needs_sandbox || supervisor != nullptr) {
-      continue;
-    }
-    // Forks its helper: before the backend makes threads.
-    ASSIGN_OR_RETURN(supervisor,
-                     SandboxSupervisor::Start(SandboxSupervisorOptions()));
-    ASSIGN_OR_RETURN(pool, SandboxPool::Create(supervisor.get()));
-  }
+  const std::vector<Task> tasks =
+      HeldOutTasks(all, config.schedule().eval_tasks());
+  ASSIGN_OR_RETURN(const Sandboxes sandboxes, StartSandboxes(config));
   EnvironmentContext context;
-  context.sandboxes = pool.get();
+  context.sandboxes = sandboxes.pool.get();
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(config.threads())));
   ASSIGN_OR_RETURN(const LoadedModel model,
@@ -116,15 +173,22 @@ absl::Status Evaluate(const EvalFlags& flags) {
     fprintf(stderr, "%lld of %lld episodes\n", static_cast<long long>(done),
             static_cast<long long>(total));
   };
+  const auto new_environment = [&](const std::string& name)
+      -> absl::StatusOr<std::unique_ptr<Environment>> {
+    ASSIGN_OR_RETURN(auto episode, NewEnvironment(name, context));
+    if (!flags.without_tools) return episode;
+    return WithoutTools(std::move(episode));
+  };
   ASSIGN_OR_RETURN(
       const std::vector<Trajectory> trajectories,
-      RunLocalRollout(
-          backend.get(), model.weights.get(), *model.tokenizer, tasks,
-          [&context](const std::string& name) {
-            return NewEnvironment(name, context);
-          },
-          options));
-  PrintRates(tasks, trajectories, flags.samples);
+      RunLocalRollout(backend.get(), model.weights.get(), *model.tokenizer,
+                      tasks, new_environment, options));
+  const auto results = Collect(tasks, trajectories, flags.samples);
+  if (flags.json) {
+    PrintJson(ToJson(results, flags));
+  } else {
+    PrintText(results, flags.samples);
+  }
   return absl::OkStatus();
 }
 
@@ -133,13 +197,18 @@ absl::Status Evaluate(const EvalFlags& flags) {
 int RunEvalVerb(int argc, char** argv) {
   EvalFlags values;
   Flags flags("eval",
-              "Measures pass@k on held-out tasks. CONFIG and --set give tasks, "
-              "eval_tasks, sampling and seed, as for `temper train`.");
+              "Measures pass@k on held-out tasks, and how many episodes are "
+              "well-formed. CONFIG and --set give tasks, eval_tasks, sampling "
+              "and seed, as for `temper train`.");
   flags.Text("MODEL", &values.model, "A Hugging Face directory.");
   flags.Require();
   AddConfigFlags(&flags, &values.config);
   flags.Number("--samples", &values.samples, 1, 1024,
                "Samples of each task; default 1.");
+  flags.Switch("--without-tools", &values.without_tools,
+               "Offer no tools, and refuse every call: what the model solves "
+               "in its head.");
+  AddJsonFlag(&flags, &values.json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const absl::Status status = Evaluate(values);
   return status.ok() ? kExitDone : ReportError("eval", status);

@@ -4,16 +4,22 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "environments/environment.h"
 #include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
+#include "tools/engine_size.h"
 #include "tools/flags.h"
+#include "tools/json_output.h"
 #include "tools/loaded_model.h"
+#include "tools/run_view.h"
+#include "tools/without_tools.h"
 
 namespace temper {
 namespace {
@@ -29,6 +35,7 @@ struct GenerateFlags {
   double temperature = 1;
   double top_p = 0.95;
   bool no_thinking = false;
+  bool json = false;
 };
 
 // A conversation with nothing to call and nobody to judge it.
@@ -53,10 +60,7 @@ class Conversation : public Environment {
 
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
-    ToolResult refused;
-    refused.set_outcome(OUTCOME_TOOL_ERROR);
-    refused.set_content("there are no tools");
-    return std::vector<ToolResult>(calls.size(), refused);
+    return RefuseCalls(calls);
   }
 
   absl::StatusOr<Verdict> Grade(Outcome outcome,
@@ -107,10 +111,19 @@ absl::Status Generate(const GenerateFlags& flags) {
                          return std::make_unique<Conversation>();
                        },
                        options));
+  Json samples = Json::array();
   for (const Trajectory& trajectory : trajectories) {
+    std::string text;
     for (const Turn& turn : trajectory.turns()) {
-      if (turn.role() == "assistant") printf("%s\n", turn.text().c_str());
+      if (turn.role() == "assistant") text = turn.text();
     }
+    samples.push_back({{"sample", trajectory.key().sample()},
+                       {"outcome", OutcomeName(trajectory.outcome())},
+                       {"text", text}});
+    if (!flags.json) printf("%s\n", text.c_str());
+  }
+  if (flags.json) {
+    PrintJson({{"model", flags.model}, {"samples", std::move(samples)}});
   }
   return absl::OkStatus();
 }
@@ -135,6 +148,7 @@ int RunGenerateVerb(int argc, char** argv) {
                "Compute threads; 0: this machine's cores.");
   flags.Switch("--no-thinking", &values.no_thinking,
                "Answer without a thinking part.");
+  AddJsonFlag(&flags, &values.json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const absl::Status status = Generate(values);
   return status.ok() ? kExitDone : ReportError("generate", status);

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -14,9 +16,12 @@
 #include "kernels/model/tokenizer.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/run_db.h"
+#include "nlohmann/json.hpp"
 #include "tools/cli.h"
 #include "tools/config.h"
 #include "tools/flags.h"
+#include "tools/json_output.h"
+#include "tools/json_view.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 #include "tools/token_view.h"
@@ -30,11 +35,13 @@ constexpr int64_t kIdMax = int64_t{1} << 62;
 struct RunFlags {
   std::string run;
   std::string runs_dir = "runs";
+  bool json = false;
 
   void AddTo(Flags* flags) {
     flags->Text("RUN", &run, "A run directory, or a name below --runs-dir.");
     flags->Require();
     flags->Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+    AddJsonFlag(flags, &json);
   }
 
   absl::StatusOr<std::unique_ptr<RunDb>> Open() const {
@@ -48,9 +55,16 @@ int Done(const char* verb, const absl::Status& status) {
                      : ReportError(absl::StrCat("inspect ", verb), status);
 }
 
-absl::Status PrintRuns(const std::string& runs_dir) {
+struct RunRow {
+  std::string name;
+  StepView last;  // step 0 before the first
+};
+
+// The runs of a directory; one that cannot be read is named on stderr.
+absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
                    ListDirectory(runs_dir));
+  std::vector<RunRow> runs;
   for (const std::string& name : names) {
     const auto path = FindRunDb(absl::StrCat(runs_dir, "/", name), runs_dir);
     if (!path.ok()) continue;
@@ -62,21 +76,39 @@ absl::Status PrintRuns(const std::string& runs_dir) {
     }
     ASSIGN_OR_RETURN(const std::vector<StepView> steps,
                      ReadSteps(db->get(), 0));
-    const StepView last = steps.empty() ? StepView() : steps.back();
-    printf("%-32s step %4lld  reward %s\n", name.c_str(),
-           static_cast<long long>(last.step),
-           last.reward_mean ? absl::StrFormat("%.3f", *last.reward_mean).c_str()
-                            : "-");
+    runs.push_back({name, steps.empty() ? StepView() : steps.back()});
+  }
+  return runs;
+}
+
+absl::Status PrintRuns(const std::string& runs_dir, bool json) {
+  ASSIGN_OR_RETURN(const std::vector<RunRow> runs, ReadRuns(runs_dir));
+  if (json) {
+    Json rows = Json::array();
+    for (const RunRow& run : runs) {
+      rows.push_back({{"name", run.name}, {"last_step", ToJson(run.last)}});
+    }
+    PrintJson({{"runs", std::move(rows)}});
+    return absl::OkStatus();
+  }
+  for (const RunRow& run : runs) {
+    const std::optional<double> reward = run.last.Metric("reward/mean");
+    printf("%-32s step %4lld  reward %s\n", run.name.c_str(),
+           static_cast<long long>(run.last.step),
+           reward ? absl::StrFormat("%.3f", *reward).c_str() : "-");
   }
   return absl::OkStatus();
 }
 
 int Runs(int argc, char** argv) {
   std::string runs_dir = "runs";
-  Flags flags("inspect runs", "Lists the runs of a directory.");
+  bool json = false;
+  Flags flags("inspect runs",
+              "Lists the runs of a directory: name, last step, its reward.");
   flags.Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+  AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  return Done("runs", PrintRuns(runs_dir));
+  return Done("runs", PrintRuns(runs_dir, json));
 }
 
 absl::Status PrintSteps(const RunFlags& run) {
@@ -84,6 +116,17 @@ absl::Status PrintSteps(const RunFlags& run) {
   ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
   ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
   ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db.get(), 0));
+  ASSIGN_OR_RETURN(const std::vector<EvalView> evaluations,
+                   ReadEvaluations(db.get()));
+  if (run.json) {
+    Json rows = Json::array(), eval_rows = Json::array();
+    for (const StepView& step : steps) rows.push_back(ToJson(step));
+    for (const EvalView& view : evaluations) eval_rows.push_back(ToJson(view));
+    PrintJson({{"name", info.name},
+               {"steps", std::move(rows)},
+               {"evaluations", std::move(eval_rows)}});
+    return absl::OkStatus();
+  }
   for (size_t i = 0; i < steps.size(); ++i) {
     const std::vector<StepView> so_far(
         steps.begin(), steps.begin() + static_cast<int64_t>(i) + 1);
@@ -92,15 +135,15 @@ absl::Status PrintSteps(const RunFlags& run) {
                      .c_str());
   }
   printf("%s", DrawRewardCurve(steps, 60, 10).c_str());
-  ASSIGN_OR_RETURN(const std::vector<EvalView> evaluations,
-                   ReadEvaluations(db.get()));
   printf("%s", FormatBeforeAfter(evaluations).c_str());
   return absl::OkStatus();
 }
 
 int Steps(int argc, char** argv) {
   RunFlags run;
-  Flags flags("inspect steps", "Prints a run's steps and its reward curve.");
+  Flags flags("inspect steps",
+              "Prints a run's steps, its reward curve and its evaluations; "
+              "with --json every metric of every step.");
   run.AddTo(&flags);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   return Done("steps", PrintSteps(run));
@@ -109,6 +152,10 @@ int Steps(int argc, char** argv) {
 absl::Status PrintGroup(const RunFlags& run, uint64_t number) {
   ASSIGN_OR_RETURN(const auto db, run.Open());
   ASSIGN_OR_RETURN(const GroupView group, ReadGroup(db.get(), number));
+  if (run.json) {
+    PrintJson(ToJson(group));
+    return absl::OkStatus();
+  }
   printf("group %llu, task %s%s\n",
          static_cast<unsigned long long>(group.group), group.task_id.c_str(),
          group.is_eval ? ", evaluation" : "");
@@ -146,7 +193,6 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
   ASSIGN_OR_RETURN(const TrajectoryView view,
                    ReadTrajectory(db.get(), episode));
   ASSIGN_OR_RETURN(const EpisodeView story, ReadEpisode(db.get(), episode));
-  printf("%s", FormatEpisode("episode", story, /*chars_max=*/2000).c_str());
   const auto tokenizer =
       LoadTokenizer(absl::StrCat(config.model(), "/tokenizer.json"));
   if (!tokenizer.ok()) {
@@ -158,6 +204,11 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
         tokenizer.ok() ? (*tokenizer)->TokenBytes(id) : nullptr;
     return bytes == nullptr ? "" : absl::Utf8SafeCEscape(*bytes);
   };
+  if (run.json) {
+    PrintJson(ToJson(view, story, text_of));
+    return absl::OkStatus();
+  }
+  printf("%s", FormatEpisode("episode", story, /*chars_max=*/2000).c_str());
   printf("%s", FormatTrajectory(view, text_of).c_str());
   return absl::OkStatus();
 }

@@ -1,6 +1,5 @@
 #include "tools/cmd_rollout.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -19,6 +18,7 @@
 #include "tools/cli.h"
 #include "tools/compute.h"
 #include "tools/config.h"
+#include "tools/engine_size.h"
 #include "tools/flags.h"
 #include "tools/stop_signal.h"
 
@@ -29,8 +29,6 @@ constexpr uint64_t kAddressBytesMax = 256;
 constexpr uint64_t kConfigBytesMax = 1 << 20;
 constexpr int64_t kAddressWaitUs = 120'000'000;
 constexpr int64_t kPollMs = 100;
-constexpr uint32_t kSamplesMax = 256;
-constexpr uint32_t kSharedPages = 64;  // preambles and prompts
 
 struct RolloutFlags {
   std::string run_dir;
@@ -54,23 +52,6 @@ absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
     }
     WaitForStopSignal(kPollMs);
   }
-}
-
-// Room for this worker's share of a step's batch, all of it at once.
-void Size(const RunConfig& config, WorkerOptions* options) {
-  const uint32_t groups =
-      (config.objective().prompts_per_step() + config.workers() - 1) /
-      config.workers();
-  const uint32_t samples =
-      std::min(kSamplesMax, groups * config.objective().group_size());
-  // Sampled tokens and about as many of tool results.
-  const uint32_t pages_each =
-      2 * config.sampling().max_tokens() / kPageTokens + 2;
-  options->learner.capacity_samples = samples;
-  options->engine.sequences_max = samples;
-  options->engine.sample_rows_max = samples;
-  options->engine.pages =
-      static_cast<int32_t>(samples * pages_each + kSharedPages);
 }
 
 // Says to *stop when a signal came, until `done`.
@@ -98,7 +79,9 @@ absl::Status Work(const RolloutFlags& flags) {
   ASSIGN_OR_RETURN(RunConfig config, ParseConfig(text, path));
   RETURN_IF_ERROR(ResolveConfig(&config));
   WorkerOptions options;
-  Size(config, &options);
+  const int64_t samples = WorkerSamples(config);
+  options.learner.capacity_samples = static_cast<uint32_t>(samples);
+  options.engine = SizeEngine(samples, config.sampling().max_tokens());
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;
   if (!flags.env_host_file.empty()) {

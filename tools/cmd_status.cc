@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,9 +12,12 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
 #include "learner/run_db.h"
+#include "nlohmann/json.hpp"
 #include "tools/cli.h"
 #include "tools/config.h"
 #include "tools/flags.h"
+#include "tools/json_output.h"
+#include "tools/json_view.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 
@@ -27,55 +32,90 @@ std::string Ago(int64_t at_us) {
   return absl::StrCat(FormatDuration(seconds > 0 ? seconds : 0), " ago");
 }
 
-absl::Status PrintHead(RunDb* db) {
-  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
-  ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
-  ASSIGN_OR_RETURN(const int64_t attempt, db->CurrentAttempt());
-  ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db, 0));
-  const int64_t total = config.steps();
-  printf("run %s, seed %llu, attempt %lld\n", info.name.c_str(),
-         static_cast<unsigned long long>(info.seed),
-         static_cast<long long>(attempt));
-  if (steps.empty()) {
-    printf("step 0/%lld\n", static_cast<long long>(total));
-  } else {
-    printf("%s", FormatStep(steps.back(), total, RemainingSeconds(steps, total))
-                     .c_str());
+struct StatusView {
+  RunInfo info;
+  int64_t attempt = 0;
+  int64_t steps_total = 0;
+  std::vector<StepView> steps;
+  std::vector<std::pair<std::string, int64_t>> samples;  // by ledger state
+  std::vector<WaitView> waits;
+  std::vector<EventView> events;  // the last ones
+
+  std::optional<double> eta_seconds() const {
+    return RemainingSeconds(steps, steps_total);
   }
-  return absl::OkStatus();
+};
+
+absl::StatusOr<StatusView> ReadStatus(RunDb* db) {
+  StatusView view;
+  ASSIGN_OR_RETURN(view.info, db->ReadRun());
+  ASSIGN_OR_RETURN(const RunConfig config,
+                   ParseConfig(view.info.config, "run.db"));
+  view.steps_total = config.steps();
+  ASSIGN_OR_RETURN(view.attempt, db->CurrentAttempt());
+  ASSIGN_OR_RETURN(view.steps, ReadSteps(db, 0));
+  ASSIGN_OR_RETURN(view.samples, CountStates(db));
+  ASSIGN_OR_RETURN(view.waits, ReadWaits(db));
+  ASSIGN_OR_RETURN(view.events, ReadEvents(db, kEventsShown));
+  return view;
 }
 
-absl::Status Print(RunDb* db) {
-  RETURN_IF_ERROR(PrintHead(db));
-  ASSIGN_OR_RETURN(const auto states, CountStates(db));
+void PrintText(const StatusView& view) {
+  printf("run %s, seed %llu, attempt %lld\n", view.info.name.c_str(),
+         static_cast<unsigned long long>(view.info.seed),
+         static_cast<long long>(view.attempt));
+  const StepView last = view.steps.empty() ? StepView() : view.steps.back();
+  printf("%s", FormatStep(last, view.steps_total, view.eta_seconds()).c_str());
   std::vector<std::string> counts;
-  for (const auto& [state, count] : states) {
+  for (const auto& [state, count] : view.samples) {
     counts.push_back(absl::StrCat(count, " ", state));
   }
   printf("samples: %s\n",
          counts.empty() ? "none" : absl::StrJoin(counts, ", ").c_str());
-  ASSIGN_OR_RETURN(const auto waits, ReadWaits(db));
-  printf("waits%s\n", waits.empty() ? ": none" : "");
-  for (const WaitView& wait : waits) {
+  printf("waits%s\n", view.waits.empty() ? ": none" : "");
+  for (const WaitView& wait : view.waits) {
     printf("  %-12s %-28s %s of %s, reported %s\n", wait.process.c_str(),
            wait.name.c_str(),
            FormatDuration(static_cast<double>(wait.elapsed_ms) / 1e3).c_str(),
            FormatDuration(static_cast<double>(wait.deadline_ms) / 1e3).c_str(),
            Ago(wait.reported_us).c_str());
   }
-  ASSIGN_OR_RETURN(const auto events, ReadEvents(db, kEventsShown));
-  printf("events%s\n", events.empty() ? ": none" : "");
-  for (const EventView& event : events) {
+  printf("events%s\n", view.events.empty() ? ": none" : "");
+  for (const EventView& event : view.events) {
     printf("  %-12s %-18s %s, %s\n", event.process.c_str(), event.kind.c_str(),
            event.detail.c_str(), Ago(event.at_us).c_str());
   }
-  return absl::OkStatus();
 }
 
-absl::Status Status(const std::string& run, const std::string& runs_dir) {
+Json ToJson(const StatusView& view) {
+  Json samples = Json::object(), waits = Json::array(), events = Json::array();
+  for (const auto& [state, count] : view.samples) samples[state] = count;
+  for (const WaitView& wait : view.waits) waits.push_back(ToJson(wait));
+  for (const EventView& event : view.events) events.push_back(ToJson(event));
+  const std::optional<double> eta = view.eta_seconds();
+  return {{"name", view.info.name},
+          {"seed", view.info.seed},
+          {"attempt", view.attempt},
+          {"steps", view.steps_total},
+          {"last_step",
+           view.steps.empty() ? Json(nullptr) : ToJson(view.steps.back())},
+          {"eta_seconds", eta ? Json(*eta) : Json(nullptr)},
+          {"samples", std::move(samples)},
+          {"waits", std::move(waits)},
+          {"events", std::move(events)}};
+}
+
+absl::Status Status(const std::string& run, const std::string& runs_dir,
+                    bool json) {
   ASSIGN_OR_RETURN(const std::string path, FindRunDb(run, runs_dir));
   ASSIGN_OR_RETURN(const auto db, RunDb::OpenReader(path));
-  return Print(db.get());
+  ASSIGN_OR_RETURN(const StatusView view, ReadStatus(db.get()));
+  if (json) {
+    PrintJson(ToJson(view));
+  } else {
+    PrintText(view);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -83,12 +123,14 @@ absl::Status Status(const std::string& run, const std::string& runs_dir) {
 int RunStatusVerb(int argc, char** argv) {
   std::string run;
   std::string runs_dir = "runs";
+  bool json = false;
   Flags flags("status", "Shows where a run stands and who waits for what.");
   flags.Text("RUN", &run, "A run directory, or a name below --runs-dir.");
   flags.Require();
   flags.Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+  AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  const absl::Status status = Status(run, runs_dir);
+  const absl::Status status = Status(run, runs_dir, json);
   return status.ok() ? kExitDone : ReportError("status", status);
 }
 

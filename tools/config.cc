@@ -231,6 +231,36 @@ absl::Status SetDomain(const std::string& text, RunConfig* config) {
   return absl::OkStatus();
 }
 
+std::string Limits(const ConfigKey& key, const ConfigLeaf& leaf) {
+  if (key.choices != nullptr) {
+    std::string limits =
+        absl::StrJoin(absl::StrSplit(key.choices, '|'), " or ");
+    if (key.later != nullptr) {
+      absl::StrAppend(&limits, " (not in this version: ",
+                      absl::StrJoin(absl::StrSplit(key.later, '|'), ", "), ")");
+    }
+    return limits;
+  }
+  if (leaf.IsNumber()) {
+    return absl::StrCat(NumberText(key.min), " to ", NumberText(key.max));
+  }
+  const bool choice = leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL;
+  return choice ? "true or false" : "any";
+}
+
+KeyView Explain(const ConfigKey& key) {
+  const ConfigLeaf leaf = FindConfigLeaf(key.name);
+  KeyView view;
+  view.name = key.name;
+  if (leaf.section != nullptr) view.section = leaf.section->name();
+  view.type = LeafType(leaf);
+  if (key.default_text != nullptr) view.default_text = key.default_text;
+  view.limits = Limits(key, leaf);
+  view.resume_may_change = key.on_resume == OnResume::kMayChange;
+  view.meaning = key.meaning;
+  return view;
+}
+
 }  // namespace
 
 absl::StatusOr<RunConfig> ParseConfig(const std::string& text,
@@ -325,46 +355,41 @@ std::string FormatConfig(const RunConfig& config) {
   return text;
 }
 
-absl::StatusOr<std::string> ExplainKey(const std::string& name) {
+absl::StatusOr<KeyView> ExplainKey(const std::string& name) {
   const ConfigKey* key = FindConfigKey(name);
   if (key == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("unknown key ", name, Suggestion(name)));
   }
-  const ConfigLeaf leaf = FindConfigLeaf(name);
-  std::string limits = "any";
-  if (key->choices != nullptr) {
-    limits = absl::StrJoin(absl::StrSplit(key->choices, '|'), " or ");
-    if (key->later != nullptr) {
-      absl::StrAppend(&limits, " (not in this version: ",
-                      absl::StrJoin(absl::StrSplit(key->later, '|'), ", "),
-                      ")");
-    }
-  } else if (leaf.IsNumber()) {
-    limits = absl::StrCat(NumberText(key->min), " to ", NumberText(key->max));
-  } else if (leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
-    limits = "true or false";
-  }
-  const std::string default_text =
-      key->default_text == nullptr             ? "none: it must be given"
-      : std::string(key->default_text).empty() ? "empty"
-                                               : key->default_text;
-  return absl::StrCat(
-      name,
-      leaf.section ? absl::StrCat(" (in ", leaf.section->name(), ")") : "",
-      "\n  type     ", LeafType(leaf), "\n  default  ", default_text,
-      "\n  limits   ", limits, "\n  resume   ",
-      key->on_resume == OnResume::kMayChange ? "may change"
-                                             : "stays as the run began",
-      "\n  meaning  ", key->meaning, "\n");
+  return Explain(*key);
 }
 
-std::string ListKeys() {
+std::vector<KeyView> ExplainKeys() {
+  std::vector<KeyView> views;
+  for (const ConfigKey& key : ConfigKeys()) views.push_back(Explain(key));
+  return views;
+}
+
+std::string FormatKey(const KeyView& key) {
+  const std::string default_text =
+      !key.default_text.has_value() ? "none: it must be given"
+      : key.default_text->empty()   ? "empty"
+                                    : *key.default_text;
+  return absl::StrCat(
+      key.name,
+      key.section.empty() ? "" : absl::StrCat(" (in ", key.section, ")"),
+      "\n  type     ", key.type, "\n  default  ", default_text, "\n  limits   ",
+      key.limits, "\n  resume   ",
+      key.resume_may_change ? "may change" : "stays as the run began",
+      "\n  meaning  ", key.meaning, "\n");
+}
+
+std::string FormatKeys(const std::vector<KeyView>& keys) {
   std::string text;
-  for (const ConfigKey& key : ConfigKeys()) {
+  for (const KeyView& key : keys) {
     std::string name = key.name;
     name.resize(std::max<size_t>(name.size(), 26), ' ');
-    std::string value = key.default_text ? key.default_text : "(required)";
+    std::string value = key.default_text.value_or("(required)");
     value.resize(std::max<size_t>(value.size(), 20), ' ');
     absl::StrAppend(&text, name, " ", value, " ", key.meaning, "\n");
   }

@@ -12,7 +12,6 @@
 #include "kernels/model/tokenizer.h"
 #include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
-#include "rollout/local_rollout.h"
 
 namespace temper {
 
@@ -24,10 +23,6 @@ struct LoadedModel {
 
 // `backend` outlives the result. Errors name the file and what is wrong in it.
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend, const std::string& dir);
-
-// An engine with room for `samples` episodes at once of `max_tokens` sampled
-// tokens each and about as many that are read.
-EngineOptions SizeEngine(int64_t samples, int64_t max_tokens);
 
 }  // namespace temper
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "kernels/base/log.h"
 
@@ -57,11 +58,29 @@ std::string Shortened(const std::string& text, size_t chars_max) {
                       " bytes ...] ", text.substr(tail));
 }
 
+// "interpreter 0.50, math 0.75", of the metrics reward/{environment}/mean.
+std::string RewardByEnvironment(const StepView& step) {
+  const std::string begin = "reward/", end = "/mean";
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : step.metrics) {
+    if (name.size() <= begin.size() + end.size() ||
+        name.compare(0, begin.size(), begin) != 0 ||
+        name.compare(name.size() - end.size(), end.size(), end) != 0) {
+      continue;
+    }
+    const std::string environment =
+        name.substr(begin.size(), name.size() - begin.size() - end.size());
+    parts.push_back(absl::StrCat(environment, " ", Fixed(value, 2)));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 // Points of the curve: the mean reward of each bucket of measured steps.
 std::vector<double> Buckets(const std::vector<StepView>& steps, int columns) {
   std::vector<double> rewards;
   for (const StepView& step : steps) {
-    if (step.reward_mean.has_value()) rewards.push_back(*step.reward_mean);
+    const std::optional<double> reward = step.Metric("reward/mean");
+    if (reward.has_value()) rewards.push_back(*reward);
   }
   const size_t count =
       std::min(rewards.size(), static_cast<size_t>(std::max(columns, 1)));
@@ -75,7 +94,16 @@ std::vector<double> Buckets(const std::vector<StepView>& steps, int columns) {
   return points;
 }
 
+std::string WellFormedCell(const EvalView& view) {
+  return absl::StrCat(view.well_formed, "/", view.episodes);
+}
+
 }  // namespace
+
+std::optional<double> StepView::Metric(const std::string& name) const {
+  const auto it = metrics.find(name);
+  return it == metrics.end() ? std::nullopt : it->second;
+}
 
 std::string FormatPlan(
     const std::vector<std::pair<std::string, std::string>>& lines) {
@@ -91,18 +119,15 @@ std::string FormatPlan(
 
 std::string FormatStep(const StepView& step, int64_t steps_total,
                        std::optional<double> remaining_seconds) {
-  std::string by_environment;
-  for (const auto& [name, reward] : step.reward_by_environment) {
-    absl::StrAppend(&by_environment, by_environment.empty() ? "" : ", ", name,
-                    " ", Fixed(reward, 2));
-  }
+  const std::string by_environment = RewardByEnvironment(step);
   return absl::StrCat(
       absl::StrFormat("step %3d/%d", step.step, steps_total), "  reward ",
-      Fixed(step.reward_mean, 3),
+      Fixed(step.Metric("reward/mean"), 3),
       by_environment.empty() ? "" : absl::StrCat(" (", by_environment, ")"),
-      "  kl ", Number(step.kl, 3), "  mismatch ", Number(step.mismatch, 3),
-      "  ", Fixed(step.tokens_per_second, 0), " tokens/s  staleness ",
-      Number(step.staleness_mean, 3), "  eta ",
+      "  kl ", Number(step.Metric("kl"), 3), "  mismatch ",
+      Number(step.Metric("train_rollout_logprob_abs_diff/max"), 3), "  ",
+      Fixed(step.Metric("tokens_per_second"), 0), " tokens/s  staleness ",
+      Number(step.Metric("staleness/mean"), 3), "  eta ",
       FormatDuration(remaining_seconds), "\n");
 }
 
@@ -157,15 +182,17 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
     if (view.step > it->second.second.step) it->second.second = view;
   }
   if (rows.empty()) return "";
-  std::string table =
-      absl::StrFormat("%-16s %8s  %-18s %-18s %s\n", "held-out pass@1", "tasks",
-                      "before", "after", "rise in standard errors");
+  std::string table = absl::StrFormat(
+      "%-16s %8s  %-18s %-18s %-24s %s\n", "held-out pass@1", "tasks", "before",
+      "after", "rise in standard errors", "well-formed");
   for (const auto& [name, pair] : rows) {
     const auto& [before, after] = pair;
     std::string rise = "-";
     std::string after_cell = "-";
+    std::string well_formed = WellFormedCell(before);
     if (after.step > before.step) {
       after_cell = ShareCell(after);
+      absl::StrAppend(&well_formed, " to ", WellFormedCell(after));
       const double error =
           std::hypot(ShareError(Share(before), double(before.episodes)),
                      ShareError(Share(after), double(after.episodes)));
@@ -173,9 +200,10 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
       rise = error > 0 ? absl::StrFormat("%+.1f", difference / error)
                        : absl::StrFormat("%+.3f, exactly", difference);
     }
-    absl::StrAppend(&table, absl::StrFormat("%-16s %8d  %-18s %-18s %s\n", name,
-                                            before.episodes, ShareCell(before),
-                                            after_cell, rise));
+    absl::StrAppend(
+        &table, absl::StrFormat("%-16s %8d  %-18s %-18s %-24s %s\n", name,
+                                before.episodes, ShareCell(before), after_cell,
+                                rise, well_formed));
   }
   return table;
 }

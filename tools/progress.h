@@ -16,16 +16,15 @@
 
 namespace temper {
 
-// One training step as run.db tells it; none: not measured.
+// One training step as run.db tells it.
 struct StepView {
   int64_t step = 0;
-  std::optional<double> reward_mean;
-  std::map<std::string, double> reward_by_environment;
-  std::optional<double> kl;
-  std::optional<double> mismatch;  // largest |difference| of log-probs
-  std::optional<double> tokens_per_second;
-  std::optional<double> staleness_mean;
   double seconds = 0;  // wall time of the step
+  // By the names of DESIGN.md section 8; none: nothing was measured.
+  std::map<std::string, std::optional<double>> metrics;
+
+  // None, too, where there is no such metric.
+  std::optional<double> Metric(const std::string& name) const;
 };
 
 // An evaluation of one environment at one step.
@@ -72,7 +71,8 @@ std::string DrawRewardCurve(const std::vector<StepView>& steps, int columns,
                             int rows);
 
 // pass@1 of each environment with its standard error, first and last
-// evaluation side by side, and the rise in standard errors of the difference.
+// evaluation side by side, the rise in standard errors of the difference, and
+// how many episodes were well-formed (proto/wire/outcome.h) then and now.
 std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
 
 // The conversation; texts longer than `chars_max` are cut in the middle, with

@@ -15,18 +15,20 @@ using ::testing::Not;
 StepView Step(int64_t number, double reward) {
   StepView step;
   step.step = number;
-  step.reward_mean = reward;
+  step.metrics["reward/mean"] = reward;
   step.seconds = 2;
   return step;
 }
 
 TEST(ProgressTest, StepLineShowsWhatWasMeasured) {
   StepView step = Step(7, 0.625);
-  step.reward_by_environment = {{"interpreter", 0.5}, {"math", 0.75}};
-  step.kl = 0.00123;
-  step.mismatch = 0;
-  step.tokens_per_second = 1234.4;
-  step.staleness_mean = 0;
+  step.metrics.insert({{"reward/interpreter/mean", 0.5},
+                       {"reward/math/mean", 0.75},
+                       {"reward/std", 0.25},
+                       {"kl", 0.00123},
+                       {"train_rollout_logprob_abs_diff/max", 0},
+                       {"tokens_per_second", 1234.4},
+                       {"staleness/mean", 0}});
   EXPECT_EQ(FormatStep(step, 60, 125),
             "step   7/60  reward 0.625 (interpreter 0.50, math 0.75)  kl "
             "0.00123  mismatch 0  1234 tokens/s  staleness 0  eta 2m05s\n");
@@ -36,6 +38,9 @@ TEST(ProgressTest, WhatWasNotMeasuredIsADashAndNeverZero) {
   const std::string line = FormatStep(StepView(), 60, std::nullopt);
   EXPECT_THAT(line, HasSubstr("mismatch -"));
   EXPECT_THAT(line, HasSubstr("kl -"));
+  StepView null_kl;
+  null_kl.metrics["kl"] = std::nullopt;
+  EXPECT_EQ(FormatStep(null_kl, 60, std::nullopt), line);
   EXPECT_THAT(line, HasSubstr("eta -"));
 }
 
@@ -82,12 +87,14 @@ TEST(ProgressTest, TableComparesFirstAndLastEvaluation) {
   EXPECT_THAT(table, HasSubstr("0.250 +- 0.027"));
   EXPECT_THAT(table, HasSubstr("0.938 +- 0.015"));
   EXPECT_THAT(table, HasSubstr("+22.2"));
+  EXPECT_THAT(table, HasSubstr(" 250/256 to 256/256\n"));
   EXPECT_THAT(table, Not(HasSubstr("0.781")));
 }
 
 TEST(ProgressTest, TableWithoutALaterEvaluationClaimsNoRise) {
   const std::string table = FormatBeforeAfter({{0, "math", 10, 5, 10}});
   EXPECT_THAT(table, HasSubstr("0.500 +- 0.158"));
+  EXPECT_THAT(table, HasSubstr(" 10/10\n"));
   EXPECT_THAT(table, Not(HasSubstr("+0.0")));
   EXPECT_EQ(FormatBeforeAfter({}), "");
 }

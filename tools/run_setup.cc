@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +25,26 @@ constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
 constexpr uint64_t kConfigBytesMax = 1 << 20;
+
+// The run goes on from any working directory, so nothing in it depends on one.
+absl::StatusOr<std::string> Absolute(const std::string& path) {
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  if (error) {
+    return absl::InternalError(
+        absl::StrCat(path, ": the working directory is gone: ", error.message(),
+                     "; change to one that exists"));
+  }
+  return absolute.lexically_normal().string();
+}
+
+absl::Status MakePathsAbsolute(RunConfig* config) {
+  ASSIGN_OR_RETURN(*config->mutable_model(), Absolute(config->model()));
+  ASSIGN_OR_RETURN(*config->mutable_runs_dir(), Absolute(config->runs_dir()));
+  if (config->tasks() == kQuickstart) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*config->mutable_tasks(), Absolute(config->tasks()));
+  return absl::OkStatus();
+}
 
 bool Exists(const std::string& path) {
   struct stat info;
@@ -139,6 +161,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        int64_t unix_seconds) {
   PreparedRun run;
   RETURN_IF_ERROR(ResolveConfig(&config));
+  RETURN_IF_ERROR(MakePathsAbsolute(&config));
   if (config.name().empty()) {
     config.set_name(DefaultName(config_path, unix_seconds));
   }
@@ -165,8 +188,8 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets) {
   PreparedRun run;
-  run.dir = dir;
-  const std::string path = dir + "/config.textproto";
+  ASSIGN_OR_RETURN(run.dir, Absolute(dir));
+  const std::string path = run.dir + "/config.textproto";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
   ASSIGN_OR_RETURN(RunConfig was, ParseConfig(text, path));
   RETURN_IF_ERROR(ResolveConfig(&was));
@@ -178,10 +201,10 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   RETURN_IF_ERROR(CheckResume(was, run.config));
   ASSIGN_OR_RETURN(run.model, ReadModelConfig(run.config.model()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
-                   ReadTaskFile(dir + "/tasks.jsonl"));
+                   ReadTaskFile(run.dir + "/tasks.jsonl"));
   Count(tasks, &run);
   RETURN_IF_ERROR(WriteFileDurably(path, FormatConfig(run.config)));
-  RETURN_IF_ERROR(MakeDirectories(dir + "/logs"));
+  RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   return run;
 }
 

@@ -24,8 +24,9 @@ namespace temper {
 
 // A run that processes can be started on.
 struct PreparedRun {
-  std::string dir;
-  RunConfig config;  // resolved; name and environments filled in
+  std::string dir;  // absolute
+  // Resolved; name and environments filled in, every path absolute.
+  RunConfig config;
   ModelConfig model;
   // Tasks by (environment, split), for the plan.
   std::map<std::pair<std::string, std::string>, int64_t> task_counts;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -113,6 +114,30 @@ TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {
   ASSERT_TRUE(PrepareRun(config_, "", 0).ok());
   EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
               HasSubstr("train --resume"));
+}
+
+TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
+  const std::string here = std::filesystem::current_path();
+  const auto tasks = MakeTasks(config_);
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/some.jsonl", *tasks).ok());
+  for (const char* assignment :
+       {"model=model", "runs_dir=./runs", "tasks=some.jsonl"}) {
+    ASSERT_TRUE(SetConfigValue(assignment, &config_).ok());
+  }
+  std::filesystem::current_path(directory_);
+  const auto run = PrepareRun(config_, "", 0);
+  std::filesystem::create_directory("elsewhere");
+  std::filesystem::current_path("elsewhere");
+  const auto resumed = ReopenRun("../runs/trial", {});
+  std::filesystem::current_path(here);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->dir, directory_ + "/runs/trial");
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->dir, run->dir);
+  EXPECT_EQ(resumed->config.model(), directory_ + "/model");
+  EXPECT_EQ(resumed->config.tasks(), directory_ + "/some.jsonl");
+  EXPECT_EQ(resumed->config.runs_dir(), directory_ + "/runs");
 }
 
 TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {

@@ -11,6 +11,7 @@
 #include "learner/sqlite.h"
 #include "proto/task.pb.h"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/outcome.h"
 
 namespace temper {
 namespace {
@@ -36,33 +37,12 @@ std::optional<int64_t> Integer(const SqlValue& value) {
   return value.AsInt();
 }
 
-void TakeMetric(const std::string& name, double value, StepView* view) {
-  if (name == "reward/mean") {
-    view->reward_mean = value;
-  } else if (name == "kl") {
-    view->kl = value;
-  } else if (name == "train_rollout_logprob_abs_diff/max") {
-    view->mismatch = value;
-  } else if (name == "tokens_per_second") {
-    view->tokens_per_second = value;
-  } else if (name == "staleness/mean") {
-    view->staleness_mean = value;
-  } else if (name == "time/step") {
-    view->seconds = value;
-  } else if (name.rfind("reward/", 0) == 0) {
-    // reward/{environment}/mean
-    const size_t end = name.rfind("/mean");
-    if (end == std::string::npos || end <= 7) return;
-    view->reward_by_environment[name.substr(7, end - 7)] = value;
-  }
-}
-
 // Evaluated episodes that count, with the updates behind the weights that
 // sampled their first token.
 constexpr char kEvaluated[] =
     "WITH span AS (SELECT episode, min(version) AS version FROM version_span "
     "GROUP BY episode), evaluated AS (SELECT e.id, e.task_id, e.environment, "
-    "e.correct, w.step AS step FROM lineage_episode e "
+    "e.outcome, e.correct, w.step AS step FROM lineage_episode e "
     "JOIN span s ON s.episode = e.id "
     "JOIN lineage_weight_version w ON w.version = s.version "
     "WHERE e.purpose = ? AND e.reward IS NOT NULL) ";
@@ -102,16 +82,18 @@ absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
   }
   ASSIGN_OR_RETURN(const auto metrics,
                    transaction->Query("SELECT step, name, value "
-                                      "FROM lineage_metric WHERE step > ? "
-                                      "AND value IS NOT NULL",
+                                      "FROM lineage_metric WHERE step > ?",
                                       {after}));
   for (const SqlRow& row : metrics) {
     const auto it = views.find(row[0].AsInt());
     if (it == views.end()) continue;
-    TakeMetric(row[1].AsString(), row[2].AsDouble(), &it->second);
+    it->second.metrics[row[1].AsString()] = Real(row[2]);
   }
   std::vector<StepView> result;
-  for (auto& [step, view] : views) result.push_back(std::move(view));
+  for (auto& [step, view] : views) {
+    view.seconds = view.Metric("time/step").value_or(view.seconds);
+    result.push_back(std::move(view));
+  }
   return result;
 }
 
@@ -127,18 +109,27 @@ absl::StatusOr<int64_t> ReadCheckpointStep(RunDb* db) {
 }
 
 absl::StatusOr<std::vector<EvalView>> ReadEvaluations(RunDb* db) {
-  static const std::string* sql = new std::string(absl::StrCat(
-      kEvaluated,
-      "SELECT step, environment, count(*), sum(correct), "
-      "sum(EXISTS (SELECT 1 FROM reward_part p WHERE p.episode = evaluated.id "
-      "AND p.name = 'format' AND p.value >= 1)) "
-      "FROM evaluated GROUP BY step, environment ORDER BY step, environment"));
+  static const std::string* sql = new std::string(
+      absl::StrCat(kEvaluated,
+                   "SELECT step, environment, outcome, count(*), sum(correct) "
+                   "FROM evaluated GROUP BY step, environment, outcome "
+                   "ORDER BY step, environment"));
   ASSIGN_OR_RETURN(const auto rows,
                    QueryOnce(db, sql->c_str(), {int{PURPOSE_EVAL}}));
   std::vector<EvalView> views;
   for (const SqlRow& row : rows) {
-    views.push_back({row[0].AsInt(), row[1].AsString(), row[2].AsInt(),
-                     row[3].AsInt(), row[4].AsInt()});
+    const int64_t step = row[0].AsInt();
+    const std::string& environment = row[1].AsString();
+    if (views.empty() || views.back().step != step ||
+        views.back().environment != environment) {
+      views.push_back({step, environment, 0, 0, 0});
+    }
+    EvalView& view = views.back();
+    view.episodes += row[3].AsInt();
+    view.correct += row[4].AsInt();
+    if (IsWellFormed(static_cast<Outcome>(row[2].AsInt()))) {
+      view.well_formed += row[3].AsInt();
+    }
   }
   return views;
 }

@@ -39,7 +39,7 @@ class RunViewTest : public ::testing::Test {
 
   // One evaluated episode of `task` in a group of its own.
   void Evaluate(uint64_t group, const std::string& task, bool correct,
-                uint64_t version) {
+                uint64_t version, Outcome outcome = OUTCOME_OK) {
     group += kEvalGroupBase;
     ASSERT_TRUE(ledger_
                     ->IssueGroups({{group, PURPOSE_EVAL, task, std::nullopt, 1,
@@ -49,9 +49,7 @@ class RunViewTest : public ::testing::Test {
     trajectory.set_purpose(PURPOSE_EVAL);
     trajectory.set_task_id(task);
     trajectory.mutable_verdict()->set_correct(correct);
-    RewardPart* format = trajectory.add_reward_parts();
-    format->set_name("format");
-    format->set_value(1);
+    trajectory.set_outcome(outcome);
     ASSERT_EQ(*ledger_->Commit(trajectory), CommitResult::kCommitted);
   }
 
@@ -96,12 +94,12 @@ TEST_F(RunViewTest, StepsShowTheirMetricsAndNullStaysUnmeasured) {
   const auto steps = ReadSteps(db_.get(), 0);
   ASSERT_TRUE(steps.ok()) << steps.status();
   ASSERT_EQ(steps->size(), 2u);
-  EXPECT_EQ((*steps)[0].reward_mean, 0.5);
-  EXPECT_EQ((*steps)[0].reward_by_environment.size(), 1u);
-  EXPECT_EQ((*steps)[0].reward_by_environment.at("math"), 0.75);
-  EXPECT_FALSE((*steps)[0].kl.has_value());
+  EXPECT_EQ((*steps)[0].Metric("reward/mean"), 0.5);
+  EXPECT_EQ((*steps)[0].Metric("reward/math/mean"), 0.75);
+  EXPECT_EQ((*steps)[0].metrics.count("kl"), 1u);
+  EXPECT_FALSE((*steps)[0].Metric("kl").has_value());
   EXPECT_EQ((*steps)[0].seconds, 2.5);
-  EXPECT_FALSE((*steps)[1].reward_mean.has_value());
+  EXPECT_FALSE((*steps)[1].Metric("reward/mean").has_value());
   EXPECT_EQ(ReadSteps(db_.get(), 1)->size(), 1u);
 }
 
@@ -119,6 +117,8 @@ TEST_F(RunViewTest, EvaluationsAreCountedByTheWeightsThatSampledThem) {
   Evaluate(2, "b", true, 1);
   Publish(2, 10);
   Evaluate(3, "a", true, 2);
+  Evaluate(4, "b", false, 2, OUTCOME_MODEL_ERROR);
+  Evaluate(5, "c", false, 2, OUTCOME_TRUNCATED);
   const auto views = ReadEvaluations(db_.get());
   ASSERT_TRUE(views.ok()) << views.status();
   ASSERT_EQ(views->size(), 2u);
@@ -128,7 +128,9 @@ TEST_F(RunViewTest, EvaluationsAreCountedByTheWeightsThatSampledThem) {
   EXPECT_EQ((*views)[0].correct, 1);
   EXPECT_EQ((*views)[0].well_formed, 2);
   EXPECT_EQ((*views)[1].step, 10);
+  EXPECT_EQ((*views)[1].episodes, 3);
   EXPECT_EQ((*views)[1].correct, 1);
+  EXPECT_EQ((*views)[1].well_formed, 1);
 }
 
 TEST_F(RunViewTest, BeforeAndAfterIsATaskThatWasLearnt) {

@@ -83,6 +83,11 @@ std::string LogP(const std::optional<float>& value) {
 
 }  // namespace
 
+std::optional<double> TokenView::Ratio() const {
+  if (!logp_train.has_value()) return std::nullopt;
+  return std::exp(double{*logp_train} - double{*logp_rollout});
+}
+
 absl::StatusOr<TrajectoryView> ReadTrajectory(RunDb* db, int64_t episode) {
   ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
   ASSIGN_OR_RETURN(
@@ -134,18 +139,14 @@ std::string FormatTrajectory(
       branch = token.branch;
       absl::StrAppend(&text, "branch ", branch, "\n");
     }
-    const std::string ratio =
-        token.logp_train.has_value()
-            ? absl::StrFormat("%.7g", std::exp(double{*token.logp_train} -
-                                               double{*token.logp_rollout}))
-            : "";
-    const std::string mask = !token.logp_train.has_value() ? ""
-                             : *view.masked                ? "0"
-                                                           : "1";
+    const std::optional<double> ratio = token.Ratio();
+    const std::string ratio_text =
+        ratio.has_value() ? absl::StrFormat("%.7g", *ratio) : "";
+    const std::string mask = !ratio.has_value() ? "" : *view.masked ? "0" : "1";
     std::string line = absl::StrFormat(
         "%6d %7d  %-20s %13s %13s %10s %4s %7s", token.position, token.id,
         text_of(token.id), LogP(token.logp_rollout), LogP(token.logp_train),
-        ratio, mask, token.version ? absl::StrCat(*token.version) : "");
+        ratio_text, mask, token.version ? absl::StrCat(*token.version) : "");
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
   }

@@ -26,6 +26,9 @@ struct TokenView {
   std::optional<float> logp_rollout;
   std::optional<float> logp_train;  // where the sample was trained
   std::optional<uint64_t> version;  // of the weights that sampled it
+
+  // exp(logp_train - logp_rollout), where it was trained.
+  std::optional<double> Ratio() const;
 };
 
 struct TrajectoryView {

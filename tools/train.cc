@@ -16,12 +16,11 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/transformer.h"
 #include "learner/event_log.h"
-#include "learner/optimizer.h"
 #include "learner/run_db.h"
 #include "tools/compute.h"
 #include "tools/exit_code.h"
+#include "tools/memory_plan.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 #include "tools/stop_signal.h"
@@ -39,8 +38,6 @@ constexpr int64_t kSandboxes = 8;
 constexpr char kLearnerAddress[] = "/learner.address";
 constexpr char kHostAddress[] = "/env-host.address";
 constexpr char kEventLog[] = "/logs/events.log";
-// Rows of one training forward: the learner's default.
-constexpr int64_t kTrainRows = 16384;
 
 bool NeedsHost(const RunConfig& config) {
   for (const std::string& name : config.environments()) {
@@ -269,10 +266,6 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
   const RunConfig& config = run.config;
   const ModelConfig& model = run.model;
   const auto tier = ComputeTierName();
-  const double mib =
-      static_cast<double>(Optimizer::BytesFor(model) +
-                          Transformer::TrainingBytes(model, kTrainRows)) /
-      (1 << 20);
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", run.dir},
       {"model",
@@ -282,9 +275,6 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                     " layers, index_topk ", model.index_topk)},
       {"numerics", absl::StrCat(config.numerics(), " on CPU tier ",
                                 tier.ok() ? *tier : "none")},
-      {"memory", absl::StrFormat("at most %.0f MiB of optimizer state and "
-                                 "training activations in the learner",
-                                 mib)},
       {"processes", DescribeProcesses(options)},
       {"tasks", DescribeTasks(run)},
       {"steps", absl::StrCat(config.steps(), " of ",
@@ -295,6 +285,9 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   " held-out tasks an environment, with the "
                                   "run's own sampling")},
   };
+  const auto memory =
+      DescribeMemory(PlanMemory(config, model), AvailableMemoryBytes());
+  lines.insert(lines.end(), memory.begin(), memory.end());
   if (model.num_nextn_predict_layers > 0) {
     lines.emplace_back("MTP", "carried through every save, not trained");
   }
@@ -317,6 +310,12 @@ int TrainRun(const TrainOptions& options) {
   }
   printf("%s\n", FormatPlan(DescribePlan(options)).c_str());
   fflush(stdout);
+  const std::string warning =
+      MemoryWarning(PlanMemory(options.run.config, options.run.model),
+                    AvailableMemoryBytes());
+  if (!warning.empty()) {
+    fprintf(stderr, "temper train: warning: %s\n", warning.c_str());
+  }
   SupervisorOptions supervisor_options;
   supervisor_options.program = options.child_program;
   supervisor_options.log_dir = options.run.dir + "/logs";

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include <map>
+
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
@@ -108,6 +110,16 @@ absl::Status WriteTaskFile(const std::string& path,
                            const std::vector<Task>& tasks) {
   ASSIGN_OR_RETURN(const std::string text, FormatTasks(tasks));
   return WriteFileDurably(path, text);
+}
+
+std::vector<Task> HeldOutTasks(const std::vector<Task>& tasks, int64_t count) {
+  std::map<std::string, int64_t> taken;
+  std::vector<Task> held;
+  for (const Task& task : tasks) {
+    if (task.split() != "heldout") continue;
+    if (taken[task.environment()]++ < count) held.push_back(task);
+  }
+  return held;
 }
 
 }  // namespace temper

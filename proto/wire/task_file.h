@@ -5,6 +5,7 @@
 #define PROTO_WIRE_TASK_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,10 @@ absl::StatusOr<std::vector<Task>> ReadTaskFile(const std::string& path);
 // is written if FormatTasks refuses.
 absl::Status WriteTaskFile(const std::string& path,
                            const std::vector<Task>& tasks);
+
+// The tasks that an evaluation plays: the first `count` of split heldout of each
+// environment, in the order of `tasks`.
+std::vector<Task> HeldOutTasks(const std::vector<Task>& tasks, int64_t count);
 
 }  // namespace temper
 

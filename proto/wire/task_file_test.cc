@@ -76,5 +76,23 @@ TEST(TaskFileTest, AMissingFileIsNotFound) {
             absl::StatusCode::kNotFound);
 }
 
+TEST(TaskFileTest, HeldOutTasksAreTheFirstOfEachEnvironment) {
+  const auto make = [](const char* id, const char* environment,
+                       const char* split) {
+    Task task = Make(id);
+    task.set_environment(environment);
+    task.set_split(split);
+    return task;
+  };
+  const std::vector<Task> tasks = {
+      make("a", "math", "train"),   make("b", "math", "heldout"),
+      make("c", "math", "heldout"), make("d", "interpreter", "heldout"),
+      make("e", "math", "heldout"), make("f", "interpreter", "train")};
+  std::string ids;
+  for (const Task& task : HeldOutTasks(tasks, 2)) ids += task.id();
+  EXPECT_EQ(ids, "bcd");
+  EXPECT_TRUE(HeldOutTasks(tasks, 0).empty());
+}
+
 }  // namespace
 }  // namespace temper

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Every verb that reports prints one JSON document with --json, by the names of
+run.db, and nothing else on stdout. Runs `temper train` on the shipped model for
+two short steps and asks about that run."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+TEMPER = os.path.abspath(sys.argv[1])
+MODEL = os.path.abspath(sys.argv[2])
+SHORT = ["--set", "tasks=quickstart", "--set", "eval_tasks=2",
+         "--set", "max_tokens=24", "--set", "max_turns=2", "--seed", "3"]
+failures = []
+
+
+def run(*args, code=0, cwd=None):
+  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
+                        timeout=120, cwd=cwd)
+  if done.returncode != code:
+    failures.append("temper %s: exit %d, not %d\n%s" % (
+        " ".join(args), done.returncode, code, done.stderr))
+  return done.stdout
+
+
+def document(*args, code=0):
+  text = run(*args, "--json", code=code)
+  try:
+    return json.loads(text)
+  except ValueError as error:
+    failures.append("temper %s --json: %s in %r" % (
+        " ".join(args), error, text[:200]))
+    sys.exit("\n".join(failures))
+
+
+def expect(what, got, wanted):
+  if got != wanted:
+    failures.append("%s is %r, not %r" % (what, got, wanted))
+
+
+def check_config():
+  keys = {key["name"]: key for key in document("config", "explain")["keys"]}
+  expect("default of group_size", keys["group_size"]["default"], "8")
+  expect("default of model", keys["model"]["default"], None)
+  one = document("config", "explain", "kl_coef")["keys"]
+  expect("keys explained", [key["name"] for key in one], ["kl_coef"])
+  values = document("config", "resolve", "--set", "model=m", "--set", "tasks=t",
+                    "--set", "steps=9", "--seed", "18446744073709551615",
+                    "--set", "environments=math,example",
+                    "--set", "off_policy_mask_threshold=inf",
+                    "--set", "domain=math:0.5")
+  expect("keys resolved", set(values), set(keys) - {
+      "domain_name", "domain_kl_coef"} | {"domain"})
+  expect("steps", values["steps"], 9)
+  expect("seed", values["seed"], 18446744073709551615)
+  expect("environments", values["environments"], ["math", "example"])
+  expect("threshold", values["off_policy_mask_threshold"], "inf")
+  expect("keep_routing", values["keep_routing"], True)
+  expect("model", values["model"], "m")
+  expect("domain", values["domain"],
+         [{"domain_name": "math", "domain_kl_coef": 0.5}])
+
+
+def check_environments(tasks):
+  listed = {facts["environment"]: facts
+            for facts in document("env", "list")["environments"]}
+  expect("interpreter served in", listed["interpreter"]["served_in"],
+         "env-host")
+  expect("math needs a sandbox", listed["math"]["needs_sandbox"], False)
+  tested = document("env", "test", "math", "--tasks", tasks, "--count", "2")
+  expect("env test", tested, {"environment": "math", "tasks": 2})
+
+
+def check_models():
+  made = document("generate", MODEL, "--prompt", "what is 1 + 1?",
+                  "--samples", "2", "--max-tokens", "4")
+  expect("samples", [sample["sample"] for sample in made["samples"]], [0, 1])
+  expect("outcomes", {sample["outcome"] for sample in made["samples"]},
+         {"TRUNCATED"})
+  for more in [], ["--without-tools"]:
+    found = document("eval", MODEL, *SHORT, "--samples", "2", *more)
+    expect("without_tools", found["without_tools"], bool(more))
+    for one in found["environments"]:
+      expect("episodes", one["episodes"] + one["without_verdict"], 4)
+      expect("k", [rate["k"] for rate in one["pass_at_k"]], [1, 2])
+    expect("environments", [one["environment"]
+                            for one in found["environments"]],
+           ["interpreter", "math"])
+
+
+def check_run(runs):
+  expect("runs", [row["name"] for row in document(
+      "inspect", "runs", "--runs-dir", runs)["runs"]], ["trial"])
+  database = sqlite3.connect("file:%s/trial/run.db?mode=ro" % runs, uri=True)
+  ask = lambda sql: database.execute(sql).fetchall()
+  where = ("trial", "--runs-dir", runs)
+
+  steps = document("inspect", "steps", *where)
+  expect("steps", [step["step"] for step in steps["steps"]], [1, 2])
+  expect("metrics", steps["steps"][1]["metrics"],
+         dict(ask("SELECT name, value FROM lineage_metric WHERE step = 2")))
+  expect("evaluations", [(one["step"], one["environment"], one["episodes"])
+                         for one in steps["evaluations"]],
+         [(0, "interpreter", 2), (0, "math", 2), (2, "interpreter", 2),
+          (2, "math", 2)])
+
+  status = document("status", *where)
+  expect("name", (status["name"], status["seed"], status["steps"]),
+         ("trial", 3, 2))
+  expect("last step", status["last_step"], steps["steps"][1])
+  expect("trained", status["samples"]["trained"], 16)
+  expect("events", ask("SELECT at_us, process, kind, detail FROM event "
+                       "ORDER BY id DESC LIMIT 1"),
+         [tuple(status["events"][-1].values())])
+
+  group = document("inspect", "group", *where, "1")
+  expect("states", [(one["sample"], one["state"]) for one in group["samples"]],
+         [(i, "trained") for i in range(4)])
+  expect("rewards", [(one["episode"], one["reward"])
+                     for one in group["samples"]],
+         ask("SELECT l.episode, e.reward FROM ledger l JOIN episode e "
+             "ON e.id = l.episode WHERE l.grp = 1 ORDER BY l.sample"))
+
+  episode = group["samples"][0]["episode"]
+  told = document("inspect", "trajectory", *where, str(episode))
+  expect("group", (told["grp"], told["sample"], told["step"]), (1, 0, 1))
+  sampled = [token for token in told["tokens"] if token["sampled"]]
+  expect("sampled", len(sampled),
+         ask("SELECT sum(length(logprobs) / 4) FROM branch WHERE episode = %d"
+             % episode)[0][0])
+  for token in sampled:
+    expect("logp of position %d" % token["position"], token["logp_train"],
+           token["logp_rollout"])
+    expect("ratio", (token["ratio"], token["mask"]), (1, 1))
+  expect("unsampled", told["tokens"][0]["logp_rollout"], None)
+
+
+def main():
+  home = os.environ["TEST_TMPDIR"]
+  runs = os.path.join(home, "runs")
+  check_config()
+  # Run from its own directory, with paths relative to it.
+  os.symlink(MODEL, os.path.join(home, "model"))
+  run("train", "--name", "trial", "--runs-dir", "runs", "--set", "model=model",
+      "--steps", "2", "--set", "prompts_per_step=2", "--set", "group_size=4",
+      *SHORT, cwd=home)
+  check_run(runs)
+  check_environments(os.path.join(runs, "trial", "tasks.jsonl"))
+  check_models()
+  found = document("doctor")
+  expect("doctor", (found["good"], len(found["findings"])), (True, 5))
+  # What fails prints no document.
+  expect("stdout", run("status", "none", "--runs-dir", runs, "--json", code=2),
+         "")
+  if failures:
+    sys.exit("\n".join(failures))
+
+
+main()
