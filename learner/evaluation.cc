@@ -1,6 +1,5 @@
 #include "learner/evaluation.h"
 
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -18,13 +17,7 @@ constexpr char kDropped[] = "eval/dropped";
 }  // namespace
 
 std::vector<std::string> Evaluation::TaskIds() const {
-  std::map<std::string, uint32_t> taken;
-  std::vector<std::string> ids;
-  for (const std::string& id : queue_->HeldOutTaskIds()) {
-    uint32_t& count = taken[queue_->FindTask(id)->environment()];
-    if (count++ < options_.tasks) ids.push_back(id);
-  }
-  return ids;
+  return queue_->HeldOutTaskIds(options_.tasks);
 }
 
 absl::StatusOr<bool> Evaluation::IsDone(int64_t step) {

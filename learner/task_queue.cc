@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/task_file.h"
 
 namespace temper {
 namespace {
@@ -257,10 +258,11 @@ int64_t TaskQueue::leased_samples() const {
   return static_cast<int64_t>(count);
 }
 
-std::vector<std::string> TaskQueue::HeldOutTaskIds() const {
+std::vector<std::string> TaskQueue::HeldOutTaskIds(
+    int64_t of_each_environment) const {
   std::vector<std::string> ids;
-  for (const Task& task : tasks_) {
-    if (task.split() == "heldout") ids.push_back(task.id());
+  for (const Task& task : HeldOutTasks(tasks_, of_each_environment)) {
+    ids.push_back(task.id());
   }
   return ids;
 }

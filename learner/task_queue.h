@@ -83,7 +83,8 @@ class TaskQueue {
   // Samples not settled: available and leased; leased alone.
   int64_t open_samples() const;
   int64_t leased_samples() const;
-  std::vector<std::string> HeldOutTaskIds() const;  // in the file's order
+  // Those that an evaluation plays (HeldOutTasks of proto/wire/task_file.h).
+  std::vector<std::string> HeldOutTaskIds(int64_t of_each_environment) const;
   const Task* FindTask(const std::string& id) const;
 
   static constexpr int kReplacementsMax = 2;

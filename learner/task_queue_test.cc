@@ -101,8 +101,8 @@ TEST_F(TaskQueueTest, EvaluationDoesNotMoveTheTrainOrderOrItsIds) {
   const auto whole = Issue(Queue(1).get(), 4);
   Fresh();
   auto queue = Queue(1);
-  EXPECT_THAT(queue->HeldOutTaskIds(), testing::ElementsAre("t10", "t11"));
-  auto eval = *queue->IssueEval(queue->HeldOutTaskIds(), 3);
+  EXPECT_THAT(queue->HeldOutTaskIds(2), testing::ElementsAre("t10", "t11"));
+  auto eval = *queue->IssueEval(queue->HeldOutTaskIds(2), 3);
   EXPECT_THAT(eval, testing::ElementsAre(kEvalGroupBase, kEvalGroupBase + 1));
   EXPECT_EQ(Issue(queue.get(), 4), whole);
   EXPECT_FALSE((*queue->Acquire(2)).has_value());
