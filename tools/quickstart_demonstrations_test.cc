@@ -46,7 +46,7 @@ TEST(QuickstartDemonstrationsTest, CleanOnesAreAllRight) {
   }
 }
 
-TEST(QuickstartDemonstrationsTest, SloppyOnesAreRightAsOftenAsTheStudySays) {
+TEST(QuickstartDemonstrationsTest, SloppyOnesAreRightInThreeOfTen) {
   std::map<QuickstartKind, int> right;
   int all = 0;
   for (int i = 0; i < 30000; ++i) {
@@ -54,11 +54,11 @@ TEST(QuickstartDemonstrationsTest, SloppyOnesAreRightAsOftenAsTheStudySays) {
     right[d.task.kind] += d.right;
     all += d.right;
   }
-  EXPECT_GT(all / 30000., 0.35);
-  EXPECT_LT(all / 30000., 0.37);
+  EXPECT_GT(all / 30000., 0.29);
+  EXPECT_LT(all / 30000., 0.32);
   for (const auto& [kind, count] : right) {
-    EXPECT_GT(count / 10000., 0.33) << static_cast<int>(kind);
-    EXPECT_LT(count / 10000., 0.40) << static_cast<int>(kind);
+    EXPECT_GT(count / 10000., 0.28) << static_cast<int>(kind);
+    EXPECT_LT(count / 10000., 0.33) << static_cast<int>(kind);
   }
 }
 
