@@ -176,8 +176,9 @@ absl::StatusOr<std::optional<BeforeAfterEpisodes>> PickEpisodes(RunDb* db) {
       "SELECT b.id, a.id FROM evaluated b JOIN evaluated a USING(task_id) "
       "WHERE b.step = (SELECT min(step) FROM evaluated) "
       "AND a.step = (SELECT max(step) FROM evaluated) AND a.step > b.step "
-      "ORDER BY a.correct - b.correct DESC, a.correct DESC, b.id, a.id "
-      "LIMIT 1"));
+      "ORDER BY a.correct - b.correct DESC, a.correct DESC, "
+      "(SELECT count(*) FROM tool_call t WHERE t.episode = a.id) DESC, "
+      "b.id, a.id LIMIT 1"));
   ASSIGN_OR_RETURN(const auto rows,
                    QueryOnce(db, sql->c_str(), {int{PURPOSE_EVAL}}));
   if (rows.empty()) return std::optional<BeforeAfterEpisodes>();

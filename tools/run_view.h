@@ -42,8 +42,9 @@ absl::StatusOr<std::vector<EvalView>> ReadEvaluations(RunDb* db);
 absl::StatusOr<EpisodeView> ReadEpisode(RunDb* db, int64_t episode);
 
 // One held-out task before and after: of the first and the last evaluation, if
-// possible a task that was answered wrong at first and right at last. Empty
-// where there are no two evaluations with a task in common.
+// possible a task that was answered wrong at first and right at last, with the
+// most tool calls. Empty where there are no two evaluations with a task in
+// common.
 struct BeforeAfterEpisodes {
   int64_t before = 0;
   int64_t after = 0;

@@ -39,7 +39,8 @@ class RunViewTest : public ::testing::Test {
 
   // One evaluated episode of `task` in a group of its own.
   void Evaluate(uint64_t group, const std::string& task, bool correct,
-                uint64_t version, Outcome outcome = OUTCOME_OK) {
+                uint64_t version, Outcome outcome = OUTCOME_OK,
+                int more_calls = 0) {
     group += kEvalGroupBase;
     ASSERT_TRUE(ledger_
                     ->IssueGroups({{group, PURPOSE_EVAL, task, std::nullopt, 1,
@@ -50,6 +51,9 @@ class RunViewTest : public ::testing::Test {
     trajectory.set_task_id(task);
     trajectory.mutable_verdict()->set_correct(correct);
     trajectory.set_outcome(outcome);
+    for (int i = 0; i < more_calls; ++i) {
+      *trajectory.add_tool_calls() = trajectory.tool_calls(0);
+    }
     ASSERT_EQ(*ledger_->Commit(trajectory), CommitResult::kCommitted);
   }
 
@@ -155,6 +159,20 @@ TEST_F(RunViewTest, BeforeAndAfterIsATaskThatWasLearnt) {
   EXPECT_EQ(after->outcome, "OK");
   ASSERT_EQ(after->turns.size(), 1u);
   EXPECT_EQ(after->turns[0].text, "answer");
+}
+
+TEST_F(RunViewTest, BeforeAndAfterHasTheMostToolCalls) {
+  for (const char* task : {"a", "b", "c"}) {
+    Evaluate(static_cast<uint64_t>(task[0]), task, false, 1);
+  }
+  Publish(2, 10);
+  for (const char* task : {"a", "b", "c"}) {
+    Evaluate(static_cast<uint64_t>(task[0]) + 10, task, true, 2, OUTCOME_OK,
+             /*more_calls=*/task[0] == 'b');
+  }
+  const auto picked = PickEpisodes(db_.get());
+  ASSERT_TRUE(picked.ok() && picked->has_value()) << picked.status();
+  EXPECT_EQ(ReadEpisode(db_.get(), (*picked)->after)->task_id, "b");
 }
 
 TEST_F(RunViewTest, GroupShowsAdvantagesAboutItsMean) {
