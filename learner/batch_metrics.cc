@@ -78,12 +78,8 @@ int AssistantTurns(const Trajectory& trajectory) {
       [](const Turn& turn) { return turn.role() == "assistant"; }));
 }
 
-void AddBranches(const Trajectory& trajectory, uint64_t version, Means* means) {
-  uint64_t oldest = version;
+void AddBranches(const Trajectory& trajectory, Means* means) {
   for (const Branch& branch : trajectory.branches()) {
-    for (const VersionSpan& span : branch.versions()) {
-      oldest = std::min(oldest, span.version());
-    }
     const double rows =
         static_cast<double>(branch.logprobs().size() / sizeof(float));
     if (rows > 0) {
@@ -92,13 +88,11 @@ void AddBranches(const Trajectory& trajectory, uint64_t version, Means* means) {
                              rows);
     }
   }
-  means->Add("staleness", static_cast<double>(version - oldest));
 }
 
 }  // namespace
 
-std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
-                                      uint64_t version) {
+std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
   Means means;
   std::map<uint64_t, std::pair<double, double>> group_range;
   for (const Trajectory& t : batch) {
@@ -109,7 +103,7 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
     }
     means.Add("length", SampledTokens(t));
     means.Add("turns", AssistantTurns(t));
-    AddBranches(t, version, &means);
+    AddBranches(t, &means);
     const auto [it, first] = group_range.try_emplace(
         t.key().group(), std::pair(t.reward(), t.reward()));
     it->second.first = std::min(it->second.first, t.reward());
@@ -131,8 +125,6 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
   means.WriteMax("length", "response_length/max", &out);
   means.WriteMean("turns", "num_turns/mean", &out);
   means.WriteMean("mask", "sampling_mask/mean_size", &out);
-  means.WriteMean("staleness", "staleness/mean", &out);
-  means.WriteMax("staleness", "staleness/max", &out);
   std::map<std::string, double> outcomes;
   for (const Trajectory& t : batch) ++outcomes[OutcomeName(t.outcome())];
   for (const auto& [name, count] : outcomes) {

@@ -12,10 +12,8 @@
 
 namespace temper {
 
-// Means over the trajectories, which all carry a reward. `version` is the
-// learner's before the step: staleness counts from it.
-std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch,
-                                      uint64_t version);
+// Means over the trajectories, which all carry a reward.
+std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch);
 
 // eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so
 // that errors and differences can be computed from them.

@@ -232,7 +232,12 @@ absl::Status CheckpointStore::Prune() {
   ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
   int kept = 0;
   for (const Entry& entry : entries) {
-    if (!entry.error.empty() || ++kept <= options_.keep) continue;
+    if (!entry.error.empty()) continue;
+    if (kept < options_.keep) {
+      const auto manifest = ReadManifest(Path(entry.name));
+      kept += manifest.ok() && Verify(Path(entry.name), *manifest).ok();
+      continue;
+    }
     // Renamed first: half removed it must not look like a damaged one.
     const std::string discarded = Path(absl::StrCat(kDiscarded, entry.name));
     RETURN_IF_ERROR(RenameDurably(Path(entry.name), discarded));

@@ -29,7 +29,7 @@ namespace temper {
 
 struct CheckpointOptions {
   std::string directory;  // made if missing
-  int keep = 2;           // at least 2
+  int keep = 2;           // good ones; at least 2
 };
 
 struct LoadedCheckpoint {
@@ -47,9 +47,10 @@ class CheckpointStore {
   static absl::StatusOr<std::unique_ptr<CheckpointStore>> Create(
       const CheckpointOptions& options);
 
-  // Returns the new checkpoint's directory, then removes all but the newest
-  // `keep` that have a manifest. On failure, the writer's included, the
-  // checkpoints are as they were.
+  // Returns the new checkpoint's directory, once it removed those that are
+  // older than the newest `keep` that verify: as LoadNewest would find them, so
+  // that a damaged one never takes the place of a good one. On failure, the
+  // writer's included, the checkpoints are as they were.
   absl::StatusOr<std::string> Save(int64_t step, const Writer& write);
 
   // The newest checkpoint of which every file has the manifest's size and

@@ -96,6 +96,23 @@ TEST(CheckpointTest, ADamagedOneIsLeftAndItsStepSavedBesideIt) {
   EXPECT_EQ(*ReadFile(damaged + "/state", 100), "bad");
 }
 
+TEST(CheckpointTest, ADamagedOneTakesNoGoodOnesPlace) {
+  const std::string directory = FreshDirectory();
+  auto store = Store(directory);
+  ASSERT_TRUE(store->Save(10, Says("10")).ok());
+  const std::string damaged = *store->Save(20, Says("20"));
+  Overwrite(damaged + "/model/weights", "2O");
+  const std::string newest = *store->Save(30, Says("30"));
+  EXPECT_THAT(*ListDirectory(directory),
+              ElementsAre("step_10", "step_20", "step_30"));
+  Overwrite(newest + "/state", "bad");
+  EXPECT_EQ(store->LoadNewest()->step, 10);
+  ASSERT_TRUE(store->Save(40, Says("40")).ok());
+  EXPECT_EQ(store->LoadNewest()->step, 40);
+  ASSERT_TRUE(store->Save(50, Says("50")).ok());
+  EXPECT_THAT(*ListDirectory(directory), ElementsAre("step_40", "step_50"));
+}
+
 TEST(CheckpointTest, ALowerStepSavedLaterIsTheNewest) {
   auto store = Store(FreshDirectory());
   ASSERT_TRUE(store->Save(40, Says("dead attempt")).ok());

@@ -61,7 +61,8 @@ absl::StatusOr<std::optional<EvalBatch>> Evaluation::Await(
   int64_t received = buffer_->counts().received;
   for (;;) {
     const int64_t seen = buffer_->activity();
-    if (auto batch = buffer_->TakeEval(groups)) return batch;
+    ASSIGN_OR_RETURN(auto batch, buffer_->TakeEval(groups));
+    if (batch.has_value()) return batch;
     if (wait.Stopping()) return std::optional<EvalBatch>();
     // A time-out here is a look at the other conditions.
     buffer_->WaitForChange(seen, LearnerWait::kPollUs).IgnoreError();

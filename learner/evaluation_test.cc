@@ -154,6 +154,23 @@ TEST_F(EvaluationTest, AllReceivedButNotYetRecordedIsOnlyRecorded) {
   ExpectEachTaskCountedOnce();
 }
 
+TEST_F(EvaluationTest, WhileItWaitsStatusCanShowIt) {
+  std::vector<std::string> seen;
+  context_.stop = [this, &seen] {
+    clock_.AdvanceMicros(600'000);
+    auto transaction = *db_->sqlite()->Begin();
+    const auto rows = *transaction->Query(
+        "SELECT process, name, elapsed_ms, deadline_ms FROM wait");
+    for (const SqlRow& row : rows) {
+      seen.push_back(absl::StrCat(row[0].AsString(), ": ", row[1].AsString(),
+                                  " ", row[2].AsInt(), "/", row[3].AsInt()));
+    }
+    return !seen.empty();
+  };
+  EXPECT_FALSE(*evaluation_->Run(0));
+  EXPECT_THAT(seen, ElementsAre("learner: evaluation of step 0 600/1000"));
+}
+
 TEST_F(EvaluationTest, SilenceEndsItWithItsDeadline) {
   context_.stop = [this] {
     clock_.AdvanceMicros(1'000'001);

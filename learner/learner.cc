@@ -85,17 +85,16 @@ absl::Status Loop::Open() {
 }
 
 absl::Status Loop::OpenRecords() {
-  if (options_.resume) {
-    ASSIGN_OR_RETURN(records_, RunRecords::Resume(options_.run_dir, clock_));
-    return absl::OkStatus();
-  }
   RunInfo info;
   info.name = config_.name();
   info.seed = config_.seed();
   info.config = config_.DebugString();
   info.revision = options_.revision;
   info.machine = options_.machine;
-  ASSIGN_OR_RETURN(records_, RunRecords::Start(options_.run_dir, info, clock_));
+  ASSIGN_OR_RETURN(records_,
+                   options_.resume
+                       ? RunRecords::Resume(options_.run_dir, info, clock_)
+                       : RunRecords::Start(options_.run_dir, info, clock_));
   return absl::OkStatus();
 }
 
@@ -141,6 +140,8 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
   // After a resume the queue opens groups of before it first, whole ones too:
   // with any other count a step would wait for groups that nobody opened.
   RETURN_IF_ERROR(link_->queue()->IssueTrain(prompts()).status());
+  times.sync_seconds = link_->sync_seconds();
+  times.waiting_us = clock_->MonotonicMicros();
   ASSIGN_OR_RETURN(const TrainBatch batch, AwaitBatch(step));
   if (batch.groups.empty()) return false;
   times.generated_us = clock_->MonotonicMicros();

@@ -44,21 +44,26 @@ int LeaseBroker::RemoveWorker(const std::string& worker) {
 void LeaseBroker::RequireVersion(uint64_t version) {
   MutexLock lock(&mutex_);
   required_version_ = version;
+  required_us_ = clock_->MonotonicMicros();
 }
 
 void LeaseBroker::ConfirmVersion(const std::string& worker, uint64_t version) {
   MutexLock lock(&mutex_);
   const auto it = workers_.find(worker);
-  if (it != workers_.end()) {
-    it->second.version = version;
-  }
+  // Heartbeats say it again and again.
+  if (it == workers_.end() || it->second.version == version) return;
+  it->second.version = version;
+  it->second.confirmed_us = clock_->MonotonicMicros();
 }
 
-bool LeaseBroker::AllConfirmed() const {
+std::optional<int64_t> LeaseBroker::AllConfirmedUs() const {
   MutexLock lock(&mutex_);
-  return std::all_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-    return entry.second.version == required_version_;
-  });
+  int64_t last_us = required_us_;
+  for (const auto& [name, worker] : workers_) {
+    if (worker.version != required_version_) return std::nullopt;
+    last_us = std::max(last_us, worker.confirmed_us);
+  }
+  return last_us;
 }
 
 absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(

@@ -18,6 +18,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/mutex.h"
 #include "learner/task_queue.h"
 #include "proto/learner.pb.h"
@@ -26,9 +27,10 @@ namespace temper {
 
 class LeaseBroker {
  public:
-  // Leases carry `sampling` and `seed`.
-  LeaseBroker(TaskQueue* queue, const SamplingConfig& sampling, uint64_t seed)
-      : queue_(queue), sampling_(sampling), seed_(seed) {}
+  // Leases carry `sampling` and `seed`. `clock` outlives the broker.
+  LeaseBroker(TaskQueue* queue, const SamplingConfig& sampling, uint64_t seed,
+              Clock* clock = SystemClock())
+      : queue_(queue), sampling_(sampling), seed_(seed), clock_(clock) {}
 
   // AlreadyExists if a live worker has this name; ResourceExhausted above
   // kWorkersMax.
@@ -38,12 +40,14 @@ class LeaseBroker {
   // samples that were.
   int RemoveWorker(const std::string& worker);
 
-  // From now on leases are handed only to workers with this very version: one
-  // that outlived a rolled-back learner may have a later one that never was.
+  // From now on leases are handed only to workers with this very version, not
+  // to those with another, later or earlier.
   void RequireVersion(uint64_t version);
   void ConfirmVersion(const std::string& worker, uint64_t version);
-  // Whether every live worker has confirmed the required version.
-  bool AllConfirmed() const;
+  // When the last of the live workers confirmed the required version, on the
+  // monotonic clock: when it was required, if there are none. Nothing while one
+  // of them has not.
+  std::optional<int64_t> AllConfirmedUs() const;
 
   // The next lease this worker can hold: it has the weights and room (an idle
   // worker has room for any lease). Errors are the ledger's.
@@ -63,6 +67,7 @@ class LeaseBroker {
   struct Worker {
     uint32_t capacity = 0;
     uint64_t version = 0;
+    int64_t confirmed_us = 0;
     std::map<uint64_t, std::set<uint32_t>> leases;  // undelivered, by lease
     uint32_t held() const;
   };
@@ -70,10 +75,12 @@ class LeaseBroker {
   TaskQueue* const queue_;
   const SamplingConfig sampling_;
   const uint64_t seed_;
+  Clock* const clock_;
 
   mutable Mutex mutex_;
   std::map<std::string, Worker> workers_ ABSL_GUARDED_BY(mutex_);
   uint64_t required_version_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t required_us_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace temper

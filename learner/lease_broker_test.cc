@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #include "gtest/gtest.h"
 
@@ -37,7 +38,8 @@ class LeaseBrokerTest : public testing::Test {
     ASSERT_TRUE(queue.ok()) << queue.status();
     queue_ = std::move(*queue);
     ASSERT_TRUE(queue_->IssueTrain(2).ok());
-    broker_ = std::make_unique<LeaseBroker>(queue_.get(), SamplingConfig(), 7);
+    broker_ = std::make_unique<LeaseBroker>(queue_.get(), SamplingConfig(), 7,
+                                            &clock_);
   }
 
   std::optional<Lease> Take(const std::string& worker) {
@@ -46,6 +48,7 @@ class LeaseBrokerTest : public testing::Test {
     return lease.ok() ? *lease : std::nullopt;
   }
 
+  FakeClock clock_;
   std::unique_ptr<RunDb> db_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<TaskQueue> queue_;
@@ -93,13 +96,30 @@ TEST_F(LeaseBrokerTest, ALateDeliveryLeavesTheSamplesNextLeaseAlone) {
 TEST_F(LeaseBrokerTest, ALeaseWaitsForTheWorkersWeights) {
   broker_->RequireVersion(5);
   ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
-  EXPECT_FALSE(broker_->AllConfirmed());
+  EXPECT_FALSE(broker_->AllConfirmedUs().has_value());
   EXPECT_FALSE(Take("a").has_value());
   broker_->ConfirmVersion("a", 5);
-  EXPECT_TRUE(broker_->AllConfirmed());
+  EXPECT_TRUE(broker_->AllConfirmedUs().has_value());
   const auto lease = Take("a");
   ASSERT_TRUE(lease.has_value());
   EXPECT_EQ(lease->weight_version(), 5u);
+}
+
+TEST_F(LeaseBrokerTest, AllHaveConfirmedWhenTheLastFirstSaidSo) {
+  clock_.AdvanceMicros(10);
+  broker_->RequireVersion(5);
+  EXPECT_EQ(broker_->AllConfirmedUs(), 10);
+  ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
+  ASSERT_TRUE(broker_->AddWorker("b", 8).ok());
+  clock_.AdvanceMicros(10);
+  broker_->ConfirmVersion("a", 5);
+  EXPECT_EQ(broker_->AllConfirmedUs(), std::nullopt);
+  clock_.AdvanceMicros(10);
+  broker_->ConfirmVersion("b", 5);
+  EXPECT_EQ(broker_->AllConfirmedUs(), 30);
+  clock_.AdvanceMicros(10);
+  broker_->ConfirmVersion("a", 5);
+  EXPECT_EQ(broker_->AllConfirmedUs(), 30);
 }
 
 TEST_F(LeaseBrokerTest, TwoWorkersOfOneNameAreRefused) {

@@ -120,7 +120,7 @@ class Ledger {
   absl::Status RejectSample(const SampleKey& key, const std::string& reason,
                             const std::vector<GroupRecord>& replacements);
   // A delivery that is no fault of the sample's was refused (it was sampled
-  // from weights that no longer count): kRetry and kExhausted as Commit's,
+  // from weights that do not count): kRetry and kExhausted as Commit's,
   // kDuplicate if the sample is settled.
   absl::StatusOr<CommitResult> RecordRefusal(const SampleKey& key);
 
@@ -158,7 +158,8 @@ class Ledger {
 
   // The state's name of one sample, for tests and inspection.
   absl::StatusOr<std::string> StateOf(const SampleKey& key);
-  // DataLoss names the first promise of this header that the tables break.
+  // DataLoss names the first promise of this header that the tables break. For
+  // tests, after every death that they bring about.
   absl::Status Audit();
 
  private:

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<RolloutLink>> RolloutLink::Open(
   RETURN_IF_ERROR(link->OpenQueue());
   RETURN_IF_ERROR(link->OpenBuffer(model));
   link->broker_ = std::make_unique<LeaseBroker>(
-      link->queue_.get(), config.sampling(), config.seed());
+      link->queue_.get(), config.sampling(), config.seed(), link->clock_);
   WeightPublisherOptions options;
   options.run = config.name();
   ASSIGN_OR_RETURN(link->publisher_, WeightPublisher::Start(options));
@@ -73,6 +73,8 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
 
 absl::Status RolloutLink::Publish(const LearnerCounters& counters,
                                   const ModelWeights& weights) {
+  published_us_ = clock_->MonotonicMicros();
+  synced_ = false;
   ASSIGN_OR_RETURN(
       const WeightManifest manifest,
       publisher_->Publish(counters.weight_version, weights.parameters(),
@@ -110,6 +112,8 @@ absl::Status RolloutLink::Serve() {
           [this](const std::string& worker, const std::string& kind,
                  const std::string& detail) {
             records_->Event(worker, kind, detail);
+            // It waits for nothing any more.
+            if (kind == "worker_left") OnHeartbeat(worker, Heartbeat());
           },
           [this](const std::string& worker, const Heartbeat& heartbeat) {
             OnHeartbeat(worker, heartbeat);
@@ -165,16 +169,23 @@ bool RolloutLink::AwaitWorkers(const WaitContext& context,
                                int64_t deadline_ms) {
   LearnerWait wait(context, absl::StrCat("weight acks of version ", version_),
                    deadline_ms);
-  while (!broker_->AllConfirmed()) {
+  std::optional<int64_t> confirmed_us;
+  while (!(confirmed_us = broker_->AllConfirmedUs()).has_value()) {
     if (wait.Stopping()) return false;
     if (wait.Expired()) {
       records_->Event(
           "learner", "weights_late",
           absl::StrCat("version ", version_, " after ", deadline_ms,
                        " ms: ", absl::StrJoin(broker_->Describe(), "; ")));
-      return true;
+      confirmed_us = clock_->MonotonicMicros();
+      break;
     }
     std::this_thread::sleep_for(kConfirmPoll);
+  }
+  // Only the first time after a publication: later workers come as they please.
+  if (!synced_) {
+    synced_ = true;
+    sync_seconds_ = static_cast<double>(*confirmed_us - published_us_) * 1e-6;
   }
   return true;
 }

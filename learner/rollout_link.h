@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/clock.h"
 #include "kernels/model/config.h"
 #include "kernels/model/weights.h"
 #include "learner/learner_service.h"
@@ -58,6 +59,10 @@ class RolloutLink {
   // until they are; the others go on. False: the run is to stop.
   bool AwaitWorkers(const WaitContext& context, int64_t deadline_ms);
 
+  // From the beginning of the last Publish until every worker had it, or was
+  // given up on; known once AwaitWorkers was through.
+  double sync_seconds() const { return sync_seconds_; }
+
   // Asks every worker to finish, then ends the streams still there.
   void Shutdown(const std::string& reason);
 
@@ -82,7 +87,11 @@ class RolloutLink {
   std::unique_ptr<TrajectoryBuffer> buffer_;
   std::unique_ptr<LeaseBroker> broker_;
   std::unique_ptr<WeightPublisher> publisher_;
+  Clock* const clock_ = SystemClock();
   uint64_t version_ = 0;
+  int64_t published_us_ = 0;
+  bool synced_ = false;
+  double sync_seconds_ = 0;
   std::unique_ptr<LearnerService> service_;  // the first to go
 };
 

@@ -79,13 +79,14 @@ class RunDb {
   // The attempt that counts now; 0 before StartRun.
   absl::StatusOr<int64_t> CurrentAttempt();
   // The highest step of the surviving lineage; its base if it has none yet.
+  // What tests ask after a crash.
   absl::StatusOr<int64_t> LatestStep();
   // Whether (attempt, step) survives; step 0 always does.
   absl::StatusOr<bool> InLineage(int64_t attempt, int64_t step);
 
   // Adds metrics at (current attempt, step); for evaluations. A value of the
-  // same name that the surviving lineage has at this step is replaced, whichever
-  // attempt's it is. A step's own metrics go with Ledger::CommitStep.
+  // same name that the surviving lineage has at this step is replaced,
+  // whichever attempt's it is. A step's own metrics go with Ledger::CommitStep.
   absl::Status RecordMetrics(int64_t step,
                              const std::vector<MetricValue>& metrics);
   // Whether the surviving lineage has this metric at `step`.

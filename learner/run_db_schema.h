@@ -85,7 +85,7 @@ CREATE TABLE grp(
   grp INTEGER PRIMARY KEY,
   purpose INTEGER NOT NULL,         -- Purpose of proto/trajectory.proto
   task_id TEXT NOT NULL,
-  position INTEGER,                 -- in the task order; NULL: issued again, EVAL
+  position INTEGER,                 -- in the task order; NULL: reissued, EVAL
   size INTEGER NOT NULL,
   replaces INTEGER,                 -- the dropped group it stands in for
   attempt INTEGER NOT NULL,

@@ -35,8 +35,14 @@ absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Start(
 }
 
 absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
-    const std::string& run_dir, Clock* clock) {
+    const std::string& run_dir, const RunInfo& info, Clock* clock) {
   ASSIGN_OR_RETURN(auto records, Open(run_dir, clock));
+  const absl::Status began = records->db_->ReadRun().status();
+  if (absl::IsNotFound(began)) {
+    RETURN_IF_ERROR(records->db_->StartRun(info));
+  } else {
+    RETURN_IF_ERROR(began);
+  }
   RETURN_IF_ERROR(records->OpenLedger());
   RETURN_IF_ERROR(records->GoOn());
   records->FollowEvents();
@@ -66,22 +72,36 @@ absl::Status RunRecords::GoOn() {
                            absl::StrCat("attempt ", counters->attempt,
                                         ", step ", step, " was rolled back"));
   };
-  ASSIGN_OR_RETURN(const LoadedCheckpoint found,
-                   checkpoints_->LoadNewest(in_lineage));
-  for (const std::string& skipped : found.skipped) {
-    Event(kLearner, "checkpoint_skipped", skipped);
+  const auto found = checkpoints_->LoadNewest(in_lineage);
+  ASSIGN_OR_RETURN(const bool untouched, IsUntouched());
+  if (found.ok()) {
+    for (const std::string& skipped : found->skipped) {
+      Event(kLearner, "checkpoint_skipped", skipped);
+    }
+    checkpoint_ = found->directory;
+    ASSIGN_OR_RETURN(counters_, ReadLearnerCounters(found->directory));
+    saved_step_ = counters_.step;
+  } else if (!absl::IsNotFound(found.status()) || !untouched) {
+    return found.status();
   }
-  checkpoint_ = found.directory;
-  ASSIGN_OR_RETURN(counters_, ReadLearnerCounters(found.directory));
   ASSIGN_OR_RETURN(const ResumeSummary summary,
                    ledger_->Resume(counters_.attempt, counters_.step));
   counters_.attempt = summary.attempt;
-  saved_step_ = counters_.step;
   Event(kLearner, "resumed",
         absl::StrCat("from step ", counters_.step, "; ", summary.steps_undone,
                      " steps undone, ", summary.samples_kept, " samples kept, ",
                      summary.samples_reissued, " issued again"));
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RunRecords::IsUntouched() {
+  ASSIGN_OR_RETURN(const auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t made,
+      transaction->QueryInt("SELECT (SELECT count(*) FROM checkpoint) + "
+                            "(SELECT count(*) FROM step)",
+                            {}, 0));
+  return made == 0;
 }
 
 void RunRecords::Event(const std::string& process, const std::string& kind,

@@ -35,13 +35,16 @@ class RunRecords {
       const std::string& run_dir, const RunInfo& info, Clock* clock);
   // Goes on from the newest checkpoint that verifies and is of the surviving
   // lineage, under a new attempt: rolls ledger and steps back to it, records
-  // what was skipped. NotFound if no checkpoint can be loaded.
+  // what was skipped. A run that died before it recorded any checkpoint or step
+  // goes on from step 0 without one; one that died before it began, begins.
+  // NotFound if it had checkpoints and none can be loaded.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Resume(
-      const std::string& run_dir, Clock* clock);
+      const std::string& run_dir, const RunInfo& info, Clock* clock);
 
-  // Where the learner goes on; all zero but the attempt for a new run.
+  // Where the learner goes on; all zero but the attempt where there is no
+  // checkpoint.
   const LearnerCounters& counters() const { return counters_; }
-  // The checkpoint's directory to load from; none for a new run.
+  // The directory to load from; none: from the configured model.
   const std::optional<std::string>& checkpoint() const { return checkpoint_; }
 
   RunDb* db() { return db_.get(); }
@@ -63,6 +66,7 @@ class RunRecords {
       const std::string& run_dir, Clock* clock);
   absl::Status OpenLedger();
   absl::Status GoOn();
+  absl::StatusOr<bool> IsUntouched();
   void FollowEvents();
 
   std::string run_dir_;

@@ -1,8 +1,10 @@
 #include "learner/step_report.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
+#include "kernels/base/log.h"
 #include "learner/batch_metrics.h"
 
 namespace temper {
@@ -17,7 +19,9 @@ void AddTimings(const StepTimes& times, StepRecord* record) {
   const std::pair<const char*, double> timings[] = {
       {"time/step", step_seconds},
       {"time/generate", Seconds(times.started_us, times.generated_us)},
+      {"time/wait", Seconds(times.waiting_us, times.generated_us)},
       {"time/train", Seconds(times.generated_us, times.trained_us)},
+      {"time/weight_sync", times.sync_seconds},
       {"tokens_per_second",
        static_cast<double>(record->tokens) / step_seconds}};
   for (const auto& [name, value] : timings) {
@@ -50,6 +54,18 @@ void AddCounts(const BufferCounts& counts, StepRecord* record) {
   }
 }
 
+void AddStaleness(const std::vector<int64_t>& ages, StepRecord* record) {
+  CHECK(!ages.empty());
+  double total = 0, oldest = 0;
+  for (const int64_t age : ages) {
+    total += static_cast<double>(age);
+    oldest = std::max(oldest, static_cast<double>(age));
+  }
+  record->metrics.push_back(
+      {"staleness/mean", total / static_cast<double>(ages.size())});
+  record->metrics.push_back({"staleness/max", oldest});
+}
+
 }  // namespace
 
 StepRecord MakeStepRecord(int64_t step, uint64_t version,
@@ -71,7 +87,8 @@ StepRecord MakeStepRecord(int64_t step, uint64_t version,
     record.records.push_back(
         {{one.group, one.sample}, one.advantage, one.masked, one.logp});
   }
-  record.metrics = BatchMetrics(trajectories, version);
+  record.metrics = BatchMetrics(trajectories);
+  AddStaleness(batch.ages, &record);
   AddTrained(trained, &record);
   AddTimings(times, &record);
   AddCounts(counts, &record);

@@ -19,8 +19,11 @@ namespace temper {
 struct StepTimes {
   int64_t started_unix_us = 0;
   int64_t started_us = 0;
+  int64_t waiting_us = 0;    // all is issued: idle until the batch is there
   int64_t generated_us = 0;  // the batch is there
   int64_t trained_us = 0;    // the weights are updated
+  // Publication of the weights trained from, until all workers had them.
+  double sync_seconds = 0;
 };
 
 // `trajectories` are those of batch.episodes, `version` is of the weights they

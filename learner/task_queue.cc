@@ -272,4 +272,11 @@ const Task* TaskQueue::FindTask(const std::string& id) const {
   return found == by_id_.end() ? nullptr : &tasks_[found->second];
 }
 
+const Task* TaskQueue::TaskOf(uint64_t group) const {
+  MutexLock lock(&mutex_);
+  const auto found = open_.find(group);
+  return found == open_.end() ? nullptr
+                              : FindTask(found->second.record.task_id);
+}
+
 }  // namespace temper

@@ -49,11 +49,27 @@ absl::Status TrajectoryBuffer::Keep(Episode episode) {
   if (group.size == 0) {
     ASSIGN_OR_RETURN(group.size, ledger_->GroupSize(episode.group));
   }
+  const uint64_t id = episode.group;
   const uint32_t sample = episode.sample;
   CHECK(group.episodes.emplace(sample, std::move(episode)).second)
       << "the ledger committed sample " << sample << " twice";
   ++samples_;
+  const Task* const task = queue_->TaskOf(id);
+  if (task != nullptr && group.episodes.size() == group.size) {
+    failed_groups_.erase(task->environment());
+  }
   return absl::OkStatus();
+}
+
+void TrajectoryBuffer::NoteFailure(uint64_t group, const std::string& reason) {
+  const Task* const task = queue_->TaskOf(group);
+  if (task == nullptr || !broken_.ok()) return;
+  const int failed = ++failed_groups_[task->environment()];
+  if (failed < kFailedGroupsMax) return;
+  broken_ = absl::FailedPreconditionError(absl::StrCat(
+      "environment \"", task->environment(), "\": ", failed,
+      " groups in a row were dropped and none came whole; the last: ", reason,
+      ". Look at logs/env-host.log and logs/worker-*.log"));
 }
 
 void TrajectoryBuffer::Changed() {
@@ -97,26 +113,25 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Receive(
       RETURN_IF_ERROR(Keep(*std::move(admitted)));
       break;
     case CommitResult::kDuplicate:
-      ++counts_.duplicates;
       receipt.result = Receipt::Result::kDuplicate;
       break;
     case CommitResult::kUnknown:
-      ++counts_.rejected;
       receipt.result = Receipt::Result::kRejected;
       receipt.reason = absl::StrCat("group ", admitted->group, " sample ",
                                     admitted->sample, " was never issued");
       break;
     case CommitResult::kRetry:
-      ++counts_.retried;
       queue_->Retry(admitted->group, admitted->sample);
       break;
-    case CommitResult::kExhausted:
+    case CommitResult::kExhausted: {
       ++counts_.dropped_infrastructure;
-      RETURN_IF_ERROR(Drop(admitted->group,
-                           absl::StrCat("sample ", admitted->sample,
-                                        " got no reward in all its retries: ",
-                                        trajectory.error())));
+      const std::string reason = absl::StrCat(
+          "sample ", admitted->sample, " got no reward in all its retries: ",
+          receipt.reason.empty() ? trajectory.error() : receipt.reason);
+      NoteFailure(admitted->group, reason);
+      RETURN_IF_ERROR(Drop(admitted->group, reason));
       break;
+    }
   }
   Changed();
   return receipt;
@@ -133,7 +148,6 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Refuse(const TrajectoryKey& key,
 absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const Trajectory& trajectory,
                                                  const std::string& reason) {
   const SampleKey key{trajectory.key().group(), trajectory.key().sample()};
-  ++counts_.rejected;
   Receipt receipt;
   receipt.result = Receipt::Result::kRejected;
   receipt.reason = reason;
@@ -148,6 +162,7 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const Trajectory& trajectory,
   if (replacement.has_value()) replacements.push_back(*replacement);
   RETURN_IF_ERROR(ledger_->RejectSample(key, reason, replacements));
   ++counts_.dropped_rejected;
+  NoteFailure(key.group, absl::StrCat("a refused trajectory: ", reason));
   Forget(key.group, replacement);
   Changed();
   return receipt;
@@ -180,21 +195,18 @@ void TrajectoryBuffer::NoteVersion(uint64_t version, int64_t step) {
   Changed();
 }
 
-int64_t TrajectoryBuffer::AgeOf(const Group& group) const {
-  int64_t age = 0;
-  for (const auto& [sample, episode] : group.episodes) {
-    const auto found = version_steps_.find(episode.OldestVersion());
-    if (found != version_steps_.end()) {
-      age = std::max(age, current_step_ - found->second);
-    }
-  }
-  return age;
+int64_t TrajectoryBuffer::AgeOf(const Episode& episode) const {
+  const auto found = version_steps_.find(episode.OldestVersion());
+  return found == version_steps_.end() ? 0 : current_step_ - found->second;
 }
 
 absl::Status TrajectoryBuffer::DropStale() {
   std::vector<std::pair<uint64_t, int64_t>> stale;
   for (const auto& [id, group] : groups_) {
-    const int64_t age = AgeOf(group);
+    int64_t age = 0;
+    for (const auto& [sample, episode] : group.episodes) {
+      age = std::max(age, AgeOf(episode));
+    }
     if (id < kEvalGroupBase && age > options_.max_staleness) {
       stale.emplace_back(id, age);
     }
@@ -213,6 +225,7 @@ absl::StatusOr<std::optional<TrainBatch>> TrajectoryBuffer::Take(int64_t step,
                                                                  int count) {
   CHECK(count >= 1);
   MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(broken_);
   RETURN_IF_ERROR(DropStale());
   TrainBatch batch;
   for (const auto& [id, group] : groups_) {
@@ -229,6 +242,7 @@ absl::StatusOr<std::optional<TrainBatch>> TrajectoryBuffer::Take(int64_t step,
   for (const uint64_t id : batch.groups) {
     auto node = groups_.extract(id);
     for (auto& [sample, episode] : node.mapped().episodes) {
+      batch.ages.push_back(AgeOf(episode));
       batch.episodes.push_back(std::move(episode));
       --samples_;
     }
@@ -238,14 +252,17 @@ absl::StatusOr<std::optional<TrainBatch>> TrajectoryBuffer::Take(int64_t step,
   return std::optional<TrainBatch>(std::move(batch));
 }
 
-std::optional<EvalBatch> TrajectoryBuffer::TakeEval(
+absl::StatusOr<std::optional<EvalBatch>> TrajectoryBuffer::TakeEval(
     const std::vector<uint64_t>& groups) {
   MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(broken_);
   for (const uint64_t id : groups) {
     const auto found = groups_.find(id);
     const bool whole = found != groups_.end() &&
                        found->second.episodes.size() == found->second.size;
-    if (!whole && dropped_eval_.count(id) == 0) return std::nullopt;
+    if (!whole && dropped_eval_.count(id) == 0) {
+      return std::optional<EvalBatch>();
+    }
   }
   EvalBatch batch;
   for (const uint64_t id : groups) {
@@ -260,7 +277,7 @@ std::optional<EvalBatch> TrajectoryBuffer::TakeEval(
     }
     queue_->Remove(id);
   }
-  return batch;
+  return std::optional<EvalBatch>(std::move(batch));
 }
 
 absl::Status TrajectoryBuffer::WaitForChange(int64_t seen, int64_t timeout_us) {
@@ -288,15 +305,6 @@ int64_t TrajectoryBuffer::activity() const {
 BufferCounts TrajectoryBuffer::counts() const {
   MutexLock lock(&mutex_);
   return counts_;
-}
-
-int64_t TrajectoryBuffer::whole_train_groups() const {
-  MutexLock lock(&mutex_);
-  int64_t whole = 0;
-  for (const auto& [id, group] : groups_) {
-    if (id < kEvalGroupBase && group.episodes.size() == group.size) ++whole;
-  }
-  return whole;
 }
 
 }  // namespace temper

@@ -7,6 +7,10 @@
 // and issued again under a new id. A trajectory's age is the number of updates
 // between the version of its oldest sampled token and the learner's.
 //
+// An environment of which kFailedGroupsMax groups in a row were dropped for
+// failures or refusals, none coming whole between, is broken: from then on Take
+// and TakeEval return the error that ends the run.
+//
 // Bounded by capacity_samples; thread-safe.
 
 #ifndef LEARNER_TRAJECTORY_BUFFER_H_
@@ -47,6 +51,7 @@ struct Receipt {
 struct TrainBatch {
   std::vector<uint64_t> groups;   // ascending
   std::vector<Episode> episodes;  // by (group, sample)
+  std::vector<int64_t> ages;      // [episodes], in updates
 };
 
 struct EvalBatch {
@@ -56,9 +61,6 @@ struct EvalBatch {
 
 struct BufferCounts {
   int64_t received = 0;
-  int64_t duplicates = 0;
-  int64_t rejected = 0;                // samples refused at the door
-  int64_t retried = 0;                 // outcomes without reward
   int64_t dropped_infrastructure = 0;  // groups
   int64_t dropped_rejected = 0;        // groups
   int64_t dropped_stale = 0;           // groups
@@ -86,9 +88,12 @@ class TrajectoryBuffer {
 
   // Drops what is stale, then sets the `count` lowest whole groups aside for
   // `step` in the ledger and hands them out; none while there are fewer.
+  // FailedPrecondition names an environment that is broken.
   absl::StatusOr<std::optional<TrainBatch>> Take(int64_t step, int count);
   // All episodes of these EVAL groups; none until each is whole or dropped.
-  std::optional<EvalBatch> TakeEval(const std::vector<uint64_t>& groups);
+  // FailedPrecondition as Take.
+  absl::StatusOr<std::optional<EvalBatch>> TakeEval(
+      const std::vector<uint64_t>& groups);
 
   // Waits until Take or TakeEval may have more to give: DeadlineExceeded after
   // `timeout_us`. `seen` is activity() from before the attempt that failed, so
@@ -97,7 +102,8 @@ class TrajectoryBuffer {
   int64_t activity() const;
 
   BufferCounts counts() const;
-  int64_t whole_train_groups() const;
+
+  static constexpr int kFailedGroupsMax = 32;
 
  private:
   struct Group {
@@ -118,13 +124,17 @@ class TrajectoryBuffer {
   // Drops the group in ledger, queue and here; its replacement is open.
   absl::Status Drop(uint64_t group, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts a failed group, which is still open, against its environment.
+  void NoteFailure(uint64_t group, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DropStale() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(uint64_t group, const std::optional<GroupRecord>& replacement)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Keep(Episode episode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool VersionKnown(uint64_t version) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  int64_t AgeOf(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int64_t AgeOf(const Episode& episode) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TrajectoryDoor door_;
@@ -141,6 +151,9 @@ class TrajectoryBuffer {
   std::map<uint64_t, Group> groups_ ABSL_GUARDED_BY(mutex_);
   std::set<uint64_t> dropped_eval_ ABSL_GUARDED_BY(mutex_);
   BufferCounts counts_ ABSL_GUARDED_BY(mutex_);
+  // By environment: groups that failed since one came whole.
+  std::map<std::string, int> failed_groups_ ABSL_GUARDED_BY(mutex_);
+  absl::Status broken_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace temper

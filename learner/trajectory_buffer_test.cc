@@ -41,6 +41,7 @@ class TrajectoryBufferTest : public testing::Test {
     for (int i = 0; i < 5; ++i) {
       Task& task = tasks.emplace_back();
       task.set_id("t" + std::to_string(i));
+      task.set_environment("math");
       task.set_split(i < 4 ? "train" : "heldout");
     }
     queue_ = *TaskQueue::Create(tasks, {1, 2}, ledger_.get());
@@ -59,6 +60,14 @@ class TrajectoryBufferTest : public testing::Test {
     for (uint32_t sample : {1u, 0u}) {
       EXPECT_EQ(Receive(FixtureTrajectory(group, sample, 1, version)).result,
                 Result::kCommitted);
+    }
+  }
+
+  // The lowest open group gets no reward, as often as it is tried.
+  void FailGroup() {
+    const QueueLease first = **queue_->Acquire(2);
+    for (uint64_t lease : {1, 2, 3}) {
+      Receive(FixtureFailure(first.group, first.samples[0], lease));
     }
   }
 
@@ -82,7 +91,6 @@ TEST_F(TrajectoryBufferTest, WholeGroupsLeaveByGroupAndSampleNotByArrival) {
   ReceiveGroup(1);
   Receive(FixtureTrajectory(2, 1));
   EXPECT_FALSE((*buffer_->Take(1, 3)).has_value());
-  EXPECT_EQ(buffer_->whole_train_groups(), 2);
   Receive(FixtureTrajectory(2, 0));
   auto batch = *buffer_->Take(1, 3);
   ASSERT_TRUE(batch.has_value());
@@ -102,7 +110,7 @@ TEST_F(TrajectoryBufferTest, ACopyIsADuplicateAndAStrangerIsRejected) {
   ReceiveGroup(1);
   EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 9)).result, Result::kDuplicate);
   EXPECT_EQ(Receive(FixtureTrajectory(7, 0)).result, Result::kRejected);
-  EXPECT_EQ(buffer_->whole_train_groups(), 1);
+  EXPECT_TRUE((*buffer_->Take(1, 1)).has_value());
 }
 
 TEST_F(TrajectoryBufferTest, ThreeFailuresDropTheGroupAndANewOneStandsIn) {
@@ -179,6 +187,56 @@ TEST_F(TrajectoryBufferTest, AGroupAgesWithItsOldestTokenAndIsDroppedWhole) {
   ExpectAudited();
 }
 
+TEST_F(TrajectoryBufferTest, AnAgeIsCountedInUpdatesNotInVersionNumbers) {
+  options_.max_staleness = 5;
+  Open();
+  ASSERT_TRUE(queue_->IssueTrain(2).ok());
+  buffer_->NoteVersion(40, 1);  // after resumes numbers were skipped
+  buffer_->NoteVersion(41, 2);
+  ReceiveGroup(1, 40);
+  ReceiveGroup(2, 1);
+  auto batch = *buffer_->Take(3, 2);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_THAT(batch->ages, ElementsAre(1, 1, 2, 2));
+}
+
+TEST_F(TrajectoryBufferTest, AnEnvironmentThatOnlyFailsEndsTheRun) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  const int most = TrajectoryBuffer::kFailedGroupsMax;
+  for (int dropped = 1; dropped < most; ++dropped) FailGroup();
+  EXPECT_TRUE(buffer_->Take(1, 1).ok());
+  FailGroup();
+  const absl::Status broken = buffer_->Take(1, 1).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(broken));
+  EXPECT_EQ(broken, buffer_->TakeEval({}).status());
+  const std::string message(broken.message());
+  EXPECT_THAT(message, HasSubstr("environment \"math\": 32 groups"));
+  EXPECT_THAT(message, HasSubstr("the sandbox would not start"));
+  EXPECT_THAT(message, HasSubstr("logs/env-host.log"));
+}
+
+TEST_F(TrajectoryBufferTest, RefusalsToTheEndEndTheRunToo) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  for (int i = 0; i < TrajectoryBuffer::kFailedGroupsMax; ++i) {
+    EXPECT_TRUE(buffer_->Take(1, 1).ok());
+    Trajectory bad = FixtureTrajectory((**queue_->Acquire(2)).group, 0);
+    bad.mutable_branches(0)->clear_routes();
+    EXPECT_EQ(Receive(bad).result, Result::kRejected);
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(buffer_->Take(1, 1).status()));
+}
+
+TEST_F(TrajectoryBufferTest, AWholeGroupBetweenFailuresLetsTheRunGoOn) {
+  ASSERT_TRUE(queue_->IssueTrain(2).ok());
+  const int most = TrajectoryBuffer::kFailedGroupsMax;
+  for (int dropped = 1; dropped < most; ++dropped) FailGroup();
+  const QueueLease lease = **queue_->Acquire(2);
+  Receive(FixtureTrajectory(lease.group, 0));
+  Receive(FixtureTrajectory(lease.group, 1));
+  for (int dropped = 1; dropped < most; ++dropped) FailGroup();
+  EXPECT_TRUE(buffer_->Take(1, 2).ok());
+}
+
 TEST_F(TrajectoryBufferTest, ARestartedLearnerHasWhatWasAcked) {
   ASSERT_TRUE(queue_->IssueTrain(2).ok());
   ReceiveGroup(1);
@@ -204,13 +262,13 @@ TEST_F(TrajectoryBufferTest, EvaluationWaitsForEveryGroupToBeWholeOrDropped) {
   Trajectory good = FixtureTrajectory(first, 0);
   good.set_purpose(PURPOSE_EVAL);
   Receive(good);
-  EXPECT_FALSE(buffer_->TakeEval({first, first + 1}).has_value());
+  EXPECT_FALSE((*buffer_->TakeEval({first, first + 1})).has_value());
   for (uint64_t lease : {1, 2, 3}) {
     Trajectory bad = FixtureFailure(first + 1, 0, lease);
     bad.set_purpose(PURPOSE_EVAL);
     Receive(bad);
   }
-  auto batch = buffer_->TakeEval({first, first + 1});
+  auto batch = *buffer_->TakeEval({first, first + 1});
   ASSERT_TRUE(batch.has_value());
   EXPECT_EQ(batch->episodes.size(), 1u);
   EXPECT_EQ(batch->groups_dropped, 1);
