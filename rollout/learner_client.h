@@ -10,9 +10,11 @@
 //
 // A heartbeat goes out every heartbeat_ms; a stream on which nothing was heard
 // for peer_timeout_ms, or no credit came for credit_timeout_ms while a
-// trajectory waits for one, is dropped. Lost streams are opened again with
-// growing pauses, until give_up_ms without a welcome have passed. Only loopback
-// addresses are accepted: there is no transport security yet.
+// trajectory waits for one, is dropped. Lost streams are opened again, at the
+// same address and with growing pauses, until give_up_ms without a welcome have
+// passed. A learner takes another port whenever it starts: a worker outlives
+// lost streams, not its learner. Only loopback addresses are accepted: there is
+// no transport security yet.
 //
 // Thread-safe. One thread of its own drives the stream; the destructor cancels
 // the stream and joins it.

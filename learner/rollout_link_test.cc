@@ -1,0 +1,176 @@
+#include "learner/rollout_link.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/test_model.h"
+#include "proto/learner.grpc.pb.h"
+#include "proto/wire/task_file.h"
+#include "proto/wire/trajectory_stream.h"
+
+namespace temper {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr int64_t kPatienceMs = 20'000;
+
+// A link of a run with one task, and one worker's raw stream to it.
+class RolloutLinkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    static int next = 0;
+    directory_ = absl::StrCat(getenv("TEST_TMPDIR"), "/link", next++);
+    ASSERT_TRUE(MakeDirectories(directory_).ok());
+    std::vector<Task> tasks(1);
+    tasks[0].set_id("a");
+    tasks[0].set_environment("math");
+    tasks[0].set_split("train");
+    tasks[0].add_messages()->set_role("user");
+    ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", tasks).ok());
+    RunInfo info;
+    info.name = "trial";
+    records_ = *RunRecords::Start(directory_, info, SystemClock());
+    config_.set_name("trial");
+    config_.mutable_objective()->set_group_size(2);
+    SetFlushDenormals();
+    backend_ = *NewCpuBackend(Tier::kScalar, /*threads=*/1);
+    weights_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);
+    auto link =
+        RolloutLink::Open(directory_, config_, TinyConfig(), records_.get());
+    ASSERT_TRUE(link.ok()) << link.status();
+    link_ = *std::move(link);
+    counters_.weight_version = 1;
+    ASSERT_TRUE(link_->Publish(counters_, *weights_).ok());
+    ASSERT_TRUE(link_->Serve().ok());
+    Connect();
+  }
+
+  void Connect() {
+    std::string address = *ReadFile(directory_ + "/learner.address", 100);
+    address.pop_back();  // the line's end
+    stub_ = Learner::NewStub(
+        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    context_.set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::milliseconds(kPatienceMs));
+    stream_ = stub_->Connect(&context_);
+    WorkerMessage message;
+    message.mutable_hello()->set_wire_version(kWireVersion);
+    message.mutable_hello()->set_worker("w0");
+    message.mutable_hello()->set_capacity_samples(8);
+    ASSERT_TRUE(stream_->Write(message));
+    EXPECT_EQ(ReadUntil(LearnerMessage::kWelcome).welcome().weight_version(),
+              1u);
+  }
+
+  // Reads up to the next message with this body.
+  LearnerMessage ReadUntil(LearnerMessage::BodyCase body) {
+    LearnerMessage message;
+    while (stream_->Read(&message)) {
+      if (message.body_case() == body) return message;
+    }
+    ADD_FAILURE() << "the stream ended";
+    return LearnerMessage();
+  }
+
+  // Returns once the learner has handled all that was written before.
+  TrajectoryAck SendStranger() {
+    Trajectory trajectory;
+    trajectory.mutable_key()->set_group(77);
+    const absl::Status sent =
+        SendTrajectory(trajectory, [this](const WorkerMessage& message) {
+          return stream_->Write(message) ? absl::OkStatus()
+                                         : absl::UnavailableError("closed");
+        });
+    EXPECT_TRUE(sent.ok()) << sent;
+    return ReadUntil(LearnerMessage::kAck).ack();
+  }
+
+  // "process name" of every wait that `temper status` would show.
+  std::vector<std::string> Waits() {
+    auto transaction = *records_->db()->sqlite()->Begin();
+    const auto rows = *transaction->Query("SELECT process, name FROM wait");
+    std::vector<std::string> waits;
+    for (const SqlRow& row : rows) {
+      waits.push_back(absl::StrCat(row[0].AsString(), " ", row[1].AsString()));
+    }
+    return waits;
+  }
+
+  std::string directory_;
+  RunConfig config_;
+  LearnerCounters counters_;
+  std::unique_ptr<RunRecords> records_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<RolloutLink> link_;
+  std::unique_ptr<Learner::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<WorkerMessage, LearnerMessage>>
+      stream_;
+};
+
+TEST_F(RolloutLinkTest, AWorkersWaitsAreSeenUntilItLeaves) {
+  WorkerMessage message;
+  message.mutable_heartbeat()->add_waits()->set_name("lease");
+  ASSERT_TRUE(stream_->Write(message));
+  EXPECT_EQ(SendStranger().result(), TrajectoryAck::REJECTED);
+  EXPECT_THAT(Waits(), ElementsAre("w0 lease"));
+  stream_->WritesDone();
+  LearnerMessage rest;
+  while (stream_->Read(&rest)) {
+  }
+  EXPECT_TRUE(stream_->Finish().ok());
+  EXPECT_THAT(Waits(), IsEmpty());
+}
+
+TEST_F(RolloutLinkTest, TheWeightsAreSyncedOnceTheWorkerSaysSo) {
+  bool stop = false;
+  int asked = 0;
+  const WaitContext context = {records_->db(), SystemClock(), [&] {
+                                 if (++asked == 2) {
+                                   WorkerMessage message;
+                                   message.mutable_weight_ack()->set_version(1);
+                                   EXPECT_TRUE(stream_->Write(message));
+                                 }
+                                 return stop;
+                               }};
+  EXPECT_TRUE(link_->AwaitWorkers(context, kPatienceMs));
+  EXPECT_GE(asked, 2);
+  const double seconds = link_->sync_seconds();
+  EXPECT_GT(seconds, 0);
+  // Later waits do not make it longer.
+  EXPECT_TRUE(link_->AwaitWorkers(context, kPatienceMs));
+  EXPECT_EQ(link_->sync_seconds(), seconds);
+
+  counters_.weight_version = 2;
+  counters_.step = 1;
+  ASSERT_TRUE(link_->Publish(counters_, *weights_).ok());
+  EXPECT_EQ(ReadUntil(LearnerMessage::kWeightUpdate).weight_update().version(),
+            2u);
+  stop = true;
+  EXPECT_FALSE(link_->AwaitWorkers(context, kPatienceMs));
+  // Too late is an event, and the run goes on.
+  stop = false;
+  EXPECT_TRUE(link_->AwaitWorkers(context, /*deadline_ms=*/0));
+  auto transaction = *records_->db()->sqlite()->Begin();
+  EXPECT_EQ(
+      *transaction->QueryInt(
+          "SELECT count(*) FROM event WHERE kind = 'weights_late'", {}, 0),
+      1);
+}
+
+}  // namespace
+}  // namespace temper
