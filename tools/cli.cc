@@ -9,6 +9,7 @@
 #include "kernels/base/status_macros.h"
 #include "tools/config.h"
 #include "tools/config_keys.h"
+#include "tools/next_step.h"
 
 namespace temper {
 namespace {
@@ -56,18 +57,24 @@ void AddConfigFlags(Flags* flags, ConfigFlags* values) {
   flags->TextList("--set", &values->sets,
                   "key=value, over what the file says; may be repeated. "
                   "`temper config explain` lists the keys.");
+  flags->Text("--seed", &values->seed, "As --set seed=...");
+}
+
+void AddRunFlags(Flags* flags, ConfigFlags* values) {
   flags->Text("--name", &values->name, "As --set name=...");
   flags->Text("--runs-dir", &values->runs_dir, "As --set runs_dir=...");
-  flags->Text("--seed", &values->seed, "As --set seed=...");
   flags->Text("--steps", &values->steps, "As --set steps=...");
 }
 
 absl::StatusOr<RunConfig> LoadConfig(const ConfigFlags& flags) {
   RunConfig config;
   if (!flags.path.empty()) {
-    ASSIGN_OR_RETURN(const std::string text,
-                     ReadFile(flags.path, kConfigBytesMax));
-    ASSIGN_OR_RETURN(config, ParseConfig(text, flags.path));
+    const auto text = ReadFile(flags.path, kConfigBytesMax);
+    RETURN_IF_ERROR(IfNotFound(
+        text.status(),
+        "name a configuration file, or give every key by --set; `temper config "
+        "explain` lists them"));
+    ASSIGN_OR_RETURN(config, ParseConfig(*text, flags.path));
   }
   for (const std::string& assignment : flags.sets) {
     RETURN_IF_ERROR(SetConfigValue(assignment, &config));

@@ -46,13 +46,15 @@ struct ConfigFlags {
   std::optional<std::string> steps;
 };
 
-// Adds CONFIG, --set, --name, --runs-dir, --seed and --steps; none is required.
-// `values` outlives `flags`.
+// Adds CONFIG, --set and --seed; none is required. `values` outlives `flags`.
 void AddConfigFlags(Flags* flags, ConfigFlags* values);
 
+// Adds --name, --runs-dir and --steps, which only a run of training heeds.
+void AddRunFlags(Flags* flags, ConfigFlags* values);
+
 // Reads the file, if one is named, then applies --set and the other flags; not
-// yet resolved. NotFound if the file cannot be read, InvalidArgument for what
-// is in it.
+// yet resolved. NotFound if there is no such file, InvalidArgument for what is
+// in it.
 absl::StatusOr<RunConfig> LoadConfig(const ConfigFlags& flags);
 
 }  // namespace temper

@@ -58,7 +58,22 @@ expect 2 'numerics bf16 is not in this version' \
 echo 'objective { gruop_size: 4 }' > "$dir/bad.textproto"
 expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
   config resolve "$dir/bad.textproto"
-expect 2 'no_such_file' config resolve "$dir/no_such_file"
+expect 2 'no_such_file.*; name a configuration file' \
+  config resolve "$dir/no_such_file"
+
+# What is not there is named, with what would do.
+expect 2 'no/config.json.*; name a directory in the Hugging Face layout' \
+  generate no --prompt x
+expect 2 'no/config.json.*; name a directory in the Hugging Face layout' \
+  train --set model=no --set tasks=quickstart --steps 1
+expect 2 'no/run.db.*; name a run directory' status no
+expect 2 'no/config.textproto.*; name a run directory' learner --run-dir no
+expect 2 'no/config.textproto.*; name a run directory' rollout --run-dir no
+expect 2 'no.jsonl.*; name a tasks.jsonl' env test math --tasks no.jsonl
+expect 2 'no environment "chess"; there are' env test chess --tasks no.jsonl
+expect 2 'list no: .*; name the directory' inspect runs --runs-dir no
+# A flag that would have no effect is none.
+expect 2 'not expected.*--runs-dir' eval no --runs-dir runs
 expect 0 '' config explain kl_coef
 prints 'default  0.001'
 expect 2 'called group_size' config explain num_generations

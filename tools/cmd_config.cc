@@ -66,6 +66,7 @@ int Resolve(int argc, char** argv) {
   Flags flags("config resolve",
               "Prints every key with the value that a run would have.");
   AddConfigFlags(&flags, &values);
+  AddRunFlags(&flags, &values);
   AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   absl::StatusOr<RunConfig> config = LoadConfig(values);

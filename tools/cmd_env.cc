@@ -20,6 +20,7 @@
 #include "tools/cli.h"
 #include "tools/flags.h"
 #include "tools/json_output.h"
+#include "tools/next_step.h"
 
 namespace temper {
 namespace {
@@ -111,7 +112,9 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();
   }
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ReadTaskFile(path));
+  const auto tasks = ReadTaskFile(path);
+  RETURN_IF_ERROR(IfNotFound(
+      tasks.status(), "name a tasks.jsonl file; every run directory has one"));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
   if (facts->needs_sandbox) {
@@ -122,7 +125,7 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   EnvironmentContext context;
   context.sandboxes = pool.get();
   int64_t played = 0;
-  for (const Task& task : tasks) {
+  for (const Task& task : *tasks) {
     if (task.environment() != name) continue;
     if (played == tasks_max) break;
     const absl::Status status = Play(task, seed, context);
@@ -134,8 +137,8 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
     ++played;
   }
   if (played == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " has no task of environment ", name));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " has no task of environment ", name, "; name a file that has"));
   }
   return played;
 }

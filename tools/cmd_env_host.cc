@@ -78,11 +78,13 @@ int RunEnvHostVerb(int argc, char** argv) {
   std::string address_file;
   Flags flags("env-host", "Serves episodes of the environments to workers.");
   flags.Text("--address", &options.address,
-             "Where to listen, loopback only; port 0: any free one.");
+             "Where to listen, loopback only; port 0, the default: any free "
+             "one.");
   flags.Text("--address-file", &address_file,
              "Where to write the address, port resolved. If the file is there "
              "already, its address is tried first.");
-  flags.Number("--sandboxes", &slots, 1, 256, "Sandboxes at a time.");
+  flags.Number("--sandboxes", &slots, 1, 256,
+               "Sandboxes at a time; default 16.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const absl::Status status = Host(options, slots, address_file);
   return status.ok() ? kExitDone : ReportError("env-host", status);

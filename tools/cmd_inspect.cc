@@ -22,6 +22,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/json_view.h"
+#include "tools/next_step.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 #include "tools/token_view.h"
@@ -62,10 +63,11 @@ struct RunRow {
 
 // The runs of a directory; one that cannot be read is named on stderr.
 absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                   ListDirectory(runs_dir));
+  const auto names = ListDirectory(runs_dir);
+  RETURN_IF_ERROR(IfNotFound(names.status(),
+                             "name the directory that holds run directories"));
   std::vector<RunRow> runs;
-  for (const std::string& name : names) {
+  for (const std::string& name : *names) {
     const auto path = FindRunDb(absl::StrCat(runs_dir, "/", name), runs_dir);
     if (!path.ok()) continue;
     const auto db = RunDb::OpenReader(*path);
@@ -180,7 +182,8 @@ int Group(int argc, char** argv) {
   Flags flags("inspect group",
               "Prints a group's samples, rewards, advantages.");
   run.AddTo(&flags);
-  flags.Number("GROUP", &number, 1, kIdMax, "The group's number.");
+  flags.Number("GROUP", &number, 1, kIdMax,
+               "The group's number, counted from 1 in the order of issue.");
   flags.Require();
   if (const auto code = flags.Parse(argc, argv)) return *code;
   return Done("group", PrintGroup(run, static_cast<uint64_t>(number)));

@@ -12,6 +12,7 @@
 #include "tools/compute.h"
 #include "tools/config.h"
 #include "tools/flags.h"
+#include "tools/next_step.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
@@ -24,8 +25,9 @@ absl::Status Learn(const std::string& run_dir, bool resume) {
   options.run_dir = run_dir;
   options.resume = resume;
   const std::string path = absl::StrCat(run_dir, "/config.textproto");
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
-  ASSIGN_OR_RETURN(options.config, ParseConfig(text, path));
+  const auto text = ReadFile(path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfNotFound(text.status(), kNameARun));
+  ASSIGN_OR_RETURN(options.config, ParseConfig(*text, path));
   RETURN_IF_ERROR(ResolveConfig(&options.config));
   options.revision = Revision();
   options.machine = MachineDescription();

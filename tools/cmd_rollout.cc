@@ -20,6 +20,7 @@
 #include "tools/config.h"
 #include "tools/engine_size.h"
 #include "tools/flags.h"
+#include "tools/next_step.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
@@ -75,8 +76,9 @@ class StopWatch {
 
 absl::Status Work(const RolloutFlags& flags) {
   const std::string path = flags.run_dir + "/config.textproto";
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
-  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(text, path));
+  const auto text = ReadFile(path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfNotFound(text.status(), kNameARun));
+  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
   RETURN_IF_ERROR(ResolveConfig(&config));
   WorkerOptions options;
   const int64_t samples = WorkerSamples(config);

@@ -192,7 +192,7 @@ absl::Status MakeCheckpoint(const SftFlags& flags) {
 int RunSftVerb(int argc, char** argv) {
   SftFlags values;
   Flags flags("sft", "Makes a checkpoint from demonstrations.");
-  flags.Text("config", &values.config_path,
+  flags.Text("CONFIG", &values.config_path,
              "An SftConfig in text format (proto/sft_config.proto).");
   flags.Require();
   flags.Text("--output", &values.output,

@@ -56,6 +56,7 @@ int RunTrainVerb(int argc, char** argv) {
               "Post-trains a model by GRPO: starts the learner, the workers "
               "and the environment host, and shows how it goes.");
   AddConfigFlags(&flags, &values);
+  AddRunFlags(&flags, &values);
   flags.Text("--resume", &resume,
              "Go on with this run (a directory or a name) from its newest "
              "checkpoint.");

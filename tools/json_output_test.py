@@ -147,6 +147,11 @@ def main():
       "--steps", "2", "--set", "prompts_per_step=2", "--set", "group_size=4",
       *SHORT, cwd=home)
   check_run(runs)
+  # A run goes on from any directory.
+  run("train", "--resume", os.path.join(runs, "trial"), "--steps", "3",
+      cwd="/")
+  expect("steps after a resume", [step["step"] for step in document(
+      "inspect", "steps", "trial", "--runs-dir", runs)["steps"]], [1, 2, 3])
   check_environments(os.path.join(runs, "trial", "tasks.jsonl"))
   check_models()
   found = document("doctor")

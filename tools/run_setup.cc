@@ -15,6 +15,7 @@
 #include "kernels/base/status_macros.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
+#include "tools/next_step.h"
 #include "tools/quickstart_tasks.h"
 
 namespace temper {
@@ -101,7 +102,13 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
 }  // namespace
 
 absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
-  if (config.tasks() != kQuickstart) return ReadTaskFile(config.tasks());
+  if (config.tasks() != kQuickstart) {
+    auto tasks = ReadTaskFile(config.tasks());
+    RETURN_IF_ERROR(IfNotFound(
+        tasks.status(),
+        absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
+    return tasks;
+  }
   const uint64_t train =
       uint64_t{config.steps()} * config.objective().prompts_per_step();
   const uint64_t heldout = kQuickstartKinds * config.schedule().eval_tasks();
@@ -173,7 +180,9 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      "`temper train --resume ",
                      run.dir, "`"));
   }
-  ASSIGN_OR_RETURN(run.model, ReadModelConfig(config.model()));
+  auto model = ReadModelConfig(config.model());
+  RETURN_IF_ERROR(IfNotFound(model.status(), kNameAModel));
+  run.model = *std::move(model);
   ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(tasks, &config));
   Count(tasks, &run);

@@ -193,7 +193,18 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group) {
       transaction->Query("SELECT purpose, task_id FROM grp WHERE grp = ?",
                          {group}));
   if (groups.empty()) {
-    return absl::NotFoundError(absl::StrCat("no group ", group));
+    ASSIGN_OR_RETURN(
+        const int64_t last,
+        transaction->QueryInt("SELECT max(grp) FROM grp WHERE purpose = ?",
+                              {int{PURPOSE_TRAIN}}, /*fallback=*/0));
+    ASSIGN_OR_RETURN(
+        const int64_t first_eval,
+        transaction->QueryInt("SELECT min(grp) FROM grp WHERE purpose = ?",
+                              {int{PURPOSE_EVAL}}, /*fallback=*/0));
+    return absl::NotFoundError(absl::StrCat(
+        "no group ", group, "; those that train are 1 to ", last,
+        first_eval > 0 ? absl::StrCat(", evaluations begin at ", first_eval)
+                       : ""));
   }
   GroupView view;
   view.group = group;

@@ -184,8 +184,8 @@ TEST_F(RunViewTest, GroupShowsAdvantagesAboutItsMean) {
   EXPECT_EQ(group->samples[0].step, 1);
   EXPECT_EQ(group->samples[0].advantage, 0.25);
   EXPECT_EQ(group->samples[1].advantage, -0.25);
-  EXPECT_EQ(ReadGroup(db_.get(), 9).status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadGroup(db_.get(), 9).status(),
+            absl::NotFoundError("no group 9; those that train are 1 to 1"));
 }
 
 TEST_F(RunViewTest, GroupWithoutAllRewardsShowsNoAdvantage) {
