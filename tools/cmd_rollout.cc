@@ -17,17 +17,15 @@
 #include "rollout/worker.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
-#include "tools/config.h"
 #include "tools/engine_size.h"
 #include "tools/flags.h"
-#include "tools/next_step.h"
+#include "tools/run_setup.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
 namespace {
 
 constexpr uint64_t kAddressBytesMax = 256;
-constexpr uint64_t kConfigBytesMax = 1 << 20;
 constexpr int64_t kAddressWaitUs = 120'000'000;
 constexpr int64_t kPollMs = 100;
 
@@ -75,11 +73,7 @@ class StopWatch {
 };
 
 absl::Status Work(const RolloutFlags& flags) {
-  const std::string path = flags.run_dir + "/config.textproto";
-  const auto text = ReadFile(path, kConfigBytesMax);
-  RETURN_IF_ERROR(IfNotFound(text.status(), kNameARun));
-  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
-  RETURN_IF_ERROR(ResolveConfig(&config));
+  ASSIGN_OR_RETURN(const RunConfig config, ReadRunConfig(flags.run_dir));
   WorkerOptions options;
   const int64_t samples = WorkerSamples(config);
   options.learner.capacity_samples = static_cast<uint32_t>(samples);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -66,20 +67,30 @@ ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
   return worker;
 }
 
-// The first number in `path`; nothing where there is none ("max").
-bool ReadNumber(const std::string& path, int64_t* number) {
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+// The number behind `label` in a file of lines "label number ...".
+std::optional<int64_t> ReadLabelled(const std::string& path,
+                                    const std::string& label) {
   std::ifstream file(path);
-  return static_cast<bool>(file >> *number);
+  std::string word;
+  int64_t number = 0;
+  while (file >> word >> number) {
+    if (word == label) return number;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return std::nullopt;
 }
 
-// What is left of a control group's limit, in either version's files.
-int64_t LeftInGroup(const std::string& limit_path,
-                    const std::string& usage_path) {
-  int64_t limit = 0, usage = 0;
-  if (!ReadNumber(limit_path, &limit) || !ReadNumber(usage_path, &usage)) {
-    return std::numeric_limits<int64_t>::max();
-  }
-  return std::max<int64_t>(0, limit - usage);
+// What processes may still take of a control group's limit. Its page cache is
+// not counted as taken: the system gives that back.
+int64_t LeftInGroup(const std::string& limit_path, const std::string& stat_path,
+                    const std::string& taken_label) {
+  std::ifstream file(limit_path);
+  int64_t limit = 0;
+  if (!(file >> limit)) return kUnlimited;  // no such file, or "max"
+  const int64_t taken = ReadLabelled(stat_path, taken_label).value_or(0);
+  return std::max<int64_t>(0, limit - taken);
 }
 
 }  // namespace
@@ -108,19 +119,13 @@ MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model) {
 }
 
 int64_t AvailableMemoryBytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string label;
-  int64_t kib = 0, available = 0;
-  // Lines are "MemAvailable:   12345 kB".
-  while (available == 0 && file >> label >> kib) {
-    if (label == "MemAvailable:") available = kib << 10;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  const std::string root = "/sys/fs/cgroup";
-  return std::min({available,
-                   LeftInGroup(root + "/memory.max", root + "/memory.current"),
-                   LeftInGroup(root + "/memory/memory.limit_in_bytes",
-                               root + "/memory/memory.usage_in_bytes")});
+  const int64_t kib =
+      ReadLabelled("/proc/meminfo", "MemAvailable:").value_or(0);
+  const std::string v2 = "/sys/fs/cgroup", v1 = "/sys/fs/cgroup/memory";
+  return std::min({kib << 10,
+                   LeftInGroup(v2 + "/memory.max", v2 + "/memory.stat", "anon"),
+                   LeftInGroup(v1 + "/memory.limit_in_bytes",
+                               v1 + "/memory.stat", "total_rss")});
 }
 
 std::vector<std::pair<std::string, std::string>> DescribeMemory(

@@ -26,10 +26,6 @@ inline constexpr char kNameAModel[] =
     "name a directory in the Hugging Face layout: config.json, safetensors and "
     "tokenizer.json, as a checkpoint's model/ is";
 
-// For whatever reads a run directory.
-inline constexpr char kNameARun[] =
-    "name a run directory, which `temper train` makes";
-
 }  // namespace temper
 
 #endif  // TOOLS_NEXT_STEP_H_

@@ -22,6 +22,7 @@ namespace temper {
 namespace {
 
 constexpr char kQuickstart[] = "quickstart";
+constexpr char kConfigFile[] = "/config.textproto";
 constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
@@ -100,6 +101,16 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
 }
 
 }  // namespace
+
+absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
+  const std::string path = dir + kConfigFile;
+  const auto text = ReadFile(path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfNotFound(
+      text.status(), "name a run directory, which `temper train` makes"));
+  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
+  RETURN_IF_ERROR(ResolveConfig(&config));
+  return config;
+}
 
 absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
   if (config.tasks() != kQuickstart) {
@@ -189,8 +200,8 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
   run.config = std::move(config);
-  RETURN_IF_ERROR(WriteFileDurably(run.dir + "/config.textproto",
-                                   FormatConfig(run.config)));
+  RETURN_IF_ERROR(
+      WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));
   return run;
 }
 
@@ -198,10 +209,7 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets) {
   PreparedRun run;
   ASSIGN_OR_RETURN(run.dir, Absolute(dir));
-  const std::string path = run.dir + "/config.textproto";
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigBytesMax));
-  ASSIGN_OR_RETURN(RunConfig was, ParseConfig(text, path));
-  RETURN_IF_ERROR(ResolveConfig(&was));
+  ASSIGN_OR_RETURN(const RunConfig was, ReadRunConfig(run.dir));
   run.config = was;
   for (const std::string& assignment : sets) {
     RETURN_IF_ERROR(SetConfigValue(assignment, &run.config));
@@ -212,7 +220,8 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTaskFile(run.dir + "/tasks.jsonl"));
   Count(tasks, &run);
-  RETURN_IF_ERROR(WriteFileDurably(path, FormatConfig(run.config)));
+  RETURN_IF_ERROR(
+      WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));
   RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   return run;
 }

@@ -45,6 +45,9 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets);
 
+// The resolved configuration of a run directory. NotFound says what to name.
+absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
+
 // The tasks that `config` names: of a generator, or of a file.
 absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config);
 
