@@ -52,12 +52,14 @@ class TrainRunTest : public ::testing::Test {
   }
 
   static std::unique_ptr<TemperProcess> Start(
-      const std::string& run, const std::vector<std::string>& more = {}) {
-    return StartTrain(TrialPath("small.textproto"), run, more);
+      const std::string& run, const std::vector<std::string>& more = {},
+      const std::vector<std::string>& environment = {}) {
+    return StartTrain(TrialPath("small.textproto"), run, more, environment);
   }
-  static RunFacts RunToTheEnd(const std::string& run,
-                              const std::vector<std::string>& more = {}) {
-    const auto train = Start(run, more);
+  static RunFacts RunToTheEnd(
+      const std::string& run, const std::vector<std::string>& more = {},
+      const std::vector<std::string>& environment = {}) {
+    const auto train = Start(run, more, environment);
     const auto code = train->Wait(kDeadlineMs);
     EXPECT_EQ(code.value_or(-1), 0) << train->err() << train->out();
     auto facts = ReadFacts(run);
@@ -197,6 +199,13 @@ TEST_F(TrainRunTest, TwoWorkersAndThreadsGiveTheBytesOfOne) {
       Query("two", "SELECT DISTINCT worker FROM episode ORDER BY 1");
   ASSERT_TRUE(workers.ok()) << workers.status();
   EXPECT_THAT(*workers, SizeIs(2));
+}
+
+TEST_F(TrainRunTest, TheScalarTierGivesTheSameBytes) {
+  if (BestTier() == Tier::kScalar) GTEST_SKIP() << "this CPU lacks AVX2";
+  ExpectAsFirst(RunToTheEnd("scalar", {}, {"TEMPER_ISA=scalar"}));
+  EXPECT_THAT(ReadAll(TrialPath("scalar.out")),
+              HasSubstr("fp32 on CPU tier scalar"));
 }
 
 TEST_F(TrainRunTest, AnotherSeedGivesOtherBytes) {

@@ -62,10 +62,12 @@ std::string ReadAll(const std::string& path) {
 
 std::unique_ptr<TemperProcess> StartTrain(
     const std::string& config, const std::string& run,
-    const std::vector<std::string>& more) {
+    const std::vector<std::string>& more,
+    const std::vector<std::string>& environment) {
   std::vector<std::string> args = {"train", config, "--name", run};
   args.insert(args.end(), more.begin(), more.end());
-  return std::make_unique<TemperProcess>(kTemper, args, TrialPath(run));
+  return std::make_unique<TemperProcess>(kTemper, args, TrialPath(run),
+                                         environment);
 }
 
 std::string ResumeCommandIn(const std::string& err) {

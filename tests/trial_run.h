@@ -29,10 +29,12 @@ std::string RunDir(const std::string& run);
 // A whole text or weight file; CHECKs that it can be read.
 std::string ReadAll(const std::string& path);
 
-// `temper train CONFIG --name RUN MORE`, its output in TrialPath(run).
+// `temper train CONFIG --name RUN MORE`, its output in TrialPath(run), with
+// `environment`'s "NAME=value" added to ours.
 std::unique_ptr<TemperProcess> StartTrain(
     const std::string& config, const std::string& run,
-    const std::vector<std::string>& more = {});
+    const std::vector<std::string>& more = {},
+    const std::vector<std::string>& environment = {});
 
 // The command that `err`, a train's standard error, says to resume with; ""
 // if it says none.
