@@ -7,12 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
-#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "tools/cli.h"
 #include "tools/flags.h"
 #include "tools/run_setup.h"
-#include "tools/run_view.h"
 #include "tools/train.h"
 
 namespace temper {
@@ -34,11 +32,11 @@ absl::StatusOr<PreparedRun> Reopen(const std::string& run,
         "--resume goes on with a run's own configuration; leave out CONFIG, "
         "--name and --seed");
   }
-  ASSIGN_OR_RETURN(const std::string run_db,
-                   FindRunDb(run, values.runs_dir.value_or("runs")));
+  ASSIGN_OR_RETURN(const std::string dir,
+                   FindRunDir(run, values.runs_dir.value_or("runs")));
   std::vector<std::string> sets = values.sets;
   if (values.steps) sets.push_back(absl::StrCat("steps=", *values.steps));
-  return ReopenRun(ParentOf(run_db), sets);
+  return ReopenRun(dir, sets);
 }
 
 absl::StatusOr<PreparedRun> Prepare(const ConfigFlags& values) {

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "environments/registry.h"
 #include "kernels/base/file.h"
@@ -203,6 +204,18 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   RETURN_IF_ERROR(
       WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));
   return run;
+}
+
+absl::StatusOr<std::string> FindRunDir(const std::string& run,
+                                       const std::string& runs_dir) {
+  std::vector<std::string> places = {run, absl::StrCat(runs_dir, "/", run)};
+  if (absl::EndsWith(run, "/run.db")) places.push_back(ParentOf(run));
+  for (const std::string& place : places) {
+    if (Exists(place + "/config.textproto")) return place;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("no run at ", places[0], " or ", places[1],
+                   "; name a run directory, or a run below --runs-dir"));
 }
 
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,

@@ -40,6 +40,12 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
                                        int64_t unix_seconds);
 
+// The directory of the run that `run` names: the directory, its run.db, or a
+// name below `runs_dir`. Known by its configuration: where a learner died at
+// once there is no run.db. NotFound says where it looked.
+absl::StatusOr<std::string> FindRunDir(const std::string& run,
+                                       const std::string& runs_dir);
+
 // A run that is there already, to go on with: `sets` may change what a resume
 // may change, and config.textproto then says so.
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,

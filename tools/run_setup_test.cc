@@ -140,6 +140,23 @@ TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
   EXPECT_EQ(resumed->config.runs_dir(), directory_ + "/runs");
 }
 
+TEST_F(RunSetupTest, RunIsFoundByDirectoryNameOrRunDbBeforeThatExists) {
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string runs = directory_ + "/runs";
+  for (const std::string& name :
+       {run->dir, std::string("trial"), run->dir + "/run.db"}) {
+    const auto found = FindRunDir(name, runs);
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(*found, run->dir);
+  }
+  const auto other = FindRunDir("other", runs);
+  EXPECT_TRUE(absl::IsNotFound(other.status()));
+  EXPECT_THAT(std::string(other.status().message()),
+              HasSubstr(runs + "/other"));
+  EXPECT_FALSE(FindRunDir(run->dir + "/nothing", runs).ok());
+}
+
 TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
   const auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
