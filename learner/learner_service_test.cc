@@ -26,7 +26,7 @@ namespace {
 using testing::HasSubstr;
 using ClientStream = grpc::ClientReaderWriter<WorkerMessage, LearnerMessage>;
 
-constexpr auto kPatience = std::chrono::seconds(20);
+constexpr auto kPatience = std::chrono::seconds(10);
 constexpr int64_t kDeadlineMs = 200;
 constexpr uint32_t kGroupSize = 3;
 
