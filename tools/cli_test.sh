@@ -61,6 +61,14 @@ expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
 expect 2 'no_such_file.*; name a configuration file' \
   config resolve "$dir/no_such_file"
 
+# The configuration of sft is as closed.
+for bad in 'sed: 1|bad.textproto:1:.*unknown key sed; did you mean seed\?' \
+    'warmup_steps: 1|warmup_steps belongs in stage' \
+    'model: "m" demonstrations: "d" output: "o" weight_decay: 11|weight_decay 11 is outside 0 .. 10'; do
+  echo "${bad%%|*}" > "$dir/bad.textproto"
+  expect 2 "${bad#*|}" sft "$dir/bad.textproto"
+done
+
 # What is not there is named, with what would do.
 expect 2 'no/config.json.*; name a directory in the Hugging Face layout' \
   generate no --prompt x

@@ -1,7 +1,5 @@
 #include "tools/cmd_sft.h"
 
-#include <google/protobuf/text_format.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -44,13 +42,7 @@ struct SftFlags {
 absl::StatusOr<SftConfig> LoadSftConfig(const SftFlags& flags) {
   ASSIGN_OR_RETURN(const std::string text,
                    ReadFile(flags.config_path, kConfigBytesMax));
-  SftConfig config;
-  if (!google::protobuf::TextFormat::ParseFromString(text, &config)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        flags.config_path,
-        " is no SftConfig in text format (its words are above); the keys are "
-        "those of proto/sft_config.proto"));
-  }
+  ASSIGN_OR_RETURN(SftConfig config, ParseSftConfig(text, flags.config_path));
   if (!flags.output.empty()) config.set_output(flags.output);
   RETURN_IF_ERROR(ResolveSftConfig(&config));
   return config;
@@ -167,13 +159,14 @@ absl::Status MakeCheckpoint(const SftFlags& flags) {
           tokenizer->vocab_size(), tier.c_str(),
           ComputeThreads(static_cast<int>(config.threads())));
   double elapsed = 0;
-  int64_t steps = 0;
+  int64_t steps = 0, steps_total = 0;
   std::string digest_early;
   RETURN_IF_ERROR(RunSft(
       config, backend.get(), *tokenizer, source.get(), weights.get(),
       [&](const SftProgress& progress) {
         elapsed += progress.seconds;
         steps = progress.step;
+        steps_total = progress.steps_total;
         if (steps == kDigestStep) digest_early = WeightsDigest(*weights);
         if (steps % kReportEvery == 0 || steps == progress.steps_total) {
           Report(progress, elapsed);
@@ -183,6 +176,12 @@ absl::Status MakeCheckpoint(const SftFlags& flags) {
   RETURN_IF_ERROR(weights->Save(config.output(), config.output_dtype()));
   RETURN_IF_ERROR(WriteManifest(config, flags.revision, steps, digest_early,
                                 *weights));
+  if (StopSignalCount() > 0 && steps < steps_total) {
+    return absl::CancelledError(
+        absl::StrCat("stopped after step ", steps, " of ", steps_total,
+                     ", whose weights are in ", config.output(),
+                     "; a stopped sft is not resumed"));
+  }
   printf("%s\n", config.output().c_str());
   return absl::OkStatus();
 }

@@ -1,7 +1,6 @@
 #include "tools/config.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
 
@@ -18,6 +17,7 @@
 #include "kernels/base/status_macros.h"
 #include "tools/config_keys.h"
 #include "tools/config_leaf.h"
+#include "tools/text_config.h"
 
 namespace temper {
 namespace {
@@ -40,42 +40,17 @@ std::string Suggestion(const std::string& name) {
   return "; `temper config explain` lists every key";
 }
 
-// TextFormat's complaints, the first one kept, unknown fields in our words.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FirstError(const std::string& source) : source_(source) {}
-
-  void AddError(int line, google::protobuf::io::ColumnNumber column,
-                const std::string& message) override {
-    if (!message_.empty()) return;
-    message_ = absl::StrCat(source_, ":", line + 1, ":", column + 1, ": ",
-                            InOurWords(message));
+// What to say of a name that is no key where it stands in a file.
+std::string UnknownKey(const std::string& name) {
+  const ConfigLeaf leaf = FindConfigLeaf(name);
+  if (leaf.field == nullptr) {
+    return absl::StrCat("unknown key ", name, Suggestion(name));
   }
-
-  const std::string& message() const { return message_; }
-
- private:
-  // protobuf 3.21: Message type "temper.X" has no field named "y".
-  static std::string InOurWords(const std::string& message) {
-    if (message.find("has no field named") == std::string::npos) {
-      return message;
-    }
-    const std::vector<std::string> parts = absl::StrSplit(message, '"');
-    if (parts.size() < 4) return message;
-    const std::string name = parts[3];
-    const ConfigLeaf leaf = FindConfigLeaf(name);
-    if (leaf.field == nullptr) {
-      return absl::StrCat("unknown key ", name, Suggestion(name));
-    }
-    if (leaf.section == nullptr) {
-      return absl::StrCat(name, " belongs outside every section");
-    }
-    return absl::StrCat(name, " belongs in ", leaf.section->name(), " { }");
+  if (leaf.section == nullptr) {
+    return absl::StrCat(name, " belongs outside every section");
   }
-
-  const std::string source_;
-  std::string message_;
-};
+  return absl::StrCat(name, " belongs in ", leaf.section->name(), " { }");
+}
 
 absl::Status CheckNumber(const ConfigKey& key, const ConfigLeaf& leaf,
                          const Message& parent) {
@@ -207,6 +182,13 @@ absl::Status CheckTogether(const RunConfig& config) {
                               "top_p, top_k and min_p are all off; remove it"));
   RETURN_IF_ERROR(CheckEffect(config, "length_target_tokens", !length,
                               "length_weight is 0; raise it or remove this"));
+  // In synchronous mode a step's first update is on-policy.
+  for (const char* key :
+       {"clip_ratio_low", "clip_ratio_high", "off_policy_mask_threshold"}) {
+    RETURN_IF_ERROR(CheckEffect(
+        config, key, objective.minibatches() == 1,
+        "with minibatches 1 every ratio is 1; raise minibatches or remove it"));
+  }
   return CheckEffect(config, "eval_interval",
                      config.schedule().eval_tasks() == 0,
                      "eval_tasks is 0; raise it or remove this");
@@ -266,12 +248,7 @@ KeyView Explain(const ConfigKey& key) {
 absl::StatusOr<RunConfig> ParseConfig(const std::string& text,
                                       const std::string& source) {
   RunConfig config;
-  FirstError error(source);
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(text, &config)) {
-    return absl::InvalidArgumentError(error.message());
-  }
+  RETURN_IF_ERROR(ParseTextConfig(text, source, UnknownKey, &config));
   return config;
 }
 
@@ -313,6 +290,12 @@ absl::Status ResolveConfig(RunConfig* config) {
       RETURN_IF_ERROR(SetLeaf(leaf, key.default_text, parent));
     }
     RETURN_IF_ERROR(CheckLeaf(leaf, *parent));
+  }
+  const ConfigLeaf kl = FindConfigLeaf("domain_kl_coef");
+  for (DomainConfig& domain : *config->mutable_domain()) {
+    if (domain.has_domain_kl_coef()) continue;
+    RETURN_IF_ERROR(
+        SetLeaf(kl, FindConfigKey("domain_kl_coef")->default_text, &domain));
   }
   RETURN_IF_ERROR(CheckName(config->name()));
   RETURN_IF_ERROR(CheckDomains(*config));

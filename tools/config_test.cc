@@ -80,6 +80,7 @@ TEST(ConfigTest, ResolvedTextReadsBackAndResolvesToItself) {
   RunConfig config = Minimal();
   ASSERT_TRUE(SetConfigValue("learning_rate=3.3e-4", &config).ok());
   ASSERT_TRUE(SetConfigValue("domain=math:0.01", &config).ok());
+  ASSERT_TRUE(SetConfigValue("minibatches=2", &config).ok());
   ASSERT_TRUE(SetConfigValue("off_policy_mask_threshold=inf", &config).ok());
   ASSERT_TRUE(ResolveConfig(&config).ok());
   const std::string text = FormatConfig(config);
@@ -154,6 +155,8 @@ TEST(ConfigTest, FeaturesLeftForLaterAreRefusedByName) {
   EXPECT_THAT(Refusal("numerics=bf16"), HasSubstr("numerics bf16 is not in"));
   EXPECT_THAT(Refusal("numerics=fp8"), HasSubstr("numerics fp8 is not in"));
   EXPECT_THAT(Refusal("lora_rank=8"), HasSubstr("LoRA is not in this"));
+  EXPECT_THAT(Refusal("rubric=x"), HasSubstr("rubric rewards is not in this"));
+  EXPECT_THAT(Refusal("async=true"), HasSubstr("asynchronous mode is not in"));
   EXPECT_THAT(Refusal("train_indexer=true"), HasSubstr("not in this version"));
 }
 
@@ -177,6 +180,8 @@ TEST(ConfigTest, KeyWithoutEffectIsRefused) {
   ASSERT_TRUE(SetConfigValue("domain=math:0.1", &with_domain).ok());
   EXPECT_TRUE(ResolveConfig(&with_domain).ok());
   EXPECT_THAT(Refusal("length_target_tokens=9"), HasSubstr("no effect"));
+  EXPECT_THAT(Refusal("clip_ratio_high=0.3"), HasSubstr("raise minibatches"));
+  EXPECT_THAT(Refusal("off_policy_mask_threshold=inf"), HasSubstr("no effect"));
   EXPECT_THAT(Refusal("length_weight=1"), HasSubstr("length_target_tokens 0"));
   EXPECT_THAT(Refusal("workers=17"), HasSubstr("prompts_per_step 16"));
   EXPECT_THAT(Refusal("minibatches=3"), HasSubstr("does not divide"));
@@ -197,6 +202,16 @@ TEST(ConfigTest, DomainIsSetByNameAndNotTwice) {
   EXPECT_THAT(Refusal("domain=math"), HasSubstr("NAME:KL_COEF"));
   EXPECT_THAT(Refusal("domain=math:-1"), HasSubstr("domain_kl_coef -1"));
   EXPECT_THAT(Refusal("domain_kl_coef=1"), HasSubstr("domain=NAME:KL_COEF"));
+}
+
+TEST(ConfigTest, DomainWithoutACoefficientHasTheDefault) {
+  auto config = ParseConfig(
+      "model: \"base\" tasks: \"quickstart\" steps: 1 "
+      "domain { domain_name: \"math\" }",
+      "f");
+  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_TRUE(ResolveConfig(&*config).ok());
+  EXPECT_EQ(config->domain(0).domain_kl_coef(), 0.001);
 }
 
 TEST(ConfigTest, FailedSetLeavesTheConfigurationUnchanged) {

@@ -49,6 +49,7 @@ def check_config():
   values = document("config", "resolve", "--set", "model=m", "--set", "tasks=t",
                     "--set", "steps=9", "--seed", "18446744073709551615",
                     "--set", "environments=math,example",
+                    "--set", "minibatches=2",
                     "--set", "off_policy_mask_threshold=inf",
                     "--set", "domain=math:0.5")
   expect("keys resolved", set(values), set(keys) - {

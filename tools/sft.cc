@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <sstream>
 #include <tuple>
 
@@ -14,6 +15,8 @@
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/chat_tokens.h"
 #include "rollout/chat_template.h"
+#include "tools/config_keys.h"
+#include "tools/text_config.h"
 
 namespace temper {
 namespace {
@@ -50,6 +53,34 @@ void DropPreamble(Demonstration* demonstration) {
   }
 }
 
+// What to say of a name that is no key where it stands in a file.
+std::string UnknownKey(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto* part : {SftConfig::descriptor(), SftStage::descriptor()}) {
+    for (int i = 0; i < part->field_count(); ++i) {
+      if (part->field(i)->name() == name) {
+        return part == SftStage::descriptor()
+                   ? absl::StrCat(name, " belongs in stage { }")
+                   : absl::StrCat(name, " belongs outside every stage");
+      }
+      names.push_back(part->field(i)->name());
+    }
+  }
+  const std::string nearest = Nearest(name, names);
+  return absl::StrCat("unknown key ", name,
+                      nearest.empty()
+                          ? "; proto/sft_config.proto has every key"
+                          : absl::StrCat("; did you mean ", nearest, "?"));
+}
+
+// Written so that a NaN fails.
+absl::Status CheckRange(const std::string& key, double value, double min,
+                        double max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(key, " ", value, " is outside ", min, " .. ", max));
+}
+
 absl::Status CheckStage(const SftStage& stage, int index) {
   const std::string where = absl::StrCat("stage ", index + 1, " (\"",
                                          stage.name(), "\"): ");
@@ -80,11 +111,11 @@ absl::Status CheckStage(const SftStage& stage, int index) {
           where, key, " ", rate, " has no effect: nothing here trains by it"));
     }
   }
-  if (!(stage.decay_fraction() >= 0 && stage.decay_fraction() <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        where, "decay_fraction ", stage.decay_fraction(), " is outside [0, 1]"));
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckRange(where + "warmup_steps", stage.warmup_steps(), 0,
+                             stage.steps()));
+  RETURN_IF_ERROR(CheckRange(where + "final_fraction", stage.final_fraction(),
+                             0, 1));
+  return CheckRange(where + "decay_fraction", stage.decay_fraction(), 0, 1);
 }
 
 }  // namespace
@@ -114,6 +145,13 @@ absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
   return std::make_unique<FileSource>(std::move(demonstrations));
 }
 
+absl::StatusOr<SftConfig> ParseSftConfig(const std::string& text,
+                                         const std::string& source) {
+  SftConfig config;
+  RETURN_IF_ERROR(ParseTextConfig(text, source, UnknownKey, &config));
+  return config;
+}
+
 absl::Status ResolveSftConfig(SftConfig* config) {
   if (config->has_model() == config->has_model_config()) {
     return absl::InvalidArgumentError(
@@ -138,17 +176,21 @@ absl::Status ResolveSftConfig(SftConfig* config) {
   if (!config->has_demonstrations_per_step()) {
     config->set_demonstrations_per_step(32);
   }
-  if (config->demonstrations_per_step() < 1 ||
-      config->demonstrations_per_step() > 4096) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("demonstrations_per_step ",
-                     config->demonstrations_per_step(),
-                     " is outside 1 .. 4096"));
-  }
   if (!config->has_weight_decay()) config->set_weight_decay(0.05);
   if (!config->has_grad_clip()) config->set_grad_clip(1);
   if (!config->has_initializer_range()) config->set_initializer_range(0.02);
   if (!config->has_bias_update_speed()) config->set_bias_update_speed(0.001);
+  const std::tuple<const char*, double, double, double> limits[] = {
+      {"threads", config->threads(), 0, 1024},
+      {"demonstrations_per_step", config->demonstrations_per_step(), 1, 4096},
+      {"weight_decay", config->weight_decay(), 0, 10},
+      {"grad_clip", config->grad_clip(), 1e-9,
+       std::numeric_limits<double>::infinity()},
+      {"initializer_range", config->initializer_range(), 1e-9, 10},
+      {"bias_update_speed", config->bias_update_speed(), 0, 1}};
+  for (const auto& [key, value, min, max] : limits) {
+    RETURN_IF_ERROR(CheckRange(key, value, min, max));
+  }
   if (config->stage_size() == 0) {
     return absl::InvalidArgumentError("no stage is given; give at least one");
   }

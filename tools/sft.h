@@ -38,6 +38,11 @@ class DemonstrationSource {
 absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
     const std::string& path);
 
+// Reads proto3 text; `source` (a path) begins each message. InvalidArgument
+// names the line, and for an unknown key the nearest one.
+absl::StatusOr<SftConfig> ParseSftConfig(const std::string& text,
+                                         const std::string& source);
+
 // Fills defaults in and checks every key; messages name key, value and limit.
 absl::Status ResolveSftConfig(SftConfig* config);
 

@@ -1,0 +1,30 @@
+// Reads a configuration file, proto3 text, and says what is wrong with it in
+// our words: what `temper train` and `temper sft` share.
+//
+// A function without state; thread-safe.
+
+#ifndef TOOLS_TEXT_CONFIG_H_
+#define TOOLS_TEXT_CONFIG_H_
+
+#include <google/protobuf/message.h>
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace temper {
+
+// What to say of a name that is no field where it stands.
+using UnknownKeyText = std::function<std::string(const std::string& name)>;
+
+// Reads `text` into `config`, which is empty. InvalidArgument for the first
+// thing that is wrong, its message begun with `source`, line and column;
+// `config` is unspecified then.
+absl::Status ParseTextConfig(const std::string& text, const std::string& source,
+                             const UnknownKeyText& unknown_key,
+                             google::protobuf::Message* config);
+
+}  // namespace temper
+
+#endif  // TOOLS_TEXT_CONFIG_H_
