@@ -38,6 +38,12 @@ expect 2 'unknown verb resolv; did you mean resolve\?' config resolv
 expect 2 'not expected.*--bogus' config resolve --bogus
 expect 2 'not expected.*-s' config resolve -s
 
+expect 0 '' generate --help
+prints '^  --samples N +Answers; default 1\. 1 to 256\.'
+prints '^  --temperature X +Default 1\. 0\.01 to 100\.'
+expect 2 '--samples: Value 0 not in range 1 to 256' \
+  generate m --prompt x --samples 0
+
 set_ok=(--set model=m --set tasks=t --set steps=9)
 expect 0 '' config resolve "${set_ok[@]}"
 prints '^  group_size: 8$'

@@ -30,7 +30,7 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kIdMax = int64_t{1} << 62;
+constexpr int64_t kIdMax = INT64_MAX;
 
 // What every sub-verb but `runs` begins with.
 struct RunFlags {

@@ -8,6 +8,17 @@
 #include "tools/exit_code.h"
 
 namespace temper {
+namespace {
+
+// Says nothing of itself in the help, where the limits stand in words.
+template <typename T>
+CLI::Validator Within(T min, T max) {
+  CLI::Range range(min, max);
+  range.description("");
+  return range;
+}
+
+}  // namespace
 
 struct Flags::App {
   explicit App(const std::string& help) : cli(help) {}
@@ -43,14 +54,20 @@ void Flags::TextList(const std::string& name, std::vector<std::string>* values,
 
 void Flags::Number(const std::string& name, int64_t* value, int64_t min,
                    int64_t max, const std::string& help) {
-  app_->last =
-      app_->cli.add_option(name, *value, help)->check(CLI::Range(min, max));
+  const std::string limits =
+      max == INT64_MAX ? "" : absl::StrCat(" ", min, " to ", max, ".");
+  app_->last = app_->cli.add_option(name, *value, help + limits)
+                   ->check(Within(min, max))
+                   ->type_name("N");
 }
 
 void Flags::Real(const std::string& name, double* value, double min, double max,
                  const std::string& help) {
-  app_->last =
-      app_->cli.add_option(name, *value, help)->check(CLI::Range(min, max));
+  app_->last = app_->cli
+                   .add_option(name, *value,
+                               absl::StrCat(help, " ", min, " to ", max, "."))
+                   ->check(Within(min, max))
+                   ->type_name("X");
 }
 
 void Flags::Switch(const std::string& name, bool* value,

@@ -35,7 +35,7 @@ class Flags {
   // Given again, it adds to the list.
   void TextList(const std::string& name, std::vector<std::string>* values,
                 const std::string& help);
-  // A whole number from `min` to `max`.
+  // A whole number from `min` to `max`; the help tells the limits.
   void Number(const std::string& name, int64_t* value, int64_t min, int64_t max,
               const std::string& help);
   void Real(const std::string& name, double* value, double min, double max,
