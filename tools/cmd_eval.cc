@@ -206,8 +206,7 @@ int RunEvalVerb(int argc, char** argv) {
   flags.Number("--samples", &values.samples, 1, 1024,
                "Samples of each task; default 1.");
   flags.Switch("--without-tools", &values.without_tools,
-               "Offer no tools, and refuse every call: what the model solves "
-               "in its head.");
+               "Refuse every tool call: what the model solves in its head.");
   AddJsonFlag(&flags, &values.json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const absl::Status status = Evaluate(values);

@@ -12,4 +12,5 @@ if ! grep -qs disk_cache .bazelrc.user "$HOME/.bazelrc"; then
   cache=("--disk_cache=${XDG_CACHE_HOME:-$HOME/.cache}/temper-bazel")
 fi
 bazel build //tools:temper "${cache[@]}" >&2
-exec bazel-bin/tools/temper train tools/configs/quickstart.textproto "$@"
+# By its whole path, so that the commands it prints work from anywhere.
+exec "$PWD/bazel-bin/tools/temper" train tools/configs/quickstart.textproto "$@"

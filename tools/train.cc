@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "environments/registry.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
@@ -161,16 +162,34 @@ class Watcher {
   int64_t printed_us_ = SystemClock()->MonotonicMicros();
 };
 
+// As a shell takes it for one word.
+std::string Quoted(const std::string& word) {
+  const bool plain = word.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "0123456789/._-") == std::string::npos;
+  if (plain) return word;
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
 std::string ResumeCommand(const TrainOptions& options) {
-  return absl::StrCat(options.program, " train --resume ", options.run.dir);
+  return absl::StrCat(Quoted(options.program), " train --resume ",
+                      Quoted(options.run.dir));
 }
 
 void PrintNextCommands(const TrainOptions& options) {
-  const std::string& dir = options.run.dir;
-  printf("\nthe run is in %s; worth trying next:\n", dir.c_str());
-  for (const char* verb : {"inspect steps", "status", "train --resume"}) {
-    printf("  %s %s %s%s\n", options.program.c_str(), verb, dir.c_str(),
-           std::string(verb) == "train --resume" ? " --set steps=N" : "");
+  const std::string program = Quoted(options.program);
+  const std::string dir = Quoted(options.run.dir);
+  const auto steps = options.run.config.steps();
+  const std::string model = Quoted(
+      absl::StrCat(options.run.dir, "/checkpoints/step_", steps, "/model"));
+  const std::string config = Quoted(options.run.dir + "/config.textproto");
+  printf("\nthe run is in %s; worth trying next:\n", options.run.dir.c_str());
+  for (const std::string& command :
+       {absl::StrCat("inspect steps ", dir),
+        absl::StrCat("inspect group ", dir, " 1"),
+        absl::StrCat("eval ", model, " ", config, " --without-tools"),
+        absl::StrCat("train --resume ", dir, " --set steps=", steps + 30)}) {
+    printf("  %s %s\n", program.c_str(), command.c_str());
   }
 }
 

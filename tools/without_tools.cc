@@ -17,9 +17,7 @@ class ToollessEnvironment : public Environment {
   const EnvironmentFacts& facts() const override { return inner_->facts(); }
 
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
-    ASSIGN_OR_RETURN(Observation observation, inner_->Reset(task, seed));
-    observation.tools.clear();
-    return observation;
+    return inner_->Reset(task, seed);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(
@@ -46,7 +44,7 @@ absl::StatusOr<std::vector<ToolResult>> RefuseCalls(
     const std::vector<ToolCall>& calls) {
   RETURN_IF_ERROR(CheckCallCount(calls));
   return std::vector<ToolResult>(calls.size(),
-                                 FailedCall("there are no tools"));
+                                 FailedCall("the tools are off"));
 }
 
 }  // namespace temper

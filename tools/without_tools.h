@@ -1,4 +1,4 @@
-// An environment with its tools taken away: what a model solves in its head.
+// An environment whose tools are out of order: what a model solves in its head.
 // For `temper eval --without-tools`.
 
 #ifndef TOOLS_WITHOUT_TOOLS_H_
@@ -12,12 +12,13 @@
 
 namespace temper {
 
-// The episode offers no tools, so its prompt has no preamble, and every call
-// the model writes all the same is answered as RefuseCalls does; `inner` never
-// sees one. Messages and grading are `inner`'s.
+// The prompt offers the tools as ever, for a model that has learnt to read their
+// preamble answers nothing right without it; but every call is answered as
+// RefuseCalls does, and `inner` never sees one. Messages and grading are
+// `inner`'s.
 std::unique_ptr<Environment> WithoutTools(std::unique_ptr<Environment> inner);
 
-// A TOOL_ERROR result for each call: "error: there are no tools". Errors as
+// A TOOL_ERROR result for each call: "error: the tools are off". Errors as
 // Environment::Step.
 absl::StatusOr<std::vector<ToolResult>> RefuseCalls(
     const std::vector<ToolCall>& calls);

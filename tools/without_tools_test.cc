@@ -45,7 +45,7 @@ class Oracle : public Environment {
   }
 };
 
-TEST(WithoutToolsTest, NothingIsOfferedAndEveryCallIsRefused) {
+TEST(WithoutToolsTest, ThePromptIsTheSameAndEveryCallIsRefused) {
   const auto episode = WithoutTools(std::make_unique<Oracle>());
   EXPECT_STREQ(episode->facts().name, "oracle");
   Task task;
@@ -54,7 +54,7 @@ TEST(WithoutToolsTest, NothingIsOfferedAndEveryCallIsRefused) {
   ASSERT_TRUE(observation.ok()) << observation.status();
   ASSERT_EQ(observation->messages.size(), 1u);
   EXPECT_EQ(observation->messages[0].content(), "what is the answer?");
-  EXPECT_TRUE(observation->tools.empty());
+  EXPECT_EQ(observation->tools.size(), 1u);
 
   ToolCall call;
   call.set_name("oracle");
@@ -64,7 +64,7 @@ TEST(WithoutToolsTest, NothingIsOfferedAndEveryCallIsRefused) {
   ASSERT_EQ(results->size(), 2u);
   for (const ToolResult& result : *results) {
     EXPECT_EQ(result.outcome(), OUTCOME_TOOL_ERROR);
-    EXPECT_EQ(result.content(), "error: there are no tools");
+    EXPECT_EQ(result.content(), "error: the tools are off");
   }
   EXPECT_FALSE(
       episode->Step(std::vector<ToolCall>(kToolCallsPerStepMax + 1, call))
