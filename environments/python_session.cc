@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,12 @@
 #include "kernels/base/status_macros.h"
 
 namespace temper {
+namespace {
+
+// How much slower than it was the machine may be when cells run again.
+constexpr int kReplayFactor = 4;
+
+}  // namespace
 
 PythonSession::PythonSession(SandboxPool* pool, uint64_t seed,
                              const PythonSessionLimits& limits)
@@ -19,10 +26,9 @@ PythonSession::~PythonSession() {
   if (ticket_ != 0) pool_->Unpark(ticket_).reset();
 }
 
-absl::Status PythonSession::Exchange(const std::string& source, uint8_t* status,
+absl::Status PythonSession::Exchange(const std::string& source,
+                                     SteadyTime deadline, uint8_t* status,
                                      std::string* output) {
-  const SteadyTime deadline =
-      std::chrono::steady_clock::now() + limits_.cell_max;
   std::string request(12, '\0');
   const uint32_t source_bytes = static_cast<uint32_t>(source.size());
   memcpy(request.data(), &source_bytes, 4);
@@ -47,11 +53,15 @@ absl::Status PythonSession::EnsureSandbox() {
   if (sandbox_ != nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(sandbox_, pool_->Start(std::chrono::steady_clock::now() +
                                           limits_.slot_max));
+  const SteadyTime deadline =
+      std::chrono::steady_clock::now() +
+      std::min<std::chrono::steady_clock::duration>(
+          kReplayFactor * cells_took_ + limits_.cell_max, limits_.replay_max);
   for (const std::string& cell : cells_) {
     uint8_t status;
     std::string output;
     // A cell that ran before and now does not is the candidate's doing too.
-    RETURN_IF_ERROR(Exchange(cell, &status, &output));
+    RETURN_IF_ERROR(Exchange(cell, deadline, &status, &output));
   }
   return absl::OkStatus();
 }
@@ -69,9 +79,13 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   std::string output;
   absl::Status ran = EnsureSandbox();
   if (absl::IsUnavailable(ran)) return ran;
-  if (ran.ok()) ran = Exchange(source, &status, &output);
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  if (ran.ok()) {
+    ran = Exchange(source, begin + limits_.cell_max, &status, &output);
+  }
   if (ran.ok()) {
     cells_.push_back(source);
+    cells_took_ += std::chrono::steady_clock::now() - begin;
     ticket_ = pool_->Park(std::move(sandbox_));
     result.set_outcome(status == 0 ? OUTCOME_OK : OUTCOME_TOOL_ERROR);
     result.set_content(SanitizeText(output, limits_.output_bytes_max));
@@ -79,6 +93,7 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   }
   sandbox_.reset();
   cells_.clear();
+  cells_took_ = {};
   const bool late = absl::IsDeadlineExceeded(ran);
   result.set_outcome(late ? OUTCOME_TIMEOUT : OUTCOME_TOOL_ERROR);
   result.set_content(

@@ -6,6 +6,11 @@
 // on, and a cell must not care how often it ran: there is no network and no
 // file that outlives the sandbox for it to change. The clock and os.urandom are
 // not repeatable; `random` is seeded and the hash seed is fixed.
+//
+// A machine that is slower the second time must not be charged to the
+// candidate, and a candidate must not be able to seem a slow machine
+// (promise P5). So a replay may take several times what its cells took at
+// first; one that takes longer still is the candidate's doing.
 
 #ifndef ENVIRONMENTS_PYTHON_SESSION_H_
 #define ENVIRONMENTS_PYTHON_SESSION_H_
@@ -27,6 +32,8 @@ struct PythonSessionLimits {
   std::chrono::milliseconds slot_max{60000};  // wait for a sandbox
   uint32_t output_bytes_max = 8 << 10;
   uint32_t cells_max = 32;  // of a session; bounds what a replay takes
+  // Of a replay, whatever its cells took at first.
+  std::chrono::milliseconds replay_max{240000};
 };
 
 // Used by one thread at a time. `pool` must outlive it.
@@ -44,15 +51,16 @@ class PythonSession {
   //   OK          it ran;
   //   TOOL_ERROR  it raised (output, then the exception's type, text and line),
   //               or its process died, or cells_max is reached;
-  //   TIMEOUT     it ran past cell_max.
+  //   TIMEOUT     it ran past cell_max; or earlier cells, run again, took
+  //               cell_max more than four times what they took at first.
   // After a death or a timeout the state is lost and the text says so; the next
   // cell starts afresh. Unavailable, the machine's fault alone: no sandbox.
   absl::StatusOr<ToolResult> Run(const std::string& source);
 
  private:
-  // Sends one cell and reads its reply.
-  absl::Status Exchange(const std::string& source, uint8_t* status,
-                        std::string* output);
+  // Sends one cell and reads its reply by `deadline`.
+  absl::Status Exchange(const std::string& source, SteadyTime deadline,
+                        uint8_t* status, std::string* output);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
 
@@ -62,6 +70,7 @@ class PythonSession {
 
   uint32_t cells_run_ = 0;
   std::vector<std::string> cells_;    // what made the present state
+  std::chrono::steady_clock::duration cells_took_{0};  // at first
   std::unique_ptr<Sandbox> sandbox_;  // while a cell runs
   uint64_t ticket_ = 0;               // of the parked sandbox, or 0
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 
 #include "gmock/gmock.h"
@@ -120,6 +121,40 @@ TEST_F(PythonSessionTest, StateSurvivesTheLossOfTheSandboxToOthers) {
   }
   EXPECT_EQ(Text("x"), x);
   EXPECT_EQ(others[0]->Run("2")->content(), "2\n");
+}
+
+// A session that loses its sandbox to others after a cell that takes 1 s, and
+// `again` seconds when it is run again.
+class PythonReplayTest : public PythonSessionTest {
+ protected:
+  ToolResult NextCell(const std::string& again) {
+    Run("import time");
+    const time_t later = time(nullptr) + 3;
+    EXPECT_EQ(Run("time.sleep(1 if time.time() < " + std::to_string(later) +
+                  " else " + again + ")")
+                  .outcome(),
+              OUTCOME_OK);
+    std::vector<std::unique_ptr<PythonSession>> others(2);  // all slots
+    do {
+      for (auto& other : others) {
+        other = NewSession();
+        EXPECT_EQ(other->Run("1")->content(), "1\n");
+      }
+    } while (time(nullptr) <= later);
+    return Run("'next'");
+  }
+};
+
+TEST_F(PythonReplayTest, MachineThatIsSlowerTheSecondTimeIsForgiven) {
+  // Above cell_max, below cell_max more than four times what it took.
+  const ToolResult next = NextCell("3");
+  EXPECT_EQ(next.outcome(), OUTCOME_OK);
+  EXPECT_EQ(next.content(), "'next'\n");
+}
+
+TEST_F(PythonReplayTest, CandidateThatHangsTheSecondTimeIsCharged) {
+  EXPECT_EQ(NextCell("1000").outcome(), OUTCOME_TIMEOUT);
+  EXPECT_EQ(Text("6*7"), "42\n");  // and it goes on afresh
 }
 
 TEST_F(PythonSessionTest, HostFilesAndSecretsAreNotThere) {
