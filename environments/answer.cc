@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/environment.h"
+#include "proto/wire/outcome.h"
 #include "environments/text.h"
 #include "nlohmann/json.hpp"
 

@@ -43,8 +43,6 @@ struct EnvironmentFacts {
   bool deterministic;
   ServedIn served_in;
   bool needs_sandbox;  // the factory refuses a context without sandboxes
-  uint32_t
-      max_turns;  // assistant messages an episode needs at most, by default
 };
 
 // What episodes may use. Everything is borrowed and outlives them.
@@ -90,11 +88,6 @@ class Environment {
   virtual absl::StatusOr<Verdict> Grade(
       Outcome outcome, const std::vector<Message>& transcript) = 0;
 };
-
-// Whether an episode that ended so is graded at all.
-inline bool IsGraded(Outcome outcome) {
-  return outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
-}
 
 }  // namespace temper
 

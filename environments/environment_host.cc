@@ -13,18 +13,12 @@
 #include "kernels/base/status_macros.h"
 #include "proto/environment.grpc.pb.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/loopback.h"
 
 namespace temper {
 namespace {
 
 constexpr std::chrono::seconds kStopGrace(1);
-
-bool IsLoopback(const std::string& address) {
-  for (const char* host : {"127.0.0.1:", "localhost:", "[::1]:"}) {
-    if (address.rfind(host, 0) == 0) return true;
-  }
-  return false;
-}
 
 absl::Status CheckDeadline(const grpc::ServerContext& context) {
   if (context.deadline() < std::chrono::system_clock::time_point::max()) {
@@ -216,12 +210,7 @@ EnvironmentHostServer::EnvironmentHostServer() = default;
 absl::StatusOr<std::unique_ptr<EnvironmentHostServer>>
 EnvironmentHostServer::Start(const EnvironmentHostOptions& options,
                              const EnvironmentContext& context, Clock* clock) {
-  if (!IsLoopback(options.address)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "address ", options.address,
-        " is not loopback; other addresses wait for transport security, use "
-        "127.0.0.1:PORT"));
-  }
+  RETURN_IF_ERROR(CheckLoopback(options.address));
   std::unique_ptr<EnvironmentHostServer> host(new EnvironmentHostServer);
   host->service_ = std::make_unique<Service>(options, context, clock);
   grpc::EnableDefaultHealthCheckService(true);

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/outcome.h"
 
@@ -56,15 +57,7 @@ class Means {
   std::map<std::string, Sum> sums_;
 };
 
-std::string OutcomeName(Outcome outcome) {
-  std::string name = Outcome_Name(outcome);
-  if (name.rfind("OUTCOME_", 0) == 0) name = name.substr(8);
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
-  return name;
-}
-
-double SampledTokens(const Trajectory& trajectory) {
+double ResponseLength(const Trajectory& trajectory) {
   double tokens = 0;
   for (const Branch& branch : trajectory.branches()) {
     tokens += static_cast<double>(branch.logprobs().size() / sizeof(float));
@@ -101,8 +94,10 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
     for (const RewardPart& part : t.reward_parts()) {
       means.Add(absl::StrCat("rewards/", part.name()), part.value());
     }
-    means.Add("length", SampledTokens(t));
+    means.Add("length", ResponseLength(t));
     means.Add("turns", AssistantTurns(t));
+    means.Add("environment", static_cast<double>(t.environment_us()) * 1e-6);
+    means.Add("scoring", static_cast<double>(t.reward_us()) * 1e-6);
     AddBranches(t, &means);
     const auto [it, first] = group_range.try_emplace(
         t.key().group(), std::pair(t.reward(), t.reward()));
@@ -124,9 +119,13 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
   means.WriteMean("length", "response_length/mean", &out);
   means.WriteMax("length", "response_length/max", &out);
   means.WriteMean("turns", "num_turns/mean", &out);
+  means.WriteMean("environment", "time/environment", &out);
+  means.WriteMean("scoring", "time/reward", &out);
   means.WriteMean("mask", "sampling_mask/mean_size", &out);
   std::map<std::string, double> outcomes;
-  for (const Trajectory& t : batch) ++outcomes[OutcomeName(t.outcome())];
+  for (const Trajectory& t : batch) {
+    ++outcomes[absl::AsciiStrToLower(OutcomeName(t.outcome()))];
+  }
   for (const auto& [name, count] : outcomes) {
     out.push_back({absl::StrCat("outcome/", name),
                    count / static_cast<double>(batch.size())});

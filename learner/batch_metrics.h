@@ -1,5 +1,6 @@
 // What a batch of trajectories says of itself, under the names of DESIGN.md
-// section 8: rewards, their parts, outcomes, lengths. And of an evaluation.
+// section 8: rewards, their parts, outcomes, lengths, and the seconds that an
+// episode waited for its environment and its reward. And of an evaluation.
 
 #ifndef LEARNER_BATCH_METRICS_H_
 #define LEARNER_BATCH_METRICS_H_

@@ -45,6 +45,15 @@ struct Episode {
   double reward = 0;
   std::vector<EpisodeBranch> branches;
 
+  // Of all branches.
+  int64_t SampledTokens() const {
+    int64_t tokens = 0;
+    for (const EpisodeBranch& branch : branches) {
+      tokens += static_cast<int64_t>(branch.sampled.size());
+    }
+    return tokens;
+  }
+
   // The version of the oldest sampled token: the episode's age.
   uint64_t OldestVersion() const {
     uint64_t oldest = UINT64_MAX;

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "learner/trajectory_door.h"
+#include "proto/wire/trajectory_stream.h"
 
 namespace temper {
 namespace {
@@ -139,7 +140,7 @@ absl::Status LoadTranscript(Transaction* transaction, int64_t id,
 // The episode's own row, its pointer to the bulk into `ref`.
 Trajectory FromRow(const SqlRow& row, const std::string& run, SegmentRef* ref) {
   Trajectory trajectory;
-  trajectory.set_wire_version(kTrajectoryWireVersion);
+  trajectory.set_wire_version(kWireVersion);
   trajectory.mutable_key()->set_run(run);
   trajectory.mutable_key()->set_group(row[0].AsUint());
   trajectory.mutable_key()->set_sample(static_cast<uint32_t>(row[1].AsInt()));

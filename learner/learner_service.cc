@@ -16,6 +16,7 @@
 #include "learner/call_watchdog.h"
 #include "learner/worker_stream.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/loopback.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -41,14 +42,7 @@ class Service final : public LearnerService, public Learner::Service {
   ~Service() override { Shutdown("the learner ends", 0); }
 
   absl::Status Listen() {
-    if (options_.address.rfind("127.", 0) != 0 &&
-        options_.address.rfind("localhost:", 0) != 0 &&
-        options_.address.rfind("[::1]", 0) != 0) {
-      return absl::PermissionDeniedError(absl::StrCat(
-          "the learner would listen on ", options_.address,
-          ", which is not loopback; that needs mTLS, which this version does "
-          "not have. Use 127.0.0.1"));
-    }
+    RETURN_IF_ERROR(CheckLoopback(options_.address));
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(options_.address,

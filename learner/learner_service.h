@@ -48,7 +48,7 @@ class LearnerService {
   virtual ~LearnerService() = default;
 
   // `welcome` is what each worker is told (weight_version is kept up to date by
-  // Publish). PermissionDenied for an address that is not loopback: that needs
+  // Publish). InvalidArgument for an address that is not loopback: that needs
   // mTLS, which does not exist yet. Unavailable if the address is taken.
   static absl::StatusOr<std::unique_ptr<LearnerService>> Start(
       const LearnerServiceOptions& options, const LearnerWelcome& welcome,

@@ -79,9 +79,7 @@ StepRecord MakeStepRecord(int64_t step, uint64_t version,
   record.started_us = times.started_unix_us;
   for (const Episode& episode : batch.episodes) {
     record.samples.push_back({episode.group, episode.sample});
-    for (const EpisodeBranch& branch : episode.branches) {
-      record.tokens += static_cast<int64_t>(branch.sampled.size());
-    }
+    record.tokens += episode.SampledTokens();
   }
   for (const TrainedEpisode& one : trained.trained) {
     record.records.push_back(

@@ -26,14 +26,6 @@ std::map<int32_t, PackedRange> EpisodeRanges(const PackedBatch& packed) {
   return ranges;
 }
 
-int64_t SampledTokens(const Episode& episode) {
-  int64_t tokens = 0;
-  for (const EpisodeBranch& branch : episode.branches) {
-    tokens += static_cast<int64_t>(branch.sampled.size());
-  }
-  return tokens;
-}
-
 // Splits at group borders into `parts` runs of nearly equal numbers of groups.
 std::vector<PackedRange> SplitByGroup(
     const std::vector<const Episode*>& episodes, int parts) {
@@ -259,7 +251,7 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
       minibatch.episodes.push_back(episodes[i]);
       minibatch.advantages.push_back(advantages[i]);
       minibatch.logp_ref.push_back(std::move(logp_ref[i]));
-      minibatch.shape.tokens += SampledTokens(*episodes[i]);
+      minibatch.shape.tokens += episodes[i]->SampledTokens();
     }
     minibatch.shape.sequences = static_cast<int64_t>(range.end - range.begin);
     RETURN_IF_ERROR(RunMinibatch(minibatch, learning_rate, &metrics));

@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/outcome.h"
+#include "proto/wire/trajectory_stream.h"
 
 namespace temper {
 namespace {
@@ -39,11 +41,6 @@ absl::Status Unpack(const char* what, const std::string& bytes, size_t count,
   out->resize(count);
   if (count > 0) std::memcpy(out->data(), bytes.data(), bytes.size());
   return absl::OkStatus();
-}
-
-// Whether an episode that ended so carries a reward (DESIGN.md section 7).
-bool IsGraded(Outcome outcome) {
-  return outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
 }
 
 }  // namespace
@@ -83,9 +80,9 @@ absl::StatusOr<Episode> TrajectoryDoor::Admit(
     const Trajectory& trajectory,
     const std::function<bool(uint64_t)>& version_known) const {
   const TrajectoryKey& key = trajectory.key();
-  if (trajectory.wire_version() != kTrajectoryWireVersion) {
+  if (trajectory.wire_version() != kWireVersion) {
     return Invalid("wire_version ", trajectory.wire_version(),
-                   "; this learner reads ", kTrajectoryWireVersion);
+                   "; this learner reads ", kWireVersion);
   }
   if (key.run() != limits_.run) {
     return Invalid("run \"", key.run(), "\" is not this run, \"", limits_.run,

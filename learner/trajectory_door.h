@@ -1,5 +1,5 @@
 // The one door by which trajectories come in: what passes is what the ledger
-// commits and the packer trusts (design section 2, step 7). Checked: key,
+// commits and the packer trusts (DESIGN.md section 2, step 7). Checked: key,
 // outcome and reward (finite; there iff a verifier ran and the outcome is
 // graded; the sum of its parts), and of every branch that arrays are aligned,
 // ids below the vocabulary, log-probs finite, kept rows ascending, at most
@@ -21,8 +21,6 @@
 #include "proto/trajectory.pb.h"
 
 namespace temper {
-
-inline constexpr uint32_t kTrajectoryWireVersion = 1;
 
 struct DoorLimits {
   std::string run;  // the only run whose trajectories pass

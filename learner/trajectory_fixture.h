@@ -8,6 +8,7 @@
 
 #include "learner/trajectory_door.h"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/trajectory_stream.h"
 
 namespace temper {
 
@@ -32,7 +33,7 @@ inline DoorLimits FixtureLimits() {
 inline Trajectory FixtureTrajectory(uint64_t group, uint32_t sample,
                                     uint64_t lease = 1, uint64_t version = 1) {
   Trajectory trajectory;
-  trajectory.set_wire_version(kTrajectoryWireVersion);
+  trajectory.set_wire_version(kWireVersion);
   trajectory.mutable_key()->set_run("trial");
   trajectory.mutable_key()->set_group(group);
   trajectory.mutable_key()->set_sample(sample);

@@ -44,7 +44,7 @@ struct PublishedTensor {
 
 class WeightPublisher {
  public:
-  // PermissionDenied for an address that is not loopback; Unavailable for one
+  // InvalidArgument for an address that is not loopback; Unavailable for one
   // that is taken.
   static absl::StatusOr<std::unique_ptr<WeightPublisher>> Start(
       const WeightPublisherOptions& options);

@@ -8,6 +8,8 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
+#include "kernels/base/status_macros.h"
+#include "proto/wire/outcome.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
 #include "rollout/sampler.h"
@@ -15,28 +17,28 @@
 namespace temper {
 namespace {
 
-constexpr uint32_t kMaxTurnsDefault = 8;
-constexpr uint32_t kMaxTokensDefault = 512;
 constexpr uint32_t kTurnsMax = 1024;
 constexpr uint32_t kTokensMax = 1 << 20;
 
 int64_t NowUs() { return SystemClock()->MonotonicMicros(); }
 
-uint32_t MaxTurns(const SamplingConfig& sampling) {
-  return sampling.has_max_turns() ? sampling.max_turns() : kMaxTurnsDefault;
-}
-
-uint32_t MaxTokens(const SamplingConfig& sampling) {
-  return sampling.has_max_tokens() ? sampling.max_tokens() : kMaxTokensDefault;
+// The one place of defaults is the table of configuration keys, above us.
+absl::Status CheckWhole(const SamplingConfig& sampling) {
+  const auto* const fields = SamplingConfig::descriptor();
+  for (int i = 0; i < fields->field_count(); ++i) {
+    if (!sampling.GetReflection()->HasField(sampling, fields->field(i))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sampling lacks ", fields->field(i)->name(),
+                       "; give it as a resolved configuration has it"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 SampleOptions OptionsOf(const SamplingConfig& sampling) {
   SampleOptions options;
-  options.temperature = sampling.has_temperature()
-                            ? static_cast<float>(sampling.temperature())
-                            : 1.0f;
-  options.top_p =
-      sampling.has_top_p() ? static_cast<float>(sampling.top_p()) : 0.95f;
+  options.temperature = static_cast<float>(sampling.temperature());
+  options.top_p = static_cast<float>(sampling.top_p());
   options.top_k =
       static_cast<int32_t>(std::min<uint32_t>(sampling.top_k(), 1u << 30));
   options.min_p = static_cast<float>(sampling.min_p());
@@ -53,8 +55,9 @@ uint64_t EnvironmentSeed(const EpisodeSpec& spec) {
 }  // namespace
 
 absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec) {
-  const uint32_t turns = MaxTurns(spec.sampling);
-  const uint32_t tokens = MaxTokens(spec.sampling);
+  RETURN_IF_ERROR(CheckWhole(spec.sampling));
+  const uint32_t turns = spec.sampling.max_turns();
+  const uint32_t tokens = spec.sampling.max_tokens();
   if (turns < 1 || turns > kTurnsMax || tokens < 1 || tokens > kTokensMax) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_turns ", turns, " and max_tokens ", tokens, " must be in [1, ",
@@ -85,12 +88,11 @@ AgentLoop::AgentLoop(EpisodeSpec spec, const EpisodeServices* services,
 
 AgentLoop::~AgentLoop() {
   if (sequence_ != 0) services_->engine->Close(sequence_);
+  services_->jobs->Release(std::move(work_));
 }
 
 ChatMode AgentLoop::mode() const {
-  const bool thinking =
-      !spec_.sampling.has_thinking() || spec_.sampling.thinking();
-  return thinking ? ChatMode::kThinking : ChatMode::kChat;
+  return spec_.sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
 }
 
 void AgentLoop::Post(Job job, std::function<void(Work*)> run) {
@@ -153,7 +155,7 @@ void AgentLoop::OnReset() {
     AddTurn(message.role(), message.content(), 0, size);
   }
   const absl::Status status = services_->engine->Extend(
-      sequence_, rendered->tokens, MaxTokens(spec_.sampling));
+      sequence_, rendered->tokens, spec_.sampling.max_tokens());
   if (!status.ok()) return FailInfra(status);
   turn_begin_ = size;
   generate_begin_us_ = NowUs();
@@ -211,8 +213,8 @@ void AgentLoop::OnMessage(Message message) {
   }
   const int64_t sampled =
       services_->engine->record(sequence_).sampled_count();
-  if (assistant_turns_ >= MaxTurns(spec_.sampling) ||
-      sampled >= MaxTokens(spec_.sampling)) {
+  if (assistant_turns_ >= spec_.sampling.max_turns() ||
+      sampled >= spec_.sampling.max_tokens()) {
     return Grade(OUTCOME_TRUNCATED);
   }
   Post(Job::kStep, [calls = calls_](Work* work) {
@@ -251,7 +253,7 @@ void AgentLoop::OnResults() {
   const int64_t end = begin + static_cast<int64_t>(tokens->size());
   const absl::Status status = services_->engine->Extend(
       sequence_, *tokens,
-      MaxTokens(spec_.sampling) - record.sampled_count());
+      spec_.sampling.max_tokens() - record.sampled_count());
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     return Grade(OUTCOME_TRUNCATED);
   }
@@ -318,8 +320,12 @@ void AgentLoop::Cancel(const std::string& why) {
   if (state_ == State::kDone) return;
   trajectory_.set_outcome(OUTCOME_CANCELLED);
   trajectory_.set_error(why);
-  // A job that is out keeps its own reference and may still be writing.
-  if (state_ == State::kEnvironment) work_ = std::make_shared<Work>();
+  // A job that is out keeps its own reference and may still be writing, or has
+  // just let go of it.
+  if (state_ == State::kEnvironment) {
+    services_->jobs->Release(
+        std::exchange(work_, std::make_shared<Work>()));
+  }
   Finish();
 }
 

@@ -3,9 +3,10 @@
 // environment, append the results, and so on until the model answers or a limit
 // is met; then grade and reward.
 //
-// What may block runs in the job pool; the object itself is a state machine
-// that only the engine's thread touches, and that depends on nothing but its
-// own tokens and the environment's answers: never on how long those took.
+// What may block runs in the job pool, the end of the environment included (for
+// a remote one a call). The object itself is a state machine that only the
+// engine's thread touches, and that depends on nothing but its own tokens and
+// the environment's answers: never on how long those took.
 //
 //   kEnvironment  a job is out (Reset, Step or Grade): OnJobDone comes next
 //   kGenerating   its sequence is running in the engine: OnStopped comes next
@@ -60,12 +61,12 @@ struct EpisodeSpec {
   TrajectoryKey key;
   Purpose purpose = PURPOSE_TRAIN;
   Task task;
-  SamplingConfig sampling;  // absent fields: defaults of proto/config.proto
+  SamplingConfig sampling;  // whole, as resolving a configuration makes it
   SamplingMask mask = SamplingMask::kKeep;
   uint64_t seed = 0;        // of the run; the episode's own streams derive
 };
 
-// InvalidArgument names the field that is out of range.
+// InvalidArgument names the field that is absent or out of range.
 absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec);
 
 class AgentLoop {
@@ -74,7 +75,8 @@ class AgentLoop {
 
   // `tag` names the episode's jobs. `spec` is valid.
   AgentLoop(EpisodeSpec spec, const EpisodeServices* services, int64_t tag);
-  // Closes its sequence. A job still out is left to itself.
+  // Closes its sequence. A job still out is left to itself; the environment is
+  // released in the job pool.
   ~AgentLoop();
   AgentLoop(const AgentLoop&) = delete;
   AgentLoop& operator=(const AgentLoop&) = delete;

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <future>
 #include <map>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "kernels/base/mutex.h"
 #include "rollout/chat_golden.h"
 #include "rollout/episode_runner.h"
+#include "rollout/sampling_fixture.h"
 
 namespace temper {
 namespace {
@@ -104,14 +107,33 @@ struct Behaviour {
   bool verified = true;
 };
 
+// The threads on which environments ended.
+class Ends {
+ public:
+  void Add() {
+    MutexLock lock(&mutex_);
+    threads_.push_back(std::this_thread::get_id());
+  }
+  std::vector<std::thread::id> threads() {
+    MutexLock lock(&mutex_);
+    return threads_;
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<std::thread::id> threads_ ABSL_GUARDED_BY(mutex_);
+};
+
 class FakeEnvironment : public Environment {
  public:
-  explicit FakeEnvironment(const std::map<std::string, Behaviour>* behaviours)
-      : behaviours_(behaviours) {}
+  FakeEnvironment(const std::map<std::string, Behaviour>* behaviours,
+                  Ends* ends)
+      : behaviours_(behaviours), ends_(ends) {}
+  ~FakeEnvironment() override { ends_->Add(); }
 
   const EnvironmentFacts& facts() const override {
     static const EnvironmentFacts facts = {
-        "fake", "for tests", true, ServedIn::kWorker, false, 4};
+        "fake", "for tests", true, ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
@@ -151,6 +173,7 @@ class FakeEnvironment : public Environment {
 
  private:
   const std::map<std::string, Behaviour>* const behaviours_;
+  Ends* const ends_;
   Behaviour behaviour_;
 };
 
@@ -162,24 +185,26 @@ class AgentLoopTest : public ::testing::Test {
         chat_parser_(*ChatParser::Create(tokenizer_.get())),
         reward_(*Reward::Create(RewardConfig())),
         engine_(tokenizer_.get()),
-        jobs_(4, 64) {
+        jobs_(std::make_unique<JobPool>(4, 64)) {
     behaviours_["plain"];
   }
 
-  EpisodeRunner NewRunner() {
+  EpisodeServices Services() {
     EpisodeServices services;
     services.engine = &engine_;
     services.tokenizer = tokenizer_.get();
     services.chat_template = chat_template_.get();
     services.chat_parser = chat_parser_.get();
     services.reward = reward_.get();
-    services.jobs = &jobs_;
+    services.jobs = jobs_.get();
     services.new_environment = [this](const std::string&) {
-      return std::make_unique<FakeEnvironment>(&behaviours_);
+      return std::make_unique<FakeEnvironment>(&behaviours_, &ends_);
     };
     services.worker = "w";
-    return EpisodeRunner(services, 64);
+    return services;
   }
+
+  EpisodeRunner NewRunner() { return EpisodeRunner(Services(), 64); }
 
   EpisodeSpec Spec(uint32_t sample, const std::string& task = "plain") {
     EpisodeSpec spec;
@@ -188,8 +213,7 @@ class AgentLoopTest : public ::testing::Test {
     spec.key.set_sample(sample);
     spec.task.set_id(task);
     spec.task.set_environment("fake");
-    spec.sampling.set_max_tokens(1000);
-    spec.sampling.set_max_turns(3);
+    spec.sampling = FixtureSampling(/*max_tokens=*/1000, /*max_turns=*/3);
     return spec;
   }
 
@@ -222,8 +246,9 @@ class AgentLoopTest : public ::testing::Test {
   std::unique_ptr<ChatParser> chat_parser_;
   std::unique_ptr<Reward> reward_;
   std::map<std::string, Behaviour> behaviours_;
+  Ends ends_;
   ScriptedEngine engine_;
-  JobPool jobs_;
+  std::unique_ptr<JobPool> jobs_;
 };
 
 int64_t SampledIn(const Branch& branch) {
@@ -399,6 +424,60 @@ TEST_F(AgentLoopTest, CancelledEpisodesCarryNoReward) {
   EXPECT_FALSE(ended[0].has_reward());
   EXPECT_EQ(engine_.open(), 0u);
   release.set_value();
+}
+
+TEST_F(AgentLoopTest, EnvironmentsEndInTheJobPoolHoweverTheEpisodeEnds) {
+  behaviours_["reset"].reset = absl::UnavailableError("no sandbox");
+  behaviours_["step"].step = absl::DeadlineExceededError("lost");
+  behaviours_["grade"].grade = absl::InternalError("bug");
+  behaviours_["unverified"].verified = false;
+  const char* const tasks[] = {"plain", "reset", "step", "grade", "unverified"};
+  for (uint32_t i = 0; i < 5; ++i) {
+    engine_.Play(i, {kCall, kAnswer});
+    RunOne(Spec(i, tasks[i]));
+  }
+  engine_.capacity = 3;  // the prompt does not fit
+  RunOne(Spec(5));
+  engine_.capacity = 100000;
+  // Cancelled: generating, in the middle of a call, its call just over.
+  std::promise<void> release;
+  behaviours_["slow"].step_waits_for = release.get_future().share();
+  EpisodeRunner runner = NewRunner();
+  engine_.Play(6, {kAnswer});
+  ASSERT_TRUE(runner.Add(Spec(6)).ok());
+  while (jobs_->pending() > 0) {
+    for (const int64_t tag : jobs_->TakeFinished(1'000'000)) EXPECT_EQ(tag, 1);
+  }
+  runner.CancelAll("its reset is over");
+  engine_.Play(7, {kCall, kAnswer});
+  ASSERT_TRUE(runner.Add(Spec(7, "slow")).ok());
+  while (engine_.open() == 0) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  runner.CancelAll("its call goes on");
+  {
+    const EpisodeServices services = Services();
+    AgentLoop generating(Spec(8), &services, /*tag=*/8);
+    generating.Start();
+    while (jobs_->TakeFinished(1'000'000) != std::vector<int64_t>{8}) {
+    }
+    generating.OnJobDone();
+    EXPECT_EQ(generating.state(), AgentLoop::State::kGenerating);
+  }
+  release.set_value();
+  jobs_.reset();
+  EXPECT_EQ(ends_.threads().size(), 9u);
+  for (const std::thread::id& thread : ends_.threads()) {
+    EXPECT_NE(thread, std::this_thread::get_id());
+  }
+}
+
+TEST_F(AgentLoopTest, SamplingMustBeWhole) {
+  EpisodeRunner runner = NewRunner();
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.clear_max_tokens();
+  const absl::Status status = runner.Add(spec);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(status.message()).find("lacks max_tokens"),
+            std::string::npos);
 }
 
 TEST_F(AgentLoopTest, SpecOutOfRangeIsRefused) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
@@ -26,7 +27,6 @@ JobPool::~JobPool() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    jobs_.clear();
   }
   posted_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
@@ -39,9 +39,17 @@ absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
         jobs_max_, " jobs are pending; take finished ones first"));
   }
   ++pending_;
-  jobs_.emplace_back(tag, std::move(job));
+  jobs_.push_back({tag, /*announced=*/true, std::move(job)});
   posted_.NotifyOne();
   return absl::OkStatus();
+}
+
+void JobPool::Release(std::shared_ptr<const void> object) {
+  MutexLock lock(&mutex_);
+  if (releases_ >= jobs_max_) return;  // the parameter outlives the lock
+  ++releases_;
+  jobs_.push_back({0, /*announced=*/false, [object = std::move(object)] {}});
+  posted_.NotifyOne();
 }
 
 std::vector<int64_t> JobPool::TakeFinished(int64_t timeout_us) {
@@ -65,18 +73,24 @@ int JobPool::pending() const {
 
 void JobPool::Work() {
   while (true) {
-    std::pair<int64_t, std::function<void()>> job;
+    Job job;
+    bool dropped = false;
     {
       MutexLock lock(&mutex_);
       while (jobs_.empty() && !stopping_) posted_.Wait(&mutex_);
-      if (stopping_) return;
+      if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
+      dropped = stopping_;
     }
-    job.second();
-    job.second = nullptr;  // what it holds goes before it is announced
+    if (!dropped) job.run();
+    job.run = nullptr;  // what it holds goes before it is announced
     MutexLock lock(&mutex_);
-    finished_.push_back(job.first);
+    if (!job.announced) {
+      --releases_;
+      continue;
+    }
+    finished_.push_back(job.tag);
     finished_some_.NotifyAll();
   }
 }

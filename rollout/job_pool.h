@@ -2,8 +2,8 @@
 // that the engine's thread never waits for a tool. Finished jobs are announced
 // by their tag; the poster takes the announcements when it likes.
 //
-// Thread-safe. The destructor drops jobs that have not begun and joins those
-// that have: a job must bound its own time.
+// Thread-safe. The destructor drops jobs that have not begun, on the same
+// threads, and joins those that have: a job must bound its own time.
 
 #ifndef ROLLOUT_JOB_POOL_H_
 #define ROLLOUT_JOB_POOL_H_
@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -33,6 +33,11 @@ class JobPool {
   // Runs `job` on one of the threads. ResourceExhausted above jobs_max.
   absl::Status Post(int64_t tag, std::function<void()> job);
 
+  // Lets go of `object` on one of the threads, where its destructor may block.
+  // Not announced, and not counted by pending(). Above jobs_max of them it goes
+  // on the caller's thread.
+  void Release(std::shared_ptr<const void> object);
+
   // Tags of the jobs that have ended, each once; waits up to `timeout_us` for
   // one, if there is none.
   std::vector<int64_t> TakeFinished(int64_t timeout_us);
@@ -40,6 +45,12 @@ class JobPool {
   int pending() const;  // posted and not taken
 
  private:
+  struct Job {
+    int64_t tag = 0;
+    bool announced = true;  // false: of Release
+    std::function<void()> run;
+  };
+
   void Work();
 
   const int jobs_max_;
@@ -48,8 +59,8 @@ class JobPool {
   CondVar finished_some_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int pending_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::deque<std::pair<int64_t, std::function<void()>>> jobs_
-      ABSL_GUARDED_BY(mutex_);
+  int releases_ ABSL_GUARDED_BY(mutex_) = 0;  // in jobs_, or at it
+  std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   std::vector<int64_t> finished_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <memory>
+#include <thread>
 
 #include "gtest/gtest.h"
 
@@ -45,6 +47,55 @@ TEST(JobPoolTest, JobsAboveTheLimitAreRefused) {
   EXPECT_EQ(pool.Post(2, [] {}).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(pool.TakeFinished(kLongUs).size(), 1u);
   EXPECT_TRUE(pool.Post(3, [] {}).ok());
+}
+
+// Says on which thread it went.
+class Mourned {
+ public:
+  explicit Mourned(std::promise<std::thread::id>* gone) : gone_(gone) {}
+  ~Mourned() { gone_->set_value(std::this_thread::get_id()); }
+
+ private:
+  std::promise<std::thread::id>* const gone_;
+};
+
+TEST(JobPoolTest, ReleasedObjectGoesOnAnotherThreadUnannounced) {
+  std::promise<std::thread::id> gone;
+  JobPool pool(1, 2);
+  pool.Release(std::make_shared<Mourned>(&gone));
+  EXPECT_NE(gone.get_future().get(), std::this_thread::get_id());
+  EXPECT_EQ(pool.pending(), 0);
+  EXPECT_TRUE(pool.TakeFinished(0).empty());
+}
+
+TEST(JobPoolTest, ReleasesAboveTheLimitGoOnTheCallersThread) {
+  std::promise<std::thread::id> first, second;
+  std::promise<void> release;
+  JobPool pool(1, 1);
+  ASSERT_TRUE(
+      pool.Post(1, [gate = release.get_future().share()] { gate.wait(); })
+          .ok());
+  pool.Release(std::make_shared<Mourned>(&first));
+  pool.Release(std::make_shared<Mourned>(&second));
+  EXPECT_EQ(second.get_future().get(), std::this_thread::get_id());
+  release.set_value();
+  EXPECT_NE(first.get_future().get(), std::this_thread::get_id());
+}
+
+TEST(JobPoolTest, WhatDroppedJobsHoldGoesOnThePoolsThreads) {
+  std::promise<std::thread::id> held, released;
+  std::promise<void> release;
+  {
+    JobPool pool(1, 4);
+    const auto gate = release.get_future().share();
+    ASSERT_TRUE(pool.Post(1, [gate] { gate.wait(); }).ok());
+    ASSERT_TRUE(
+        pool.Post(2, [object = std::make_shared<Mourned>(&held)] {}).ok());
+    pool.Release(std::make_shared<Mourned>(&released));
+    release.set_value();  // the destructor comes first, or the only thread
+  }
+  EXPECT_NE(held.get_future().get(), std::this_thread::get_id());
+  EXPECT_NE(released.get_future().get(), std::this_thread::get_id());
 }
 
 }  // namespace

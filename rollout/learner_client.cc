@@ -10,7 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/grpc_status.h"
+#include "proto/wire/loopback.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -24,18 +27,6 @@ constexpr int64_t kTickUs = 50'000;
 constexpr int64_t kStatusWaitUs = 1'000'000;
 
 int64_t NowUs() { return SystemClock()->MonotonicMicros(); }
-
-bool IsLoopback(const std::string& address) {
-  for (const char* const prefix : {"127.0.0.1:", "[::1]:", "localhost:"}) {
-    if (address.rfind(prefix, 0) == 0) return true;
-  }
-  return false;
-}
-
-absl::Status ToAbsl(const grpc::Status& status) {
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                      status.error_message());
-}
 
 // Whether another stream may do better. AlreadyExists: the learner has not yet
 // noticed that our last stream is gone.
@@ -103,7 +94,7 @@ class LearnerClient::Stream
   void OnDone(const grpc::Status& status) override {
     MutexLock lock(&client_->mutex_);
     client_->done_ = true;
-    client_->done_status_ = ToAbsl(status);
+    client_->done_status_ = FromGrpcStatus(status);
     client_->changed_.NotifyAll();
   }
 
@@ -120,12 +111,7 @@ LearnerClient::LearnerClient(const LearnerClientOptions& options)
 
 absl::StatusOr<std::unique_ptr<LearnerClient>> LearnerClient::Connect(
     const LearnerClientOptions& options) {
-  if (!IsLoopback(options.address)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "learner address \"", options.address,
-        "\" is not loopback; use 127.0.0.1:PORT until transport security "
-        "exists"));
-  }
+  RETURN_IF_ERROR(CheckLoopback(options.address));
   if (options.worker.empty() || options.capacity_samples == 0) {
     return absl::InvalidArgumentError(
         "a worker needs a name and a capacity of at least one sample");
@@ -139,6 +125,9 @@ absl::StatusOr<std::unique_ptr<LearnerClient>> LearnerClient::Connect(
   client->thread_ = std::thread([raw] { raw->Run(); });
   MutexLock lock(&raw->mutex_);
   while (raw->connections_ == 0 && raw->final_.ok()) {
+    if (options.stop != nullptr && *options.stop) {
+      return absl::CancelledError("stopped before the learner's welcome");
+    }
     raw->changed_.WaitFor(&raw->mutex_, std::chrono::microseconds(kTickUs));
   }
   if (raw->connections_ > 0) return client;

@@ -22,6 +22,7 @@
 #ifndef ROLLOUT_LEARNER_CLIENT_H_
 #define ROLLOUT_LEARNER_CLIENT_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <list>
@@ -40,7 +41,7 @@
 namespace temper {
 
 struct LearnerClientOptions {
-  std::string address;  // 127.0.0.1:port, [::1]:port or localhost:port
+  std::string address;  // as CheckLoopback (proto/wire/loopback.h) has it
   std::string run;      // empty: whatever the learner serves
   std::string worker;   // unique among live workers
   uint32_t capacity_samples = 64;
@@ -50,13 +51,16 @@ struct LearnerClientOptions {
   int64_t backoff_ms_min = 100;
   int64_t backoff_ms_max = 5000;
   int64_t give_up_ms = 120000;
+  // Becomes true when the caller wants no welcome any more; may be null.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 class LearnerClient {
  public:
   // Starts connecting and waits for the first welcome. InvalidArgument: an
   // address that is not loopback, a name missing. Unavailable: no welcome
-  // within give_up_ms. What the learner refuses for good comes back as it said.
+  // within give_up_ms. Cancelled, within a second, once *stop is true. What the
+  // learner refuses for good comes back as it said.
   static absl::StatusOr<std::unique_ptr<LearnerClient>> Connect(
       const LearnerClientOptions& options);
   ~LearnerClient();

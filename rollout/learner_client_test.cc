@@ -2,8 +2,10 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -346,6 +348,29 @@ TEST(LearnerClientTest, UnreachableLearnerIsGivenUpInTime) {
   options.give_up_ms = 50;
   EXPECT_EQ(LearnerClient::Connect(options).status().code(),
             absl::StatusCode::kUnavailable);
+}
+
+TEST(LearnerClientTest, StopEndsTheWaitForAWelcome) {
+  FakeLearner silent([](int, ServerStream* stream) {
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  std::string nobody;
+  {
+    FakeLearner gone([](int, ServerStream*) { return grpc::Status::OK; });
+    nobody = gone.address();
+  }
+  for (const std::string& address : {silent.address(), nobody}) {
+    std::atomic<bool> stop{false};
+    std::thread presser([&stop] { stop = true; });
+    LearnerClientOptions options = OptionsFor(address);
+    options.give_up_ms = 3'600'000;  // above this test's own limit
+    options.peer_timeout_ms = 3'600'000;
+    options.stop = &stop;
+    EXPECT_EQ(LearnerClient::Connect(options).status().code(),
+              absl::StatusCode::kCancelled);
+    presser.join();
+  }
 }
 
 TEST(LearnerClientTest, AddressBeyondLoopbackIsRefused) {

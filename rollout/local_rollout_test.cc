@@ -9,6 +9,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
+#include "rollout/sampling_fixture.h"
 
 namespace temper {
 namespace {
@@ -18,7 +19,7 @@ class EchoEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override {
     static const EnvironmentFacts facts = {
-        "echo", "for tests", true, ServedIn::kWorker, false, 1};
+        "echo", "for tests", true, ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
@@ -66,7 +67,7 @@ class LocalRolloutTest : public ::testing::Test {
     options_.engine.pages = 64;
     options_.engine.sequences_max = 8;
     options_.samples = 2;
-    options_.sampling.set_max_tokens(24);
+    options_.sampling = FixtureSampling(/*max_tokens=*/24);
     options_.first_group = 10;
   }
 

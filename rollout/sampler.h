@@ -22,7 +22,7 @@
 
 namespace temper {
 
-// Ids that a truncated row may keep at most (design: `kept_max`).
+// Ids that a truncated row may keep at most (DESIGN.md section 5, `kept_max`).
 inline constexpr int32_t kKeptMax = 512;
 
 // InvalidArgument, naming the field, its value and its range, if `options` are

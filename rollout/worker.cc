@@ -36,7 +36,7 @@ class Worker {
   Worker(const WorkerOptions& options, Backend* backend)
       : options_(options), backend_(backend) {}
 
-  absl::Status SetUp();
+  absl::Status SetUp(const std::atomic<bool>* stop);
   absl::Status Run(const std::atomic<bool>* stop);
 
  private:
@@ -71,8 +71,10 @@ class Worker {
   std::deque<Trajectory> outbox_;   // the client is full
 };
 
-absl::Status Worker::SetUp() {
-  ASSIGN_OR_RETURN(client_, LearnerClient::Connect(options_.learner));
+absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
+  LearnerClientOptions learner = options_.learner;
+  learner.stop = stop;
+  ASSIGN_OR_RETURN(client_, LearnerClient::Connect(learner));
   const LearnerWelcome& welcome = client_->welcome();
   ASSIGN_OR_RETURN(const ModelConfig config,
                    ReadModelConfig(welcome.model_dir()));
@@ -290,7 +292,9 @@ absl::Status Worker::Run(const std::atomic<bool>* stop) {
 absl::Status RunWorker(const WorkerOptions& options, Backend* backend,
                        const std::atomic<bool>* stop) {
   Worker worker(options, backend);
-  RETURN_IF_ERROR(worker.SetUp());
+  const absl::Status set_up = worker.SetUp(stop);
+  if (absl::IsCancelled(set_up) && *stop) return absl::OkStatus();
+  RETURN_IF_ERROR(set_up);
   return worker.Run(stop);
 }
 

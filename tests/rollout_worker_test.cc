@@ -22,6 +22,7 @@
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/local_rollout.h"
+#include "rollout/sampling_fixture.h"
 #include "rollout/worker.h"
 
 namespace temper {
@@ -61,7 +62,7 @@ class EchoEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override {
     static const EnvironmentFacts facts = {
-        "echo", "for tests", true, ServedIn::kWorker, false, 1};
+        "echo", "for tests", true, ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
@@ -98,9 +99,7 @@ Task MakeTask() {
 }
 
 SamplingConfig Sampling() {
-  SamplingConfig sampling;
-  sampling.set_max_tokens(20);
-  return sampling;
+  return FixtureSampling(/*max_tokens=*/20);
 }
 
 LearnerMessage LeaseOf(uint64_t group, uint32_t samples, uint64_t version) {
@@ -216,8 +215,7 @@ class RolloutWorkerTest : public ::testing::Test {
     options.engine.pages = 64;
     options.new_environment = [](const std::string&) { return NewEcho(); };
     options.job_threads = 2;
-    const std::atomic<bool> stop{false};
-    return RunWorker(options, backend_.get(), &stop);
+    return RunWorker(options, backend_.get(), &stop_);
   }
 
   TokenizerSpec spec_;
@@ -226,6 +224,7 @@ class RolloutWorkerTest : public ::testing::Test {
   std::unique_ptr<WeightPublisher> publisher_;
   std::unique_ptr<Backend> backend_;
   bool keep_sampling_mask_ = true;
+  std::atomic<bool> stop_{false};
   // Of the learner's threads while a worker runs.
   std::map<Id, Trajectory> received_;
   std::map<Id, int> deliveries_;
@@ -307,6 +306,18 @@ TEST_F(RolloutWorkerTest, TheRunsSwitchSaysWhetherKeptSetsAreRecorded) {
   }
   EXPECT_EQ(kept_bytes[false], 0);
   EXPECT_GT(kept_bytes[true], 0);
+}
+
+TEST_F(RolloutWorkerTest, StopBeforeAnyWelcomeIsAnOrderlyEnd) {
+  ScriptedLearner learner([this](int, Stream* stream) {
+    stop_ = true;
+    WorkerMessage message;
+    while (stream->Read(&message)) {
+    }
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(RolloutWorkerTest, LostStreamLosesNoTrajectory) {

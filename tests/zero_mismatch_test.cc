@@ -21,6 +21,7 @@
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
 #include "learner/trajectory_door.h"
+#include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
 #include "rollout/engine.h"
 #include "tests/row_dependent_backend.h"
@@ -120,7 +121,7 @@ std::vector<Episode> Deliver(const ModelConfig& config,
   std::vector<Episode> episodes;
   for (size_t s = 0; s < records.size(); ++s) {
     Trajectory trajectory;
-    trajectory.set_wire_version(kTrajectoryWireVersion);
+    trajectory.set_wire_version(kWireVersion);
     trajectory.mutable_key()->set_run("trial");
     trajectory.mutable_key()->set_group(s + 1);
     trajectory.mutable_key()->set_lease(1);

@@ -40,8 +40,7 @@ int List(int argc, char** argv) {
                     {"description", facts->description},
                     {"deterministic", facts->deterministic},
                     {"served_in", served_in},
-                    {"needs_sandbox", facts->needs_sandbox},
-                    {"max_turns", facts->max_turns}});
+                    {"needs_sandbox", facts->needs_sandbox}});
     if (json) continue;
     printf("%-14s %-13s %-10s %-8s %s\n", facts->name,
            facts->deterministic ? "deterministic" : "", served_in,

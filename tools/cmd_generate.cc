@@ -11,6 +11,7 @@
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/outcome.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
@@ -18,7 +19,6 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/loaded_model.h"
-#include "tools/run_view.h"
 #include "tools/without_tools.h"
 
 namespace temper {
@@ -47,8 +47,7 @@ class Conversation : public Environment {
         .description = "one prompt, one answer",
         .deterministic = true,
         .served_in = ServedIn::kWorker,
-        .needs_sandbox = false,
-        .max_turns = 1};
+        .needs_sandbox = false};
     return kFacts;
   }
 
@@ -97,6 +96,8 @@ absl::Status Generate(const GenerateFlags& flags) {
   options.engine = SizeEngine(flags.samples, flags.max_tokens);
   options.sampling.set_temperature(flags.temperature);
   options.sampling.set_top_p(flags.top_p);
+  options.sampling.set_top_k(0);
+  options.sampling.set_min_p(0);
   options.sampling.set_max_tokens(static_cast<uint32_t>(flags.max_tokens));
   options.sampling.set_max_turns(1);
   options.sampling.set_thinking(!flags.no_thinking);

@@ -49,12 +49,6 @@ constexpr char kEvaluated[] =
 
 }  // namespace
 
-std::string OutcomeName(int64_t outcome) {
-  const std::string name = Outcome_Name(static_cast<Outcome>(outcome));
-  if (name.empty()) return absl::StrCat("outcome ", outcome);
-  return name.substr(name.find('_') + 1);
-}
-
 absl::StatusOr<std::string> FindRunDb(const std::string& run,
                                       const std::string& runs_dir) {
   const std::string places[] = {run, absl::StrCat(run, "/run.db"),
@@ -155,7 +149,7 @@ absl::StatusOr<EpisodeView> ReadEpisode(RunDb* db, int64_t episode) {
   const SqlRow& row = rows[0];
   view.task_id = row[0].AsString();
   view.environment = row[1].AsString();
-  view.outcome = OutcomeName(row[2].AsInt());
+  view.outcome = OutcomeName(static_cast<Outcome>(row[2].AsInt()));
   view.answer = row[3].AsString();
   view.correct = row[4].AsInt() != 0;
   view.reward = Real(row[5]);
@@ -226,7 +220,9 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group) {
     sample.reason = row[2].AsString();
     sample.step = Integer(row[3]);
     sample.episode = Integer(row[4]);
-    if (sample.episode) sample.outcome = OutcomeName(row[5].AsInt());
+    if (sample.episode) {
+      sample.outcome = OutcomeName(static_cast<Outcome>(row[5].AsInt()));
+    }
     sample.reward = Real(row[6]);
     sample.worker = row[7].AsString();
     all_rewarded &= sample.reward.has_value();

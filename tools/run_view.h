@@ -94,9 +94,6 @@ absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count);
 absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(
     RunDb* db);
 
-// "OK" for OUTCOME_OK.
-std::string OutcomeName(int64_t outcome);
-
 }  // namespace temper
 
 #endif  // TOOLS_RUN_VIEW_H_

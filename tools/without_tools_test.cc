@@ -18,8 +18,7 @@ class Oracle : public Environment {
         .description = "knows the answer",
         .deterministic = true,
         .served_in = ServedIn::kWorker,
-        .needs_sandbox = false,
-        .max_turns = 2};
+        .needs_sandbox = false};
     return kFacts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {

@@ -17,7 +17,6 @@ const EnvironmentFacts kExampleFacts = {
     .deterministic = true,
     .served_in = ServedIn::kWorker,
     .needs_sandbox = false,
-    .max_turns = 4,
 };
 
 namespace {

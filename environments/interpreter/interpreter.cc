@@ -23,7 +23,6 @@ const EnvironmentFacts kInterpreterFacts = {
     .deterministic = true,
     .served_in = ServedIn::kHost,
     .needs_sandbox = true,
-    .max_turns = 6,
 };
 
 namespace {

@@ -16,7 +16,6 @@ const EnvironmentFacts kMathFacts = {
     .deterministic = true,
     .served_in = ServedIn::kWorker,
     .needs_sandbox = false,
-    .max_turns = 1,
 };
 
 namespace {

@@ -1,5 +1,6 @@
 #include "proto/wire/zmq_socket.h"
 
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -11,11 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/loopback.h"
 
 namespace temper {
 namespace {
 
-constexpr char kLoopback[] = "tcp://127.0.0.1:";
+constexpr char kTcp[] = "tcp://";
 
 absl::Status ZmqError(const std::string& what) {
   const int error = zmq_errno();
@@ -49,15 +51,12 @@ class Message {
 }  // namespace
 
 absl::Status CheckLoopbackEndpoint(const std::string& endpoint) {
-  if (absl::StartsWith(endpoint, kLoopback) &&
-      endpoint.size() > sizeof(kLoopback) - 1) {
-    return absl::OkStatus();
+  if (!absl::StartsWith(endpoint, kTcp)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("endpoint \"", endpoint, "\" is not loopback TCP; use ",
+                     kTcp, "127.0.0.1:PORT"));
   }
-  return absl::PermissionDeniedError(absl::StrCat(
-      "endpoint \"", endpoint,
-      "\" is not loopback TCP; that needs CURVE, which this version does not "
-      "have: use ",
-      kLoopback, "PORT"));
+  return CheckLoopback(endpoint.substr(strlen(kTcp)));
 }
 
 ZmqContext::ZmqContext() : context_(zmq_ctx_new()) {

@@ -19,7 +19,7 @@
 
 namespace temper {
 
-// PermissionDenied unless `endpoint` is tcp://127.0.0.1:PORT (PORT may be *).
+// InvalidArgument unless `endpoint` is tcp:// and what CheckLoopback lets pass.
 absl::Status CheckLoopbackEndpoint(const std::string& endpoint);
 
 class ZmqContext {

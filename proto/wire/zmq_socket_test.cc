@@ -18,8 +18,8 @@ TEST(ZmqSocketTest, OnlyLoopbackIsBoundAndTheRefusalSaysWhy) {
        {"tcp://*:5555", "tcp://0.0.0.0:*", "tcp://10.0.0.1:1", "ipc:///tmp/x",
         "tcp://127.0.0.1:", "tcp://127.0.0.1.example.org:1"}) {
     const absl::Status status = socket->Bind(endpoint);
-    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << endpoint;
-    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("CURVE"));
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << endpoint;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("not loopback"));
   }
   ASSERT_TRUE(socket->Bind("tcp://127.0.0.1:*").ok());
   EXPECT_THAT(*socket->Endpoint(),
