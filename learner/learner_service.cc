@@ -198,7 +198,7 @@ class Service final : public LearnerService, public Learner::Service {
       LOG(ERROR) << "cannot commit a trajectory: " << ack.status();
       return ack.status();
     }
-    broker_->Delivered(name, end.key().lease(), end.key().sample());
+    broker_->Delivered(name, end.key());
     LearnerMessage message;
     *message.mutable_ack() = *std::move(ack);
     *message.mutable_ack()->mutable_key() = end.key();

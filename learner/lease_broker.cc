@@ -1,6 +1,7 @@
 #include "learner/lease_broker.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
@@ -9,7 +10,7 @@ namespace temper {
 
 uint32_t LeaseBroker::Worker::held() const {
   size_t samples = 0;
-  for (const auto& [lease, undelivered] : leases) samples += undelivered.size();
+  for (const auto& [lease, held] : leases) samples += held.undelivered.size();
   return static_cast<uint32_t>(samples);
 }
 
@@ -34,7 +35,7 @@ int LeaseBroker::RemoveWorker(const std::string& worker) {
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return 0;
   const int returned = static_cast<int>(it->second.held());
-  for (const auto& [lease, undelivered] : it->second.leases) {
+  for (const auto& [lease, held] : it->second.leases) {
     queue_->Release(lease);
   }
   workers_.erase(it);
@@ -78,7 +79,8 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
   ASSIGN_OR_RETURN(std::optional<QueueLease> next,
                    queue_->Acquire(held == 0 ? UINT32_MAX : capacity - held));
   if (!next.has_value()) return std::nullopt;
-  auto& undelivered = it->second.leases[next->lease];
+  Held& taken = it->second.leases[next->lease];
+  taken.group = next->group;
   Lease lease;
   lease.set_lease(next->lease);
   lease.set_group(next->group);
@@ -86,7 +88,7 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
   *lease.mutable_task() = std::move(next->task);
   for (const uint32_t sample : next->samples) {
     lease.add_samples(sample);
-    undelivered.insert(sample);
+    taken.undelivered.insert(sample);
   }
   lease.set_weight_version(required_version_);
   *lease.mutable_sampling() = sampling_;
@@ -94,15 +96,21 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
   return lease;
 }
 
-void LeaseBroker::Delivered(const std::string& worker, uint64_t lease,
-                            uint32_t sample) {
+void LeaseBroker::Delivered(const std::string& worker,
+                            const TrajectoryKey& key) {
   MutexLock lock(&mutex_);
-  const auto it = workers_.find(worker);
-  if (it == workers_.end()) return;
-  const auto held = it->second.leases.find(lease);
-  if (held == it->second.leases.end()) return;
-  held->second.erase(sample);
-  if (held->second.empty()) it->second.leases.erase(held);
+  const auto found = workers_.find(worker);
+  if (found == workers_.end()) return;
+  auto& leases = found->second.leases;
+  for (auto it = leases.begin(); it != leases.end();) {
+    auto& [lease, held] = *it;
+    if (held.group == key.group() &&
+        (lease == key.lease() ||
+         queue_->LeaseOf(key.group(), key.sample()) != lease)) {
+      held.undelivered.erase(key.sample());
+    }
+    it = held.undelivered.empty() ? leases.erase(it) : std::next(it);
+  }
 }
 
 int LeaseBroker::workers() const {

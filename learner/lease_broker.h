@@ -53,9 +53,12 @@ class LeaseBroker {
   // worker has room for any lease). Errors are the ledger's.
   absl::StatusOr<std::optional<Lease>> Take(const std::string& worker);
 
-  // The worker delivered this sample of this lease, whatever became of it: the
-  // same sample may be out again under another lease by now.
-  void Delivered(const std::string& worker, uint64_t lease, uint32_t sample);
+  // The worker delivered this sample of this lease, and the queue has been told
+  // what became of it. The sample also goes from each other lease of the
+  // worker's under which the queue no longer has it out: after a broken stream
+  // a worker is leased anew what it still runs, and delivers that under the old
+  // lease. Where it is out again, to be retried, that lease stays.
+  void Delivered(const std::string& worker, const TrajectoryKey& key);
 
   int workers() const;
   // "worker-1 v3 holds 8 samples", one a worker, for status.
@@ -64,11 +67,15 @@ class LeaseBroker {
   static constexpr int kWorkersMax = 256;
 
  private:
+  struct Held {
+    uint64_t group = 0;
+    std::set<uint32_t> undelivered;
+  };
   struct Worker {
     uint32_t capacity = 0;
     uint64_t version = 0;
     int64_t confirmed_us = 0;
-    std::map<uint64_t, std::set<uint32_t>> leases;  // undelivered, by lease
+    std::map<uint64_t, Held> leases;
     uint32_t held() const;
   };
 

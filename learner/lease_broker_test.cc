@@ -48,6 +48,15 @@ class LeaseBrokerTest : public testing::Test {
     return lease.ok() ? *lease : std::nullopt;
   }
 
+  void Deliver(const std::string& worker, const Lease& lease,
+               uint32_t sample) {
+    TrajectoryKey key;
+    key.set_group(lease.group());
+    key.set_sample(sample);
+    key.set_lease(lease.lease());
+    broker_->Delivered(worker, key);
+  }
+
   FakeClock clock_;
   std::unique_ptr<RunDb> db_;
   std::unique_ptr<Ledger> ledger_;
@@ -75,7 +84,7 @@ TEST_F(LeaseBrokerTest, AWorkerHoldsNoMoreThanItsCapacityUnlessIdle) {
   ASSERT_TRUE(lease.has_value());
   EXPECT_FALSE(Take("a").has_value());
   for (uint32_t s = 0; s < 3; ++s) {
-    broker_->Delivered("a", lease->lease(), s);
+    Deliver("a", *lease, s);
   }
   EXPECT_TRUE(Take("a").has_value());
 }
@@ -88,9 +97,30 @@ TEST_F(LeaseBrokerTest, ALateDeliveryLeavesTheSamplesNextLeaseAlone) {
   const auto retry = Take("a");
   ASSERT_TRUE(retry.has_value());
   ASSERT_EQ(retry->group(), first->group());
-  broker_->Delivered("a", first->lease(), 1);
+  Deliver("a", *first, 1);
   // Two of the first lease and the one of the retry are still out.
   EXPECT_EQ(broker_->RemoveWorker("a"), 2 + retry->samples_size());
+}
+
+// The worker goes on with what it runs and says so under the lease it knows.
+TEST_F(LeaseBrokerTest, AfterABrokenStreamADeliveryUnderTheOldLeaseMakesRoom) {
+  ASSERT_TRUE(broker_->AddWorker("a", 3).ok());
+  const auto old = Take("a");
+  ASSERT_TRUE(old.has_value());
+  EXPECT_EQ(broker_->RemoveWorker("a"), 3);
+  ASSERT_TRUE(broker_->AddWorker("a", 3).ok());
+  const auto anew = Take("a");
+  ASSERT_TRUE(anew.has_value());
+  ASSERT_EQ(anew->group(), old->group());
+  ASSERT_EQ(anew->samples_size(), 3);
+  for (uint32_t s = 0; s < 3; ++s) {
+    EXPECT_FALSE(Take("a").has_value());
+    queue_->Settle(old->group(), s);
+    Deliver("a", *old, s);
+  }
+  const auto next = Take("a");
+  ASSERT_TRUE(next.has_value());
+  EXPECT_NE(next->group(), old->group());
 }
 
 TEST_F(LeaseBrokerTest, ALeaseWaitsForTheWorkersWeights) {

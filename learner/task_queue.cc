@@ -189,6 +189,16 @@ void TaskQueue::Release(uint64_t lease) {
   }
 }
 
+std::optional<uint64_t> TaskQueue::LeaseOf(uint64_t group,
+                                           uint32_t sample) const {
+  MutexLock lock(&mutex_);
+  const auto found = open_.find(group);
+  if (found == open_.end()) return std::nullopt;
+  const auto leased = found->second.leased.find(sample);
+  if (leased == found->second.leased.end()) return std::nullopt;
+  return leased->second;
+}
+
 void TaskQueue::Settle(uint64_t group, uint32_t sample) {
   MutexLock lock(&mutex_);
   const auto found = open_.find(group);

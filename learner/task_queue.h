@@ -65,6 +65,8 @@ class TaskQueue {
   // The worker is gone: what it still held is available again. Unknown leases
   // are ignored.
   void Release(uint64_t lease);
+  // The lease this sample is out under, if it is.
+  std::optional<uint64_t> LeaseOf(uint64_t group, uint32_t sample) const;
   // The sample is received (under whichever lease).
   void Settle(uint64_t group, uint32_t sample);
   // The sample failed and is available again.
