@@ -20,6 +20,7 @@
 #include "learner/optimizer.h"
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 
@@ -30,7 +31,7 @@ struct TrainStepOptions {
   bool keep_routing = true;
   bool keep_sampling_mask = true;
   int minibatches = 1;
-  int64_t tokens_max = 16384;  // rows of one forward
+  int64_t tokens_max = kEpisodeTokensMax;  // rows of one forward
   double kl_coef = 0;
   std::map<std::string, double> domain_kl_coef;  // overrides kl_coef
 

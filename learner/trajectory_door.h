@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "learner/episode.h"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 
@@ -36,7 +37,7 @@ struct DoorLimits {
   bool kept_sets_allowed = true;
   int32_t kept_max = 512;
   int64_t message_bytes_max = int64_t{256} << 20;
-  int64_t tokens_max = int64_t{1} << 20;  // of all branches
+  int64_t tokens_max = kEpisodeTokensMax;  // of all branches
   int32_t branches_max = 64;
   int32_t turns_max = 4096;
   int32_t tool_calls_max = 4096;

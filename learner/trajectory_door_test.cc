@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/trajectory_fixture.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 namespace {
@@ -43,6 +44,16 @@ TEST(TrajectoryDoorTest, AGoodTrajectoryIsDecodedWhole) {
   EXPECT_THAT(branch.kept_ids, ElementsAre(4, 7));
   EXPECT_THAT(branch.routes, ElementsAre(0, 2, 0, 2, 0, 2));
   EXPECT_EQ(episode->OldestVersion(), 1u);
+}
+
+// Committed, it would end the learner that trains it, and each after it.
+TEST(TrajectoryDoorTest, WhatFitsNoBatchOfTheLearnerIsRefused) {
+  EXPECT_THAT(
+      Refusal([](Trajectory* t) {
+        t->mutable_branches(0)->set_tokens(
+            Packed(std::vector<int32_t>(kEpisodeTokensMax + 1, 5)));
+      }),
+      HasSubstr("number of tokens"));
 }
 
 TEST(TrajectoryDoorTest, EveryMisalignedOrOutOfRangeArrayIsNamed) {

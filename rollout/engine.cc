@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 namespace {
@@ -53,8 +54,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   e.version_ = version;
   e.options_ = options;
   e.capacity_tokens_ =
-      std::min<int64_t>(config.max_position_embeddings,
-                        static_cast<int64_t>(options.pages) * kPageTokens);
+      std::min<int64_t>({config.max_position_embeddings, kEpisodeTokensMax,
+                         static_cast<int64_t>(options.pages) * kPageTokens});
   e.routes_per_token_ = config.moe_layers() * config.num_experts_per_tok;
   ASSIGN_OR_RETURN(
       e.transformer_,
@@ -123,7 +124,8 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
     return absl::ResourceExhaustedError(absl::StrCat(
         "engine: a sequence of ", size, " tokens leaves no room to sample in ",
         capacity_tokens_,
-        " (the lesser of the model's positions and the cache)"));
+        " (the least of the model's positions, the cache and the longest "
+        "episode a learner takes)"));
   }
   record.tokens.insert(record.tokens.end(), tokens.begin(), tokens.end());
   record.sampled.resize(record.tokens.size(), 0);

@@ -78,7 +78,7 @@ class Engine final : public SequenceEngine {
   // changed, if the version is not above the present one or the count differs.
   absl::Status SetWeights(uint64_t version, const std::vector<float>& values);
 
-  // Tokens that one sequence can have.
+  // Tokens that one sequence can have: at most kEpisodeTokensMax.
   int64_t capacity_tokens() const { return capacity_tokens_; }
   uint64_t version() const { return version_; }
   int64_t open_sequences() const {

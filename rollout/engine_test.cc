@@ -9,6 +9,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 namespace {
@@ -405,6 +406,19 @@ TEST(EngineTest, VersionThatDoesNotRiseIsRefused) {
   EXPECT_EQ(world.engine->SetWeights(2, {1.0f}).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(world.engine->version(), 1u);
+}
+
+// A longer one would fit no batch of the learner's.
+TEST(EngineTest, NoSequenceIsLongerThanTheLongestEpisode) {
+  auto backend = *NewCpuBackend(Tier::kScalar, /*threads=*/1);
+  ModelConfig config = TinyConfig();
+  config.max_position_embeddings = 4 * kEpisodeTokensMax;
+  auto weights = *ModelWeights::Create(backend.get(), config);
+  const auto engine =
+      Engine::Create(backend.get(), weights.get(), 1,
+                     {.pages = 2 * kEpisodeTokensMax / kPageTokens});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_EQ((*engine)->capacity_tokens(), kEpisodeTokensMax);
 }
 
 TEST(EngineTest, StopTokenEndsATurn) {

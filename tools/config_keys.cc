@@ -7,6 +7,8 @@
 #include <limits>
 #include <utility>
 
+#include "proto/wire/episode_limit.h"
+
 namespace temper {
 namespace {
 
@@ -104,7 +106,7 @@ std::vector<ConfigKey> SamplingKeys() {
       Number("min_p", "0", 0, 1, kFixed,
              "Keeps tokens of at least this share of the likeliest one's "
              "probability. 0: off."),
-      Number("max_tokens", "1024", 1, 1 << 20, kFixed,
+      Number("max_tokens", "1024", 1, kEpisodeTokensMax, kFixed,
              "Sampled tokens of an episode, all turns together."),
       Number("max_turns", "8", 1, 256, kFixed,
              "Assistant messages of an episode."),

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/wire/episode_limit.h"
 #include "tools/config_keys.h"
 #include "tools/config_leaf.h"
 
@@ -97,6 +98,11 @@ TEST(ConfigTest, MisspeltKeyIsRefusedNamingItAndTheNearest) {
   EXPECT_THAT(Refusal("gruop_size=4"), HasSubstr("group_size?"));
   EXPECT_THAT(Refusal("Top-P=1"), HasSubstr("top_p?"));
   EXPECT_THAT(Refusal("zzzzqqqq=1"), HasSubstr("config explain"));
+}
+
+TEST(ConfigTest, NoEpisodeMayBeLongerThanABatchOfTheLearner) {
+  EXPECT_THAT(Refusal(absl::StrCat("max_tokens=", kEpisodeTokensMax + 1)),
+              HasSubstr("max_tokens"));
 }
 
 TEST(ConfigTest, NameOfAnotherSystemIsAnsweredWithOurs) {

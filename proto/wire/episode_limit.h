@@ -1,0 +1,17 @@
+// The longest episode, which all that make, carry and train one keep to.
+
+#ifndef PROTO_WIRE_EPISODE_LIMIT_H_
+#define PROTO_WIRE_EPISODE_LIMIT_H_
+
+#include <cstdint>
+
+namespace temper {
+
+// Tokens of an episode, read and sampled: rows of the learner's one forward,
+// into which an episode must fit whole. The engine samples no further (the
+// episode ends TRUNCATED), the learner's door admits no more.
+inline constexpr int64_t kEpisodeTokensMax = 16384;
+
+}  // namespace temper
+
+#endif  // PROTO_WIRE_EPISODE_LIMIT_H_
