@@ -61,6 +61,29 @@ absl::Status TrajectoryBuffer::Keep(Episode episode) {
   return absl::OkStatus();
 }
 
+std::string TrajectoryBuffer::TaskMismatch(
+    const Trajectory& trajectory) const {
+  const uint64_t group = trajectory.key().group();
+  const Task* const task = queue_->TaskOf(group);
+  if (task == nullptr) return "";  // the ledger knows what became of it
+  const auto differ = [&](const char* what, const std::string& got,
+                          const std::string& issued) {
+    return absl::StrCat("the trajectory's ", what, " is \"", got,
+                        "\", that of group ", group, " is \"", issued, "\"");
+  };
+  if (trajectory.task_id() != task->id()) {
+    return differ("task_id", trajectory.task_id(), task->id());
+  }
+  if (trajectory.environment() != task->environment()) {
+    return differ("environment", trajectory.environment(),
+                  task->environment());
+  }
+  if (trajectory.domain() != task->domain()) {
+    return differ("domain", trajectory.domain(), task->domain());
+  }
+  return "";
+}
+
 void TrajectoryBuffer::NoteFailure(uint64_t group, const std::string& reason) {
   const Task* const task = queue_->TaskOf(group);
   if (task == nullptr || !broken_.ok()) return;
@@ -94,6 +117,9 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Receive(
       });
   if (!admitted.ok()) {
     return Reject(trajectory, std::string(admitted.status().message()));
+  }
+  if (std::string other = TaskMismatch(trajectory); !other.empty()) {
+    return Reject(trajectory, other);
   }
   Receipt receipt;
   CommitResult result;

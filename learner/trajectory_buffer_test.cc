@@ -50,7 +50,14 @@ class TrajectoryBufferTest : public testing::Test {
         queue_.get(), options_);
   }
 
-  Receipt Receive(const Trajectory& trajectory) {
+  // Receives it as one of its group's task, where that is open.
+  Receipt Receive(Trajectory trajectory) {
+    const Task* const task = queue_->TaskOf(trajectory.key().group());
+    if (task != nullptr) trajectory.set_task_id(task->id());
+    return ReceiveAsIs(trajectory);
+  }
+
+  Receipt ReceiveAsIs(const Trajectory& trajectory) {
     auto receipt = buffer_->Receive(trajectory);
     EXPECT_TRUE(receipt.ok()) << receipt.status();
     return receipt.ok() ? *receipt : Receipt();
@@ -155,6 +162,28 @@ TEST_F(TrajectoryBufferTest, AnInvalidTrajectoryDropsItsGroupWithTheReason) {
   bad.mutable_key()->set_run("other");
   Receive(bad);
   EXPECT_EQ(*ledger_->StateOf({2, 0}), "issued");
+  ExpectAudited();
+}
+
+TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherTaskIsRejectedWithTheReason) {
+  using Spoil = void (*)(Trajectory*);
+  const std::pair<const char*, Spoil> cases[] = {
+      {"task_id is \"other\"", [](Trajectory* t) { t->set_task_id("other"); }},
+      {"environment is \"interpreter\"",
+       [](Trajectory* t) { t->set_environment("interpreter"); }},
+      {"domain is \"chess\"", [](Trajectory* t) { t->set_domain("chess"); }},
+  };
+  for (const auto& [reason, spoil] : cases) {
+    ASSERT_TRUE(queue_->IssueTrain(1).ok());
+    const QueueLease lease = **queue_->Acquire(2);
+    Trajectory wrong = FixtureTrajectory(lease.group, 0, lease.lease);
+    wrong.set_task_id(lease.task.id());
+    spoil(&wrong);
+    const Receipt receipt = ReceiveAsIs(wrong);
+    EXPECT_EQ(receipt.result, Result::kRejected);
+    EXPECT_THAT(receipt.reason, HasSubstr(reason));
+    EXPECT_EQ(*ledger_->StateOf({lease.group, 0}), "rejected");
+  }
   ExpectAudited();
 }
 
