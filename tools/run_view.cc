@@ -208,11 +208,12 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group) {
       const auto rows,
       transaction->Query(
           "SELECT l.sample, l.state, l.reason, l.step, l.episode, e.outcome, "
-          "e.reward, e.worker FROM ledger l LEFT JOIN episode e "
-          "ON e.id = l.episode WHERE l.grp = ? ORDER BY l.sample",
-          {group}));
-  double total = 0;
-  bool all_rewarded = true;
+          "e.reward, e.worker, a.advantage FROM ledger l LEFT JOIN episode e "
+          "ON e.id = l.episode LEFT JOIN (SELECT r.sample, r.advantage "
+          "FROM train_record r JOIN lineage_trained t "
+          "USING(attempt, step, grp, sample) WHERE r.grp = ?) a "
+          "ON a.sample = l.sample WHERE l.grp = ? ORDER BY l.sample",
+          {group, group}));
   for (const SqlRow& row : rows) {
     SampleView sample;
     sample.sample = static_cast<uint32_t>(row[0].AsInt());
@@ -225,14 +226,8 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group) {
     }
     sample.reward = Real(row[6]);
     sample.worker = row[7].AsString();
-    all_rewarded &= sample.reward.has_value();
-    total += sample.reward.value_or(0);
+    sample.advantage = Real(row[8]);
     view.samples.push_back(std::move(sample));
-  }
-  if (!all_rewarded || view.is_eval) return view;
-  const double mean = total / static_cast<double>(view.samples.size());
-  for (SampleView& sample : view.samples) {
-    sample.advantage = *sample.reward - mean;
   }
   return view;
 }

@@ -60,7 +60,7 @@ struct SampleView {
   std::optional<int64_t> episode;  // that counts
   std::string outcome;             // "" without an episode
   std::optional<double> reward;
-  std::optional<double> advantage;  // reward - mean; where all have one
+  std::optional<double> advantage;  // as trained with
   std::string worker;
 };
 struct GroupView {

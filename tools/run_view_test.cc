@@ -57,7 +57,8 @@ class RunViewTest : public ::testing::Test {
     ASSERT_EQ(*ledger_->Commit(trajectory), CommitResult::kCommitted);
   }
 
-  // Trains group `step` (two samples, rewards 0.75 and 0.25) as `step`.
+  // Trains group `step` (two samples, rewards 0.75 and 0.25) as `step`, with
+  // the advantages that advantage_norm std gives.
   void Train(int64_t step, std::vector<MetricValue> metrics) {
     const uint64_t group = static_cast<uint64_t>(step);
     ASSERT_TRUE(ledger_
@@ -78,6 +79,8 @@ class RunViewTest : public ::testing::Test {
     record.weight_version = 1;
     record.samples = {{group, 0}, {group, 1}};
     record.metrics = std::move(metrics);
+    record.records = {{{group, 0}, 1, false, {-0.5f, -0.25f}},
+                      {{group, 1}, -1, false, {-0.5f, -0.25f}}};
     ASSERT_TRUE(ledger_->CommitStep(record).ok());
   }
 
@@ -175,27 +178,27 @@ TEST_F(RunViewTest, BeforeAndAfterHasTheMostToolCalls) {
   EXPECT_EQ(ReadEpisode(db_.get(), (*picked)->after)->task_id, "b");
 }
 
-TEST_F(RunViewTest, GroupShowsAdvantagesAboutItsMean) {
+TEST_F(RunViewTest, GroupShowsTheAdvantagesItWasTrainedWith) {
   Train(1, {});
   const auto group = ReadGroup(db_.get(), 1);
   ASSERT_TRUE(group.ok()) << group.status();
   ASSERT_EQ(group->samples.size(), 2u);
   EXPECT_EQ(group->samples[0].state, "trained");
   EXPECT_EQ(group->samples[0].step, 1);
-  EXPECT_EQ(group->samples[0].advantage, 0.25);
-  EXPECT_EQ(group->samples[1].advantage, -0.25);
+  EXPECT_EQ(group->samples[0].advantage, 1);
+  EXPECT_EQ(group->samples[1].advantage, -1);
   EXPECT_EQ(ReadGroup(db_.get(), 9).status(),
             absl::NotFoundError("no group 9; those that train are 1 to 1"));
 }
 
-TEST_F(RunViewTest, GroupWithoutAllRewardsShowsNoAdvantage) {
+TEST_F(RunViewTest, AGroupNotTrainedShowsNoAdvantage) {
   ASSERT_TRUE(
       ledger_->IssueGroups({{1, PURPOSE_TRAIN, "task", 0, 2, std::nullopt}})
           .ok());
   ASSERT_EQ(*ledger_->Commit(FixtureTrajectory(1, 0)),
             CommitResult::kCommitted);
   const auto group = ReadGroup(db_.get(), 1);
-  ASSERT_TRUE(group.ok());
+  ASSERT_TRUE(group.ok()) << group.status();
   EXPECT_EQ(group->samples[1].state, "issued");
   EXPECT_FALSE(group->samples[1].reward.has_value());
   EXPECT_FALSE(group->samples[0].advantage.has_value());
