@@ -226,6 +226,7 @@ void LearnerClient::DriveStream(Stream* stream) {
       MutexLock lock(&mutex_);
       while (true) {
         const int64_t now = NowUs();
+        FailIfHung(now);
         if (closing_ || broken_ || !final_.ok()) return;
         if (now - heard_us_ > options_.peer_timeout_ms * 1000) return;
         if (CreditIsLate(now)) return;
@@ -290,6 +291,16 @@ void LearnerClient::StageNext(int64_t now) {
 bool LearnerClient::CreditIsLate(int64_t now) const {
   return credit_wait_us_ != 0 && credits_ == 0 &&
          now - credit_wait_us_ > options_.credit_timeout_ms * 1000;
+}
+
+void LearnerClient::FailIfHung(int64_t now) {
+  if (reported_us_ == 0 || now - reported_us_ <= options_.hung_ms * 1000) {
+    return;
+  }
+  Fail(absl::DeadlineExceededError(absl::StrCat(
+      "worker ", options_.worker, " did nothing for ",
+      (now - reported_us_) / 1000, " ms, the limit is ", options_.hung_ms,
+      " ms: it hangs, and its leases go to others; restart it")));
 }
 
 void LearnerClient::StageTrajectory(Outgoing* outgoing) {
@@ -432,6 +443,7 @@ void LearnerClient::AckWeights(uint64_t version) {
 void LearnerClient::SetHeartbeat(const Heartbeat& heartbeat) {
   MutexLock lock(&mutex_);
   heartbeat_ = heartbeat;
+  reported_us_ = NowUs();
 }
 
 int LearnerClient::unacked() const {

@@ -51,6 +51,8 @@ struct LearnerClientOptions {
   int64_t backoff_ms_min = 100;
   int64_t backoff_ms_max = 5000;
   int64_t give_up_ms = 120000;
+  // Longest time between two SetHeartbeat; far above any step of an engine.
+  int64_t hung_ms = 120000;
   // Becomes true when the caller wants no welcome any more; may be null.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -87,7 +89,10 @@ class LearnerClient {
   void AckWeights(uint64_t version);
 
   // What the following heartbeats report; the wait "credit" is added to it
-  // while a trajectory waits for one.
+  // while a trajectory waits for one. From the first call on the caller is
+  // taken for hung if it does not call again within hung_ms: the stream ends
+  // for good, so that the learner gives its leases to others, and Next returns
+  // DeadlineExceeded.
   void SetHeartbeat(const Heartbeat& heartbeat);
 
   int unacked() const;
@@ -123,6 +128,8 @@ class LearnerClient {
   void OnWelcome(const LearnerWelcome& welcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAck(const TrajectoryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of the caller: see SetHeartbeat.
+  void FailIfHung(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the next trajectory waits for a credit for longer than allowed.
   bool CreditIsLate(int64_t now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -143,6 +150,7 @@ class LearnerClient {
   uint64_t weights_version_ ABSL_GUARDED_BY(mutex_) = 0;
   bool has_weights_ ABSL_GUARDED_BY(mutex_) = false;
   Heartbeat heartbeat_ ABSL_GUARDED_BY(mutex_);
+  int64_t reported_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: not yet
 
   // Of the present stream.
   bool hello_sent_ ABSL_GUARDED_BY(mutex_) = false;

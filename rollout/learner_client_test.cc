@@ -329,6 +329,24 @@ TEST(LearnerClientTest, HeartbeatsCarryWhatWasSet) {
   EXPECT_TRUE((*stop)->has_stop());
 }
 
+TEST(LearnerClientTest, AHungWorkersStreamEndsForGood) {
+  FakeLearner learner([](int number, ServerStream* stream) {
+    EXPECT_EQ(number, 1);
+    Welcome(stream);
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  LearnerClientOptions options = OptionsFor(learner.address());
+  options.hung_ms = 50;
+  auto client = LearnerClient::Connect(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  // Setting up may take its time.
+  EXPECT_TRUE((*client)->Next(200).ok());
+  (*client)->SetHeartbeat(Heartbeat());
+  EXPECT_EQ((*client)->Next(5000).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
   FakeLearner learner([](int, ServerStream*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "wrong run");
