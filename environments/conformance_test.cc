@@ -1,5 +1,6 @@
 // What every registered environment promises (environment.h), one test for all.
-// A new environment adds a task to TaskFor and is held to the rest.
+// A new environment whose Reset wants another payload adds a case to TaskFor and
+// is held to the rest.
 
 #include <cstdio>
 

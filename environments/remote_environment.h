@@ -13,8 +13,11 @@
 
 namespace temper {
 
-// Deadlines of calls; above what the host's own limits add up to. Reset waits
-// for a host that is starting, up to open_max.
+// Deadlines of calls. step_max is above what one call takes where a slot is
+// free, and below what the host's limits of a Step of many slow calls add up to
+// (kToolCallsPerStepMax calls, each with a wait for a slot and a replay): such
+// a Step ends as DeadlineExceeded. Reset waits for a host that is starting, up
+// to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
   std::chrono::seconds step_max{300};

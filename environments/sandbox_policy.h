@@ -22,8 +22,9 @@ namespace temper {
 // Limits of one sandbox. Memory and processes are held by a cgroup where one is
 // writable. The number of processes is held by an rlimit too; for memory,
 // rlimits bound each process alone and not what it keeps in memory files and
-// pipes, so without a memory cgroup a sandbox can take several times
-// memory_bytes_max.
+// pipes, so without a memory cgroup the bound is theirs together: processes_max
+// times memory_bytes_max of address space, and open_files_max memory files of
+// file_bytes_max in each process, 48 GiB with these numbers.
 struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;
