@@ -80,7 +80,7 @@ std::map<std::string, EnvironmentResult> Collect(
 void PrintText(const std::map<std::string, EnvironmentResult>& results,
                int64_t samples) {
   for (const auto& [name, result] : results) {
-    for (int64_t k = 1; k <= samples; k *= 2) {
+    for (const int64_t k : ReportedK(samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
       printf("%-16s pass@%-4lld %.3f +- %.3f  (%lld tasks x %lld samples)\n",
              name.c_str(), static_cast<long long>(k), rate.mean,
@@ -102,7 +102,7 @@ Json ToJson(const std::map<std::string, EnvironmentResult>& results,
   Json rows = Json::array();
   for (const auto& [name, result] : results) {
     Json rates = Json::array();
-    for (int64_t k = 1; k <= flags.samples; k *= 2) {
+    for (const int64_t k : ReportedK(flags.samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
       rates.push_back({{"k", k},
                        {"mean", rate.mean},

@@ -19,6 +19,14 @@ double PassAtK(const TaskScore& score, int64_t k) {
   return 1 - all_wrong;
 }
 
+std::vector<int64_t> ReportedK(int64_t samples) {
+  CHECK(samples >= 1) << samples;
+  std::vector<int64_t> reported;
+  for (int64_t k = 1; k < samples; k *= 2) reported.push_back(k);
+  reported.push_back(samples);
+  return reported;
+}
+
 PassRate MeanPassAtK(const std::vector<TaskScore>& scores, int64_t k) {
   PassRate rate;
   double sum = 0;

@@ -28,6 +28,12 @@ TEST(PassAtKTest, ErrorIsThatOfTheMeanOverTasks) {
   EXPECT_DOUBLE_EQ(rate.standard_error, std::sqrt(0.25 / 4));
 }
 
+TEST(PassAtKTest, AllSamplesAreReportedPowerOfTwoOrNot) {
+  EXPECT_EQ(ReportedK(1), (std::vector<int64_t>{1}));
+  EXPECT_EQ(ReportedK(3), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(ReportedK(8), (std::vector<int64_t>{1, 2, 4, 8}));
+}
+
 TEST(PassAtKTest, TasksWithTooFewSamplesAreLeftOut) {
   EXPECT_EQ(MeanPassAtK({{1, 1}, {4, 4}}, 2).tasks, 1);
   EXPECT_EQ(MeanPassAtK({}, 1).tasks, 0);
