@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "learner/objective.h"
+#include "learner/train_step_options.h"
 
 namespace temper {
 
@@ -28,23 +28,8 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
 }
 
 absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
-  TrainStepOptions options;
-  ASSIGN_OR_RETURN(options.objective,
-                   MakeObjectiveOptions(config_.objective()));
-  const OptimizerConfig& optimizer = config_.optimizer();
-  options.optimizer.weight_decay = optimizer.weight_decay();
-  options.optimizer.beta1 = optimizer.beta1();
-  options.optimizer.beta2 = optimizer.beta2();
-  options.optimizer.eps = optimizer.adam_eps();
-  options.optimizer.grad_clip = optimizer.grad_clip();
-  options.temperature = config_.sampling().temperature();
-  options.keep_routing = config_.objective().keep_routing();
-  options.keep_sampling_mask = config_.objective().keep_sampling_mask();
-  options.minibatches = static_cast<int>(config_.objective().minibatches());
-  options.kl_coef = config_.objective().kl_coef();
-  for (const DomainConfig& domain : config_.domain()) {
-    options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();
-  }
+  ASSIGN_OR_RETURN(const TrainStepOptions options,
+                   MakeTrainStepOptions(config_));
   if (options.NeedsReference()) {
     ASSIGN_OR_RETURN(reference_,
                      ModelWeights::Load(backend, model_, config_.model()));
@@ -57,14 +42,10 @@ absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
 
 absl::StatusOr<StepMetrics> LearnerModel::Train(
     const std::vector<Episode>& episodes, int64_t step, uint64_t version) {
-  const OptimizerConfig& optimizer = config_.optimizer();
-  double rate = optimizer.learning_rate();
-  if (step <= static_cast<int64_t>(optimizer.warmup_steps())) {
-    rate *= static_cast<double>(step) / optimizer.warmup_steps();
-  }
   std::vector<const Episode*> pointers;
   for (const Episode& episode : episodes) pointers.push_back(&episode);
-  return train_step_->Run(pointers, version, rate);
+  return train_step_->Run(pointers, version,
+                          LearningRateAt(config_.optimizer(), step));
 }
 
 absl::Status LearnerModel::Save(const std::string& directory,

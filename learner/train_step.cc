@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "learner/objective.h"
 
 namespace temper {
 namespace {
@@ -164,19 +165,6 @@ class TrainStep::MetricsBuilder {
          difference_max_ = 0, compared_ = 0;
   int updates_ = 0;
 };
-
-double TrainStepOptions::KlCoef(const std::string& domain) const {
-  const auto it = domain_kl_coef.find(domain);
-  return it == domain_kl_coef.end() ? kl_coef : it->second;
-}
-
-bool TrainStepOptions::NeedsReference() const {
-  if (kl_coef != 0) return true;
-  for (const auto& [domain, coefficient] : domain_kl_coef) {
-    if (coefficient != 0) return true;
-  }
-  return false;
-}
 
 absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(
     Backend* backend, ModelWeights* weights, const ModelWeights* reference,

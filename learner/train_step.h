@@ -16,28 +16,12 @@
 #include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/episode.h"
-#include "learner/objective.h"
 #include "learner/optimizer.h"
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
-#include "proto/wire/episode_limit.h"
+#include "learner/train_step_options.h"
 
 namespace temper {
-
-struct TrainStepOptions {
-  ObjectiveOptions objective;
-  OptimizerOptions optimizer;
-  double temperature = 1;
-  bool keep_routing = true;
-  bool keep_sampling_mask = true;
-  int minibatches = 1;
-  int64_t tokens_max = kEpisodeTokensMax;  // rows of one forward
-  double kl_coef = 0;
-  std::map<std::string, double> domain_kl_coef;  // overrides kl_coef
-
-  double KlCoef(const std::string& domain) const;
-  bool NeedsReference() const;  // some beta is not 0
-};
 
 // What a step computed of one episode, before the update that it was part of.
 struct TrainedEpisode {

@@ -8,11 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "kernels/base/log.h"
 #include "kernels/model/kv_cache.h"
 #include "kernels/model/transformer.h"
 #include "kernels/model/weights.h"
 #include "learner/optimizer.h"
-#include "learner/train_step.h"
+#include "learner/train_step_options.h"
 #include "tools/engine_size.h"
 
 namespace temper {
@@ -22,18 +23,11 @@ double Mebibytes(int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
-bool HasReference(const RunConfig& config) {
-  TrainStepOptions options;
-  options.kl_coef = config.objective().kl_coef();
-  for (const DomainConfig& domain : config.domain()) {
-    options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();
-  }
-  return options.NeedsReference();
-}
-
 ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
                       int64_t values) {
-  const int64_t rows = TrainStepOptions().tokens_max;
+  const auto step = MakeTrainStepOptions(config);
+  CHECK(step.ok()) << step.status();
+  const int64_t rows = step->tokens_max;
   ProcessMemory learner;
   learner.name = "learner";
   learner.parts = {{"weights", values},
@@ -42,7 +36,7 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
                    {"optimizer", Optimizer::BytesFor(model)},
                    {"activations", Transformer::TrainingBytes(model, rows)},
                    {"publication", 2 * values}};
-  if (HasReference(config)) {
+  if (step->NeedsReference()) {
     learner.parts.push_back(
         {"reference", 3 * values + Transformer::InferenceBytes(model, rows)});
   }

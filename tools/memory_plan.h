@@ -36,8 +36,8 @@ struct MemoryPlan {
 // runs.
 inline constexpr int64_t kProcessBytes = 48 << 20;
 
-// `config` is resolved. Sandboxes are not in it: they have limits of their own
-// (environments/sandbox_policy.h).
+// `config` is resolved (a choice that is none is CHECKed). Sandboxes are not in
+// it: they have limits of their own (environments/sandbox_policy.h).
 MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model);
 
 // What this machine, or the control group around this process, has left for

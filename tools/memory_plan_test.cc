@@ -22,6 +22,11 @@ RunConfig Config() {
   config.mutable_objective()->set_prompts_per_step(5);
   config.mutable_objective()->set_group_size(4);
   config.mutable_objective()->set_kl_coef(0.1);
+  config.mutable_objective()->set_minibatches(1);
+  config.mutable_objective()->set_kl_estimator("k3");
+  config.mutable_objective()->set_advantage_norm("none");
+  config.mutable_objective()->set_loss_aggregation("token_mean");
+  config.mutable_sampling()->set_temperature(1);
   config.mutable_sampling()->set_max_tokens(100);
   return config;
 }
