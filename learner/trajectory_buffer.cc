@@ -64,6 +64,13 @@ absl::Status TrajectoryBuffer::Keep(Episode episode) {
 std::string TrajectoryBuffer::TaskMismatch(
     const Trajectory& trajectory) const {
   const uint64_t group = trajectory.key().group();
+  // TRAIN and EVAL groups are numbered apart.
+  const Purpose purpose = group < kEvalGroupBase ? PURPOSE_TRAIN : PURPOSE_EVAL;
+  if (trajectory.purpose() != purpose) {
+    return absl::StrCat("the trajectory's purpose is ",
+                        Purpose_Name(trajectory.purpose()), ", that of group ",
+                        group, " is ", Purpose_Name(purpose));
+  }
   const Task* const task = queue_->TaskOf(group);
   if (task == nullptr) return "";  // the ledger knows what became of it
   const auto differ = [&](const char* what, const std::string& got,

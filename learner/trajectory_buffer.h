@@ -124,8 +124,9 @@ class TrajectoryBuffer {
   // Drops the group in ledger, queue and here; its replacement is open.
   absl::Status Drop(uint64_t group, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Why this is no trajectory of its open group's task (the domain picks beta,
-  // the environment whose failure it is). Empty where it is one.
+  // Why this is no trajectory of its group: of another purpose or, while the
+  // group is open, another task (the domain picks beta, the environment whose
+  // failure it is). Empty where it is one.
   std::string TaskMismatch(const Trajectory& trajectory) const;
   // Counts a failed group, which is still open, against its environment.
   void NoteFailure(uint64_t group, const std::string& reason)

@@ -187,6 +187,31 @@ TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherTaskIsRejectedWithTheReason) {
   ExpectAudited();
 }
 
+TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherPurposeLeavesNoSampleOut) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  ASSERT_TRUE((*queue_->Acquire(2)).has_value());
+  Trajectory wrong = FixtureTrajectory(1, 0);
+  wrong.set_purpose(PURPOSE_EVAL);
+  Receipt receipt = Receive(wrong);
+  EXPECT_EQ(receipt.result, Result::kRejected);
+  EXPECT_THAT(receipt.reason, HasSubstr("purpose is PURPOSE_EVAL, that of "
+                                        "group 1 is PURPOSE_TRAIN"));
+  EXPECT_EQ(*ledger_->StateOf({1, 0}), "rejected");
+  EXPECT_EQ(queue_->leased_samples(), 0);
+  EXPECT_EQ((*queue_->Acquire(2))->group, 2u) << "one stands in";
+  const uint64_t group = queue_->IssueEval({"t4"}, 1)->front();
+  ASSERT_TRUE((*queue_->Acquire(2)).has_value());
+  receipt = Receive(FixtureTrajectory(group, 0));
+  EXPECT_EQ(receipt.result, Result::kRejected);
+  EXPECT_THAT(receipt.reason, HasSubstr("purpose is PURPOSE_TRAIN"));
+  auto batch = *buffer_->TakeEval({group});
+  ASSERT_TRUE(batch.has_value()) << "the evaluation would wait for ever";
+  EXPECT_EQ(batch->groups_dropped, 1);
+  // Of a sample that is settled: the answer is right, and changes nothing.
+  EXPECT_THAT(Receive(wrong).reason, HasSubstr("purpose is PURPOSE_EVAL"));
+  ExpectAudited();
+}
+
 TEST_F(TrajectoryBufferTest, WeightsThatDoNotCountAreRefusedAndSampledAgain) {
   ASSERT_TRUE(queue_->IssueTrain(1).ok());
   ASSERT_TRUE((*queue_->Acquire(2)).has_value());

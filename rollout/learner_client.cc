@@ -43,6 +43,25 @@ bool IsRetryable(const absl::Status& status) {
   }
 }
 
+// Makes of a trajectory that the wire does not take one that says so. Were it
+// kept back instead, its sample would be leased again and again.
+void CutDown(Trajectory* trajectory, int64_t bytes) {
+  trajectory->set_outcome(OUTCOME_ENVIRONMENT_ERROR);
+  trajectory->set_error(absl::StrCat(
+      "the trajectory has ", bytes, " bytes (", trajectory->branches_size(),
+      " branches, ", trajectory->turns_size(), " turns, ",
+      trajectory->tool_calls_size(), " tool calls); at most ",
+      kTrajectoryBytesMax,
+      " are delivered: let its environment say less, or lower max_tokens"));
+  trajectory->clear_verdict();
+  trajectory->clear_has_reward();
+  trajectory->clear_reward();
+  trajectory->clear_reward_parts();
+  trajectory->clear_branches();
+  trajectory->clear_turns();
+  trajectory->clear_tool_calls();
+}
+
 }  // namespace
 
 // gRPC calls the On... methods from its own threads.
@@ -398,13 +417,16 @@ absl::StatusOr<std::optional<LearnerMessage>> LearnerClient::Next(
 
 absl::Status LearnerClient::Send(Trajectory trajectory) {
   const int64_t bytes = static_cast<int64_t>(trajectory.ByteSizeLong());
+  if (bytes > kTrajectoryBytesMax) {
+    CutDown(&trajectory, bytes);
+    LOG(WARNING) << "group " << trajectory.key().group() << " sample "
+                 << trajectory.key().sample() << ": " << trajectory.error();
+  }
   MutexLock lock(&mutex_);
-  if (bytes > kTrajectoryBytesMax ||
-      unacked_.size() >= size_t{2} * options_.capacity_samples) {
+  if (unacked_.size() >= size_t{2} * options_.capacity_samples) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("a trajectory of ", bytes, " bytes with ", unacked_.size(),
-                     " unacked; at most ", kTrajectoryBytesMax, " bytes and ",
-                     2 * options_.capacity_samples, " unacked"));
+        absl::StrCat(unacked_.size(), " trajectories are unacked; at most ",
+                     2 * options_.capacity_samples, " may be"));
   }
   unacked_.push_back({std::move(trajectory), false});
   changed_.NotifyAll();

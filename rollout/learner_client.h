@@ -78,7 +78,9 @@ class LearnerClient {
   // the client has given up, or what the learner refused with.
   absl::StatusOr<std::optional<LearnerMessage>> Next(int64_t timeout_ms);
 
-  // Takes a trajectory to deliver. ResourceExhausted if twice capacity_samples
+  // Takes a trajectory to deliver. One above kTrajectoryBytesMax is delivered
+  // as OUTCOME_ENVIRONMENT_ERROR that says so, without what was in it: the
+  // ledger accounts for the sample. ResourceExhausted if twice capacity_samples
   // are unacked already.
   absl::Status Send(Trajectory trajectory);
 

@@ -396,6 +396,49 @@ TEST(LearnerClientTest, AddressBeyondLoopbackIsRefused) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(LearnerClientTest, WhatTheWireDoesNotTakeIsDeliveredAsAFailure) {
+  Trajectory delivered;
+  FakeLearner learner([&delivered](int, ServerStream* stream) {
+    Welcome(stream);
+    EXPECT_TRUE(ReadTrajectory(stream, &delivered));
+    Ack(stream, delivered.key());
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  auto client = LearnerClient::Connect(OptionsFor(learner.address()));
+  ASSERT_TRUE(client.ok()) << client.status();
+  Trajectory large = MakeTrajectory(7, kTrajectoryBytesMax);
+  large.mutable_key()->set_sample(2);
+  large.mutable_key()->set_lease(5);
+  large.set_purpose(PURPOSE_TRAIN);
+  large.set_task_id("task");
+  large.set_environment("echo");
+  large.set_domain("sums");
+  large.set_outcome(OUTCOME_OK);
+  large.mutable_verdict()->set_verified(true);
+  large.set_has_reward(true);
+  large.set_reward(1);
+  large.add_reward_parts()->set_value(1);
+  large.add_turns()->set_text("answer");
+  ASSERT_TRUE((*client)->Send(large).ok());
+  ASSERT_TRUE((*client)->WaitAcked(20000).ok());
+  EXPECT_EQ(delivered.key().SerializeAsString(),
+            large.key().SerializeAsString());
+  EXPECT_EQ(delivered.purpose(), PURPOSE_TRAIN);
+  EXPECT_EQ(delivered.task_id(), "task");
+  EXPECT_EQ(delivered.environment(), "echo");
+  EXPECT_EQ(delivered.domain(), "sums");
+  EXPECT_EQ(delivered.outcome(), OUTCOME_ENVIRONMENT_ERROR);
+  EXPECT_NE(delivered.error().find(absl::StrCat(kTrajectoryBytesMax)),
+            std::string::npos)
+      << delivered.error();
+  EXPECT_FALSE(delivered.has_reward() || delivered.reward() != 0 ||
+               delivered.has_verdict());
+  EXPECT_EQ(delivered.branches_size() + delivered.turns_size() +
+                delivered.reward_parts_size(),
+            0);
+}
+
 TEST(LearnerClientTest, MoreUnackedThanTheLimitIsRefused) {
   FakeLearner learner([](int, ServerStream* stream) {
     Welcome(stream);

@@ -43,6 +43,7 @@ class Worker {
   absl::Status TakeMessages();
   absl::Status TakeWeights();
   absl::Status StartEpisodes();
+  absl::Status OnWelcome(const LearnerWelcome& welcome);
   absl::Status SendEnded(std::vector<Trajectory> ended);
   void WantWeights(uint64_t version);
   void ReportWaits();
@@ -151,13 +152,27 @@ absl::Status Worker::TakeMessages() {
     } else if (message->has_weight_update()) {
       WantWeights(message->weight_update().version());
     } else if (message->has_welcome()) {
-      leases_.clear();
-      WantWeights(message->welcome().weight_version());
+      RETURN_IF_ERROR(OnWelcome(message->welcome()));
     } else if (message->has_stop()) {
       LOG(INFO) << "the learner says stop: " << message->stop().reason();
       stopped_by_learner_ = true;
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status Worker::OnWelcome(const LearnerWelcome& welcome) {
+  leases_.clear();
+  // No learner goes back in its life; a resumed one does, to its checkpoint.
+  // What this worker runs is of steps that no longer count.
+  const uint64_t newest = std::max(wanted_version_, engine_->version());
+  if (welcome.weight_version() < newest) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the learner is back at weight version ", welcome.weight_version(),
+        ", this worker has seen ", newest,
+        ": it was resumed from an earlier checkpoint; start a new worker"));
+  }
+  WantWeights(welcome.weight_version());
   return absl::OkStatus();
 }
 

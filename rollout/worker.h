@@ -39,6 +39,8 @@ struct WorkerOptions {
 // says stop (OK) or *stop becomes true (OK; what was leased goes back when the
 // stream ends). Errors: the learner unreachable or refusing (LearnerClient), a
 // model directory or weights that do not fit, a broken device.
+// FailedPrecondition: the learner has gone back to earlier weights than this
+// worker's; a new worker fetches them.
 absl::Status RunWorker(const WorkerOptions& options, Backend* backend,
                        const std::atomic<bool>* stop);
 

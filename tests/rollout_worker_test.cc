@@ -340,6 +340,27 @@ TEST_F(RolloutWorkerTest, LostStreamLosesNoTrajectory) {
   EXPECT_EQ(total, 4) << "one was sent again, none sampled again";
 }
 
+TEST_F(RolloutWorkerTest, ALearnerBackAtEarlierWeightsEndsTheWorker) {
+  Publish(2);
+  ScriptedLearner learner([this](int number, Stream* stream) {
+    Welcome(stream, number == 1 ? 2 : 1);
+    if (number == 1) {
+      stream->Write(LeaseOf(1, 1, 2));
+      Take(stream, 1, true);
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone");
+    }
+    WorkerMessage message;
+    while (stream->Read(&message)) {
+    }
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(std::string(status.message()).find("weight version 1"),
+            std::string::npos)
+      << status;
+}
+
 TEST_F(RolloutWorkerTest, WeightsOfAnotherModelAreRefused) {
   ModelConfig other = config_;
   other.moe_intermediate_size += 4;
