@@ -13,8 +13,12 @@
 namespace temper {
 namespace {
 
-// How much slower than it was the machine may be when cells run again.
-constexpr int kReplayFactor = 4;
+ToolResult Refusal(Outcome outcome, const std::string& why) {
+  ToolResult result;
+  result.set_outcome(outcome);
+  result.set_content(absl::StrCat("error: ", why));
+  return result;
+}
 
 }  // namespace
 
@@ -66,27 +70,25 @@ absl::Status PythonSession::EnsureSandbox() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
-  ToolResult result;
-  if (cells_run_ >= limits_.cells_max) {
-    result.set_outcome(OUTCOME_TOOL_ERROR);
-    result.set_content(absl::StrCat("error: the session has run ",
-                                    limits_.cells_max, " cells, its limit"));
-    return result;
-  }
-  ++cells_run_;
+ToolResult PythonSession::RunIn(absl::Status ran, const std::string& source) {
+  using Duration = std::chrono::steady_clock::duration;
+  const bool last =
+      ran.ok() && limits_.session_max - ran_ < limits_.cell_max;
   uint8_t status = 0;
   std::string output;
-  absl::Status ran = EnsureSandbox();
-  if (absl::IsUnavailable(ran)) return ran;
-  const SteadyTime begin = std::chrono::steady_clock::now();
+  Duration took{0};
   if (ran.ok()) {
-    ran = Exchange(source, begin + limits_.cell_max, &status, &output);
+    const SteadyTime begin = std::chrono::steady_clock::now();
+    const Duration limit =
+        std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
+    ran = Exchange(source, begin + limit, &status, &output);
+    took = std::chrono::steady_clock::now() - begin;
+    ran_ += took;
   }
   if (ran.ok()) {
     cells_.push_back(source);
-    cells_took_ += std::chrono::steady_clock::now() - begin;
-    ticket_ = pool_->Park(std::move(sandbox_));
+    cells_took_ += took;
+    ToolResult result;
     result.set_outcome(status == 0 ? OUTCOME_OK : OUTCOME_TOOL_ERROR);
     result.set_content(SanitizeText(output, limits_.output_bytes_max));
     return result;
@@ -94,13 +96,46 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   sandbox_.reset();
   cells_.clear();
   cells_took_ = {};
-  const bool late = absl::IsDeadlineExceeded(ran);
-  result.set_outcome(late ? OUTCOME_TIMEOUT : OUTCOME_TOOL_ERROR);
-  result.set_content(
-      late ? absl::StrCat("error: no result after ", limits_.cell_max.count(),
-                          " ms; the session was ended")
-           : "error: the Python process died; the session was ended");
-  return result;
+  lost_ = true;
+  if (!absl::IsDeadlineExceeded(ran)) {
+    return Refusal(OUTCOME_TOOL_ERROR,
+                   "the Python process died; the session was ended");
+  }
+  return Refusal(
+      OUTCOME_TIMEOUT,
+      last ? absl::StrCat("the session's cells ran for ",
+                          limits_.session_max.count(),
+                          " ms in all, its limit; the session was ended")
+           : absl::StrCat("no result after ", limits_.cell_max.count(),
+                          " ms; the session was ended"));
+}
+
+absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
+  if (lost_) {
+    return Refusal(OUTCOME_TOOL_ERROR,
+                   "not run, for an earlier call of this turn ended the "
+                   "session");
+  }
+  if (cells_run_ >= limits_.cells_max) {
+    return Refusal(OUTCOME_TOOL_ERROR,
+                   absl::StrCat("the session has run ", limits_.cells_max,
+                                " cells, its limit"));
+  }
+  if (ran_ >= limits_.session_max) {
+    return Refusal(OUTCOME_TIMEOUT,
+                   absl::StrCat("the session's cells have run for ",
+                                limits_.session_max.count(),
+                                " ms in all, its limit"));
+  }
+  ++cells_run_;
+  const absl::Status ready = EnsureSandbox();
+  if (absl::IsUnavailable(ready)) return ready;
+  return RunIn(ready, source);
+}
+
+void PythonSession::EndStep() {
+  lost_ = false;
+  if (sandbox_ != nullptr) ticket_ = pool_->Park(std::move(sandbox_));
 }
 
 }  // namespace temper

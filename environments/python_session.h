@@ -1,8 +1,9 @@
 // A Python session of one episode: cells run one after another in one name
 // space, in a sandbox that never sees anything else of the episode.
 //
-// The session may lose its sandbox to others between two cells (sandbox.h); it
-// then gets a new one and runs its earlier cells again, unseen. So state lives
+// It holds its sandbox from a Step's first cell to the Step's end, and may lose
+// it to others between two Steps (sandbox.h); it then gets a new one and runs
+// its earlier cells again, unseen. So state lives
 // on, and a cell must not care how often it ran: there is no network and no
 // file that outlives the sandbox for it to change. The clock and os.urandom are
 // not repeatable; `random` is seeded and the hash seed is fixed.
@@ -10,7 +11,9 @@
 // A machine that is slower the second time must not be charged to the
 // candidate, and a candidate must not be able to seem a slow machine
 // (promise P5). So a replay may take several times what its cells took at
-// first; one that takes longer still is the candidate's doing.
+// first; one that takes longer still is the candidate's doing. And what cells
+// take is bounded over the session, so that no Step outlasts its caller's
+// patience (step_limits.h).
 
 #ifndef ENVIRONMENTS_PYTHON_SESSION_H_
 #define ENVIRONMENTS_PYTHON_SESSION_H_
@@ -23,17 +26,18 @@
 
 #include "absl/status/statusor.h"
 #include "environments/sandbox.h"
+#include "environments/step_limits.h"
 #include "proto/task.pb.h"
 
 namespace temper {
 
 struct PythonSessionLimits {
-  std::chrono::milliseconds cell_max{5000};   // wall time of a cell
-  std::chrono::milliseconds slot_max{60000};  // wait for a sandbox
+  std::chrono::milliseconds cell_max = kCellMax;
+  std::chrono::milliseconds session_max = kSessionMax;
+  std::chrono::milliseconds replay_max = kReplayMax;
+  std::chrono::milliseconds slot_max = kSlotWaitMax;
   uint32_t output_bytes_max = 8 << 10;
-  uint32_t cells_max = 32;  // of a session; bounds what a replay takes
-  // Of a replay, whatever its cells took at first.
-  std::chrono::milliseconds replay_max{240000};
+  uint32_t cells_max = 32;  // of a session
 };
 
 // Used by one thread at a time. `pool` must outlive it.
@@ -46,16 +50,23 @@ class PythonSession {
   PythonSession(const PythonSession&) = delete;
   PythonSession& operator=(const PythonSession&) = delete;
 
-  // Runs `source` and returns what it printed and the value of its last
-  // expression:
+  // Runs `source`, as part of the present Step, and returns what it printed and
+  // the value of its last expression:
   //   OK          it ran;
   //   TOOL_ERROR  it raised (output, then the exception's type, text and line),
   //               or its process died, or cells_max is reached;
-  //   TIMEOUT     it ran past cell_max; or earlier cells, run again, took
-  //               cell_max more than four times what they took at first.
-  // After a death or a timeout the state is lost and the text says so; the next
-  // cell starts afresh. Unavailable, the machine's fault alone: no sandbox.
+  //   TIMEOUT     it ran past cell_max, or the session's cells past
+  //               session_max; or earlier cells, run again, took cell_max more
+  //               than kReplayFactor times what they took at first.
+  // After a death or a timeout the state is lost and the text says so. Further
+  // cells of the Step, written for that state, are TOOL_ERROR and not run; the
+  // next Step's first starts afresh. Unavailable, the machine's fault alone: no
+  // sandbox.
   absl::StatusOr<ToolResult> Run(const std::string& source);
+
+  // Ends the Step, if one began: others may have the sandbox's slot. To be
+  // called before a Step returns.
+  void EndStep();
 
  private:
   // Sends one cell and reads its reply by `deadline`.
@@ -63,16 +74,21 @@ class PythonSession {
                         uint8_t* status, std::string* output);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
+  // Runs a cell in sandbox_, where there is one if `ran` is OK, and notes what
+  // came of it.
+  ToolResult RunIn(absl::Status ran, const std::string& source);
 
   SandboxPool* const pool_;
   const uint64_t seed_;
   const PythonSessionLimits limits_;
 
   uint32_t cells_run_ = 0;
+  std::chrono::steady_clock::duration ran_{0};  // all of them, at first
   std::vector<std::string> cells_;    // what made the present state
-  std::chrono::steady_clock::duration cells_took_{0};  // at first
-  std::unique_ptr<Sandbox> sandbox_;  // while a cell runs
-  uint64_t ticket_ = 0;               // of the parked sandbox, or 0
+  std::chrono::steady_clock::duration cells_took_{0};  // they alone, at first
+  bool lost_ = false;                 // the state, in the present Step
+  std::unique_ptr<Sandbox> sandbox_;  // in a Step
+  uint64_t ticket_ = 0;               // of the sandbox parked between, or 0
 };
 
 }  // namespace temper

@@ -48,10 +48,16 @@ class PythonSessionTest : public testing::Test {
     return std::make_unique<PythonSession>(pool_, seed, limits);
   }
 
-  ToolResult Run(const std::string& source) {
-    const absl::StatusOr<ToolResult> result = session_->Run(source);
+  // A Step of one cell.
+  static ToolResult RunIn(PythonSession* session, const std::string& source) {
+    const absl::StatusOr<ToolResult> result = session->Run(source);
     EXPECT_TRUE(result.ok()) << result.status();
+    session->EndStep();
     return result.ok() ? *result : ToolResult();
+  }
+
+  ToolResult Run(const std::string& source) {
+    return RunIn(session_.get(), source);
   }
 
   std::string Text(const std::string& source) { return Run(source).content(); }
@@ -117,10 +123,10 @@ TEST_F(PythonSessionTest, StateSurvivesTheLossOfTheSandboxToOthers) {
   std::vector<std::unique_ptr<PythonSession>> others;
   for (int i = 0; i < 4; ++i) {  // more than there are slots
     others.push_back(NewSession());
-    ASSERT_EQ(others.back()->Run("1")->content(), "1\n");
+    ASSERT_EQ(RunIn(others.back().get(), "1").content(), "1\n");
   }
   EXPECT_EQ(Text("x"), x);
-  EXPECT_EQ(others[0]->Run("2")->content(), "2\n");
+  EXPECT_EQ(RunIn(others[0].get(), "2").content(), "2\n");
 }
 
 // A session that loses its sandbox to others after a cell that takes 1 s, and
@@ -138,7 +144,7 @@ class PythonReplayTest : public PythonSessionTest {
     do {
       for (auto& other : others) {
         other = NewSession();
-        EXPECT_EQ(other->Run("1")->content(), "1\n");
+        EXPECT_EQ(RunIn(other.get(), "1").content(), "1\n");
       }
     } while (time(nullptr) <= later);
     return Run("'next'");
@@ -299,6 +305,33 @@ TEST_F(PythonSessionTest, TimeIsBounded) {
     EXPECT_THAT(result.content(), HasSubstr("no result after 1500 ms"));
   }
   EXPECT_THAT(Text("x"), HasSubstr("NameError"));  // the state went with it
+}
+
+TEST_F(PythonSessionTest, TimeOfAllCellsIsBounded) {
+  PythonSessionLimits limits;
+  limits.cell_max = std::chrono::milliseconds(1000);
+  limits.session_max = std::chrono::milliseconds(1500);
+  session_ = std::make_unique<PythonSession>(pool_, 1, limits);
+  EXPECT_EQ(Run("import time\ntime.sleep(0.7)").outcome(), OUTCOME_OK);
+  EXPECT_EQ(Run("import os; os._exit(0)").outcome(), OUTCOME_TOOL_ERROR);
+  // A death gives no time back: less than cell_max is left.
+  const ToolResult last = Run("while True: pass");
+  EXPECT_EQ(last.outcome(), OUTCOME_TIMEOUT);
+  EXPECT_THAT(last.content(), HasSubstr("ran for 1500 ms in all"));
+  const ToolResult more = Run("1");
+  EXPECT_EQ(more.outcome(), OUTCOME_TIMEOUT);
+  EXPECT_THAT(more.content(), HasSubstr("have run for 1500 ms in all"));
+}
+
+TEST_F(PythonSessionTest, AfterADeathTheRestOfTheStepIsNotRun) {
+  for (const char* cell : {"import os; os._exit(0)", "while True: pass"}) {
+    EXPECT_NE(session_->Run(cell)->outcome(), OUTCOME_OK);
+    const auto rest = session_->Run("1");
+    EXPECT_EQ(rest->outcome(), OUTCOME_TOOL_ERROR);
+    EXPECT_THAT(rest->content(), HasSubstr("not run"));
+    session_->EndStep();
+    EXPECT_EQ(Text("1"), "1\n");
+  }
 }
 
 TEST_F(PythonSessionTest, DeathIsChargedToTheCandidate) {

@@ -10,17 +10,16 @@
 
 #include "absl/status/statusor.h"
 #include "environments/environment.h"
+#include "environments/step_limits.h"
 
 namespace temper {
 
-// Deadlines of calls. step_max is above what one call takes where a slot is
-// free, and below what the host's limits of a Step of many slow calls add up to
-// (kToolCallsPerStepMax calls, each with a wait for a slot and a replay): such
-// a Step ends as DeadlineExceeded. Reset waits for a host that is starting, up
-// to open_max.
+// Deadlines of calls. A Step that keeps the host's limits ends before step_max
+// (step_limits.h), whatever the candidate's code does: past it the host hangs.
+// Reset waits for a host that is starting, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
-  std::chrono::seconds step_max{300};
+  std::chrono::seconds step_max = kStepMax;
   std::chrono::seconds grade_max{30};
   std::chrono::seconds close_max{2};
 };

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "environments/step_limits.h"
 #include "environments/text.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -18,7 +19,6 @@
 namespace temper {
 namespace {
 
-constexpr std::chrono::seconds kStartMax(10);
 // The driver's first reply (python_driver.py): status 2, no output.
 constexpr char kHandshake[5] = {2, 0, 0, 0, 0};
 
@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<SandboxPool>> SandboxPool::Create(
     SandboxSupervisor* supervisor) {
   std::unique_ptr<SandboxPool> pool(new SandboxPool(supervisor));
   const absl::StatusOr<std::unique_ptr<Sandbox>> first =
-      pool->Start(std::chrono::steady_clock::now() + kStartMax);
+      pool->Start(std::chrono::steady_clock::now() + kSandboxStartMax);
   if (!first.ok()) {
     const std::string what(first.status().message());
     return absl::FailedPreconditionError(absl::StrCat(
@@ -134,34 +134,46 @@ absl::StatusOr<std::unique_ptr<SandboxPool>> SandboxPool::Create(
   return pool;
 }
 
-absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
-  std::unique_ptr<Sandbox> evicted;
-  mutex_.Lock();
-  for (;;) {
+void SandboxPool::Serve() {
+  for (Waiter* waiter : waiting_) {
+    if (waiter->slot.has_value()) continue;
     if (!free_slots_.empty()) {
-      const uint32_t slot = free_slots_.back();
+      waiter->slot = free_slots_.back();
       free_slots_.pop_back();
-      mutex_.Unlock();
-      return slot;
-    }
-    if (!parked_.empty()) {
-      evicted = std::move(parked_.front().sandbox);
+    } else if (!waiter->ending && !parked_.empty()) {
+      waiter->to_end = std::move(parked_.front().sandbox);
+      waiter->ending = true;
       parked_.pop_front();
+    }
+  }
+  served_.NotifyAll();
+}
+
+absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
+  Waiter self;
+  mutex_.Lock();
+  const auto place = waiting_.insert(waiting_.end(), &self);
+  Serve();
+  for (;;) {
+    if (std::unique_ptr<Sandbox> to_end = std::move(self.to_end)) {
       mutex_.Unlock();
-      evicted.reset();  // frees its slot, for whoever comes first
+      to_end.reset();  // Release takes the lock, and serves
       mutex_.Lock();
+      self.ending = false;
+      Serve();  // its slot may have been lost
       continue;
     }
     const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
         deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) {
-      mutex_.Unlock();
-      return absl::UnavailableError(
-          absl::StrCat("no sandbox slot came free in time; all ",
-                       supervisor_->slots(), " are running code"));
-    }
-    changed_.WaitFor(&mutex_, left);
+    if (self.slot.has_value() || left.count() <= 0) break;
+    served_.WaitFor(&mutex_, left);
   }
+  waiting_.erase(place);
+  mutex_.Unlock();
+  if (self.slot.has_value()) return *self.slot;
+  return absl::UnavailableError(
+      absl::StrCat("no sandbox slot came free in time; all ",
+                   supervisor_->slots(), " are running code"));
 }
 
 void SandboxPool::Release(uint32_t slot) {
@@ -173,7 +185,7 @@ void SandboxPool::Release(uint32_t slot) {
   }
   MutexLock lock(&mutex_);
   free_slots_.push_back(slot);
-  changed_.NotifyOne();
+  Serve();
 }
 
 absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
@@ -198,7 +210,7 @@ absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
   if (started.ok()) {
     char first[sizeof(kHandshake)];
     started = sandbox->Read(first, sizeof(first),
-                            std::chrono::steady_clock::now() + kStartMax);
+                            std::chrono::steady_clock::now() + kSandboxStartMax);
     if (started.ok() && memcmp(first, kHandshake, sizeof(first)) != 0) {
       started = absl::AbortedError("not the driver's handshake");
     }
@@ -217,7 +229,7 @@ uint64_t SandboxPool::Park(std::unique_ptr<Sandbox> sandbox) {
   CHECK(sandbox != nullptr);
   MutexLock lock(&mutex_);
   parked_.push_back({next_ticket_, std::move(sandbox)});
-  changed_.NotifyOne();
+  Serve();
   return next_ticket_++;
 }
 
@@ -230,6 +242,11 @@ std::unique_ptr<Sandbox> SandboxPool::Unpark(uint64_t ticket) {
     return sandbox;
   }
   return nullptr;
+}
+
+size_t SandboxPool::waiting() {
+  MutexLock lock(&mutex_);
+  return waiting_.size();
 }
 
 }  // namespace temper

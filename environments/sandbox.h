@@ -1,7 +1,7 @@
 // Sandboxes for the sessions of many episodes. A sandbox belongs to one slot of
 // the supervisor; slots are fewer than episodes. A session that waits for the
 // model parks its sandbox, and the longest parked one is ended when another
-// session needs its slot.
+// session needs its slot. Who waits for a slot is served in order of arrival.
 
 #ifndef ENVIRONMENTS_SANDBOX_H_
 #define ENVIRONMENTS_SANDBOX_H_
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,15 +66,20 @@ class SandboxPool {
   // Ends parked sandboxes. Sandboxes handed out must be gone.
   ~SandboxPool();
 
-  // A new sandbox. Waits for a slot until `deadline` at most, ending a parked
-  // sandbox if there is no other. Unavailable (the machine's fault, to be tried
-  // again) if none came free, the start failed, or the handshake took too long.
+  // A new sandbox. Waits for a slot until `deadline` at most, after those who
+  // came before, ending a parked sandbox if there is no other. Unavailable (the
+  // machine's fault, to be tried again) if none came free, the start failed, or
+  // the handshake took longer than kSandboxStartMax.
   absl::StatusOr<std::unique_ptr<Sandbox>> Start(SteadyTime deadline);
 
   // Keeps `sandbox` until Unpark(ticket), which returns it, or null if it was
-  // ended meanwhile. Every ticket is to be unparked.
+  // ended meanwhile, at once where somebody waits. Every ticket is to be
+  // unparked.
   uint64_t Park(std::unique_ptr<Sandbox> sandbox);
   std::unique_ptr<Sandbox> Unpark(uint64_t ticket);
+
+  // How many wait for a slot.
+  size_t waiting();
 
   const SandboxSupervisor& supervisor() const { return *supervisor_; }
 
@@ -84,17 +90,27 @@ class SandboxPool {
     std::unique_ptr<Sandbox> sandbox;
   };
 
+  // One thread in TakeSlot. It is given a slot; or first a parked sandbox to
+  // end, whose slot goes to whoever has waited longest.
+  struct Waiter {
+    std::optional<uint32_t> slot;
+    std::unique_ptr<Sandbox> to_end;
+    bool ending = false;  // to_end was given and is not ended yet
+  };
+
   explicit SandboxPool(SandboxSupervisor* supervisor);
 
   absl::StatusOr<uint32_t> TakeSlot(SteadyTime deadline);
+  // Gives what is free, then what is parked, to those who wait.
+  void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the slot's processes and gives it back.
   void Release(uint32_t slot);
 
   SandboxSupervisor* const supervisor_;
 
-  // Guarded by mutex_; changed_ is notified when a slot or a parked one comes.
   Mutex mutex_;
-  CondVar changed_;
+  CondVar served_;  // Serve gave something
+  std::list<Waiter*> waiting_ ABSL_GUARDED_BY(mutex_);  // first come first
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);
   std::list<Parked> parked_ ABSL_GUARDED_BY(mutex_);  // oldest first
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;

@@ -24,6 +24,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/cgroup.h"
+#include "environments/step_limits.h"
 
 namespace temper {
 namespace {
@@ -32,7 +33,7 @@ constexpr uid_t kUidFirst = 20000;
 constexpr uid_t kUidLast = 24095;
 constexpr int kFdArgs = 3;
 constexpr int kFdSeccomp = 4;
-constexpr int kKillMillisMax = 10000;
+constexpr int64_t kKillMillisMax = kSandboxEndMax.count();
 
 struct Helper {
   SandboxHelperOptions options;

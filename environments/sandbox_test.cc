@@ -9,7 +9,9 @@
 
 #include <thread>
 
+#include "environments/environment.h"
 #include "environments/python_session.h"
+#include "environments/step_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -78,8 +80,83 @@ TEST(SandboxTest, ManySessionsShareFewSlots) {
       PythonSession session(pool.get(), 1, PythonSessionLimits());
       EXPECT_EQ(session.Run("x = " + std::to_string(i))->outcome(), OUTCOME_OK);
       for (int k = 0; k < 5; ++k) {
+        session.EndStep();
         EXPECT_EQ(session.Run("x")->content(), std::to_string(i) + "\n");
       }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(SandboxTest, SlotsAreGivenInOrderOfArrival) {
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  auto held = *pool->Start(In(10000));
+  std::vector<size_t> order;  // guarded by the one slot
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 5; ++i) {
+    threads.emplace_back([&pool, &order, i] {
+      auto sandbox = pool->Start(In(60000));
+      ASSERT_TRUE(sandbox.ok()) << sandbox.status();
+      order.push_back(i);
+      if (i % 2 == 0) pool->Unpark(pool->Park(*std::move(sandbox))).reset();
+    });
+    while (pool->waiting() <= i) std::this_thread::yield();
+  }
+  const uint64_t ticket = pool->Park(std::move(held));
+  EXPECT_EQ(pool->Unpark(ticket), nullptr);  // it went to who waited
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(order, testing::ElementsAre(0, 1, 2, 3, 4));
+}
+
+TEST(SandboxTest, AStepKeepsItsSlotToItsEnd) {
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  PythonSession session(pool.get(), 1, PythonSessionLimits());
+  // Not repeatable: a cell that ran again would show.
+  const std::string x =
+      session.Run("import os; x = os.urandom(8); x")->content();
+  std::string other_said;
+  std::thread waits([&pool, &other_said] {
+    PythonSession other(pool.get(), 1, PythonSessionLimits());
+    other_said = other.Run("'other'")->content();
+  });
+  while (pool->waiting() == 0) std::this_thread::yield();
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(session.Run("x")->content(), x);
+  EXPECT_EQ(pool->waiting(), 1u);
+  session.EndStep();
+  waits.join();
+  EXPECT_EQ(other_said, "'other'\n");
+  EXPECT_NE(session.Run("x")->content(), x);  // and now it ran again
+}
+
+// What step_limits.h allows at worst, scaled down but for the time that a start
+// takes: kStepsPerSlotMax sessions on one slot, with cells that are as slow as
+// may be and as many as a Step may have.
+TEST(SandboxTest, SlowCandidatesEndInTheirOwnOutcomesAndInTime) {
+  auto supervisor = NewSupervisor(1);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  PythonSessionLimits limits;
+  limits.cell_max = kCellMax / 50;
+  limits.session_max = kSessionMax / 50;
+  limits.replay_max = kReplayMax / 50;
+  limits.slot_max = kSlotWaitMax / 25;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kStepsPerSlotMax; ++i) {
+    threads.emplace_back([&pool, &limits] {
+      PythonSession session(pool.get(), 1, limits);
+      int timeouts = 0;
+      for (const uint32_t calls : {3u, kToolCallsPerStepMax}) {
+        const SteadyTime begin = std::chrono::steady_clock::now();
+        for (uint32_t call = 0; call < calls; ++call) {
+          const auto result = session.Run("import time; time.sleep(0.08)");
+          ASSERT_TRUE(result.ok()) << result.status();
+          timeouts += result->outcome() == OUTCOME_TIMEOUT;
+        }
+        session.EndStep();
+        EXPECT_LT(std::chrono::steady_clock::now() - begin, kStepMax / 25);
+      }
+      EXPECT_GE(timeouts, 1);
     });
   }
   for (std::thread& thread : threads) thread.join();

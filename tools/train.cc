@@ -35,7 +35,7 @@ constexpr int kLogLines = 20;
 constexpr int kCurveColumns = 60;
 constexpr int kCurveRows = 10;
 constexpr size_t kEpisodeChars = 700;
-constexpr int64_t kSandboxes = 8;
+constexpr int64_t kSandboxesMin = 8;
 constexpr char kLearnerAddress[] = "/learner.address";
 constexpr char kHostAddress[] = "/env-host.address";
 constexpr char kEventLog[] = "/logs/events.log";
@@ -244,10 +244,14 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
   std::vector<ChildSpec> children;
   const bool host = NeedsHost(config);
   if (host) {
+    // One for each worker at least: a worker asks for no more Steps at a time
+    // than one sandbox serves before their deadline (step_limits.h).
+    const int64_t sandboxes =
+        std::max<int64_t>(kSandboxesMin, config.workers());
     ChildSpec spec;
     spec.name = spec.group = "env-host";
     spec.args = {"env-host", "--address-file", host_file, "--sandboxes",
-                 absl::StrCat(kSandboxes)};
+                 absl::StrCat(sandboxes)};
     spec.restarts_max = options.restarts_max;
     spec.stop_order = 2;
     children.push_back(spec);

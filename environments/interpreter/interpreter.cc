@@ -89,6 +89,7 @@ class InterpreterEnvironment : public Environment {
               .count());
       results.push_back(std::move(result));
     }
+    session_->EndStep();
     return results;
   }
 
