@@ -13,7 +13,6 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -75,11 +74,17 @@ void RemoveStale(const std::string& parent) {
   for (const std::string& path : stale) rmdir(path.c_str());
 }
 
-bool Works(const CgroupHierarchy& hierarchy) {
-  Cgroup probe(hierarchy);
-  const bool works = probe.Create(9999, 8, 64 << 20).ok();
-  if (works) probe.Remove();
-  return works;
+// Whether a group can be made there; notes whether it holds swap.
+bool Works(CgroupHierarchy* hierarchy) {
+  Cgroup probe(*hierarchy);
+  if (!probe.Create(9999, 8, 64 << 20).ok()) return false;
+  for (const CgroupLimit& limit : CgroupLimits(*hierarchy, 8, 64 << 20)) {
+    if (limit.required) continue;
+    hierarchy->holds_swap =
+        Exists(absl::StrCat(probe.paths()[limit.parent], "/", limit.file));
+  }
+  probe.Remove();
+  return true;
 }
 
 bool TryV2(CgroupHierarchy* found) {
@@ -89,8 +94,8 @@ bool TryV2(CgroupHierarchy* found) {
     for (const std::string& path : {root + OwnPath(""), root}) {
       // Refused where the group has processes of its own; the probe tells.
       WriteFile(path + "/cgroup.subtree_control", "+pids +memory");
-      const CgroupHierarchy hierarchy = {CgroupMode::kV2, {path}};
-      if (!Works(hierarchy)) continue;
+      CgroupHierarchy hierarchy = {CgroupMode::kV2, {path}};
+      if (!Works(&hierarchy)) continue;
       *found = hierarchy;
       return true;
     }
@@ -105,7 +110,7 @@ bool TryV1(CgroupHierarchy* found) {
     for (const std::string& path : {root + OwnPath(controller), root}) {
       CgroupHierarchy longer = hierarchy;
       longer.parents.push_back(path);
-      if (!Works(longer)) continue;
+      if (!Works(&longer)) continue;
       hierarchy = longer;
       break;
     }
@@ -119,8 +124,9 @@ bool TryV1(CgroupHierarchy* found) {
 
 std::string CgroupHierarchy::Describe() const {
   if (mode == CgroupMode::kNone) return "no cgroup (rlimits only)";
-  if (mode == CgroupMode::kV2) return "cgroup v2 (pids, memory)";
-  return holds_memory() ? "cgroup v1 (pids, memory)" : "cgroup v1 (pids)";
+  return absl::StrCat(mode == CgroupMode::kV2 ? "cgroup v2" : "cgroup v1",
+                      " (pids", holds_memory() ? ", memory" : "",
+                      holds_swap ? ", swap" : "", ")");
 }
 
 CgroupHierarchy DetectCgroups() {
@@ -130,21 +136,40 @@ CgroupHierarchy DetectCgroups() {
   return found;
 }
 
+std::vector<CgroupLimit> CgroupLimits(const CgroupHierarchy& hierarchy,
+                                      uint32_t processes_max,
+                                      uint64_t memory_bytes_max) {
+  std::vector<CgroupLimit> limits;
+  if (hierarchy.mode == CgroupMode::kV2) {
+    limits = {{0, "pids.max", processes_max, true},
+              {0, "memory.max", memory_bytes_max, true},
+              {0, "memory.swap.max", 0, false}};
+  } else if (hierarchy.mode == CgroupMode::kV1) {
+    // memsw is memory and swap, and may not be below memory.
+    limits = {{0, "pids.max", processes_max, true},
+              {1, "memory.limit_in_bytes", memory_bytes_max, true},
+              {1, "memory.memsw.limit_in_bytes", memory_bytes_max, false}};
+  }
+  while (!limits.empty() && limits.back().parent >= hierarchy.parents.size()) {
+    limits.pop_back();
+  }
+  return limits;
+}
+
+absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
+                               const std::vector<std::string>& paths) {
+  for (const CgroupLimit& limit : limits) {
+    const std::string file = absl::StrCat(paths[limit.parent], "/", limit.file);
+    if (WriteFile(file, absl::StrCat(limit.value))) continue;
+    if (errno == ENOENT && !limit.required) continue;
+    return absl::UnavailableError(
+        absl::StrCat(file, ": ", limit.value, ": ", strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Cgroup::Create(uint32_t slot, uint32_t processes_max,
                             uint64_t memory_bytes_max) {
-  struct Limit {
-    size_t parent;
-    const char* file;
-    uint64_t value;
-  };
-  std::vector<Limit> limits;
-  if (hierarchy_.mode == CgroupMode::kV2) {
-    limits = {{0, "pids.max", processes_max},
-              {0, "memory.max", memory_bytes_max}};
-  } else if (hierarchy_.mode == CgroupMode::kV1) {
-    limits = {{0, "pids.max", processes_max},
-              {1, "memory.limit_in_bytes", memory_bytes_max}};
-  }
   for (const std::string& parent : hierarchy_.parents) {
     const std::string path =
         absl::StrCat(parent, "/", NamePrefix(), getpid(), "_", slot);
@@ -156,17 +181,10 @@ absl::Status Cgroup::Create(uint32_t slot, uint32_t processes_max,
     }
     paths_.push_back(path);
   }
-  for (const Limit& limit : limits) {
-    if (limit.parent >= paths_.size()) continue;
-    const std::string file =
-        absl::StrCat(paths_[limit.parent], "/", limit.file);
-    if (WriteFile(file, absl::StrCat(limit.value))) continue;
-    const absl::Status status =
-        absl::UnavailableError(absl::StrCat(file, ": ", strerror(errno)));
-    Remove();
-    return status;
-  }
-  return absl::OkStatus();
+  const absl::Status limited = WriteCgroupLimits(
+      CgroupLimits(hierarchy_, processes_max, memory_bytes_max), paths_);
+  if (!limited.ok()) Remove();
+  return limited;
 }
 
 bool Cgroup::Enter() const {

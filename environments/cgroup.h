@@ -1,6 +1,6 @@
-// One control group per sandbox, for what rlimits cannot hold: the memory and
-// the number of all its processes together. Speaks cgroup v2, cgroup v1, or
-// says that there is none.
+// One control group per sandbox, for what rlimits cannot hold: the memory, swap
+// included, and the number of all its processes together. Speaks cgroup v2,
+// cgroup v1, or says that there is none.
 //
 // Not thread-safe; used by the sandbox supervisor, which has one thread.
 
@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,18 +25,41 @@ struct CgroupHierarchy {
   CgroupMode mode = CgroupMode::kNone;
   // v2: {unified}; v1: {pids, memory}, the second absent if not writable.
   std::vector<std::string> parents;
+  // Whether what is swapped out is held too. A kernel without the file that
+  // says so either has no swap or does not count it.
+  bool holds_swap = false;
 
   bool holds_processes() const { return mode != CgroupMode::kNone; }
   bool holds_memory() const {
     return mode == CgroupMode::kV2 || parents.size() == 2;
   }
-  // For people: "cgroup v1 (pids, memory)".
+  // For people: "cgroup v1 (pids, memory, swap)".
   std::string Describe() const;
 };
 
 // Looks for the hierarchy in force. Leaves nothing behind, and removes groups
 // that dead supervisors left.
 CgroupHierarchy DetectCgroups();
+
+// A limit of a group: `value`, written to `file`, of the parent with that index
+// in CgroupHierarchy::parents.
+struct CgroupLimit {
+  size_t parent;
+  const char* file;
+  uint64_t value;
+  bool required;  // false: the kernel may lack the file
+};
+
+// The limits of a group, in the order in which they are to be written; those of
+// parents that are not there are left out.
+std::vector<CgroupLimit> CgroupLimits(const CgroupHierarchy& hierarchy,
+                                      uint32_t processes_max,
+                                      uint64_t memory_bytes_max);
+
+// Writes `limits` to the groups at `paths`, one of each parent. Unavailable,
+// with the file, if one is refused, or is not there and required.
+absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
+                               const std::vector<std::string>& paths);
 
 // A group, made empty. Its name is unique to (this process, `slot`).
 class Cgroup {
@@ -56,6 +80,9 @@ class Cgroup {
 
   // Removes the group, whose processes must have been reaped.
   void Remove();
+
+  // Its directories, one of each parent; empty before Create.
+  const std::vector<std::string>& paths() const { return paths_; }
 
  private:
   const CgroupHierarchy hierarchy_;

@@ -236,6 +236,8 @@ TEST_F(PythonSessionTest, DangerousSystemCallsAreRefused) {
       {"io_uring_setup", "425, 1, 0"},
       {"bpf", "321, 0, 0, 0"},
       {"personality", "135, 0"},
+      {"inotify_init", "253"},
+      {"inotify_init1", "294, 0"},
       {"clone newuser", "56, 0x10000011, 0"},
       {"process_vm_readv", "310, 1, 0, 0, 0, 0, 0"},
   };

@@ -26,9 +26,11 @@ constexpr const char* kDenied[] = {
     "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
     "io_uring_register", "fanotify_init", "personality", "modify_ldt",
     "vmsplice", "uselib", "lookup_dcookie", "remap_file_pages",
-    // State shared across sandboxes.
+    // State shared across sandboxes; inotify tells when another one opens a
+    // file of the system's.
     "add_key", "keyctl", "request_key", "flock", "mq_open", "shmget", "semget",
-    "msgget", "memfd_secret",
+    "msgget", "memfd_secret", "inotify_init", "inotify_init1",
+    "inotify_add_watch",
     // The machine.
     "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
     "delete_module", "create_module", "syslog", "acct", "swapon", "swapoff",

@@ -49,8 +49,10 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
                               int seccomp_fd);
 
 // The filter as a BPF program in a sealed file descriptor, for bwrap --seccomp.
-// Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, clocks, every
-// socket but AF_UNIX, and foreign system call tables (which kill). The caller
+// Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify, clocks,
+// every socket but AF_UNIX, and foreign system call tables (which kill). fcntl's
+// record locks are not: libraries use them, and on the system's files, which
+// sandboxes share, they can carry a signal from one to another. The caller
 // closes it. Internal if libseccomp refuses a rule.
 absl::StatusOr<int> MakeSeccompFilter();
 
