@@ -33,11 +33,11 @@ void AddTrained(const StepMetrics& trained, StepRecord* record) {
   for (const auto& [name, value] : trained.values) {
     record->metrics.push_back({name, value});
   }
-  if (trained.values.count("train_rollout_logprob_abs_diff/max") == 0) {
-    for (const char* name : {"train_rollout_logprob_abs_diff/mean",
-                             "train_rollout_logprob_abs_diff/max"}) {
-      record->metrics.push_back({name, std::nullopt});
-    }
+  for (const char* name :
+       {"kl", "train_rollout_logprob_abs_diff/mean",
+        "train_rollout_logprob_abs_diff/max"}) {
+    if (trained.values.count(name) > 0) continue;
+    record->metrics.push_back({name, std::nullopt});  // no value, never 0
   }
   record->metrics.push_back({"rows", static_cast<double>(trained.rows)});
   record->metrics.push_back(

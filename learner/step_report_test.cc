@@ -86,13 +86,17 @@ TEST_F(StepReportTest, StalenessIsTheBatchesAgeInUpdates) {
   EXPECT_EQ(metrics["dropped_stale"], 2.0);
 }
 
-TEST_F(StepReportTest, AMismatchThatNothingWasComparedForIsNull) {
-  const std::string name = "train_rollout_logprob_abs_diff/max";
-  auto metrics = Metrics();
-  ASSERT_EQ(metrics.count(name), 1u);
-  EXPECT_EQ(metrics[name], std::nullopt);
-  trained_.values = {{name, 0.0}};
-  EXPECT_EQ(Metrics()[name], 0.0);
+TEST_F(StepReportTest, WhatTrainingDidNotMeasureIsNull) {
+  for (const std::string name :
+       {"kl", "train_rollout_logprob_abs_diff/mean",
+        "train_rollout_logprob_abs_diff/max"}) {
+    trained_.values.clear();
+    auto metrics = Metrics();
+    ASSERT_EQ(metrics.count(name), 1u) << name;
+    EXPECT_EQ(metrics[name], std::nullopt) << name;
+    trained_.values = {{name, 0.0}};
+    EXPECT_EQ(Metrics()[name], 0.0) << name;
+  }
 }
 
 }  // namespace

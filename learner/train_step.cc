@@ -61,6 +61,8 @@ struct TrainStep::Minibatch {
 // Sums over tokens and sequences, turned into means at the end.
 class TrainStep::MetricsBuilder {
  public:
+  explicit MetricsBuilder(bool has_reference) : has_reference_(has_reference) {}
+
   void AddSequence(const Minibatch& minibatch, const Episode& episode,
                    const ObjectiveOptions& options,
                    const ObjectiveSequence& sequence,
@@ -115,7 +117,7 @@ class TrainStep::MetricsBuilder {
     values["kl_loss"] = kl_loss_ / updates;
     values["grad_norm"] = grad_norm_ / updates;
     values["lr"] = learning_rate;
-    values["kl"] = kl_ / tokens;
+    if (has_reference_) values["kl"] = kl_ / tokens;
     values["entropy"] = entropy_ / tokens;
     values["mismatch_kl"] = mismatch_kl_ / tokens;
     values["ratio/mean"] = ratio_sum_ / tokens;
@@ -156,6 +158,7 @@ class TrainStep::MetricsBuilder {
     }
   }
 
+  const bool has_reference_;
   StepMetrics metrics_;
   std::vector<SequenceTerms> terms_;
   std::vector<double> drifts_;
@@ -229,7 +232,7 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
       ComputeAdvantages(rewards, groups, options_.objective.advantage_norm);
   ASSIGN_OR_RETURN(std::vector<std::vector<float>> logp_ref,
                    ReferenceLogProbs(episodes));
-  MetricsBuilder metrics;
+  MetricsBuilder metrics(/*has_reference=*/reference_ != nullptr);
   bool first = true;
   for (const PackedRange range : SplitByGroup(episodes, options_.minibatches)) {
     Minibatch minibatch;

@@ -34,7 +34,7 @@ struct TrainedEpisode {
 
 // What a step says of itself, under the names of DESIGN.md section 8.
 struct StepMetrics {
-  std::map<std::string, double> values;
+  std::map<std::string, double> values;  // what was not measured is absent
   std::vector<TrainedEpisode> trained;  // in the order of computation
   int64_t rows = 0;                     // computed by the policy's forward
   int64_t rows_unshared = 0;            // would be, without prefix sharing
