@@ -1,0 +1,206 @@
+// The numerics contract (DESIGN.md section 6), held: a tiny seeded model's
+// logits, what is sampled from it and its weights after three steps of training
+// have, on every tier, the bits that are committed here. Two tiers that agree
+// are not enough for that: a change of the definition moves both alike.
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/base/checksum.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/base/log.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/model/test_model.h"
+#include "kernels/model/transformer.h"
+#include "learner/device_array.h"
+#include "learner/train_step.h"
+#include "learner/trajectory_door.h"
+#include "proto/wire/trajectory_stream.h"
+#include "rollout/branch.h"
+#include "rollout/engine.h"
+
+namespace temper {
+namespace {
+
+// To renew one on purpose: know what changed it, see that both tiers agree on
+// the new one, and write it here, in the commit that changes the numbers and
+// says why. The shipped model then has to be made again (README.md), for its
+// manifest and the goldens rest on the same numbers.
+const std::map<std::string, std::string> kCommitted = {
+    {"logits",
+     "9224811aa6a8b0672bda0a2126370539632a2c781d944feaeab59eb5e4dba671"},
+    {"sampled tokens and log-probabilities",
+     "471d1ab96ccf15f313b5569b6fe3af1b195c97fed7d70c97a18112c5171811f7"},
+    {"weights after three steps",
+     "ef663266e30fd10c97f70fd2fbd14b97c62021b7fc9169113d4edf234b5f5d41"},
+};
+
+constexpr uint64_t kSeed = 5;
+constexpr int kGroups = 2, kGroupSize = 3, kSteps = 3;
+constexpr int64_t kPromptTokens = 20, kSampledTokens = 24;
+constexpr float kTemperature = 0.8f;
+
+// More keys than index_topk, groups of experts, YaRN.
+ModelConfig Config() {
+  ModelConfig config = TinyConfig();
+  config.has_rope_scaling = true;
+  config.rope_scaling.factor = 4;
+  config.rope_scaling.original_max_position_embeddings = 32;
+  return config;
+}
+
+template <typename T>
+void Add(const std::vector<T>& values, Sha256* digest) {
+  digest->Update(values.data(), values.size() * sizeof(T));
+}
+
+// Of every position of a sequence.
+std::vector<float> Logits(Backend* backend, const ModelWeights& weights) {
+  const ModelConfig& config = weights.config();
+  const int64_t n = 2 * kPromptTokens;
+  TrainingBatch made =
+      MakeTrainingBatch(config, {{RandomTokens(config, kSeed, n)}});
+  auto model = *Transformer::Create(backend, &weights, n);
+  auto tape = *model->NewTape(n);
+  Tensor hidden;
+  const absl::Status status =
+      model->Forward(&made.batch, nullptr, tape.get(), {}, &hidden);
+  CHECK(status.ok()) << status;
+  DeviceArray array(backend);
+  const Tensor logits = *array.Reserve(DType::kF32, {n, config.vocab_size});
+  backend->Linear(hidden, weights.lm_head(), Use::kForward, logits);
+  return *Download(backend, logits);
+}
+
+// Group g's prompts are alike; sample s of it is record g * kGroupSize + s.
+std::vector<SequenceRecord> Sample(Backend* backend, ModelWeights* weights) {
+  auto engine = *Engine::Create(backend, weights, /*version=*/1, {});
+  std::vector<int64_t> ids;
+  for (int i = 0; i < kGroups * kGroupSize; ++i) {
+    const auto group = static_cast<uint64_t>(i / kGroupSize);
+    SequenceOptions options;
+    options.key = {kSeed, group, static_cast<uint32_t>(i % kGroupSize)};
+    options.sampling.temperature = kTemperature;
+    options.sampling.top_p = 0.9f;
+    options.sampling.min_p = 0.01f;
+    options.stop_token = -1;
+    ids.push_back(*engine->Open(options));
+    const absl::Status status = engine->Extend(
+        ids.back(),
+        RandomTokens(weights->config(), kSeed + group, kPromptTokens),
+        kSampledTokens);
+    CHECK(status.ok()) << status;
+  }
+  while (engine->has_running()) CHECK(engine->Step().ok());
+  std::vector<SequenceRecord> records;
+  for (const int64_t id : ids) records.push_back(engine->record(id));
+  return records;
+}
+
+// By way of the wire's bytes and the door.
+std::vector<Episode> Deliver(const ModelConfig& config,
+                             const std::vector<SequenceRecord>& records) {
+  DoorLimits limits;
+  limits.run = "trial";
+  limits.vocab_size = static_cast<int32_t>(config.vocab_size);
+  limits.moe_layers = static_cast<int32_t>(config.moe_layers());
+  limits.experts = static_cast<int32_t>(config.n_routed_experts);
+  limits.experts_per_token = static_cast<int32_t>(config.num_experts_per_tok);
+  const auto door = *TrajectoryDoor::Create(limits);
+  std::vector<Episode> episodes;
+  for (size_t i = 0; i < records.size(); ++i) {
+    Trajectory trajectory;
+    trajectory.set_wire_version(kWireVersion);
+    trajectory.mutable_key()->set_run("trial");
+    trajectory.mutable_key()->set_group(1 + i / kGroupSize);
+    trajectory.mutable_key()->set_sample(i % kGroupSize);
+    trajectory.mutable_key()->set_lease(1);
+    trajectory.set_purpose(PURPOSE_TRAIN);
+    trajectory.set_task_id("task");
+    trajectory.set_environment("math");
+    trajectory.set_outcome(OUTCOME_OK);
+    trajectory.mutable_verdict()->set_outcome(OUTCOME_OK);
+    trajectory.mutable_verdict()->set_verified(true);
+    trajectory.set_has_reward(true);
+    trajectory.set_reward(static_cast<double>(i % kGroupSize));
+    RewardPart* part = trajectory.add_reward_parts();
+    part->set_name("rule");
+    part->set_value(trajectory.reward());
+    part->set_weight(1);
+    *trajectory.add_branches() = PackBranch(records[i], config);
+    auto episode = door.Admit(trajectory, [](uint64_t v) { return v == 1; });
+    CHECK(episode.ok()) << episode.status();
+    episodes.push_back(*std::move(episode));
+  }
+  return episodes;
+}
+
+// Of the record, off-policy from the second step on.
+void Train(Backend* backend, const std::vector<Episode>& episodes,
+           ModelWeights* weights) {
+  const auto reference = *weights->Clone();
+  auto optimizer =
+      *Optimizer::Create(backend, weights, {ParameterGroup::kMain});
+  TrainStepOptions options;
+  options.temperature = kTemperature;
+  options.kl_coef = 0.05;
+  options.minibatches = 2;
+  options.optimizer.weight_decay = 0.01;
+  options.tokens_max = 1024;
+  auto step = *TrainStep::Create(backend, weights, reference.get(),
+                                 optimizer.get(), options);
+  std::vector<const Episode*> pointers;
+  for (const Episode& episode : episodes) pointers.push_back(&episode);
+  for (int i = 0; i < kSteps; ++i) {
+    const auto metrics = step->Run(pointers, /*version=*/1, 1e-3);
+    CHECK(metrics.ok()) << metrics.status();
+    CHECK(metrics->values.at("grad_norm") > 0);
+  }
+}
+
+std::map<std::string, std::string> Digests(Tier tier, int threads) {
+  const auto backend = NewCpuBackend(tier, threads);
+  CHECK(backend.ok()) << backend.status();
+  const auto weights = RandomModel(backend->get(), Config(), kSeed);
+  Sha256 logits, sampled, trained;
+  Add(Logits(backend->get(), *weights), &logits);
+  const std::vector<SequenceRecord> records =
+      Sample(backend->get(), weights.get());
+  for (const SequenceRecord& record : records) {
+    Add(record.tokens, &sampled);
+    Add(record.logprobs, &sampled);
+  }
+  Train(backend->get(), Deliver(Config(), records), weights.get());
+  Add(weights->GetValues(), &trained);
+  return {{"logits", HexOf(logits.Finish())},
+          {"sampled tokens and log-probabilities", HexOf(sampled.Finish())},
+          {"weights after three steps", HexOf(trained.Finish())}};
+}
+
+void ExpectCommitted(Tier tier, int threads) {
+  SetFlushDenormals();
+  const auto digests = Digests(tier, threads);
+  for (const auto& [what, committed] : kCommitted) {
+    EXPECT_EQ(digests.at(what), committed)
+        << "the tiny model's " << what << ": not the committed bits, on tier "
+        << TierName(tier) << ". If the other tier has them, this one is wrong; "
+        << "if both differ alike, the definition changed: the comment at "
+        << "kCommitted tells how to renew it on purpose";
+  }
+}
+
+TEST(NumericsDigestTest, TheScalarTierGivesTheCommittedBits) {
+  ExpectCommitted(Tier::kScalar, /*threads=*/1);
+}
+
+TEST(NumericsDigestTest, TheAvx2TierGivesTheCommittedBits) {
+  if (BestTier() == Tier::kScalar) GTEST_SKIP() << "this CPU lacks AVX2";
+  ExpectCommitted(Tier::kAvx2, /*threads=*/2);
+}
+
+}  // namespace
+}  // namespace temper
