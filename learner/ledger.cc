@@ -269,8 +269,10 @@ absl::StatusOr<ResumeSummary> Ledger::Resume(int64_t attempt, int64_t step) {
       txn->QueryInt("SELECT count(*) FROM lineage_step WHERE step > ?", {step},
                     0));
   const int64_t now = db_->clock()->UnixMicros();
-  RETURN_IF_ERROR(txn->Run("INSERT INTO attempt VALUES (?, ?, ?)",
-                           {summary.attempt, step, now}));
+  RETURN_IF_ERROR(
+      txn->Run("INSERT INTO attempt SELECT ?, ?, ?, config, revision, machine "
+               "FROM attempt ORDER BY attempt DESC LIMIT 1",
+               {summary.attempt, step, now}));
   RETURN_IF_ERROR(txn->Run(
       "UPDATE ledger SET state = 'received', step = NULL, attempt = NULL, "
       "updated_us = ? WHERE state = 'reserved' OR "

@@ -17,22 +17,6 @@ namespace {
 
 constexpr char kCurrentAttempt[] = "SELECT max(attempt) FROM attempt";
 
-absl::StatusOr<int> LockWriter(const std::string& path) {
-  const std::string lock_path = path + ".writer";
-  const int fd = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return FileError("open", lock_path, errno);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    const int error = errno;
-    close(fd);
-    if (error != EWOULDBLOCK) return FileError("lock", lock_path, error);
-    return absl::FailedPreconditionError(
-        absl::StrCat(path,
-                     " is being written by another process; a run has "
-                     "one learner: stop it first"));
-  }
-  return fd;
-}
-
 absl::Status CheckIdentity(Transaction* transaction, const std::string& path) {
   ASSIGN_OR_RETURN(const int64_t application,
                    transaction->QueryInt("PRAGMA application_id", {}, 0));
@@ -81,6 +65,22 @@ absl::Status CreateOrCheck(Sqlite* sqlite, const std::string& path) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<RunDbLock>> RunDbLock::Take(
+    const std::string& path) {
+  const std::string lock_path = path + ".writer";
+  const int fd = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError("open", lock_path, errno);
+  std::unique_ptr<RunDbLock> lock(new RunDbLock(fd));
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return FileError("lock", lock_path, errno);
+  return absl::FailedPreconditionError(
+      absl::StrCat(path,
+                   " is being written by another process; a run has "
+                   "one learner: stop it first"));
+}
+
+RunDbLock::~RunDbLock() { close(fd_); }
+
 absl::StatusOr<int64_t> CurrentAttempt(Transaction* transaction) {
   return transaction->QueryInt(kCurrentAttempt, {}, 0);
 }
@@ -103,13 +103,10 @@ absl::Status WriteMetrics(Transaction* transaction, int64_t attempt,
 
 absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenWriter(
     const std::string& path, Clock* clock) {
-  ASSIGN_OR_RETURN(const int lock_fd, LockWriter(path));
-  auto sqlite = Sqlite::Open(path, Sqlite::Mode::kWriter);
-  if (!sqlite.ok()) {
-    close(lock_fd);
-    return sqlite.status();
-  }
-  std::unique_ptr<RunDb> db(new RunDb(*std::move(sqlite), clock, lock_fd));
+  ASSIGN_OR_RETURN(auto lock, RunDbLock::Take(path));
+  ASSIGN_OR_RETURN(auto sqlite, Sqlite::Open(path, Sqlite::Mode::kWriter));
+  std::unique_ptr<RunDb> db(
+      new RunDb(std::move(lock), std::move(sqlite), clock));
   RETURN_IF_ERROR(CreateOrCheck(db->sqlite(), path));
   return db;
 }
@@ -118,16 +115,11 @@ absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenReader(
     const std::string& path) {
   ASSIGN_OR_RETURN(auto sqlite, Sqlite::Open(path, Sqlite::Mode::kReader));
   std::unique_ptr<RunDb> db(
-      new RunDb(std::move(sqlite), SystemClock(), /*lock_fd=*/-1));
+      new RunDb(/*lock=*/nullptr, std::move(sqlite), SystemClock()));
   ASSIGN_OR_RETURN(auto transaction, db->sqlite_->Begin());
   RETURN_IF_ERROR(CheckIdentity(transaction.get(), path));
   transaction.reset();
   return db;
-}
-
-RunDb::~RunDb() {
-  sqlite_.reset();  // The lock goes last: the file is closed by then.
-  if (lock_fd_ >= 0) close(lock_fd_);
 }
 
 absl::Status RunDb::StartRun(const RunInfo& info) {
@@ -138,12 +130,21 @@ absl::Status RunDb::StartRun(const RunInfo& info) {
     return absl::AlreadyExistsError(
         "run.db already holds a run; resume it, or choose another name");
   }
-  RETURN_IF_ERROR(
-      transaction->Run("INSERT INTO run VALUES (1, ?, ?, ?, ?, ?, ?)",
-                       {info.name, static_cast<int64_t>(info.seed), info.config,
-                        info.revision, info.machine, clock_->UnixMicros()}));
-  RETURN_IF_ERROR(transaction->Run("INSERT INTO attempt VALUES (1, 0, ?)",
-                                   {clock_->UnixMicros()}));
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT INTO run VALUES (1, ?, ?, ?)",
+      {info.name, static_cast<int64_t>(info.seed), clock_->UnixMicros()}));
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT INTO attempt VALUES (1, 0, ?, ?, ?, ?)",
+      {clock_->UnixMicros(), info.config, info.revision, info.machine}));
+  return transaction->Commit();
+}
+
+absl::Status RunDb::RecordAttempt(const RunInfo& info) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE attempt SET config = ?, revision = ?, machine = ? "
+      "WHERE attempt = (SELECT max(attempt) FROM attempt)",
+      {info.config, info.revision, info.machine}));
   return transaction->Commit();
 }
 
@@ -152,7 +153,8 @@ absl::StatusOr<RunInfo> RunDb::ReadRun() {
   ASSIGN_OR_RETURN(
       const auto rows,
       transaction->Query(
-          "SELECT name, seed, config, revision, machine FROM run"));
+          "SELECT name, seed, config, revision, machine FROM run, attempt "
+          "ORDER BY attempt DESC LIMIT 1"));
   if (rows.empty()) return absl::NotFoundError("run.db holds no run yet");
   const SqlRow& row = rows[0];
   return RunInfo{row[0].AsString(), row[1].AsUint(), row[2].AsString(),

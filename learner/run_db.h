@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,6 +27,7 @@
 
 namespace temper {
 
+// The run, and what an attempt of it runs with.
 struct RunInfo {
   std::string name;
   uint64_t seed = 0;
@@ -57,6 +59,23 @@ struct WeightVersionInfo {
   uint64_t total_bytes = 0;
 };
 
+// The right to write a run.db: of one holder at a time, given back by the
+// destructor and by a death.
+class RunDbLock {
+ public:
+  // Of the run.db at `path`, which need not be there yet. FailedPrecondition
+  // while another has it.
+  static absl::StatusOr<std::unique_ptr<RunDbLock>> Take(
+      const std::string& path);
+  ~RunDbLock();
+  RunDbLock(const RunDbLock&) = delete;
+  RunDbLock& operator=(const RunDbLock&) = delete;
+
+ private:
+  explicit RunDbLock(int fd) : fd_(fd) {}
+  const int fd_;
+};
+
 class RunDb {
  public:
   // The writer's. `clock` outlives it. FailedPrecondition while another
@@ -66,14 +85,16 @@ class RunDb {
   // For status and inspect; writing through it fails.
   static absl::StatusOr<std::unique_ptr<RunDb>> OpenReader(
       const std::string& path);
-  ~RunDb();
   RunDb(const RunDb&) = delete;
   RunDb& operator=(const RunDb&) = delete;
 
   // Writes the run's row and attempt 1, from step 0. AlreadyExists if the file
   // has a run: then Ledger::Resume goes on with it.
   absl::Status StartRun(const RunInfo& info);
-  // NotFound before StartRun.
+  // What the current attempt runs with: configuration, revision, machine. Until
+  // it is said, an attempt is taken to run with what the one before did.
+  absl::Status RecordAttempt(const RunInfo& info);
+  // The run, as its current attempt runs it. NotFound before StartRun.
   absl::StatusOr<RunInfo> ReadRun();
 
   // The attempt that counts now; 0 before StartRun.
@@ -113,12 +134,13 @@ class RunDb {
   Clock* clock() { return clock_; }
 
  private:
-  RunDb(std::unique_ptr<Sqlite> sqlite, Clock* clock, int lock_fd)
-      : sqlite_(std::move(sqlite)), clock_(clock), lock_fd_(lock_fd) {}
+  RunDb(std::unique_ptr<RunDbLock> lock, std::unique_ptr<Sqlite> sqlite,
+        Clock* clock)
+      : lock_(std::move(lock)), sqlite_(std::move(sqlite)), clock_(clock) {}
 
-  std::unique_ptr<Sqlite> sqlite_;
+  const std::unique_ptr<RunDbLock> lock_;  // null: a reader
+  std::unique_ptr<Sqlite> sqlite_;         // closed before the lock goes
   Clock* const clock_;
-  const int lock_fd_;
 };
 
 // The highest attempt, within a caller's transaction; 0 if none.

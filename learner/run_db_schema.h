@@ -9,22 +9,22 @@ namespace temper {
 
 // PRAGMA application_id: "TMPR". PRAGMA user_version: the schema's version.
 inline constexpr int kRunDbApplicationId = 0x544D5052;
-inline constexpr int kRunDbVersion = 1;
+inline constexpr int kRunDbVersion = 2;
 
 inline constexpr char kRunDbSchema[] = R"sql(
 CREATE TABLE run(
   id INTEGER PRIMARY KEY CHECK(id = 1),
   name TEXT NOT NULL,
   seed INTEGER NOT NULL,
-  config TEXT NOT NULL,
-  revision TEXT NOT NULL,
-  machine TEXT NOT NULL,
   created_us INTEGER NOT NULL);
 
 CREATE TABLE attempt(
   attempt INTEGER PRIMARY KEY,
   base_step INTEGER NOT NULL,
-  started_us INTEGER NOT NULL);
+  started_us INTEGER NOT NULL,
+  config TEXT NOT NULL,             -- resolved; a resume may change it
+  revision TEXT NOT NULL,           -- of the program
+  machine TEXT NOT NULL);
 
 CREATE TABLE step(
   attempt INTEGER NOT NULL REFERENCES attempt(attempt),

@@ -122,7 +122,7 @@ TEST(RunDbTest, TheLineageLeavesOutStepsAboveALaterAttemptsBase) {
   for (int step = 1; step <= 5; ++step) {
     Execute(db.get(), "INSERT INTO step VALUES (1, ?, 1, 1, 1, 0, 0)", {step});
   }
-  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0)", {});
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0, '', '', '')", {});
   EXPECT_EQ(*db->LatestStep(), 3);
   Execute(db.get(), "INSERT INTO step VALUES (2, 4, 1, 1, 1, 0, 0)", {});
   EXPECT_EQ(*db->LatestStep(), 4);
@@ -130,7 +130,7 @@ TEST(RunDbTest, TheLineageLeavesOutStepsAboveALaterAttemptsBase) {
   EXPECT_FALSE(*db->InLineage(1, 4));
   EXPECT_TRUE(*db->InLineage(2, 4));
   EXPECT_FALSE(*db->InLineage(2, 3));
-  Execute(db.get(), "INSERT INTO attempt VALUES (3, 2, 0)", {});
+  Execute(db.get(), "INSERT INTO attempt VALUES (3, 2, 0, '', '', '')", {});
   EXPECT_EQ(*db->LatestStep(), 2);
   EXPECT_FALSE(*db->InLineage(2, 4));
 }
@@ -144,7 +144,7 @@ TEST(RunDbTest, AVersionNumberIsNeverUsedForOtherBytes) {
   EXPECT_EQ(db->RecordWeightVersion({1, 0, 0, "hash two", 10}).code(),
             absl::StatusCode::kAlreadyExists);
   ASSERT_TRUE(db->RecordWeightVersion({2, 0, 1, "hash two", 10}).ok());
-  Execute(db.get(), "INSERT INTO attempt VALUES (2, 0, 0)", {});
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 0, 0, '', '', '')", {});
   EXPECT_EQ(*db->NextWeightVersion(), 3u);
   EXPECT_EQ(db->LineageWeightVersions()->size(), 1u);
 }
@@ -167,7 +167,7 @@ TEST(RunDbTest, AMetricMeasuredAgainAfterAResumeIsOneRowOfTheLineage) {
   auto db = OpenStarted(FreshPath(), &clock);
   ASSERT_TRUE(db->RecordMetrics(3, {{"kept", 1.0}, {"again", 1.0}}).ok());
   ASSERT_TRUE(db->RecordMetrics(4, {{"again", 1.0}}).ok());
-  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0)", {});
+  Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0, '', '', '')", {});
   EXPECT_FALSE(*db->HasMetric(4, "again"));
   ASSERT_TRUE(db->RecordMetrics(3, {{"again", 2.0}}).ok());
   ASSERT_TRUE(db->RecordMetrics(4, {{"again", 2.0}}).ok());

@@ -45,6 +45,7 @@ absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
   }
   RETURN_IF_ERROR(records->OpenLedger());
   RETURN_IF_ERROR(records->GoOn());
+  RETURN_IF_ERROR(records->db_->RecordAttempt(info));
   records->FollowEvents();
   return records;
 }

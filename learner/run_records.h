@@ -34,10 +34,10 @@ class RunRecords {
   static absl::StatusOr<std::unique_ptr<RunRecords>> Start(
       const std::string& run_dir, const RunInfo& info, Clock* clock);
   // Goes on from the newest checkpoint that verifies and is of the surviving
-  // lineage, under a new attempt: rolls ledger and steps back to it, records
-  // what was skipped. A run that died before it recorded any checkpoint or step
-  // goes on from step 0 without one; one that died before it began, begins.
-  // NotFound if it had checkpoints and none can be loaded.
+  // lineage, under a new attempt of `info`: rolls ledger and steps back to it,
+  // records what was skipped. A run that died before it recorded any checkpoint
+  // or step goes on from step 0 without one; one that died before it began,
+  // begins. NotFound if it had checkpoints and none can be loaded.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Resume(
       const std::string& run_dir, const RunInfo& info, Clock* clock);
 

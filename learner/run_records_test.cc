@@ -64,6 +64,24 @@ TEST_F(RunRecordsTest, AResumeGoesOnFromTheNewestCheckpoint) {
                   .ok());
 }
 
+TEST_F(RunRecordsTest, EachAttemptHasTheConfigurationItRunsWith) {
+  info_.config = "steps: 60";
+  info_.revision = "first";
+  Start().reset();
+  info_.config = "steps: 100";
+  info_.revision = "second";
+  const auto records = Resume();
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)->db()->ReadRun()->config, "steps: 100");
+  EXPECT_EQ((*records)->db()->ReadRun()->revision, "second");
+  auto transaction = *(*records)->db()->sqlite()->Begin();
+  const auto rows = *transaction->Query(
+      "SELECT config, revision FROM attempt ORDER BY attempt");
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0][0].AsString(), "steps: 60");
+  EXPECT_EQ(rows[0][1].AsString(), "first");
+}
+
 TEST_F(RunRecordsTest, ARunThatDiedBeforeItsFirstCheckpointGoesOnFromStepZero) {
   Start().reset();
   auto records = Resume();

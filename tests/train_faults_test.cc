@@ -226,6 +226,12 @@ TEST_F(TrainFaultsTest,
   ExpectResumesToTheEnd(run, train->err(),
                         absl::StrCat(" --set steps=", last + 1));
   EXPECT_EQ(LastStep(run), last + 1);
+  // Of the steps that this attempt was to take, not the first.
+  TemperProcess status(kTemper, {"status", RunDir(run)},
+                       TrialPath(run + "-status"));
+  EXPECT_EQ(status.Wait(kDeadlineMs).value_or(-1), 0) << status.err();
+  EXPECT_THAT(status.out(),
+              HasSubstr(absl::StrCat("step ", last + 1, "/", last + 1)));
   const absl::Status audit = AuditRun(run);
   EXPECT_TRUE(audit.ok()) << audit;
 }

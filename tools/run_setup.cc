@@ -14,6 +14,7 @@
 #include "environments/registry.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "learner/run_db.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
 #include "tools/next_step.h"
@@ -233,9 +234,11 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTaskFile(run.dir + "/tasks.jsonl"));
   Count(tasks, &run);
+  // A live run's processes read their configuration from here.
+  ASSIGN_OR_RETURN(const auto no_learner, RunDbLock::Take(run.dir + "/run.db"));
+  RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   RETURN_IF_ERROR(
       WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));
-  RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   return run;
 }
 

@@ -47,7 +47,8 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
                                        const std::string& runs_dir);
 
 // A run that is there already, to go on with: `sets` may change what a resume
-// may change, and config.textproto then says so.
+// may change, and config.textproto then says so. FailedPrecondition while the
+// run's learner lives; on any error config.textproto is what it was.
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets);
 

@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "learner/run_db.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
 
@@ -168,6 +170,22 @@ TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
   EXPECT_THAT(
       std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
       HasSubstr("top_p 0.5 differs"));
+}
+
+TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string path = run->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  auto live = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+  ASSERT_TRUE(live.ok()) << live.status();
+  const absl::Status refused = ReopenRun(run->dir, {"steps=9"}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("stop it first"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+  live->reset();
+  ASSERT_TRUE(ReopenRun(run->dir, {"steps=9"}).ok());
+  EXPECT_NE(*ReadFile(path, 1 << 20), before);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "kernels/base/file.h"
 #include "kernels/model/config.h"
 #include "learner/run_db.h"
+#include "tools/config.h"
 
 namespace temper {
 namespace {
@@ -36,7 +37,10 @@ TrainOptions Options() {
   options.run.config.set_steps(5);
   options.run.config.set_numerics("fp32");
   options.run.config.add_environments("math");
-  options.run.config.mutable_objective()->set_keep_sampling_mask(true);
+  options.run.config.set_model("base");
+  options.run.config.set_tasks("quickstart");
+  const absl::Status resolved = ResolveConfig(&options.run.config);
+  EXPECT_TRUE(resolved.ok()) << resolved;
   return options;
 }
 
