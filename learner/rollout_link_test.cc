@@ -45,6 +45,7 @@ class RolloutLinkTest : public testing::Test {
     records_ = *RunRecords::Start(directory_, info, SystemClock());
     config_.set_name("trial");
     config_.mutable_objective()->set_group_size(2);
+    config_.mutable_objective()->set_prompts_per_step(1);
     SetFlushDenormals();
     backend_ = *NewCpuBackend(Tier::kScalar, /*threads=*/1);
     weights_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);

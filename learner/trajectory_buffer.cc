@@ -61,8 +61,7 @@ absl::Status TrajectoryBuffer::Keep(Episode episode) {
   return absl::OkStatus();
 }
 
-std::string TrajectoryBuffer::TaskMismatch(
-    const Trajectory& trajectory) const {
+std::string TrajectoryBuffer::TaskMismatch(const Trajectory& trajectory) const {
   const uint64_t group = trajectory.key().group();
   // TRAIN and EVAL groups are numbered apart.
   const Purpose purpose = group < kEvalGroupBase ? PURPOSE_TRAIN : PURPOSE_EVAL;
@@ -82,8 +81,7 @@ std::string TrajectoryBuffer::TaskMismatch(
     return differ("task_id", trajectory.task_id(), task->id());
   }
   if (trajectory.environment() != task->environment()) {
-    return differ("environment", trajectory.environment(),
-                  task->environment());
+    return differ("environment", trajectory.environment(), task->environment());
   }
   if (trajectory.domain() != task->domain()) {
     return differ("domain", trajectory.domain(), task->domain());
@@ -116,6 +114,21 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Receive(
                      " samples, its limit; "
                      "train or drop some first"));
   }
+  return Recorded(Record(trajectory));
+}
+
+absl::StatusOr<Receipt> TrajectoryBuffer::Recorded(
+    absl::StatusOr<Receipt> receipt) {
+  if (!receipt.ok() && broken_.ok()) {
+    broken_ = absl::Status(receipt.status().code(),
+                           absl::StrCat("a trajectory cannot be recorded: ",
+                                        receipt.status().message()));
+    Changed();
+  }
+  return receipt;
+}
+
+absl::StatusOr<Receipt> TrajectoryBuffer::Record(const Trajectory& trajectory) {
   bool versions_known = true;
   auto admitted = door_.Admit(
       trajectory, [&](uint64_t version) ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -175,7 +188,7 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Refuse(const TrajectoryKey& key,
   MutexLock lock(&mutex_);
   Trajectory trajectory;
   *trajectory.mutable_key() = key;
-  return Reject(trajectory, reason);
+  return Recorded(Reject(trajectory, reason));
 }
 
 absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const Trajectory& trajectory,

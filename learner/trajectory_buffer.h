@@ -9,7 +9,8 @@
 //
 // An environment of which kFailedGroupsMax groups in a row were dropped for
 // failures or refusals, none coming whole between, is broken: from then on Take
-// and TakeEval return the error that ends the run.
+// and TakeEval return the error that ends the run. So they do once the ledger
+// cannot record (a full disk): workers would send the same again for ever.
 //
 // Bounded by capacity_samples; thread-safe.
 
@@ -38,7 +39,7 @@ namespace temper {
 
 struct TrajectoryBufferOptions {
   int64_t max_staleness = 0;
-  int64_t capacity_samples = 1 << 16;
+  int64_t capacity_samples = 1 << 16;  // of groups that may be open at a time
 };
 
 // What to tell the worker.
@@ -76,7 +77,7 @@ class TrajectoryBuffer {
 
   // Ack by the receipt. An error is no answer to the trajectory: nothing was
   // recorded, the worker keeps it and sends it again (ResourceExhausted: the
-  // buffer or the disk is full).
+  // buffer is full). Any other ends Take.
   absl::StatusOr<Receipt> Receive(const Trajectory& trajectory);
 
   // What came for `key` was no trajectory of it: as a refusal at the door.
@@ -88,10 +89,11 @@ class TrajectoryBuffer {
 
   // Drops what is stale, then sets the `count` lowest whole groups aside for
   // `step` in the ledger and hands them out; none while there are fewer.
-  // FailedPrecondition names an environment that is broken.
+  // FailedPrecondition names an environment that is broken; an error of the
+  // ledger is its own.
   absl::StatusOr<std::optional<TrainBatch>> Take(int64_t step, int count);
   // All episodes of these EVAL groups; none until each is whole or dropped.
-  // FailedPrecondition as Take.
+  // Errors as Take.
   absl::StatusOr<std::optional<EvalBatch>> TakeEval(
       const std::vector<uint64_t>& groups);
 
@@ -118,6 +120,8 @@ class TrajectoryBuffer {
         queue_(queue),
         options_(options) {}
   absl::Status Refill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Receipt> Record(const Trajectory& trajectory)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Receipt> Reject(const Trajectory& trajectory,
                                  const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -130,6 +134,9 @@ class TrajectoryBuffer {
   std::string TaskMismatch(const Trajectory& trajectory) const;
   // Counts a failed group, which is still open, against its environment.
   void NoteFailure(uint64_t group, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Passes a receipt on; an error of the ledger is kept for Take.
+  absl::StatusOr<Receipt> Recorded(absl::StatusOr<Receipt> receipt)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DropStale() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(uint64_t group, const std::optional<GroupRecord>& replacement)

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
+#include "learner/sqlite.h"
 #include "learner/trajectory_fixture.h"
 
 namespace temper {
@@ -76,6 +77,17 @@ class TrajectoryBufferTest : public testing::Test {
     for (uint64_t lease : {1, 2, 3}) {
       Receive(FixtureFailure(first.group, first.samples[0], lease));
     }
+  }
+
+  // From now on no episode can be recorded.
+  void SpoilLedger(const std::string& why) {
+    const auto db = Sqlite::Open(directory_ + "/run.db", Sqlite::Mode::kWriter);
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE((*db)
+                    ->Execute("CREATE TRIGGER spoil BEFORE INSERT ON episode "
+                              "BEGIN SELECT RAISE(FAIL, '" +
+                              why + "'); END")
+                    .ok());
   }
 
   void ExpectAudited() {
@@ -337,6 +349,21 @@ TEST_F(TrajectoryBufferTest, AFullBufferRecordsNothingAndSaysSo) {
   EXPECT_EQ(buffer_->Receive(FixtureTrajectory(1, 1)).status().code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(*ledger_->StateOf({1, 1}), "issued");
+}
+
+TEST_F(TrajectoryBufferTest, ALedgerThatCannotRecordEndsTheRunByItsOwnError) {
+  ASSERT_TRUE(queue_->IssueTrain(2).ok());
+  ReceiveGroup(1);
+  const int64_t seen = buffer_->activity();
+  SpoilLedger("no room is left");
+  Trajectory next = FixtureTrajectory(2, 0);
+  next.set_task_id(queue_->TaskOf(2)->id());
+  EXPECT_FALSE(buffer_->Receive(next).ok());
+  EXPECT_TRUE(buffer_->WaitForChange(seen, 1000).ok());
+  EXPECT_THAT(std::string(buffer_->Take(1, 1).status().message()),
+              HasSubstr("no room is left"));
+  EXPECT_THAT(std::string(buffer_->TakeEval({}).status().message()),
+              HasSubstr("no room is left"));
 }
 
 TEST_F(TrajectoryBufferTest, WaitingEndsWithAnArrivalOrTheDeadline) {
