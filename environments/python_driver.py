@@ -30,10 +30,11 @@ def _serve(processes_max, output_max):
     seeded = False
 
     def fresh_output():
-        memory = posix.memfd_create("output")
-        posix.dup2(memory, 1)
-        posix.dup2(memory, 2)
-        posix.close(memory)
+        nameless = posix.O_TMPFILE | posix.O_RDWR
+        output = posix.open("/dev/shm", nameless, 0o600)
+        posix.dup2(output, 1)
+        posix.dup2(output, 2)
+        posix.close(output)
 
     def flush_output():
         try:

@@ -24,6 +24,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/cgroup.h"
+#include "environments/python_driver.h"
 #include "environments/step_limits.h"
 
 namespace temper {
@@ -38,6 +39,8 @@ constexpr int64_t kKillMillisMax = kSandboxEndMax.count();
 struct Helper {
   SandboxHelperOptions options;
   CgroupHierarchy cgroups;
+  SandboxLimits each;  // of a process
+  std::string script;  // Python source
   int seccomp_fd = -1;
   std::vector<uid_t> uids;  // of each slot; empty: our own
   std::vector<int> uid_claims;
@@ -119,8 +122,8 @@ void DropTo(uid_t uid, int status_fd) {
                                 const Cgroup& cgroup, pid_t keeper, int session,
                                 int errors, int status) {
   const BwrapCommand command =
-      MakeBwrapCommand(helper.options.limits, helper.options.python,
-                       helper.options.script, kFdArgs, kFdSeccomp);
+      MakeBwrapCommand(helper.each, helper.options.python, helper.script,
+                       kFdArgs, kFdSeccomp);
   const int args = memfd_create("args", MFD_CLOEXEC);
   if (args < 0 || write(args, command.options.data(), command.options.size()) !=
                       static_cast<ssize_t>(command.options.size())) {
@@ -136,7 +139,7 @@ void DropTo(uid_t uid, int status_fd) {
   }
   lseek(filter, 0, SEEK_SET);
   if (!cgroup.Enter()) Die(status, "entering the cgroup");
-  if (const char* limit = ApplyRlimits(helper.options.limits)) {
+  if (const char* limit = ApplyRlimits(helper.each)) {
     Die(status, limit);
   }
   if (!helper.uids.empty()) DropTo(helper.uids[slot], status);
@@ -313,6 +316,9 @@ bool Receive(int socket, SandboxRequest* request, int fds[2]) {
 // Slots and walls; fills the first reply.
 SandboxReply SetUp(Helper* helper) {
   helper->cgroups = DetectCgroups();
+  const bool holds_memory = helper->cgroups.holds_memory();
+  helper->each = ProcessLimits(helper->options.limits, holds_memory);
+  helper->script = PythonDriver(helper->each.processes_max);
   absl::StatusOr<int> filter = MakeSeccompFilter();
   if (!filter.ok()) {
     return ReplyOf(filter.status().code(),
@@ -341,9 +347,12 @@ SandboxReply SetUp(Helper* helper) {
   SandboxReply reply = ReplyOf(
       absl::StatusCode::kOk,
       absl::StrCat("bubblewrap, seccomp, ", helper->cgroups.Describe(), ", ",
-                   who, ", ", slots, slots == 1 ? " slot" : " slots"));
+                   who, ", ", slots, slots == 1 ? " slot of " : " slots of ",
+                   helper->each.processes_max, " processes ",
+                   holds_memory ? "with " : "of ",
+                   helper->each.memory_bytes_max >> 20, " MiB"));
   reply.slots = slots;
-  reply.holds_memory = helper->cgroups.holds_memory();
+  reply.holds_memory = holds_memory;
   return reply;
 }
 

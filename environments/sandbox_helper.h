@@ -25,7 +25,6 @@ struct SandboxHelperOptions {
   SandboxLimits limits;
   std::string bwrap;   // path of the binary
   std::string python;  // path of the binary, links resolved
-  std::string script;  // Python source
   uint32_t slots_max = 0;
 };
 

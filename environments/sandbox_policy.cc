@@ -1,6 +1,7 @@
 #include "environments/sandbox_policy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -9,10 +10,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace temper {
 namespace {
+
+// Without a memory cgroup (ProcessLimits).
+constexpr uint32_t kProcessesMax = 4;
+constexpr uint32_t kOpenFilesMax = 32;
+constexpr uint64_t kBufferBytes = 256 << 10;      // of an open pipe or socket
+constexpr uint64_t kProcessBytesMin = 32 << 20;  // Python runs in half of it
 
 constexpr const char* kDenied[] = {
     // Escapes by namespaces and mounts.
@@ -31,6 +40,9 @@ constexpr const char* kDenied[] = {
     "add_key", "keyctl", "request_key", "flock", "mq_open", "shmget", "semget",
     "msgget", "memfd_secret", "inotify_init", "inotify_init1",
     "inotify_add_watch",
+    // Memory that belongs to no process: unmapped, closed and sent in a message
+    // it is in no rlimit.
+    "memfd_create",
     // The machine.
     "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
     "delete_module", "create_module", "syslog", "acct", "swapon", "swapoff",
@@ -66,6 +78,16 @@ int AddRules(scmp_filter_ctx filter) {
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT),
                           SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
   }
+  // kBufferBytes is of those that the kernel gives unasked.
+  if (rc == 0) {
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(fcntl), 1,
+                          SCMP_A1(SCMP_CMP_EQ, F_SETPIPE_SZ));
+  }
+  if (rc == 0) {
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
+                          2, SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+                          SCMP_A2(SCMP_CMP_EQ, SO_SNDBUF));
+  }
   return rc;
 }
 
@@ -82,6 +104,22 @@ int RlimitOf(__rlimit_resource resource, uint64_t value) {
 
 }  // namespace
 
+SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
+  SandboxLimits each = limits;
+  if (holds_memory) return each;
+  each.processes_max = std::min(limits.processes_max, kProcessesMax);
+  each.open_files_max = std::min(limits.open_files_max, kOpenFilesMax);
+  const uint64_t shared =
+      2 * limits.file_bytes_max +
+      uint64_t{each.processes_max} * each.open_files_max * kBufferBytes;
+  const uint64_t rest = limits.memory_bytes_max -
+                        std::min(limits.memory_bytes_max, shared);
+  each.memory_bytes_max =
+      std::min(limits.memory_bytes_max,
+               std::max(rest / each.processes_max, kProcessBytesMin));
+  return each;
+}
+
 BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
                               const std::string& python,
                               const std::string& script, int args_fd,
@@ -97,6 +135,7 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
       "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
       "--ro-bind", python, "/usr/bin/python3",
       "--dev-bind", "/dev/null", "/dev/null",
+      "--size", tmp_bytes, "--tmpfs", "/dev/shm",
       "--size", tmp_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp",
       "--remount-ro", "/",
       "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",

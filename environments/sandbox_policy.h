@@ -1,8 +1,8 @@
 // What a sandbox is allowed: limits, the file system it sees, the system calls
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
-// The file system is read-only: /usr/lib, one Python binary, /dev/null, and one
-// tmpfs at /tmp. There is no /proc, so neither the launcher's environment nor a
+// The file system is read-only: /usr/lib, one Python binary, /dev/null, and two
+// tmpfs, /tmp and, for the output of cells, /dev/shm. There is no /proc, so neither the launcher's environment nor a
 // sysctl is there to be read; no shell; no network namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -19,22 +19,27 @@
 
 namespace temper {
 
-// Limits of one sandbox. Memory and processes are held by a cgroup where one is
-// writable. The number of processes is held by an rlimit too; for memory,
-// rlimits bound each process alone and not what it keeps in memory files and
-// pipes, so without a memory cgroup the bound is theirs together: processes_max
-// times memory_bytes_max of address space, and open_files_max memory files of
-// file_bytes_max in each process, 48 GiB with these numbers.
+// Limits of one sandbox. A cgroup holds all its processes to them together,
+// where one is writable; rlimits hold each process, see ProcessLimits.
 struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;
-  uint64_t file_bytes_max = 16ull << 20;  // each file, and all of /tmp
+  uint64_t file_bytes_max = 16ull << 20;  // each file, and all of /tmp; output
   uint32_t open_files_max = 64;
   // CPU of one process and life of the whole sandbox. Backstops: a call has its
   // own, shorter limit.
   uint32_t cpu_seconds_max = 300;
   uint32_t life_seconds_max = 1800;
 };
+
+// What each process is held to: `limits`, if a cgroup holds the memory of all.
+// Else fewer and smaller processes, with fewer files, that together stay within
+// memory_bytes_max: processes_max times their address space, the two tmpfs, and
+// full buffers of all their pipes and sockets. Memory files, which the address
+// space need not show, are denied always. What stays outside is memory of the
+// kernel's own that only a memory cgroup counts: inodes of empty files (about
+// 1 KiB each, some 100,000 a second) and record locks.
+SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory);
 
 // The argument vector of bubblewrap that runs `python` (a path on the host) on
 // `script`, filter taken from `seccomp_fd`; options are to be passed by
@@ -50,7 +55,8 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
 
 // The filter as a BPF program in a sealed file descriptor, for bwrap --seccomp.
 // Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify, clocks,
-// every socket but AF_UNIX, and foreign system call tables (which kill). fcntl's
+// every socket but AF_UNIX, memory files, larger buffers for pipes and sockets,
+// and foreign system call tables (which kill). fcntl's
 // record locks are not: libraries use them, and on the system's files, which
 // sandboxes share, they can carry a signal from one to another. The caller
 // closes it. Internal if libseccomp refuses a rule.

@@ -13,7 +13,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "environments/python_driver.h"
 #include "environments/sandbox_helper.h"
 #include "kernels/base/status_macros.h"
 
@@ -73,7 +72,6 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   SandboxHelperOptions helper;
   helper.limits = options.limits;
   helper.slots_max = options.slots_max;
-  helper.script = PythonDriver(options.limits.processes_max);
   ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
   ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3"));
   int sockets[2];

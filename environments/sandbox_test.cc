@@ -2,14 +2,18 @@
 
 #include "environments/sandbox.h"
 
+#include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "environments/environment.h"
+#include "environments/memory_attack.h"
 #include "environments/python_session.h"
 #include "environments/step_limits.h"
 #include "gmock/gmock.h"
@@ -160,6 +164,48 @@ TEST(SandboxTest, SlowCandidatesEndInTheirOwnOutcomesAndInTime) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// Whether `expectations` hold in a process of an ordinary user.
+bool HoldsForAnOrdinaryUser(const std::function<void()>& expectations) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && (setgroups(0, nullptr) != 0 ||
+                           setresgid(65534, 65534, 65534) != 0 ||
+                           setresuid(65534, 65534, 65534) != 0)) {
+      _exit(2);
+    }
+    prctl(PR_SET_DUMPABLE, 1);  // or /proc/self would be root's
+    expectations();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status == 0;
+}
+
+TEST(SandboxTest, AnOrdinaryUserIsServedAndMemoryIsBoundedWithoutACgroup) {
+  EXPECT_TRUE(HoldsForAnOrdinaryUser([] {
+    auto supervisor = NewSupervisor(2);
+    EXPECT_THAT(supervisor->description(), HasSubstr("in a user namespace"));
+    if (!supervisor->holds_memory()) {
+      EXPECT_EQ(supervisor->slots(), 1u);
+      EXPECT_THAT(supervisor->description(),
+                  HasSubstr("1 slot of 4 processes of 112 MiB"));
+    }
+    const auto pool = SandboxPool::Create(supervisor.get());
+    ASSERT_TRUE(pool.ok()) << pool.status();
+    for (const int child_mib : {20, 60, 90, 110}) {
+      PythonSession session(pool->get(), 1, PythonSessionLimits());
+      const auto result = session.Run(TakeMemory(child_mib));
+      ASSERT_TRUE(result.ok()) << result.status();
+      ASSERT_EQ(result->outcome(), OUTCOME_OK) << result->content();
+      uint64_t mib = 0;
+      EXPECT_TRUE(absl::SimpleAtoi(result->content(), &mib));
+      EXPECT_LE(mib << 20, supervisor->limits().memory_bytes_max);
+      EXPECT_GE(mib << 20, 2 * supervisor->limits().file_bytes_max);
+    }
+  }));
 }
 
 TEST(SandboxTest, KillNineOfTheStarterLeavesNothing) {
