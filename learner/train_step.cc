@@ -204,8 +204,7 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainStep::ReferenceLogProbs(
                    /*keep_routing=*/false, PrefixSharing::kShared));
   for (PackedBatch& packed : batches) {
     Tensor hidden;
-    // The reference has a tape of its own shape: it borrows the policy's, which
-    // holds nothing between steps.
+    // The policy's tape, borrowed: it holds nothing between steps.
     RETURN_IF_ERROR(reference_model_->Forward(&packed.batch, nullptr,
                                               tape_.get(), {}, &hidden));
     ASSIGN_OR_RETURN(

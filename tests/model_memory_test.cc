@@ -73,5 +73,52 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   EXPECT_EQ(backend.allocations(), allocations);
 }
 
+// The frozen reference of a training step: no backward, no activations of its
+// own.
+TEST(ModelMemoryTest, AForwardOnABorrowedTapeTakesNoMemoryOfBackwards) {
+  SetFlushDenormals();
+  const ModelConfig config = TinyConfig();
+  auto inner = *NewCpuBackend(BestTier(), 1);
+  CountingBackend backend(inner.get());
+  auto weights = RandomModel(&backend, config, 1);
+  auto model = *Transformer::Create(&backend, weights.get(), kTokensMax);
+  auto tape = *model->NewTape(kTokensMax);
+  const auto forward = [&](Transformer* transformer) {
+    TrainingBatch made =
+        MakeTrainingBatch(config, {{RandomTokens(config, 1, kTokensMax)}});
+    Tensor hidden;
+    const absl::Status status =
+        transformer->Forward(&made.batch, nullptr, tape.get(), {}, &hidden);
+    ASSERT_TRUE(status.ok()) << status;
+  };
+  forward(model.get());  // the tape has grown as far as it will
+  const int64_t before = backend.bytes();
+  auto reference = *Transformer::Create(&backend, weights.get(), kTokensMax);
+  forward(reference.get());
+  EXPECT_GT(backend.bytes(), before);
+  EXPECT_LE(backend.bytes() - before,
+            Transformer::BorrowedTapeBytes(config, kTokensMax));
+}
+
+TEST(ModelMemoryDeathTest, NobodyGoesBackOverABorrowedTape) {
+  SetFlushDenormals();
+  const ModelConfig config = TinyConfig();
+  auto backend = *NewCpuBackend(BestTier(), 1);
+  auto weights = RandomModel(backend.get(), config, 1);
+  auto gradients = *ModelGradients::Create(backend.get(), config);
+  auto model = *Transformer::Create(backend.get(), weights.get(), kTokensMax);
+  auto other = *Transformer::Create(backend.get(), weights.get(), kTokensMax);
+  auto tape = *model->NewTape(kTokensMax);
+  TrainingBatch made =
+      MakeTrainingBatch(config, {{RandomTokens(config, 1, 8)}});
+  Tensor hidden;
+  ASSERT_TRUE(
+      other->Forward(&made.batch, nullptr, tape.get(), {}, &hidden).ok());
+  for (Transformer* transformer : {model.get(), other.get()}) {
+    EXPECT_DEATH(transformer->Backward(tape.get(), hidden, gradients.get()),
+                 "this model's forward on its own tape");
+  }
+}
+
 }  // namespace
 }  // namespace temper

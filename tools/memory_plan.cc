@@ -38,7 +38,8 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
                    {"publication", 2 * values}};
   if (step->NeedsReference()) {
     learner.parts.push_back(
-        {"reference", 3 * values + Transformer::InferenceBytes(model, rows)});
+        {"reference",
+         3 * values + Transformer::BorrowedTapeBytes(model, rows)});
   }
   learner.parts.push_back({"process", kProcessBytes});
   return learner;

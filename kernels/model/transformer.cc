@@ -47,10 +47,11 @@ int64_t ScratchBytes(const ModelConfig& config, int64_t n) {
 }
 
 struct TapeImpl : public Tape {
+  const Transformer* maker = nullptr;  // which alone goes back over it
   std::unique_ptr<Buffer> buffer;
   Activations activations;
   KeyMap map;
-  int64_t tokens = 0;  // 0: no forward yet
+  int64_t tokens = 0;  // of the maker's last forward; 0: none to go back over
 };
 
 class TransformerImpl : public Transformer {
@@ -135,6 +136,7 @@ absl::StatusOr<std::unique_ptr<Tape>> TransformerImpl::NewTape(
                      " tokens; the transformer's limit is ", tokens_max_));
   }
   auto tape = std::make_unique<TapeImpl>();
+  tape->maker = this;
   ActivationShape shape = PlannedShape(config_, tokens_max);
   shape.selected_width = std::min(shape.selected_width, tokens_max);
   RETURN_IF_ERROR(Reserve(
@@ -222,8 +224,9 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   Activations sampling;
   auto* impl = static_cast<TapeImpl*>(tape);
   Activations* a = impl != nullptr ? &impl->activations : &sampling;
-  if (impl != nullptr) {
-    impl->tokens = 0;
+  if (impl != nullptr) impl->tokens = 0;
+  const bool goes_back = impl != nullptr && impl->maker == this;
+  if (goes_back) {
     // Here, where a failure has a status: backward has none.
     RETURN_IF_ERROR(
         Reserve(backend_, ScratchBytes<BackwardScratch>(config_, batch->size()),
@@ -253,7 +256,7 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   }
   backend_->RmsNorm(a->layers.back().h_out, weights_.norm(), eps(), a->hidden);
   RETURN_IF_ERROR(ReadRoutes(*a, cache, batch));
-  if (impl != nullptr) {
+  if (goes_back) {
     impl->map = map;
     impl->tokens = batch->size();
   }
@@ -372,7 +375,8 @@ absl::Status TransformerImpl::PrepareBackward(int64_t n, BackwardScratch* d) {
 void TransformerImpl::Backward(Tape* tape, const Tensor& dhidden,
                                ModelGradients* gradients) {
   auto* impl = static_cast<TapeImpl*>(tape);
-  CHECK_GT(impl->tokens, 0) << "backward needs a forward on this tape";
+  CHECK(impl->maker == this && impl->tokens > 0)
+      << "backward needs this model's forward on its own tape";
   const Activations& a = impl->activations;
   BackwardScratch d;
   // Cannot grow: the forward on this tape has reserved it.
@@ -421,7 +425,8 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
                                           ModelGradients* gradients) {
   auto* impl = static_cast<TapeImpl*>(tape);
   const int64_t n = impl->tokens;
-  CHECK_GT(n, 0) << "the indexer's loss needs a forward on this tape";
+  CHECK(impl->maker == this && n > 0)
+      << "the indexer's loss needs this model's forward on its own tape";
   CHECK_EQ(static_cast<int64_t>(dkl.size()), n);
   BackwardScratch d;
   RETURN_IF_ERROR(PrepareBackward(n, &d));
@@ -466,7 +471,12 @@ int64_t Transformer::InferenceBytes(const ModelConfig& config,
                                     int64_t tokens_max) {
   return ActivationBytes(config, PlannedShape(config, tokens_max),
                          LayerStorage::kShared) +
-         ScratchBytes<LayerScratch>(config, tokens_max) +
+         BorrowedTapeBytes(config, tokens_max);
+}
+
+int64_t Transformer::BorrowedTapeBytes(const ModelConfig& config,
+                                       int64_t tokens_max) {
+  return ScratchBytes<LayerScratch>(config, tokens_max) +
          tokens_max * config.num_attention_heads * 4 +
          RopeCache::BytesFor(config, tokens_max);
 }

@@ -62,7 +62,9 @@ struct ForwardOptions {
 };
 
 // Activations of one training forward, kept for Backward; reusable, grows to
-// the largest batch it has seen. Opaque.
+// the largest batch it has seen. Opaque. A model of the same dimensions may
+// borrow it for a Forward, over which nobody goes back: that takes no memory of
+// backward's.
 class Tape {
  public:
   virtual ~Tape() = default;
@@ -78,8 +80,12 @@ class Transformer {
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
       Backend* backend, const ModelWeights* weights, int64_t tokens_max);
 
+  // What it allocates for forwards over a cache, for training with one tape,
+  // and for forwards on borrowed tapes alone.
   static int64_t InferenceBytes(const ModelConfig& config, int64_t tokens_max);
   static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
+  static int64_t BorrowedTapeBytes(const ModelConfig& config,
+                                   int64_t tokens_max);
 
   virtual absl::StatusOr<std::unique_ptr<Tape>> NewTape(int64_t tokens_max) = 0;
 
@@ -95,7 +101,8 @@ class Transformer {
 
   // Adds the gradients of a scalar whose derivative by the final hidden states
   // is dhidden [N, D] (overwritten) to `gradients`, indexer parameters
-  // excepted.
+  // excepted. The tape is this model's own, and so was the last Forward on it
+  // (both CHECKed, here and in IndexerLoss).
   virtual void Backward(Tape* tape, const Tensor& dhidden,
                         ModelGradients* gradients) = 0;
 
