@@ -42,7 +42,7 @@ class Optimizer {
                               const ModelGradients& gradients);
 
   // Updates made so far; the moments, as one array [2, elements] in parameter
-  // order. What a checkpoint keeps.
+  // order, first moments first. What a checkpoint keeps.
   int64_t steps() const { return steps_; }
   absl::StatusOr<std::vector<float>> GetMoments() const;
   // InvalidArgument if the size is not that of this model; nothing changes.

@@ -255,6 +255,14 @@ TEST_F(TrainStepTest, MinibatchesAreUpdatesOneAfterTheOtherOnTheSameRecord) {
             episodes[0].SampledTokens() + episodes[1].SampledTokens());
 }
 
+TEST_F(TrainStepTest, AnUpdatesGradientHoldsNothingOfTheOneBefore) {
+  std::vector<Episode> episodes = MakeBatch();
+  Record(&episodes);
+  const Trainee trainee = NewTrainee();
+  const StepMetrics first = Run(trainee, episodes, /*learning_rate=*/0);
+  EXPECT_EQ(Run(trainee, episodes, /*learning_rate=*/0).values, first.values);
+}
+
 TEST_F(TrainStepTest, ADomainsBetaIsItsOwn) {
   std::vector<Episode> episodes = MakeBatch();
   for (Episode& episode : episodes) episode.domain = "math";
