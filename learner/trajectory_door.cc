@@ -43,6 +43,47 @@ absl::Status Unpack(const char* what, const std::string& bytes, size_t count,
   return absl::OkStatus();
 }
 
+// Where nothing was sampled there is no branch to lie within.
+absl::Status CheckTurns(const Trajectory& trajectory) {
+  const int branches = trajectory.branches_size();
+  for (int i = 0; i < trajectory.turns_size(); ++i) {
+    const Turn& turn = trajectory.turns(i);
+    const uint32_t begin = turn.token_begin(), end = turn.token_end();
+    if (branches > 0 && turn.branch() >= static_cast<uint32_t>(branches)) {
+      return Invalid("turns[", i, "].branch is ", turn.branch(), " of ",
+                     branches);
+    }
+    if (end < begin) {
+      return Invalid("turns[", i, "].token_end is ", end,
+                     ", before its token_begin, ", begin);
+    }
+    if (branches > 0) {
+      const Branch& branch =
+          trajectory.branches(static_cast<int>(turn.branch()));
+      const size_t tokens = branch.tokens().size() / sizeof(int32_t);
+      if (end > tokens) {
+        return Invalid("turns[", i, "].token_end is ", end, "; branch ",
+                       turn.branch(), " has ", tokens, " tokens");
+      }
+    }
+    if (i == 0) continue;
+    const Turn& before = trajectory.turns(i - 1);
+    if (turn.branch() < before.branch()) {
+      return Invalid("turns[", i, "].branch is ", turn.branch(), " after ",
+                     before.branch(), "; turns are in order");
+    }
+    const bool same =
+        begin == before.token_begin() && end == before.token_end();
+    if (turn.branch() == before.branch() && !same &&
+        begin < before.token_end()) {
+      return Invalid("turns[", i, "].token_begin is ", begin,
+                     ", within the turn before, which ends at ",
+                     before.token_end());
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<TrajectoryDoor> TrajectoryDoor::Create(
@@ -93,6 +134,8 @@ absl::StatusOr<Episode> TrajectoryDoor::Admit(
     return Invalid("purpose ", trajectory.purpose(), " is none");
   }
   RETURN_IF_ERROR(CheckCounts(trajectory));
+  RETURN_IF_ERROR(CheckTexts(trajectory));
+  RETURN_IF_ERROR(CheckTurns(trajectory));
   RETURN_IF_ERROR(CheckReward(trajectory));
   Episode episode;
   episode.group = key.group();
@@ -138,20 +181,33 @@ absl::Status TrajectoryDoor::CheckCounts(const Trajectory& trajectory) const {
   for (const Branch& branch : trajectory.branches()) {
     tokens += static_cast<int64_t>(branch.tokens().size() / sizeof(int32_t));
   }
+  return CheckAtMost("the number of tokens", tokens, limits_.tokens_max);
+}
+
+absl::Status TrajectoryDoor::CheckTexts(const Trajectory& trajectory) const {
+  const auto check_name = [this](const char* what, const std::string& name) {
+    return CheckAtMost(what, static_cast<int64_t>(name.size()),
+                       limits_.name_bytes_max);
+  };
+  size_t text = trajectory.error().size() +
+                trajectory.verdict().answer().size() +
+                trajectory.verdict().detail().size();
   RETURN_IF_ERROR(
-      CheckAtMost("the number of tokens", tokens, limits_.tokens_max));
-  size_t text =
-      trajectory.error().size() + trajectory.verdict().answer().size();
-  text += trajectory.verdict().detail().size();
-  for (const Turn& turn : trajectory.turns()) {
-    text += turn.text().size();
-    if (turn.branch() >= static_cast<uint32_t>(trajectory.branches_size()) &&
-        trajectory.branches_size() > 0) {
-      return Invalid("a turn names branch ", turn.branch(), " of ",
-                     trajectory.branches_size());
-    }
+      check_name("the worker's name in bytes", trajectory.worker()));
+  for (const RewardPart& part : trajectory.reward_parts()) {
+    RETURN_IF_ERROR(check_name("a reward part's name in bytes", part.name()));
   }
-  for (const ToolCallRecord& call : trajectory.tool_calls()) {
+  for (const Turn& turn : trajectory.turns()) {
+    RETURN_IF_ERROR(check_name("a turn's role in bytes", turn.role()));
+    text += turn.text().size();
+  }
+  for (int i = 0; i < trajectory.tool_calls_size(); ++i) {
+    const ToolCallRecord& call = trajectory.tool_calls(i);
+    RETURN_IF_ERROR(check_name("a tool's name in bytes", call.call().name()));
+    if (call.turn() >= static_cast<uint32_t>(trajectory.turns_size())) {
+      return Invalid("tool_calls[", i, "].turn is ", call.turn(),
+                     "; there are ", trajectory.turns_size(), " turns");
+    }
     text += call.call().name().size() + call.call().arguments_json().size() +
             call.result().content().size();
   }

@@ -4,7 +4,9 @@
 // graded; the sum of its parts), and of every branch that arrays are aligned,
 // ids below the vocabulary, log-probs finite, kept rows ascending, at most
 // kept_max long and holding the sampled id, routes in range, ascending and
-// distinct, versions known and covering every sampled token.
+// distinct, versions known and covering every sampled token. Turns lie within
+// their branch, in order, and overlap only where they are the same range (the
+// messages of a prompt); a tool call is of a turn that there is.
 //
 // Pure after Create; thread-safe.
 
@@ -43,6 +45,7 @@ struct DoorLimits {
   int32_t tool_calls_max = 4096;
   int32_t reward_parts_max = 64;
   int64_t text_bytes_max = int64_t{32} << 20;  // of turns and tool calls
+  int64_t name_bytes_max = kNameBytesMax;      // of each
   double reward_abs_max = 1e6;
 };
 
@@ -68,6 +71,7 @@ class TrajectoryDoor {
  private:
   explicit TrajectoryDoor(const DoorLimits& limits) : limits_(limits) {}
   absl::Status CheckCounts(const Trajectory& trajectory) const;
+  absl::Status CheckTexts(const Trajectory& trajectory) const;
   absl::Status CheckReward(const Trajectory& trajectory) const;
   absl::StatusOr<EpisodeBranch> DecodeBranch(
       const Branch& branch,

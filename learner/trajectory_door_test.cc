@@ -83,6 +83,75 @@ TEST(TrajectoryDoorTest, EveryMisalignedOrOutOfRangeArrayIsNamed) {
               HasSubstr("logprobs[0] is 0.5"));
 }
 
+TEST(TrajectoryDoorTest, TurnsLieWithinTheirBranchInOrderWithoutOverlap) {
+  auto turn = [](Trajectory* t) { return t->mutable_turns(0); };
+  EXPECT_THAT(Refusal([&](Trajectory* t) { turn(t)->set_branch(1); }),
+              HasSubstr("turns[0].branch is 1 of 1"));
+  EXPECT_THAT(Refusal([&](Trajectory* t) { turn(t)->set_token_end(5); }),
+              HasSubstr("turns[0].token_end is 5; branch 0 has 4 tokens"));
+  EXPECT_THAT(Refusal([&](Trajectory* t) { turn(t)->set_token_begin(5); }),
+              HasSubstr("turns[0].token_end is 4, before its token_begin, 5"));
+  const auto second = [](uint32_t begin, uint32_t end) {
+    return [begin, end](Trajectory* t) {
+      Turn* const added = t->add_turns();
+      added->set_token_begin(begin);
+      added->set_token_end(end);
+    };
+  };
+  EXPECT_THAT(Refusal(second(3, 4)),
+              HasSubstr("turns[1].token_begin is 3, within the turn before, "
+                        "which ends at 4"));
+  EXPECT_THAT(Refusal(second(0, 2)), HasSubstr("turns[1].token_begin is 0"));
+  EXPECT_EQ(Refusal(second(4, 4)), "admitted");
+  EXPECT_EQ(Refusal(second(2, 4)), "admitted") << "messages of one prompt";
+  EXPECT_THAT(Refusal([&](Trajectory* t) {
+                *t->add_branches() = t->branches(0);
+                turn(t)->set_branch(1);
+                second(0, 2)(t);
+              }),
+              HasSubstr("turns[1].branch is 0 after 1"));
+  EXPECT_EQ(Refusal([&](Trajectory* t) {
+              *t->add_branches() = t->branches(0);
+              second(0, 2)(t);
+              t->mutable_turns(1)->set_branch(1);
+            }),
+            "admitted");
+  // A prompt too long to be sampled from has no branch.
+  Trajectory failure = FixtureFailure(3, 1);
+  failure.add_turns()->set_token_end(1 << 20);
+  EXPECT_TRUE(Door().Admit(failure, Known).ok());
+}
+
+TEST(TrajectoryDoorTest, AToolCallIsOfATurnAndNamesAreBounded) {
+  EXPECT_THAT(
+      Refusal([](Trajectory* t) { t->mutable_tool_calls(0)->set_turn(1); }),
+      HasSubstr("tool_calls[0].turn is 1; there are 1 turns"));
+  const std::string name(kNameBytesMax, 'n');
+  using Spoil = void (*)(Trajectory*, const std::string&);
+  const std::pair<const char*, Spoil> cases[] = {
+      {"the worker's name",
+       [](Trajectory* t, const std::string& n) { t->set_worker(n); }},
+      {"a turn's role",
+       [](Trajectory* t, const std::string& n) {
+         t->mutable_turns(0)->set_role(n);
+       }},
+      {"a tool's name",
+       [](Trajectory* t, const std::string& n) {
+         t->mutable_tool_calls(0)->mutable_call()->set_name(n);
+       }},
+      {"a reward part's name",
+       [](Trajectory* t, const std::string& n) {
+         t->mutable_reward_parts(0)->set_name(n);
+       }},
+  };
+  for (const auto& [what, spoil] : cases) {
+    EXPECT_EQ(Refusal([&](Trajectory* t) { spoil(t, name); }), "admitted");
+    EXPECT_THAT(Refusal([&](Trajectory* t) { spoil(t, name + "n"); }),
+                HasSubstr(std::string(what) +
+                          " in bytes is 1025, above the limit of 1024"));
+  }
+}
+
 TEST(TrajectoryDoorTest, AKeptSetAscendsHoldsTheSampledIdAndIsBounded) {
   auto with_kept = [](std::vector<uint32_t> offsets, std::vector<int32_t> ids) {
     return [=](Trajectory* t) {

@@ -9,6 +9,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/episode_limit.h"
 #include "proto/wire/outcome.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
@@ -198,6 +199,12 @@ void AgentLoop::OnMessage(Message message) {
   transcript_.push_back(std::move(message));
   if (calls_.empty()) return Grade(OUTCOME_OK);
   for (const ToolCall& call : calls_) {
+    if (call.name().size() > kNameBytesMax) {
+      trajectory_.set_error(absl::StrCat("a tool call's name has ",
+                                         call.name().size(), " bytes; at most ",
+                                         kNameBytesMax));
+      return Grade(OUTCOME_MODEL_ERROR);
+    }
     if (call.arguments_json().size() > kToolArgumentsBytesMax) {
       trajectory_.set_error(absl::StrCat(
           "a tool call's arguments have ", call.arguments_json().size(),

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "kernels/base/mutex.h"
+#include "proto/wire/episode_limit.h"
 #include "rollout/chat_golden.h"
 #include "rollout/episode_runner.h"
 #include "rollout/sampling_fixture.h"
@@ -302,6 +303,19 @@ TEST_F(AgentLoopTest, MalformedMessageIsTheModelsErrorAndGraded) {
   EXPECT_EQ(t.outcome(), OUTCOME_MODEL_ERROR);
   EXPECT_TRUE(t.has_reward());
   EXPECT_EQ(t.reward(), 0);
+}
+
+TEST_F(AgentLoopTest, AToolsNameAboveTheLimitIsTheModelsError) {
+  std::string call = kCall;
+  call.replace(call.find("add"), 3, std::string(kNameBytesMax + 1, 'a'));
+  engine_.Play(0, {call});
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.set_max_tokens(5000);
+  const Trajectory t = RunOne(spec);
+  EXPECT_EQ(t.outcome(), OUTCOME_MODEL_ERROR);
+  EXPECT_NE(t.error().find("1025 bytes; at most 1024"), std::string::npos)
+      << t.error();
+  EXPECT_EQ(t.tool_calls_size(), 0);
 }
 
 TEST_F(AgentLoopTest, TokenLimitTruncates) {

@@ -12,6 +12,10 @@ namespace temper {
 // episode ends TRUNCATED), the learner's door admits no more.
 inline constexpr int64_t kEpisodeTokensMax = 16384;
 
+// Bytes of a name that an episode carries: of a tool (an episode whose model
+// calls one with more ends MODEL_ERROR), a role, a reward part, a worker.
+inline constexpr int64_t kNameBytesMax = 1024;
+
 }  // namespace temper
 
 #endif  // PROTO_WIRE_EPISODE_LIMIT_H_
