@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/tokenizer_file.h"
 #include "rollout/chat_parser.h"
 #include "rollout/chat_template.h"
 #include "rollout/episode_runner.h"
@@ -28,12 +29,7 @@ absl::Status Validate(const ModelWeights& weights, const Tokenizer& tokenizer,
         "nothing to run: ", tasks.size(), " tasks, ", options.samples,
         " samples each, ", options.job_threads, " job threads"));
   }
-  if (tokenizer.vocab_size() > weights.config().vocab_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the tokenizer has ", tokenizer.vocab_size(),
-        " ids, the model's vocab_size is ", weights.config().vocab_size));
-  }
-  return absl::OkStatus();
+  return CheckVocabulary(tokenizer, weights.config().vocab_size);
 }
 
 EpisodeSpec SpecOf(const std::vector<Task>& tasks, int64_t index,

@@ -81,11 +81,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
                    ReadModelConfig(welcome.model_dir()));
   ASSIGN_OR_RETURN(tokenizer_,
                    LoadTokenizer(welcome.model_dir() + "/tokenizer.json"));
-  if (tokenizer_->vocab_size() > config.vocab_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        welcome.model_dir(), ": the tokenizer has ", tokenizer_->vocab_size(),
-        " ids, vocab_size is ", config.vocab_size));
-  }
+  RETURN_IF_ERROR(CheckVocabulary(*tokenizer_, config.vocab_size));
   ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(chat_parser_, ChatParser::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(reward_, Reward::Create(welcome.config().rewards()));

@@ -70,7 +70,7 @@ absl::StatusOr<RunConfig> LoadConfig(const ConfigFlags& flags) {
   RunConfig config;
   if (!flags.path.empty()) {
     const auto text = ReadFile(flags.path, kConfigBytesMax);
-    RETURN_IF_ERROR(IfNotFound(
+    RETURN_IF_ERROR(IfUnusable(
         text.status(),
         "name a configuration file, or give every key by --set; `temper config "
         "explain` lists them"));

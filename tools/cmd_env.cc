@@ -112,7 +112,7 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
     return NewEnvironment(name, EnvironmentContext()).status();
   }
   const auto tasks = ReadTaskFile(path);
-  RETURN_IF_ERROR(IfNotFound(
+  RETURN_IF_ERROR(IfUnusable(
       tasks.status(), "name a tasks.jsonl file; every run directory has one"));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;

@@ -8,6 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
@@ -20,6 +23,7 @@
 #include "tools/cli.h"
 #include "tools/compute.h"
 #include "tools/config.h"
+#include "tools/config_leaf.h"
 #include "tools/engine_size.h"
 #include "tools/flags.h"
 #include "tools/json_output.h"
@@ -45,6 +49,7 @@ struct EnvironmentResult {
   int64_t correct = 0;
   int64_t well_formed = 0;  // proto/wire/outcome.h
   int64_t without_verdict = 0;
+  std::string first_error;  // of those without a verdict
 
   int64_t episodes() const {  // with a verdict
     int64_t count = 0;
@@ -64,7 +69,7 @@ std::map<std::string, EnvironmentResult> Collect(
     TaskScore score;
     for (int64_t s = 0; s < samples; ++s, ++next) {
       if (!next->has_reward()) {
-        ++result.without_verdict;
+        if (++result.without_verdict == 1) result.first_error = next->error();
         continue;
       }
       ++score.samples;
@@ -82,17 +87,23 @@ void PrintText(const std::map<std::string, EnvironmentResult>& results,
   for (const auto& [name, result] : results) {
     for (const int64_t k : ReportedK(samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
-      printf("%-16s pass@%-4lld %.3f +- %.3f  (%lld tasks x %lld samples)\n",
-             name.c_str(), static_cast<long long>(k), rate.mean,
-             rate.standard_error, static_cast<long long>(rate.tasks),
+      const std::string text =
+          rate.tasks == 0 ? "-"
+                          : absl::StrFormat("%.3f +- %.3f", rate.mean,
+                                            rate.standard_error);
+      printf("%-16s pass@%-4lld %s  (%lld tasks x %lld samples)\n",
+             name.c_str(), static_cast<long long>(k), text.c_str(),
+             static_cast<long long>(rate.tasks),
              static_cast<long long>(samples));
     }
     printf("%-16s well-formed %lld/%lld\n", name.c_str(),
            static_cast<long long>(result.well_formed),
            static_cast<long long>(result.episodes()));
     if (result.without_verdict > 0) {
-      printf("%-16s %lld episodes had no verdict and are left out\n",
-             name.c_str(), static_cast<long long>(result.without_verdict));
+      printf("%-16s %lld episodes had no verdict and are left out; the first: "
+             "%s\n",
+             name.c_str(), static_cast<long long>(result.without_verdict),
+             result.first_error.c_str());
     }
   }
 }
@@ -104,9 +115,11 @@ Json ToJson(const std::map<std::string, EnvironmentResult>& results,
     Json rates = Json::array();
     for (const int64_t k : ReportedK(flags.samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
+      const bool any = rate.tasks > 0;
       rates.push_back({{"k", k},
-                       {"mean", rate.mean},
-                       {"standard_error", rate.standard_error},
+                       {"mean", any ? Json(rate.mean) : Json(nullptr)},
+                       {"standard_error",
+                        any ? Json(rate.standard_error) : Json(nullptr)},
                        {"tasks", rate.tasks}});
     }
     rows.push_back({{"environment", name},
@@ -115,12 +128,76 @@ Json ToJson(const std::map<std::string, EnvironmentResult>& results,
                     {"correct", result.correct},
                     {"well_formed", result.well_formed},
                     {"without_verdict", result.without_verdict},
+                    {"first_error", result.without_verdict == 0
+                                        ? Json(nullptr)
+                                        : Json(result.first_error)},
                     {"pass_at_k", std::move(rates)}});
   }
   return {{"model", flags.model},
           {"samples", flags.samples},
           {"without_tools", flags.without_tools},
           {"environments", std::move(rows)}};
+}
+
+// InternalError where an environment was not measured at all.
+absl::Status CheckMeasured(
+    const std::map<std::string, EnvironmentResult>& results) {
+  for (const auto& [name, result] : results) {
+    if (result.episodes() > 0) continue;
+    return absl::InternalError(
+        absl::StrCat(name, " was not measured: none of its ",
+                     result.without_verdict,
+                     " episodes had a verdict; the first: ",
+                     result.first_error));
+  }
+  return absl::OkStatus();
+}
+
+// Of a configuration that was written to train by, eval heeds the sampling and
+// these. A file may say the rest as well, --set may not.
+constexpr const char* kHeededKeys[] = {"seed",     "tasks",   "environments",
+                                       "numerics", "threads", "eval_tasks"};
+
+bool IsHeeded(const ConfigLeaf& leaf) {
+  if (leaf.section != nullptr && leaf.section->name() == "sampling") {
+    return true;
+  }
+  for (const char* key : kHeededKeys) {
+    if (leaf.field->name() == key) return true;
+  }
+  return false;
+}
+
+absl::Status CheckSets(const std::vector<std::string>& sets) {
+  std::vector<std::string> heeded;
+  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+    if (IsHeeded(leaf)) heeded.push_back(leaf.field->name());
+  }
+  for (const std::string& assignment : sets) {
+    const std::string key = assignment.substr(0, assignment.find('='));
+    const ConfigLeaf leaf = FindConfigLeaf(key);
+    // What is no key at all is told by the configuration's reader.
+    if (leaf.field == nullptr && key != "domain") continue;
+    if (leaf.field != nullptr && IsHeeded(leaf)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--set ", assignment, " has no effect on eval, which heeds ",
+        absl::StrJoin(heeded, ", "), "; remove it"));
+  }
+  return absl::OkStatus();
+}
+
+// Resolved, with something to measure.
+absl::StatusOr<RunConfig> EvalConfig(const EvalFlags& flags) {
+  RETURN_IF_ERROR(CheckSets(flags.config.sets));
+  ASSIGN_OR_RETURN(RunConfig config, LoadConfig(flags.config));
+  config.set_model(flags.model);
+  if (!config.has_steps()) config.set_steps(1);
+  RETURN_IF_ERROR(ResolveConfig(&config));
+  if (config.schedule().eval_tasks() == 0) {
+    return absl::InvalidArgumentError(
+        "eval_tasks 0 leaves nothing to measure; set it to 1 or more");
+  }
+  return config;
 }
 
 // The helper that sandboxes come from, where an environment needs one.
@@ -143,10 +220,8 @@ absl::StatusOr<Sandboxes> StartSandboxes(const RunConfig& config) {
 }
 
 absl::Status Evaluate(const EvalFlags& flags) {
-  ASSIGN_OR_RETURN(RunConfig config, LoadConfig(flags.config));
-  config.set_model(flags.model);
-  if (!config.has_steps()) config.set_steps(1);
-  RETURN_IF_ERROR(ResolveConfig(&config));
+  RETURN_IF_ERROR(ReadNamedConfig(flags.model).status());
+  ASSIGN_OR_RETURN(RunConfig config, EvalConfig(flags));
   ASSIGN_OR_RETURN(const std::vector<Task> all, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(all, &config));
   const std::vector<Task> tasks =
@@ -189,7 +264,7 @@ absl::Status Evaluate(const EvalFlags& flags) {
   } else {
     PrintText(results, flags.samples);
   }
-  return absl::OkStatus();
+  return CheckMeasured(results);
 }
 
 }  // namespace
@@ -198,8 +273,8 @@ int RunEvalVerb(int argc, char** argv) {
   EvalFlags values;
   Flags flags("eval",
               "Measures pass@k on held-out tasks, and how many episodes are "
-              "well-formed. CONFIG and --set give tasks, eval_tasks, sampling "
-              "and seed, as for `temper train`.");
+              "well-formed. CONFIG or --set give tasks, which have no default, "
+              "eval_tasks, sampling and seed, as for `temper train`.");
   flags.Text("MODEL", &values.model, "A Hugging Face directory.");
   flags.Require();
   AddConfigFlags(&flags, &values.config);

@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "environments/environment.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/utf8.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/outcome.h"
@@ -87,7 +89,47 @@ Task PromptTask(const GenerateFlags& flags) {
   return task;
 }
 
+// What the chat template would not take.
+absl::Status CheckUtf8(const std::string& flag, const std::string& text) {
+  const size_t valid = ValidUtf8Prefix(text);
+  if (valid == text.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, " is not UTF-8 from its byte ", valid, " on; give it as UTF-8"));
+}
+
+// Prints the answers. InternalError where some were not sampled to an end that
+// is the model's own.
+absl::Status Print(const GenerateFlags& flags,
+                   const std::vector<Trajectory>& trajectories) {
+  Json samples = Json::array();
+  std::vector<std::string> errors;  // of what is no answer
+  for (const Trajectory& trajectory : trajectories) {
+    std::string text;
+    for (const Turn& turn : trajectory.turns()) {
+      if (turn.role() == "assistant") text = turn.text();
+    }
+    const bool answered = IsGraded(trajectory.outcome());
+    if (!answered) errors.push_back(trajectory.error());
+    samples.push_back({{"sample", trajectory.key().sample()},
+                       {"outcome", OutcomeName(trajectory.outcome())},
+                       {"text", answered ? Json(text) : Json(nullptr)},
+                       {"error", trajectory.error().empty()
+                                     ? Json(nullptr)
+                                     : Json(trajectory.error())}});
+    if (!flags.json && answered) printf("%s\n", text.c_str());
+  }
+  if (flags.json) {
+    PrintJson({{"model", flags.model}, {"samples", std::move(samples)}});
+  }
+  if (errors.empty()) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(errors.size(), " of ",
+                                          trajectories.size(),
+                                          " samples failed: ", errors[0]));
+}
+
 absl::Status Generate(const GenerateFlags& flags) {
+  RETURN_IF_ERROR(CheckUtf8("--prompt", flags.prompt));
+  RETURN_IF_ERROR(CheckUtf8("--system", flags.system));
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(flags.threads)));
   ASSIGN_OR_RETURN(const LoadedModel model,
@@ -112,21 +154,7 @@ absl::Status Generate(const GenerateFlags& flags) {
                          return std::make_unique<Conversation>();
                        },
                        options));
-  Json samples = Json::array();
-  for (const Trajectory& trajectory : trajectories) {
-    std::string text;
-    for (const Turn& turn : trajectory.turns()) {
-      if (turn.role() == "assistant") text = turn.text();
-    }
-    samples.push_back({{"sample", trajectory.key().sample()},
-                       {"outcome", OutcomeName(trajectory.outcome())},
-                       {"text", text}});
-    if (!flags.json) printf("%s\n", text.c_str());
-  }
-  if (flags.json) {
-    PrintJson({{"model", flags.model}, {"samples", std::move(samples)}});
-  }
-  return absl::OkStatus();
+  return Print(flags, trajectories);
 }
 
 }  // namespace

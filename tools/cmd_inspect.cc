@@ -64,7 +64,7 @@ struct RunRow {
 // The runs of a directory; one that cannot be read is named on stderr.
 absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
   const auto names = ListDirectory(runs_dir);
-  RETURN_IF_ERROR(IfNotFound(names.status(),
+  RETURN_IF_ERROR(IfUnusable(names.status(),
                              "name the directory that holds run directories"));
   std::vector<RunRow> runs;
   for (const std::string& name : *names) {

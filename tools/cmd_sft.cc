@@ -16,9 +16,11 @@
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/init_weights.h"
+#include "tools/cli.h"
 #include "tools/compute.h"
-#include "tools/exit_code.h"
 #include "tools/flags.h"
+#include "tools/loaded_model.h"
+#include "tools/next_step.h"
 #include "tools/quickstart_source.h"
 #include "tools/sft.h"
 #include "tools/stop_signal.h"
@@ -40,9 +42,11 @@ struct SftFlags {
 };
 
 absl::StatusOr<SftConfig> LoadSftConfig(const SftFlags& flags) {
-  ASSIGN_OR_RETURN(const std::string text,
-                   ReadFile(flags.config_path, kConfigBytesMax));
-  ASSIGN_OR_RETURN(SftConfig config, ParseSftConfig(text, flags.config_path));
+  const auto text = ReadFile(flags.config_path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfUnusable(
+      text.status(),
+      "name an SftConfig, as tools/configs/quickstart_sft.textproto is one"));
+  ASSIGN_OR_RETURN(SftConfig config, ParseSftConfig(*text, flags.config_path));
   if (!flags.output.empty()) config.set_output(flags.output);
   RETURN_IF_ERROR(ResolveSftConfig(&config));
   return config;
@@ -80,20 +84,27 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
         "tokenizer is not set; name a tokenizer.json, or \"train\" to learn one "
         "from the demonstrations");
   }
-  return LoadTokenizer(config.has_tokenizer()
-                           ? config.tokenizer()
-                           : absl::StrCat(config.model(), "/tokenizer.json"));
+  return LoadNamedTokenizer(
+      config.has_tokenizer() ? config.tokenizer()
+                             : absl::StrCat(config.model(), "/tokenizer.json"),
+      model);
+}
+
+absl::StatusOr<ModelConfig> ReadStart(const std::string& path) {
+  constexpr char kNext[] =
+      "set model_config to a config.json of the Hugging Face layout";
+  const auto json = ReadFile(path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfUnusable(json.status(), kNext));
+  auto model = ParseModelConfig(*json);
+  if (model.ok()) return model;
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": ", std::string(model.status().message()), "; ", kNext));
 }
 
 absl::StatusOr<std::unique_ptr<ModelWeights>> MakeWeights(
     const SftConfig& config, Backend* backend) {
-  if (config.has_model()) {
-    ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model()));
-    return ModelWeights::Load(backend, model, config.model());
-  }
-  ASSIGN_OR_RETURN(const std::string json,
-                   ReadFile(config.model_config(), kConfigBytesMax));
-  ASSIGN_OR_RETURN(const ModelConfig model, ParseModelConfig(json));
+  if (config.has_model()) return LoadNamedWeights(backend, config.model());
+  ASSIGN_OR_RETURN(const ModelConfig model, ReadStart(config.model_config()));
   ASSIGN_OR_RETURN(auto weights, ModelWeights::Create(backend, model));
   RETURN_IF_ERROR(
       InitWeights(config.seed(), config.initializer_range(), weights.get()));
@@ -114,22 +125,40 @@ void Report(const SftProgress& progress, double elapsed) {
           static_cast<double>(progress.metrics.rows) / progress.seconds, left);
 }
 
+// Makes the directory, which must be new or empty, before hours of work.
+absl::Status MakeOutput(const std::string& output) {
+  const auto names = ListDirectory(output);
+  if (names.ok() && !names->empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        output, " exists and holds ", names->front(),
+        "; give another --output, or remove what is there"));
+  }
+  if (!names.ok() && !absl::IsNotFound(names.status())) {
+    return IfUnusable(names.status(), "name a new directory as --output");
+  }
+  return IfUnusable(MakeDirectories(output),
+                    "name a directory that can be made as --output");
+}
+
 absl::StatusOr<std::string> FileDigest(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kModelBytesMax));
   return HexOf(Sha256Of(bytes));
 }
 
-// What another making is compared with, step by step and at its end.
+// What another making is compared with, step by step and at its end. What was
+// not given or not reached has no key.
 absl::Status WriteManifest(const SftConfig& config, const std::string& revision,
                            int64_t steps, const std::string& digest_early,
                            const ModelWeights& weights) {
-  nlohmann::json manifest = {
-      {"made_by", "temper sft"},
-      {"revision", revision},
-      {"steps", steps},
-      {absl::StrCat("fp32_sha256_after_step_", kDigestStep), digest_early},
-      {"fp32_sha256", WeightsDigest(weights)},
-      {"files", nlohmann::json::object()}};
+  nlohmann::json manifest = {{"made_by", "temper sft"},
+                             {"steps", steps},
+                             {"fp32_sha256", WeightsDigest(weights)},
+                             {"files", nlohmann::json::object()}};
+  if (!revision.empty()) manifest["revision"] = revision;
+  if (!digest_early.empty()) {
+    manifest[absl::StrCat("fp32_sha256_after_step_", kDigestStep)] =
+        digest_early;
+  }
   for (const char* name : {"config.json", "model.safetensors",
                            "tokenizer.json"}) {
     ASSIGN_OR_RETURN(manifest["files"][name],
@@ -141,16 +170,13 @@ absl::Status WriteManifest(const SftConfig& config, const std::string& revision,
 
 absl::Status MakeCheckpoint(const SftFlags& flags) {
   ASSIGN_OR_RETURN(const SftConfig config, LoadSftConfig(flags));
+  RETURN_IF_ERROR(MakeOutput(config.output()));
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(config.threads())));
   ASSIGN_OR_RETURN(const auto source, OpenSource(config));
   ASSIGN_OR_RETURN(const auto weights, MakeWeights(config, backend.get()));
   ASSIGN_OR_RETURN(const auto tokenizer,
                    MakeTokenizer(config, weights->config(), source.get()));
-  RETURN_IF_ERROR(MakeDirectories(config.output()));
-  RETURN_IF_ERROR(WriteFileDurably(
-      absl::StrCat(config.output(), "/tokenizer.json"),
-      TokenizerJson(tokenizer->spec())));
   ASSIGN_OR_RETURN(const std::string tier, ComputeTierName());
   fprintf(stderr,
           "%lld parameters, %lld of them active; %d tokens; %s, %d threads\n",
@@ -173,6 +199,9 @@ absl::Status MakeCheckpoint(const SftFlags& flags) {
         }
         return StopSignalCount() == 0 && steps != flags.steps;
       }));
+  RETURN_IF_ERROR(WriteFileDurably(
+      absl::StrCat(config.output(), "/tokenizer.json"),
+      TokenizerJson(tokenizer->spec())));
   RETURN_IF_ERROR(weights->Save(config.output(), config.output_dtype()));
   RETURN_IF_ERROR(WriteManifest(config, flags.revision, steps, digest_early,
                                 *weights));
@@ -195,7 +224,8 @@ int RunSftVerb(int argc, char** argv) {
              "An SftConfig in text format (proto/sft_config.proto).");
   flags.Require();
   flags.Text("--output", &values.output,
-             "The checkpoint's directory, instead of the configuration's.");
+             "The checkpoint's directory, new or empty, instead of the "
+             "configuration's.");
   flags.Text("--revision", &values.revision,
              "The source revision, written into manifest.json.");
   flags.Number("--steps", &values.steps, 0, 1'000'000'000,
@@ -203,12 +233,7 @@ int RunSftVerb(int argc, char** argv) {
   if (const auto code = flags.Parse(argc, argv)) return *code;
   InstallStopSignal();
   const absl::Status status = MakeCheckpoint(values);
-  if (status.ok()) return kExitDone;
-  fprintf(stderr, "temper sft: %s\n", std::string(status.message()).c_str());
-  return status.code() == absl::StatusCode::kInvalidArgument ||
-                 status.code() == absl::StatusCode::kNotFound
-             ? kExitMisused
-             : kExitFailed;
+  return status.ok() ? kExitDone : ReportError("sft", status);
 }
 
 }  // namespace temper

@@ -2,21 +2,44 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/tokenizer_file.h"
 #include "tools/next_step.h"
 
 namespace temper {
 
+absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
+  auto config = ReadModelConfig(dir);
+  RETURN_IF_ERROR(IfUnusable(config.status(), kNameAModel));
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+    Backend* backend, const std::string& dir) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  auto weights = ModelWeights::Load(backend, config, dir);
+  RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
+  return weights;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
+    const std::string& path, const ModelConfig& config) {
+  auto tokenizer = LoadTokenizer(path);
+  RETURN_IF_ERROR(IfUnusable(tokenizer.status(), kNameATokenizer));
+  const absl::Status fits = CheckVocabulary(**tokenizer, config.vocab_size);
+  if (fits.ok()) return tokenizer;
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": ", std::string(fits.message()), "; ", kNameATokenizer));
+}
+
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
                                       const std::string& dir) {
   LoadedModel model;
-  auto config = ReadModelConfig(dir);
-  RETURN_IF_ERROR(IfNotFound(config.status(), kNameAModel));
-  model.config = *std::move(config);
-  ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(dir + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(model.weights,
-                   ModelWeights::Load(backend, model.config, dir));
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  ASSIGN_OR_RETURN(model.tokenizer,
+                   LoadNamedTokenizer(dir + "/tokenizer.json", config));
+  ASSIGN_OR_RETURN(model.weights, LoadNamedWeights(backend, dir));
   return model;
 }
 

@@ -1,5 +1,8 @@
-// A Hugging Face directory loaded for sampling: config.json, the weights and
-// tokenizer.json. What eval and generate begin with.
+// A Hugging Face directory that the user named: config.json, the weights and
+// tokenizer.json. What eval, generate and sft begin with. Whatever is wrong with
+// it is InvalidArgument or NotFound and says what to name instead.
+//
+// Functions without state; thread-safe.
 
 #ifndef TOOLS_LOADED_MODEL_H_
 #define TOOLS_LOADED_MODEL_H_
@@ -16,12 +19,21 @@
 namespace temper {
 
 struct LoadedModel {
-  ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ModelWeights> weights;
 };
 
-// `backend` outlives the result. Errors name the file and what is wrong in it.
+absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir);
+
+// `backend` outlives the result.
+absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+    Backend* backend, const std::string& dir);
+
+// A tokenizer.json all of whose ids the model has.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
+    const std::string& path, const ModelConfig& config);
+
+// `backend` outlives the result.
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend, const std::string& dir);
 
 }  // namespace temper

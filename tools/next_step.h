@@ -1,4 +1,4 @@
-// What a user may do about something that is not there.
+// What a user may do about something that cannot be used.
 //
 // Stateless; thread-safe.
 
@@ -12,19 +12,36 @@
 
 namespace temper {
 
-// Where `status` is NotFound, it with "; <next_step>" behind its message; every
-// other status as it is.
-inline absl::Status IfNotFound(const absl::Status& status,
+// Of reading what the user named: "; <next_step>" behind the message, and
+// InvalidArgument (a missing file stays NotFound) whichever way it cannot be
+// used: it is forbidden, of another kind, damaged, not what it should be. What
+// is no fault of what was named (a limit, a lack of memory, a stop) stays as it
+// is.
+inline absl::Status IfUnusable(const absl::Status& status,
                                const std::string& next_step) {
-  if (!absl::IsNotFound(status)) return status;
-  return absl::NotFoundError(
-      absl::StrCat(std::string(status.message()), "; ", next_step));
+  const absl::StatusCode code = status.code();
+  const bool not_found = code == absl::StatusCode::kNotFound;
+  if (!not_found && code != absl::StatusCode::kInvalidArgument &&
+      code != absl::StatusCode::kPermissionDenied &&
+      code != absl::StatusCode::kDataLoss &&
+      code != absl::StatusCode::kInternal) {
+    return status;
+  }
+  const std::string message =
+      absl::StrCat(std::string(status.message()), "; ", next_step);
+  return not_found ? absl::NotFoundError(message)
+                   : absl::InvalidArgumentError(message);
 }
 
 // For whatever reads a model directory.
 inline constexpr char kNameAModel[] =
     "name a directory in the Hugging Face layout: config.json, safetensors and "
     "tokenizer.json, as a checkpoint's model/ is";
+
+// For whatever reads a tokenizer.
+inline constexpr char kNameATokenizer[] =
+    "name the tokenizer.json that was made for the model, as a checkpoint's "
+    "model/ has it";
 
 }  // namespace temper
 

@@ -107,7 +107,7 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
   const std::string path = dir + kConfigFile;
   const auto text = ReadFile(path, kConfigBytesMax);
-  RETURN_IF_ERROR(IfNotFound(
+  RETURN_IF_ERROR(IfUnusable(
       text.status(), "name a run directory, which `temper train` makes"));
   ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
   RETURN_IF_ERROR(ResolveConfig(&config));
@@ -117,7 +117,7 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
 absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
   if (config.tasks() != kQuickstart) {
     auto tasks = ReadTaskFile(config.tasks());
-    RETURN_IF_ERROR(IfNotFound(
+    RETURN_IF_ERROR(IfUnusable(
         tasks.status(),
         absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
     return tasks;
@@ -194,7 +194,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      run.dir, "`"));
   }
   auto model = ReadModelConfig(config.model());
-  RETURN_IF_ERROR(IfNotFound(model.status(), kNameAModel));
+  RETURN_IF_ERROR(IfUnusable(model.status(), kNameAModel));
   run.model = *std::move(model);
   ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(tasks, &config));

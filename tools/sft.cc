@@ -1,7 +1,5 @@
 #include "tools/sft.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <algorithm>
 #include <chrono>
 #include <limits>
@@ -14,8 +12,10 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/chat_tokens.h"
+#include "proto/wire/json_line.h"
 #include "rollout/chat_template.h"
 #include "tools/config_keys.h"
+#include "tools/next_step.h"
 #include "tools/text_config.h"
 
 namespace temper {
@@ -122,20 +122,18 @@ absl::Status CheckStage(const SftStage& stage, int index) {
 
 absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
     const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text,
-                   ReadFile(path, kDemonstrationBytesMax));
+  const auto text = ReadFile(path, kDemonstrationBytesMax);
+  RETURN_IF_ERROR(IfUnusable(
+      text.status(),
+      "set demonstrations to a demonstrations.jsonl file, or to quickstart"));
   std::vector<Demonstration> demonstrations;
-  std::istringstream lines(text);
+  std::istringstream lines(*text);
   std::string line;
   for (int number = 1; std::getline(lines, line); ++number) {
     if (line.empty()) continue;
     Demonstration demonstration;
-    const auto status =
-        google::protobuf::util::JsonStringToMessage(line, &demonstration);
-    if (!status.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ":", number, ": ", status.ToString()));
-    }
+    RETURN_IF_ERROR(ParseJsonLine(line, absl::StrCat(path, ":", number),
+                                  &demonstration));
     demonstrations.push_back(std::move(demonstration));
   }
   if (demonstrations.empty()) {

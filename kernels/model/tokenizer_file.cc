@@ -377,6 +377,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
   return tokenizer;
 }
 
+absl::Status CheckVocabulary(const Tokenizer& tokenizer, int64_t vocab_size) {
+  if (tokenizer.vocab_size() <= vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the tokenizer has ", tokenizer.vocab_size(),
+                   " ids, the model's vocab_size is ", vocab_size));
+}
+
 std::string TokenizerJson(const TokenizerSpec& spec) {
   using Json = nlohmann::ordered_json;
   Json added = Json::array();

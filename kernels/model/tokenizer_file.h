@@ -8,6 +8,7 @@
 #define KERNELS_MODEL_TOKENIZER_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,9 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json);
 // file cannot be read.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& path);
+
+// InvalidArgument if `tokenizer` has ids that a model of `vocab_size` lacks.
+absl::Status CheckVocabulary(const Tokenizer& tokenizer, int64_t vocab_size);
 
 // The file for `spec`: the same bytes for equal specs, and a spec that
 // Tokenizer::Create takes comes back equal from ParseTokenizerJson.

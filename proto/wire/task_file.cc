@@ -9,6 +9,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/json_line.h"
 
 namespace temper {
 
@@ -70,7 +71,8 @@ absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
     const size_t end = std::min(text.find('\n', at), text.size());
     const std::string json = text.substr(at, end - at);
     at = end + 1;
-    const std::string where = absl::StrCat(source, ":", ++line, ": ");
+    const std::string place = absl::StrCat(source, ":", ++line);
+    const std::string where = place + ": ";
     if (json.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (json.size() > kTaskLineBytesMax || tasks.size() == kTasksMax) {
       return absl::ResourceExhaustedError(absl::StrCat(
@@ -78,11 +80,7 @@ absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
           kTaskLineBytesMax, " bytes and ", kTasksMax, " tasks"));
     }
     Task task;
-    const auto status =
-        google::protobuf::util::JsonStringToMessage(json, &task);
-    if (!status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(where, status.ToString()));
-    }
+    RETURN_IF_ERROR(ParseJsonLine(json, place, &task));
     const absl::Status checked = CheckTask(task);
     if (!checked.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(where, checked.message()));

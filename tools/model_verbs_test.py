@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""The verbs that take a model: what they say of one that is no good, of episodes
+that were not judged, of settings without effect; exit codes as a script reads
+them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+TEMPER = os.path.abspath(sys.argv[1])
+MODEL = os.path.abspath(sys.argv[2])
+HOME = os.environ["TEST_TMPDIR"]
+failures = []
+
+
+def temper(code, *args):
+  """stdout and stderr of a command that is to end with `code`."""
+  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
+                        timeout=240, cwd=HOME)
+  if done.returncode != code:
+    failures.append("temper %s: exit %d, not %d\n%s" % (
+        " ".join(map(str, args))[:200], done.returncode, code, done.stderr))
+    if code == 0:  # what comes next needs it
+      sys.exit("\n".join(failures))
+  return done.stdout, done.stderr
+
+
+def expect_in(what, text):
+  if what not in text:
+    failures.append("no %r in %r" % (what, text[:500]))
+
+
+def expect(what, got, wanted):
+  if got != wanted:
+    failures.append("%s is %r, not %r" % (what, got, wanted))
+
+
+def write(name, text):
+  path = os.path.join(HOME, name)
+  with open(path, "w") as out:
+    out.write(text)
+  return path
+
+
+def math_task(id, split, question):
+  return json.dumps({
+      "id": id, "environment": "math", "split": split,
+      "messages": [{"role": "user", "content": question}],
+      "payload_json": json.dumps({"answer": "2"})}) + "\n"
+
+
+def check_generate():
+  long = "a b " * 20000
+  out, err = temper(1, "generate", MODEL, "--prompt", long)
+  expect("stdout", out, "")
+  expect_in("1 of 1 samples failed: ", err)
+  expect_in("tokens leaves no room to sample in ", err)
+  out, _ = temper(1, "generate", MODEL, "--prompt", long, "--json")
+  sample = json.loads(out)["samples"][0]
+  expect("text", sample["text"], None)
+  expect_in("leaves no room", sample["error"])
+  _, err = temper(2, "generate", MODEL, "--prompt", b"ab\xff\xfe")
+  expect_in("--prompt is not UTF-8 from its byte 2 on", err)
+  out, _ = temper(0, "generate", MODEL, "--prompt", "hello", "--max-tokens",
+                  "2", "--json")
+  expect("error", json.loads(out)["samples"][0]["error"], None)
+
+
+def check_eval():
+  unread = write("unread.jsonl", math_task("t", "train", "1 + 1?") +
+                 math_task("h", "heldout", "1 + 1? " * 20000))
+  settings = ["--set", "tasks=" + unread, "--set", "eval_tasks=1"]
+  out, err = temper(1, "eval", MODEL, *settings)
+  expect_in("pass@1    -  (0 tasks", out)
+  expect_in("math was not measured", err)
+  expect_in("leaves no room", err)
+  out, err = temper(1, "eval", MODEL, *settings, "--json")
+  result = json.loads(out)["environments"][0]
+  expect("pass@k", result["pass_at_k"],
+         [{"k": 1, "mean": None, "standard_error": None, "tasks": 0}])
+  expect_in("leaves no room", result["first_error"])
+  for setting in ("learning_rate=1", "workers=2", "save_interval=3",
+                  "kl_coef=1", "model=m", "rule_weight=2", "steps=3",
+                  "domain=math:1"):
+    _, err = temper(2, "eval", MODEL, *settings, "--set", setting)
+    expect_in("--set %s has no effect on eval" % setting, err)
+  # The file that a run was made from may hold such keys.
+  config = write("run.textproto", "optimizer { learning_rate: 1 }\n")
+  _, err = temper(2, "eval", MODEL, config, *settings[:2],
+                  "--set", "eval_tasks=0")
+  expect_in("eval_tasks 0 leaves nothing to measure", err)
+  _, err = temper(2, "eval", MODEL)
+  expect_in("tasks is not set", err)
+  _, err = temper(2, "eval", "no_such_model")
+  expect_in("name a directory in the Hugging Face layout", err)
+
+
+def copy_of_model(name):
+  path = os.path.join(HOME, name)
+  shutil.copytree(MODEL, path)
+  for file in os.listdir(path):
+    os.chmod(os.path.join(path, file), 0o644)
+  os.chmod(path, 0o755)
+  return path
+
+
+def check_bad_models():
+  """What was named and cannot be used is exit 2, with what to name."""
+  truncated = copy_of_model("truncated")
+  with open(truncated + "/model.safetensors", "r+b") as weights:
+    weights.truncate(1 << 20)
+  garbled = copy_of_model("garbled")
+  write("garbled/model.safetensors", "no tensors")
+  reshaped = copy_of_model("reshaped")
+  config = json.load(open(reshaped + "/config.json"))
+  config["n_routed_experts"] *= 2
+  json.dump(config, open(reshaped + "/config.json", "w"))
+  no_weights = copy_of_model("no_weights")
+  os.remove(no_weights + "/model.safetensors")
+  for bad in (truncated, garbled, reshaped, no_weights, MODEL + "/config.json",
+              "no_such_model", HOME):
+    _, err = temper(2, "generate", bad, "--prompt", "hello")
+    expect_in("; name a directory in the Hugging Face layout", err)
+  mute = copy_of_model("mute")
+  os.remove(mute + "/tokenizer.json")
+  _, err = temper(2, "generate", mute, "--prompt", "hello")
+  expect_in("; name the tokenizer.json that was made for the model", err)
+  large = copy_of_model("large")
+  tokenizer = json.load(open(large + "/tokenizer.json"))
+  last = max(token["id"] for token in tokenizer["added_tokens"])
+  ids = max(last, max(tokenizer["model"]["vocab"].values())) + 1
+  more = dict(tokenizer["added_tokens"][0])
+  tokenizer["added_tokens"].append(dict(more, id=ids, content="<more>"))
+  json.dump(tokenizer, open(large + "/tokenizer.json", "w"))
+  for verb in ("generate", large, "--prompt", "hello"), ("eval", large, "--set",
+                                                         "tasks=quickstart"):
+    _, err = temper(2, *verb)
+    expect_in("tokenizer.json: the tokenizer has %d ids, the model's "
+              "vocab_size is" % (ids + 1), err)
+
+
+STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
+  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
+demonstrations_per_step: 2 threads: 1
+"""
+
+
+def manifest_of(output):
+  with open(os.path.join(HOME, output, "manifest.json")) as text:
+    return json.load(text)
+
+
+def check_sft():
+  shown = write("shown.jsonl", "".join(json.dumps({"messages": [
+      {"role": "user", "content": "%d + 1?" % i},
+      {"role": "assistant", "reasoning_content": "add",
+       "content": str(i + 1)}]}) + "\n"
+      for i in range(3)))
+  start = STAGE + 'demonstrations: "%s"\n' % shown
+  on = write("on.textproto", start + 'model: "%s"\n' % MODEL)
+  temper(0, "sft", on, "--output", "made", "--steps", "1")
+  expect("files", sorted(os.listdir(HOME + "/made")),
+         ["config.json", "manifest.json", "model.safetensors",
+          "tokenizer.json"])
+  made = manifest_of("made")
+  expect("manifest", sorted(made), ["files", "fp32_sha256", "made_by", "steps"])
+  expect("steps", made["steps"], 1)
+  temper(0, "generate", "made", "--prompt", "1 + 1?", "--max-tokens", "2")
+  # What is there is not written over.
+  _, err = temper(2, "sft", on, "--output", "made")
+  expect_in("made exists and holds config.json; give another --output", err)
+  expect("manifest", manifest_of("made"), made)
+  # On from a checkpoint of a run; to the last stage's end.
+  tasks = write("math.jsonl", math_task("t", "train", "1 + 1?") +
+                math_task("h", "heldout", "2 + 2?"))
+  temper(0, "train", "--name", "r", "--set", "model=" + MODEL, "--set",
+         "tasks=" + tasks, "--steps", "1", "--set", "prompts_per_step=1",
+         "--set", "group_size=2", "--set", "max_tokens=4", "--set",
+         "eval_tasks=0")
+  further = write("further.textproto", start +
+                  'model: "runs/r/checkpoints/step_1/model" output: "more"\n')
+  temper(0, "sft", further, "--revision", "abc")
+  more = manifest_of("more")
+  expect("revision", (more["revision"], more["steps"]), ("abc", 2))
+  for text, said in (
+      (STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
+       "; set demonstrations to a demonstrations.jsonl file"),
+      (start + 'model: "no"', "; name a directory in the Hugging Face layout"),
+      (start + 'model_config: "no" tokenizer: "no"',
+       "; set model_config to a config.json"),
+      (start + 'model: "%s" tokenizer: "no"' % MODEL,
+       "; name the tokenizer.json that was made for the model"),
+      (start + 'model: "large"', "the model's vocab_size is 512")):
+    _, err = temper(2, "sft", write("bad.textproto", text), "--output", "new")
+    expect_in(said, err)
+  _, err = temper(2, "sft", "no.textproto")
+  expect_in("; name an SftConfig", err)
+  _, err = temper(2, "sft", on, "--output", on)
+  expect_in("; name a new directory", err)
+
+
+def main():
+  check_generate()
+  check_eval()
+  check_bad_models()
+  check_sft()
+  if failures:
+    sys.exit("\n".join(failures))
+
+
+main()
