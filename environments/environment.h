@@ -13,8 +13,8 @@
 // both end the episode without a reward. After an error the episode may only be
 // destroyed.
 //
-// To add one: copy environments/example, add its line to registry.cc, run
-// //environments:conformance_test.
+// To add one: copy environments/example; example.h there says, step by step,
+// what else to touch.
 
 #ifndef ENVIRONMENTS_ENVIRONMENT_H_
 #define ENVIRONMENTS_ENVIRONMENT_H_

@@ -2,6 +2,20 @@
 // asked for a word; one tool, `reverse`, spells a word backwards.
 //
 // Task.payload_json: {"answer": "drow"}
+//
+// To make an environment `name` of it:
+//   1. Copy this folder to environments/name. In the copy rename the files, and
+//      in all of them replace example by name, Example by Name and EXAMPLE by
+//      NAME; then write what yours does.
+//   2. environments/registry.cc: its #include and its line, in order of names.
+//      environments/BUILD: "//environments/name" in the deps of registry.
+//   3. environments/conformance_test.cc: TaskFor gives your Reset its task, by
+//      default with the payload {"answer": kSecret, "table": ...}. Add a case
+//      if yours wants another; its right answer is to be kSecret. PlausibleCall
+//      makes a call of each tool, every argument a string: likewise.
+//   4. bazel test //environments:conformance_test holds it to what
+//      environment.h promises; add a test of what is its own.
+//   5. `temper env test name --tasks FILE` plays real tasks of it.
 
 #ifndef ENVIRONMENTS_EXAMPLE_EXAMPLE_H_
 #define ENVIRONMENTS_EXAMPLE_EXAMPLE_H_
