@@ -9,8 +9,8 @@
 
 namespace temper {
 
-// Fills files, memory files, pipes and children of `child_mib` MiB each, as many
-// as it gets, and prints how many MiB it held, or is killed.
+// Fills files, memory files, pipes and children of `child_mib` MiB each, as
+// many as it gets, and prints how many MiB it held, or is killed.
 inline std::string TakeMemory(int child_mib) {
   return absl::StrCat(R"(
 import os, time

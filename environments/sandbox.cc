@@ -35,7 +35,9 @@ std::string NextStep(const std::string& what) {
   const auto says = [&what](const char* word) {
     return what.find(word) != std::string::npos;
   };
-  if (says("namespace") || says("uid map") || says("clone")) {
+  // Ubuntu's AppArmor makes the namespace and denies what is done in it.
+  if (says("namespace") || says("uid map") || says("clone") ||
+      says("RTM_NEWADDR")) {
     return "the kernel denies user namespaces: as root, sysctl "
            "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
            "(and kernel.apparmor_restrict_unprivileged_userns=0 where it "
@@ -45,8 +47,15 @@ std::string NextStep(const std::string& what) {
     return "root here may not become another user: run as an ordinary user, or "
            "grant CAP_SETUID and CAP_SETGID and map uids 20000 to 24095";
   }
+  if (says("personality")) {
+    return "a container's system call filter denies personality"
+           "(ADDR_NO_RANDOMIZE): run it with --security-opt seccomp=unconfined";
+  }
   if (says("seccomp")) return "the kernel lacks seccomp filters";
-  if (says("ount")) return "the kernel denies mounts in a user namespace";
+  if (says("ount") || says("slave") || says("pivot_root")) {
+    return "the kernel denies mounts in a user namespace: in a container allow "
+           "them (--security-opt apparmor=unconfined, or CAP_SYS_ADMIN)";
+  }
   return "run the same bwrap by hand to see more";
 }
 
@@ -210,7 +219,8 @@ absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
   if (started.ok()) {
     char first[sizeof(kHandshake)];
     started = sandbox->Read(first, sizeof(first),
-                            std::chrono::steady_clock::now() + kSandboxStartMax);
+                            std::chrono::steady_clock::now() +
+                                kSandboxStartMax);
     if (started.ok() && memcmp(first, kHandshake, sizeof(first)) != 0) {
       started = absl::AbortedError("not the driver's handshake");
     }

@@ -232,14 +232,14 @@ SandboxReply ReplyOf(absl::StatusCode code, const std::string& text) {
   return reply;
 }
 
-SandboxReply KillSlot(Helper* helper, uint32_t slot) {
+// By `end`, of MonotonicMillis.
+SandboxReply KillSlot(Helper* helper, uint32_t slot, int64_t end) {
   const auto found = helper->keepers.find(slot);
   if (found == helper->keepers.end()) return ReplyOf(absl::StatusCode::kOk, "");
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   kill(found->second, SIGTERM);
-  const int64_t end = MonotonicMillis() + kKillMillisMax;
   while (waitpid(found->second, nullptr, WNOHANG) == 0) {
     if (MonotonicMillis() >= end) {
       return ReplyOf(absl::StatusCode::kUnavailable,
@@ -286,7 +286,7 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, int session,
   }
   close(status[0]);
   if (size == 0) return ReplyOf(absl::StatusCode::kOk, "");
-  KillSlot(helper, slot);
+  KillSlot(helper, slot, MonotonicMillis() + kKillMillisMax);
   return ReplyOf(absl::StatusCode::kUnavailable, std::string(text, size));
 }
 
@@ -376,14 +376,18 @@ void RunSandboxHelper(int socket, const SandboxHelperOptions& options) {
     if (!Receive(kept, &request, fds)) break;
     reply = request.operation == SandboxRequest::kLaunch
                 ? LaunchSlot(&helper, request.slot, fds[0], fds[1])
-                : KillSlot(&helper, request.slot);
+                : KillSlot(&helper, request.slot,
+                           MonotonicMillis() + kKillMillisMax);
     for (int fd : fds) {
       if (fd >= 0) close(fd);
     }
   }
+  // All at once: they end side by side.
+  for (const auto& [slot, keeper] : helper.keepers) kill(keeper, SIGTERM);
+  const int64_t end = MonotonicMillis() + kKillMillisMax;
   while (!helper.keepers.empty()) {
     const uint32_t slot = helper.keepers.begin()->first;
-    if (KillSlot(&helper, slot).code != 0) helper.keepers.erase(slot);
+    if (KillSlot(&helper, slot, end).code != 0) helper.keepers.erase(slot);
   }
   _exit(0);
 }

@@ -2,8 +2,9 @@
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
 // The file system is read-only: /usr/lib, one Python binary, /dev/null, and two
-// tmpfs, /tmp and, for the output of cells, /dev/shm. There is no /proc, so neither the launcher's environment nor a
-// sysctl is there to be read; no shell; no network namespace but an empty one.
+// tmpfs, /tmp and, for the output of cells, /dev/shm. There is no /proc, so
+// neither the launcher's environment nor a sysctl is there to be read; no
+// shell; no network namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -54,12 +55,12 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
                               int seccomp_fd);
 
 // The filter as a BPF program in a sealed file descriptor, for bwrap --seccomp.
-// Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify, clocks,
-// every socket but AF_UNIX, memory files, larger buffers for pipes and sockets,
-// and foreign system call tables (which kill). fcntl's
-// record locks are not: libraries use them, and on the system's files, which
-// sandboxes share, they can carry a signal from one to another. The caller
-// closes it. Internal if libseccomp refuses a rule.
+// Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify,
+// clocks, every socket but AF_UNIX, memory files, larger buffers for pipes and
+// sockets, and foreign system call tables (which kill). fcntl's record locks
+// are not: libraries use them, and on the system's files, which sandboxes
+// share, they can carry a signal from one to another. The caller closes it.
+// Internal if libseccomp refuses a rule.
 absl::StatusOr<int> MakeSeccompFilter();
 
 // Sets this process's rlimits; to be called between fork and exec. Returns the

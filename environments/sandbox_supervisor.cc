@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/sandbox_helper.h"
+#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 
 namespace temper {
@@ -21,6 +22,9 @@ namespace {
 
 // Above the helper's own limit for ending a sandbox.
 constexpr int kReplySecondsMax = 15;
+static_assert(std::chrono::seconds(kReplySecondsMax) > kSandboxEndMax);
+// For the kernel to end a process that was killed.
+constexpr std::chrono::milliseconds kKilledMax(1000);
 
 #ifdef __SANITIZE_THREAD__
 constexpr int kOwnThreads = 2;  // ThreadSanitizer has one, which takes no lock
@@ -53,8 +57,11 @@ absl::StatusOr<std::string> Installed(const std::string& path,
 }  // namespace
 
 SandboxSupervisor::SandboxSupervisor(int socket, pid_t helper_pid,
-                                     const SandboxLimits& limits)
-    : socket_(socket), helper_pid_(helper_pid), limits_(limits) {}
+                                     const SandboxSupervisorOptions& options)
+    : socket_(socket),
+      helper_pid_(helper_pid),
+      limits_(options.limits),
+      end_max_(options.end_max) {}
 
 absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
     const SandboxSupervisorOptions& options) {
@@ -90,16 +97,29 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   setsockopt(sockets[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
   std::unique_ptr<SandboxSupervisor> supervisor(
-      new SandboxSupervisor(sockets[0], pid, options.limits));
+      new SandboxSupervisor(sockets[0], pid, options));
   RETURN_IF_ERROR(supervisor->ReadGreeting());
   return supervisor;
 }
 
+bool SandboxSupervisor::Reap(std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    const pid_t reaped = waitpid(helper_pid_, nullptr, WNOHANG);
+    if (reaped == helper_pid_ || (reaped < 0 && errno != EINTR)) return true;
+    if (std::chrono::steady_clock::now() >= end) return false;
+    usleep(1000);
+  }
+}
+
 SandboxSupervisor::~SandboxSupervisor() {
   close(socket_);
-  // It ends every sandbox, each in bounded time, and exits.
-  while (waitpid(helper_pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  // It ends every sandbox and exits.
+  if (Reap(end_max_)) return;
+  LOG(ERROR) << "the sandbox helper, process " << helper_pid_
+             << ", did not end in " << end_max_.count() << " ms; killed";
+  kill(helper_pid_, SIGKILL);
+  Reap(kKilledMax);  // else it is for init to reap
 }
 
 absl::Status SandboxSupervisor::ReadGreeting() {

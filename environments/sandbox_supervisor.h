@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "environments/sandbox_policy.h"
+#include "environments/step_limits.h"
 #include "kernels/base/mutex.h"
 
 namespace temper {
@@ -23,6 +25,9 @@ struct SandboxSupervisorOptions {
   uint32_t slots_max = 16;  // sandboxes at a time
   std::string bwrap = "/usr/bin/bwrap";
   std::string python = "/usr/bin/python3";
+  // How long the end may take before the helper is killed; above what it takes
+  // to end all sandboxes at once.
+  std::chrono::milliseconds end_max = kSandboxEndMax + std::chrono::seconds(5);
 };
 
 // Thread-safe after Start: requests take turns, each some milliseconds.
@@ -35,7 +40,8 @@ class SandboxSupervisor {
   static absl::StatusOr<std::unique_ptr<SandboxSupervisor>> Start(
       const SandboxSupervisorOptions& options);
 
-  // Ends all sandboxes and the helper.
+  // Ends all sandboxes and the helper; a helper that has not ended in end_max
+  // is killed, and its sandboxes end with it.
   ~SandboxSupervisor();
 
   SandboxSupervisor(const SandboxSupervisor&) = delete;
@@ -64,16 +70,20 @@ class SandboxSupervisor {
   bool lost();
 
  private:
-  SandboxSupervisor(int socket, pid_t helper_pid, const SandboxLimits& limits);
+  SandboxSupervisor(int socket, pid_t helper_pid,
+                    const SandboxSupervisorOptions& options);
 
   // Reads the helper's first reply.
   absl::Status ReadGreeting();
   absl::Status Ask(const void* request, const int* fds);
+  // Whether the helper was reaped within `limit`.
+  bool Reap(std::chrono::milliseconds limit);
 
   // Constant after Start.
   const int socket_;
   const pid_t helper_pid_;
   const SandboxLimits limits_;
+  const std::chrono::milliseconds end_max_;
   uint32_t slots_ = 0;
   bool holds_memory_ = false;
   std::string description_;

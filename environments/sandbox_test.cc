@@ -255,6 +255,18 @@ TEST(SandboxTest, KillNineOfTheHelperLeavesNothingAndIsReported) {
   EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, 0, 2)));
 }
 
+TEST(SandboxTest, AHelperThatHangsIsKilledAtTheEnd) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  SandboxSupervisorOptions options;
+  options.end_max = std::chrono::milliseconds(100);
+  auto supervisor = SandboxSupervisor::Start(options);
+  ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+  kill((*supervisor)->helper_pid(), SIGSTOP);
+  alarm(30);
+  supervisor->reset();
+  ExpectNoDescendantLeft();
+}
+
 TEST(SandboxTest, EndingASandboxEndsItsDaemons) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   auto supervisor = NewSupervisor(1);

@@ -98,4 +98,14 @@ for tier in avx512 avx512_bf16 sse2; do
 done
 TEMPER_ISA=scalar expect 0 '' config explain
 
+# The doctor starts what a run starts, and names what the kernel denies.
+expect 0 '' doctor
+prints '^sandbox +ok +bubblewrap, seccomp, .*cgroup.*, [0-9]+ slots? of [0-9]+ processes'
+denied='echo 0 >/proc/sys/user/max_user_namespaces && "$0" doctor >"$1"'
+if unshare --user --map-root-user true 2>/dev/null; then
+  unshare --user --map-root-user sh -c "$denied" "$temper" "$dir/out"
+  [ $? = 1 ] || { echo "FAILED: doctor did not exit 1"; failures=1; }
+  prints '^sandbox +MISSING .*the kernel denies user namespaces: as root, sysctl'
+fi
+
 [ "$failures" = 0 ] || { echo "$failures failed"; exit 1; }

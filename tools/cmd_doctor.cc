@@ -16,6 +16,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "environments/sandbox.h"
+#include "environments/sandbox_supervisor.h"
 #include "kernels/base/clock.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli.h"
@@ -111,6 +113,19 @@ Finding CheckProgram(const char* what, const std::vector<const char*>& argv,
                    "; ", next_step)};
 }
 
+// A sandbox as a run starts it, with its filter, uid and cgroup.
+Finding CheckSandbox() {
+  const auto supervisor = SandboxSupervisor::Start(SandboxSupervisorOptions());
+  if (!supervisor.ok()) {
+    return {"sandbox", false, std::string(supervisor.status().message())};
+  }
+  const auto pool = SandboxPool::Create(supervisor->get());
+  if (!pool.ok()) {
+    return {"sandbox", false, std::string(pool.status().message())};
+  }
+  return {"sandbox", true, (*supervisor)->description()};
+}
+
 }  // namespace
 
 int RunDoctorVerb(int argc, char** argv) {
@@ -126,11 +141,7 @@ int RunDoctorVerb(int argc, char** argv) {
       CheckDisk(),
       CheckProgram("python", {"python3", "-I", "-S", "-c", "pass"},
                    "run tools/setup.sh"),
-      CheckProgram("sandbox",
-                   {"bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"},
-                   "run tools/setup.sh; where it is installed, the kernel "
-                   "denies user namespaces to this user: set "
-                   "kernel.unprivileged_userns_clone to 1, or run as root"),
+      CheckSandbox(),
   };
   bool good = true;
   Json rows = Json::array();

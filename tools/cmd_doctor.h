@@ -1,5 +1,6 @@
 // `temper doctor` checks what a run needs of this machine, a line each, and
-// ends with 1 if something is missing, with the next step beside it.
+// ends with 1 if something is missing, with the next step beside it. It starts
+// a sandbox as a run does and says which limits are in force.
 
 #ifndef TOOLS_CMD_DOCTOR_H_
 #define TOOLS_CMD_DOCTOR_H_
