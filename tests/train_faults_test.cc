@@ -231,7 +231,7 @@ TEST_F(TrainFaultsTest,
                        TrialPath(run + "-status"));
   EXPECT_EQ(status.Wait(kDeadlineMs).value_or(-1), 0) << status.err();
   EXPECT_THAT(status.out(),
-              HasSubstr(absl::StrCat("step ", last + 1, "/", last + 1)));
+              HasSubstr(absl::StrCat(" ", last + 1, "/", last + 1, " ")));
   const absl::Status audit = AuditRun(run);
   EXPECT_TRUE(audit.ok()) << audit;
 }
@@ -269,8 +269,21 @@ TEST_F(TrainFaultsTest, CtrlCEndsWithACheckpointThatResumes) {
   EXPECT_LT(stopped->last_step, kSteps);
   EXPECT_FALSE(stopped->weights.empty());
 
+  const auto commands = NextCommandsIn(train->out());
+  EXPECT_THAT(commands, SizeIs(3));
+  for (const std::string& command : commands) {
+    const auto process = RunCommandLine(command, TrialPath("next"));
+    EXPECT_EQ(process->Wait(kDeadlineMs).value_or(-1), 0) << command << "\n"
+                                                          << process->err();
+  }
+
   ExpectResumesToTheEnd("stopped", train->err());
   ExpectAsUndisturbed("stopped");
+  // Only its own steps are the resumed attempt's progress.
+  const std::string out = ReadAll(TrialPath("stopped-again.out"));
+  EXPECT_THAT(
+      out, HasSubstr(absl::StrCat("going on after step ", stopped->last_step,
+                                  "\nstep   ", stopped->last_step + 1, "/")));
 }
 
 }  // namespace

@@ -141,6 +141,20 @@ TEST_F(TrainRunTest, EpisodesOfBothEnvironmentsAreTrainedToolResultsInside) {
             kSteps * kGroups * kSamples);
 }
 
+TEST_F(TrainRunTest, ThePreambleOfAStepsBatchIsComputedOnce) {
+  First();
+  const auto rows = Query(
+      "first",
+      "SELECT s.value - u.value FROM lineage_metric u JOIN lineage_metric s "
+      "USING(step) WHERE u.name = 'rows' AND s.name = 'rows_unshared'");
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  ASSERT_THAT(*rows, SizeIs(kSteps));
+  // The tools' descriptions alone have more than 500 tokens.
+  for (const SqlRow& row : *rows) {
+    EXPECT_GT(row[0].AsDouble(), 500 * (kGroups * kSamples - 1));
+  }
+}
+
 TEST_F(TrainRunTest, EvaluatesEachEnvironmentBeforeAndAfter) {
   First();
   const auto db = RunDb::OpenReader(RunDir("first") + "/run.db");
@@ -172,6 +186,18 @@ TEST_F(TrainRunTest, TheTerminalShowsPlanStepsAndTheRunDirectory) {
   EXPECT_THAT(
       out.substr(end),
       HasSubstr(absl::StrCat(kTemper, " inspect steps ", RunDir("first"))));
+}
+
+TEST_F(TrainRunTest, TheCommandsThatItNamesWork) {
+  First();
+  const auto commands = NextCommandsIn(ReadAll(TrialPath("first.out")));
+  EXPECT_THAT(commands, SizeIs(3));
+  for (const std::string& command : commands) {
+    const auto process = RunCommandLine(command, TrialPath("next"));
+    EXPECT_EQ(process->Wait(kDeadlineMs).value_or(-1), 0) << command << "\n"
+                                                          << process->err();
+    EXPECT_NE(process->out(), "") << command;
+  }
 }
 
 TEST_F(TrainRunTest, TheCheckpointIsAModelDirectory) {

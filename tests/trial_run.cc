@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
@@ -75,6 +77,19 @@ std::string ResumeCommandIn(const std::string& err) {
   if (at == std::string::npos) return "";
   const size_t begin = at + sizeof(kResumeWith) - 1;
   return err.substr(begin, err.find('\n', begin) - begin);
+}
+
+std::vector<std::string> NextCommandsIn(const std::string& out) {
+  std::vector<std::string> commands;
+  const size_t at = out.rfind("worth trying next:\n");
+  if (at == std::string::npos) return commands;
+  for (const auto line : absl::StrSplit(out.substr(at), '\n')) {
+    if (absl::StartsWith(line, "  ") &&
+        !absl::StrContains(line, " --resume ")) {
+      commands.emplace_back(line.substr(2));
+    }
+  }
+  return commands;
 }
 
 std::unique_ptr<TemperProcess> RunCommandLine(const std::string& line,

@@ -40,6 +40,10 @@ std::unique_ptr<TemperProcess> StartTrain(
 // if it says none.
 std::string ResumeCommandIn(const std::string& err);
 
+// The commands that `out`, a train's standard output, names as worth trying,
+// without the one that lengthens the run.
+std::vector<std::string> NextCommandsIn(const std::string& out);
+
 // Runs a command line as it stands, by a shell.
 std::unique_ptr<TemperProcess> RunCommandLine(const std::string& line,
                                               const std::string& output);

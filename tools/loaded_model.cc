@@ -33,6 +33,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
       path, ": ", std::string(fits.message()), "; ", kNameATokenizer));
 }
 
+absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
+  ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(
+      IfUnusable(ModelWeights::CheckFiles(config, dir), kNameAModel));
+  RETURN_IF_ERROR(LoadNamedTokenizer(dir + "/tokenizer.json", config).status());
+  return config;
+}
+
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
                                       const std::string& dir) {
   LoadedModel model;

@@ -1,6 +1,6 @@
 // A Hugging Face directory that the user named: config.json, the weights and
-// tokenizer.json. What eval, generate and sft begin with. Whatever is wrong with
-// it is InvalidArgument or NotFound and says what to name instead.
+// tokenizer.json. What train, eval, generate and sft begin with. Whatever is
+// wrong with it is InvalidArgument or NotFound and says what to name instead.
 //
 // Functions without state; thread-safe.
 
@@ -32,6 +32,10 @@ absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
 // A tokenizer.json all of whose ids the model has.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config);
+
+// All that can be checked without reading the weights' values: before processes
+// are started that would fail on it each in its own log.
+absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir);
 
 // `backend` outlives the result.
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend, const std::string& dir);

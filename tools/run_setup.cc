@@ -17,8 +17,10 @@
 #include "learner/run_db.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
+#include "tools/loaded_model.h"
 #include "tools/next_step.h"
 #include "tools/quickstart_tasks.h"
+#include "tools/run_view.h"
 
 namespace temper {
 namespace {
@@ -100,6 +102,18 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckSteps(const std::string& dir, const RunConfig& config) {
+  const std::string run_db = dir + "/run.db";
+  if (!Exists(run_db)) return absl::OkStatus();
+  const auto db = RunDb::OpenReader(run_db);
+  if (!db.ok()) return absl::OkStatus();  // the learner's to judge
+  ASSIGN_OR_RETURN(const int64_t done, ReadCheckpointStep(db->get()));
+  if (config.steps() >= done) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("steps ", config.steps(), " is less than the ", done,
+                   " that ", dir, " has done; give ", done, " or more"));
 }
 
 }  // namespace
@@ -193,9 +207,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      "`temper train --resume ",
                      run.dir, "`"));
   }
-  auto model = ReadModelConfig(config.model());
-  RETURN_IF_ERROR(IfUnusable(model.status(), kNameAModel));
-  run.model = *std::move(model);
+  ASSIGN_OR_RETURN(run.model, CheckNamedModel(config.model()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(tasks, &config));
   Count(tasks, &run);
@@ -230,7 +242,8 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   }
   RETURN_IF_ERROR(ResolveConfig(&run.config));
   RETURN_IF_ERROR(CheckResume(was, run.config));
-  ASSIGN_OR_RETURN(run.model, ReadModelConfig(run.config.model()));
+  RETURN_IF_ERROR(CheckSteps(run.dir, run.config));
+  ASSIGN_OR_RETURN(run.model, CheckNamedModel(run.config.model()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTaskFile(run.dir + "/tasks.jsonl"));
   Count(tasks, &run);

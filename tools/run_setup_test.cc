@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
@@ -28,10 +29,11 @@ class RunSetupTest : public ::testing::Test {
         getenv("TEST_TMPDIR"), "/",
         ::testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_TRUE(MakeDirectories(directory_ + "/model").ok());
-    const auto json = ReadFile("tools/configs/quickstart_model.json", 1 << 20);
-    ASSERT_TRUE(json.ok()) << json.status();
-    ASSERT_TRUE(
-        WriteFileDurably(directory_ + "/model/config.json", *json).ok());
+    for (const char* name :
+         {"config.json", "model.safetensors", "tokenizer.json"}) {
+      std::filesystem::copy_file(absl::StrCat("tools/quickstart_model/", name),
+                                 absl::StrCat(directory_, "/model/", name));
+    }
     for (const std::string& assignment :
          {absl::StrCat("model=", directory_, "/model"),
           absl::StrCat("runs_dir=", directory_, "/runs"),
@@ -98,6 +100,31 @@ TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
               HasSubstr("example"));
   EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
   EXPECT_THAT(Refusal("steps=30000"), HasSubstr("lower steps"));
+}
+
+TEST_F(RunSetupTest, ADamagedModelIsRefusedAndNothingIsMade) {
+  const auto refuse = [&](const std::string& name, const std::string& bytes) {
+    const std::string path = absl::StrCat(directory_, "/model/", name);
+    const std::string whole = *ReadFile(path, 1 << 24);
+    EXPECT_TRUE(WriteFileDurably(path, bytes).ok());
+    const std::string refusal = Refusal("name=trial");
+    EXPECT_TRUE(WriteFileDurably(path, whole).ok());
+    return refusal;
+  };
+  const std::string weights =
+      *ReadFile(directory_ + "/model/model.safetensors", 1 << 24);
+  EXPECT_THAT(
+      refuse("model.safetensors", weights.substr(0, weights.size() / 2)),
+      HasSubstr("model.safetensors"));
+  const std::string config =
+      *ReadFile(directory_ + "/model/config.json", 1 << 20);
+  EXPECT_THAT(refuse("config.json",
+                     absl::StrReplaceAll(
+                         config, {{"\"vocab_size\": ", "\"vocab_size\": 1"}})),
+              HasSubstr("tensor \""));
+  EXPECT_THAT(refuse("tokenizer.json", "{}"), HasSubstr("tokenizer.json"));
+  std::filesystem::remove(directory_ + "/model/tokenizer.json");
+  EXPECT_THAT(Refusal("name=trial"), HasSubstr("name the tokenizer.json"));
 }
 
 TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
@@ -170,6 +197,18 @@ TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
   EXPECT_THAT(
       std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
       HasSubstr("top_p 0.5 differs"));
+}
+
+TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+  ASSERT_TRUE(db.ok()) << db.status();
+  ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
+  ASSERT_TRUE((*db)->RecordCheckpoint(2, "step_2").ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=1"}).status().message()),
+              HasSubstr("steps 1 is less than the 2"));
+  EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
 }
 
 TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {

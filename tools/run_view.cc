@@ -91,6 +91,16 @@ absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
   return result;
 }
 
+absl::StatusOr<AttemptView> ReadAttempt(RunDb* db) {
+  ASSIGN_OR_RETURN(const auto rows,
+                   QueryOnce(db,
+                             "SELECT attempt, base_step FROM attempt "
+                             "ORDER BY attempt DESC LIMIT 1",
+                             {}));
+  if (rows.empty()) return absl::NotFoundError("the run has no attempt yet");
+  return AttemptView{rows[0][0].AsInt(), rows[0][1].AsInt()};
+}
+
 absl::StatusOr<int64_t> ReadCheckpointStep(RunDb* db) {
   ASSIGN_OR_RETURN(
       const auto rows,

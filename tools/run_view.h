@@ -29,6 +29,13 @@ absl::StatusOr<std::string> FindRunDb(const std::string& run,
 // The surviving steps above `after`, ascending.
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after);
 
+// The attempt that counts now. NotFound before the first.
+struct AttemptView {
+  int64_t attempt = 0;
+  int64_t base_step = 0;  // that it goes on from
+};
+absl::StatusOr<AttemptView> ReadAttempt(RunDb* db);
+
 // The step that a resume would go on from, if no checkpoint is damaged; 0
 // before the first.
 absl::StatusOr<int64_t> ReadCheckpointStep(RunDb* db);

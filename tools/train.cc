@@ -23,18 +23,14 @@
 #include "tools/exit_code.h"
 #include "tools/memory_plan.h"
 #include "tools/progress.h"
-#include "tools/run_view.h"
+#include "tools/run_watcher.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kPollMs = 200;
-constexpr int64_t kQuietUs = 20'000'000;
 constexpr int kLogLines = 20;
-constexpr int kCurveColumns = 60;
-constexpr int kCurveRows = 10;
-constexpr size_t kEpisodeChars = 700;
 constexpr int64_t kSandboxesMin = 8;
 constexpr char kLearnerAddress[] = "/learner.address";
 constexpr char kHostAddress[] = "/env-host.address";
@@ -79,89 +75,6 @@ std::string DescribeProcesses(const TrainOptions& options) {
       " in each worker");
 }
 
-// One run being watched: prints what is new in run.db.
-class Watcher {
- public:
-  explicit Watcher(const TrainOptions& options)
-      : options_(options), path_(options.run.dir + "/run.db") {}
-
-  // Prints steps that were not printed yet; quietly does nothing before the
-  // learner has made run.db.
-  void PrintNew() {
-    if (!Open()) return;
-    const auto steps =
-        ReadSteps(db_.get(), steps_.empty() ? 0 : steps_.back().step);
-    if (!steps.ok()) return;
-    const int64_t total = options_.run.config.steps();
-    for (const StepView& step : *steps) {
-      steps_.push_back(step);
-      printf("%s",
-             FormatStep(step, total, RemainingSeconds(steps_, total)).c_str());
-    }
-    const int64_t now = SystemClock()->MonotonicMicros();
-    if (!steps->empty()) {
-      fflush(stdout);
-      printed_us_ = now;
-    } else if (now - printed_us_ > kQuietUs) {
-      PrintStillAlive();
-      printed_us_ = now;
-    }
-  }
-
-  absl::Status PrintSummary() {
-    if (!Open()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const auto steps, ReadSteps(db_.get(), 0));
-    printf("\n%s", DrawRewardCurve(steps, kCurveColumns, kCurveRows).c_str());
-    ASSIGN_OR_RETURN(const auto evaluations, ReadEvaluations(db_.get()));
-    printf("\n%s", FormatBeforeAfter(evaluations).c_str());
-    ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
-    if (!picked.has_value()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));
-    ASSIGN_OR_RETURN(const auto after, ReadEpisode(db_.get(), picked->after));
-    printf("\n%s\n%s", FormatEpisode("before", before, kEpisodeChars).c_str(),
-           FormatEpisode("after", after, kEpisodeChars).c_str());
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<int64_t> CheckpointStep() {
-    if (!Open()) return 0;
-    return ReadCheckpointStep(db_.get());
-  }
-
- private:
-  int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
-
-  bool Open() {
-    if (db_ != nullptr) return true;
-    if (access(path_.c_str(), R_OK) != 0) return false;
-    auto db = RunDb::OpenReader(path_);
-    if (db.ok()) db_ = *std::move(db);
-    return db_ != nullptr;
-  }
-
-  void PrintStillAlive() {
-    const auto counts = CountStates(db_.get());
-    const auto evaluations = ReadEvaluations(db_.get());
-    if (!counts.ok() || !evaluations.ok()) return;
-    int64_t evaluated = 0;
-    for (const EvalView& view : *evaluations) evaluated += view.episodes;
-    std::vector<std::string> parts = {
-        absl::StrCat(evaluated, " episodes evaluated")};
-    for (const auto& [state, count] : *counts) {
-      parts.push_back(absl::StrCat(count, " samples ", state));
-    }
-    fprintf(stderr, "after step %lld: %s\n",
-            static_cast<long long>(last_step()),
-            absl::StrJoin(parts, ", ").c_str());
-  }
-
-  const TrainOptions& options_;
-  const std::string path_;
-  std::unique_ptr<RunDb> db_;
-  std::vector<StepView> steps_;
-  int64_t printed_us_ = SystemClock()->MonotonicMicros();
-};
-
 // As a shell takes it for one word.
 std::string Quoted(const std::string& word) {
   const bool plain = word.find_first_not_of(
@@ -176,13 +89,14 @@ std::string ResumeCommand(const TrainOptions& options) {
                       Quoted(options.run.dir));
 }
 
-void PrintNextCommands(const TrainOptions& options) {
+// `checkpoint` is the step of the last one.
+void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
   const std::string program = Quoted(options.program);
   const std::string dir = Quoted(options.run.dir);
-  const auto steps = options.run.config.steps();
-  const std::string model = Quoted(
-      absl::StrCat(options.run.dir, "/checkpoints/step_", steps, "/model"));
+  const std::string model = Quoted(absl::StrCat(
+      options.run.dir, "/checkpoints/step_", checkpoint, "/model"));
   const std::string config = Quoted(options.run.dir + "/config.textproto");
+  const uint32_t steps = options.run.config.steps();
   printf("\nthe run is in %s; worth trying next:\n", options.run.dir.c_str());
   for (const std::string& command :
        {absl::StrCat("inspect steps ", dir),
@@ -356,13 +270,13 @@ int TrainRun(const TrainOptions& options) {
         fprintf(stderr, "%s %s: %s\n", event.child.c_str(), kind.c_str(),
                 event.detail.c_str());
       });
+  RunWatcher watcher(options.run.dir, options.run.config.steps());
   const absl::Status started = StartChildren(options, &supervisor);
   if (!started.ok()) {
     fprintf(stderr, "temper train: %s\n",
             std::string(started.message()).c_str());
     return kExitFailed;
   }
-  Watcher watcher(options);
   RunState state = RunState::kRunning;
   bool stopped = false;
   while (state == RunState::kRunning && !stopped) {
@@ -381,12 +295,12 @@ int TrainRun(const TrainOptions& options) {
   if (state == RunState::kFailed) return Failed(options, supervisor);
   const absl::Status shown = watcher.PrintSummary();
   if (!shown.ok()) LOG(WARNING) << shown;
-  PrintNextCommands(options);
+  const absl::StatusOr<int64_t> checkpoint = watcher.CheckpointStep();
+  if (!checkpoint.ok()) LOG(WARNING) << checkpoint.status();
+  PrintNextCommands(options, checkpoint.value_or(0));
   if (stopped) {
-    const absl::StatusOr<int64_t> step = watcher.CheckpointStep();
-    if (!step.ok()) LOG(WARNING) << step.status();
     fprintf(stderr, "stopped after step %lld; resume with\n  %s\n",
-            static_cast<long long>(step.value_or(0)),
+            static_cast<long long>(checkpoint.value_or(0)),
             ResumeCommand(options).c_str());
   }
   return kExitDone;

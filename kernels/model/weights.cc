@@ -122,23 +122,30 @@ bool IsMtpTensor(const ModelConfig& config, const std::string& name) {
   return false;
 }
 
+absl::StatusOr<const SafetensorsEntry*> FindParameter(
+    const Parameter& parameter, const Safetensors& file) {
+  const SafetensorsEntry* entry = file.Find(parameter.name);
+  if (entry == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor \"", parameter.name, "\" is missing"));
+  }
+  if (entry->shape != parameter.shape) {
+    SafetensorsEntry wanted;
+    wanted.shape = parameter.shape;
+    return WrongTensor(
+        *entry, absl::StrCat("must have the shape ", wanted.ShapeString()));
+  }
+  return entry;
+}
+
 // Decodes all parameters in order; refuses the first that does not fit.
 absl::StatusOr<std::vector<float>> ReadParameters(
     const std::vector<Parameter>& parameters, const Safetensors& file) {
   std::vector<float> values;
   values.reserve(TotalElements(parameters));
   for (const Parameter& parameter : parameters) {
-    const SafetensorsEntry* entry = file.Find(parameter.name);
-    if (entry == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor \"", parameter.name, "\" is missing"));
-    }
-    if (entry->shape != parameter.shape) {
-      SafetensorsEntry wanted;
-      wanted.shape = parameter.shape;
-      return WrongTensor(
-          *entry, absl::StrCat("must have the shape ", wanted.ShapeString()));
-    }
+    ASSIGN_OR_RETURN(const SafetensorsEntry* const entry,
+                     FindParameter(parameter, file));
     ASSIGN_OR_RETURN(const std::vector<float> decoded, DecodeFloats(*entry));
     for (const float value : decoded) {
       if (!std::isfinite(value)) {
@@ -151,10 +158,11 @@ absl::StatusOr<std::vector<float>> ReadParameters(
   return values;
 }
 
-absl::StatusOr<std::vector<CarriedTensor>> ReadCarried(
+// The tensors that no parameter takes, all of MTP layers that are whole.
+absl::StatusOr<std::vector<const SafetensorsEntry*>> FindCarried(
     const ModelConfig& config, const std::map<std::string, size_t>& known,
     const Safetensors& file) {
-  std::vector<CarriedTensor> carried;
+  std::vector<const SafetensorsEntry*> carried;
   std::set<int64_t> missing;
   for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) {
     missing.insert(config.num_hidden_layers + i);
@@ -168,9 +176,7 @@ absl::StatusOr<std::vector<CarriedTensor>> ReadCarried(
       it = absl::StartsWith(entry.name, LayerPrefix(*it)) ? missing.erase(it)
                                                           : std::next(it);
     }
-    carried.push_back(
-        {entry.name, entry.dtype, entry.shape,
-         std::string(reinterpret_cast<const char*>(entry.data), entry.bytes)});
+    carried.push_back(&entry);
   }
   if (!missing.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -179,6 +185,12 @@ absl::StatusOr<std::vector<CarriedTensor>> ReadCarried(
         config.num_nextn_predict_layers));
   }
   return carried;
+}
+
+absl::Status InDirectory(const std::string& model_dir,
+                         const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat(model_dir, ": ", status.message()));
 }
 
 }  // namespace
@@ -321,23 +333,37 @@ void ModelWeights::Publish() {
   }
 }
 
+absl::Status ModelWeights::CheckFiles(const ModelConfig& config,
+                                      const std::string& model_dir) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
+                   Safetensors::OpenModel(model_dir));
+  const std::vector<Parameter> parameters = ListParameters(config);
+  for (const Parameter& parameter : parameters) {
+    const auto entry = FindParameter(parameter, *file);
+    if (!entry.ok()) return InDirectory(model_dir, entry.status());
+  }
+  const auto carried = FindCarried(config, IndexOf(parameters), *file);
+  if (!carried.ok()) return InDirectory(model_dir, carried.status());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(
     Backend* backend, const ModelConfig& config, const std::string& model_dir) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
                    Safetensors::OpenModel(model_dir));
   const std::vector<Parameter> parameters = ListParameters(config);
-  const auto in_dir = [&model_dir](const absl::Status& status) {
-    return absl::Status(status.code(),
-                        absl::StrCat(model_dir, ": ", status.message()));
-  };
-  absl::StatusOr<std::vector<float>> values = ReadParameters(parameters, *file);
-  if (!values.ok()) return in_dir(values.status());
-  absl::StatusOr<std::vector<CarriedTensor>> carried =
-      ReadCarried(config, IndexOf(parameters), *file);
-  if (!carried.ok()) return in_dir(carried.status());
+  const auto values = ReadParameters(parameters, *file);
+  if (!values.ok()) return InDirectory(model_dir, values.status());
+  const auto carried = FindCarried(config, IndexOf(parameters), *file);
+  if (!carried.ok()) return InDirectory(model_dir, carried.status());
   ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> weights,
                    Create(backend, config));
-  weights->carried_ = *std::move(carried);
+  for (const SafetensorsEntry* const entry : *carried) {
+    weights->carried_.push_back(
+        {entry->name, entry->dtype, entry->shape,
+         std::string(reinterpret_cast<const char*>(entry->data),
+                     entry->bytes)});
+  }
   RETURN_IF_ERROR(weights->SetValues(*values));
   return weights;
 }

@@ -88,6 +88,11 @@ class ModelWeights {
       Backend* backend, const ModelConfig& config,
       const std::string& model_dir);
 
+  // Refuses a directory as Load does, without reading values: what is not
+  // finite, or neither F32 nor BF16, is Load's to find.
+  static absl::Status CheckFiles(const ModelConfig& config,
+                                 const std::string& model_dir);
+
   // A second set with the same values (the frozen reference, a shadow).
   absl::StatusOr<std::unique_ptr<ModelWeights>> Clone() const;
 

@@ -108,23 +108,30 @@ TEST_F(ModelWeightsTest, RefusesCheckpointsThatDoNotFitNamingTheTensor) {
   const std::string name = "model.layers.1.mlp.experts.3.up_proj.weight";
   std::vector<float> infinite(32, std::numeric_limits<float>::infinity());
   const auto refused = [&](const std::string& tensor,
-                           const std::function<void(Entries*)>& spoil) {
+                           const std::function<void(Entries*)>& spoil,
+                           bool by_values = false) {
     const std::string dir = Checkpoint("spoiled", spoil);
     const auto weights = ModelWeights::Load(backend_.get(), config_, dir);
     ASSERT_FALSE(weights.ok());
     EXPECT_TRUE(
         absl::StrContains(std::string(weights.status().message()), tensor))
         << weights.status();
+    const absl::Status files = ModelWeights::CheckFiles(config_, dir);
+    EXPECT_EQ(files, by_values ? absl::OkStatus() : weights.status());
   };
   refused(name, [&](Entries* e) { e->erase(name); });
   refused(name, [&](Entries* e) {
     std::swap((*e)[name].shape[0], (*e)[name].shape[1]);
   });
-  refused(name, [&](Entries* e) { (*e)[name].dtype = "I32"; });
-  refused("model.norm.weight", [&](Entries* e) {
-    (*e)["model.norm.weight"].data =
-        reinterpret_cast<const std::byte*>(infinite.data());
-  });
+  refused(
+      name, [&](Entries* e) { (*e)[name].dtype = "I32"; }, /*by_values=*/true);
+  refused(
+      "model.norm.weight",
+      [&](Entries* e) {
+        (*e)["model.norm.weight"].data =
+            reinterpret_cast<const std::byte*>(infinite.data());
+      },
+      /*by_values=*/true);
   refused("model.layers.4.x", [&](Entries* e) {
     (*e)["model.layers.4.x"] = (*e)[kMtp];
     (*e)["model.layers.4.x"].name = "model.layers.4.x";

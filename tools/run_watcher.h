@@ -1,0 +1,58 @@
+// What `temper train` shows of its run: reads run.db while the learner writes
+// it and prints to stdout what is new there, to stderr signs of life between.
+//
+// Not thread-safe.
+
+#ifndef TOOLS_RUN_WATCHER_H_
+#define TOOLS_RUN_WATCHER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/clock.h"
+#include "learner/run_db.h"
+#include "tools/progress.h"
+
+namespace temper {
+
+class RunWatcher {
+ public:
+  // To be made before the learner is started: what run.db holds by then is of
+  // earlier attempts.
+  RunWatcher(const std::string& run_dir, int64_t steps_total);
+
+  // A line per step of this attempt that was not printed yet. Does nothing
+  // before the learner has begun the attempt, nor where run.db cannot be read.
+  void PrintNew();
+
+  // The whole run's reward curve, held-out results, and one task's episodes
+  // before and after.
+  absl::Status PrintSummary();
+
+  // Of the last checkpoint; 0 before the first.
+  absl::StatusOr<int64_t> CheckpointStep();
+
+ private:
+  bool Open();
+  // Whether the attempt being watched has begun. Then steps_ holds, as printed,
+  // those that it goes on from.
+  bool Begun();
+  void PrintStillAlive();
+  int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
+
+  const std::string path_;
+  const int64_t steps_total_;
+  std::unique_ptr<RunDb> db_;
+  int64_t attempt_before_ = 0;
+  bool begun_ = false;
+  std::vector<StepView> steps_;
+  int64_t printed_us_ = SystemClock()->MonotonicMicros();
+};
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_WATCHER_H_
