@@ -18,6 +18,9 @@
 namespace temper {
 namespace {
 
+// For workers to leave once the run is finished.
+constexpr int64_t kLeaveMs = 5000;
+
 class Loop {
  public:
   Loop(const LearnerOptions& options, Backend* backend)
@@ -203,7 +206,7 @@ absl::StatusOr<LearnerEnd> Loop::Run() {
       if (!evaluated) break;
     }
     if (counters_.step >= steps()) {
-      link_->Shutdown("the run is finished");
+      link_->Shutdown(waits_, "the run is finished", kLeaveMs);
       return LearnerEnd::kFinished;
     }
     ASSIGN_OR_RETURN(const bool done, Step(counters_.step + 1));

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 
 #include <chrono>
 #include <set>
@@ -16,13 +17,18 @@
 #include "learner/call_watchdog.h"
 #include "learner/worker_stream.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/episode_limit.h"
 #include "proto/wire/loopback.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
 namespace {
 
-constexpr auto kPollInterval = std::chrono::milliseconds(5);
+constexpr auto kEndWait = std::chrono::milliseconds(200);
+// Threads of gRPC's that wait for the next call; beside those of the streams.
+constexpr int kPollers = 2;
+// Of one connection. A worker has one.
+constexpr int kStreamsOfConnection = 16;
 
 using Stream = WorkerStream::Stream;
 
@@ -37,9 +43,14 @@ class Service final : public LearnerService, public Learner::Service {
         events_(std::move(events)),
         waits_(std::move(waits)),
         watchdog_(options.heartbeat_deadline_ms, SystemClock()),
+        hello_watchdog_(options.hello_deadline_ms, SystemClock()),
         welcome_(welcome) {}
 
-  ~Service() override { Shutdown("the learner ends", 0); }
+  ~Service() override {
+    AskToFinish("the learner ends");
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now() + kEndWait);
+  }
 
   absl::Status Listen() {
     RETURN_IF_ERROR(CheckLoopback(options_.address));
@@ -48,6 +59,10 @@ class Service final : public LearnerService, public Learner::Service {
     builder.AddListeningPort(options_.address,
                              grpc::InsecureServerCredentials(), &port_);
     builder.SetMaxReceiveMessageSize(static_cast<int>(2 * kChunkBytes));
+    builder.SetResourceQuota(grpc::ResourceQuota("learner").SetMaxThreads(
+        options_.streams_max + kPollers));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                               kStreamsOfConnection);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
@@ -61,7 +76,7 @@ class Service final : public LearnerService, public Learner::Service {
     WorkerStream worker(broker_, &watchdog_, options_.heartbeat_interval_ms,
                         context, stream);
     WorkerMessage first;
-    if (!worker.Read(&first)) {
+    if (!worker.ReadHello(&hello_watchdog_, &first)) {
       return {grpc::StatusCode::CANCELLED,
               absl::StrCat("no hello: ", worker.EndReason())};
     }
@@ -97,22 +112,11 @@ class Service final : public LearnerService, public Learner::Service {
     for (WorkerStream* worker : workers_) worker->Send(message);
   }
 
-  void Shutdown(const std::string& reason, int64_t deadline_ms) override {
-    if (server_ == nullptr) return;
-    {
-      MutexLock lock(&mutex_);
-      LearnerMessage message;
-      message.mutable_stop()->set_reason(reason);
-      for (WorkerStream* worker : workers_) worker->Send(message);
-    }
-    Clock* const clock = SystemClock();
-    const int64_t deadline = clock->MonotonicMicros() + deadline_ms * 1000;
-    while (clock->MonotonicMicros() < deadline && Live() > 0) {
-      std::this_thread::sleep_for(kPollInterval);
-    }
-    server_->Shutdown(std::chrono::system_clock::now() +
-                      std::chrono::milliseconds(200));
-    server_.reset();
+  void AskToFinish(const std::string& reason) override {
+    MutexLock lock(&mutex_);
+    LearnerMessage message;
+    message.mutable_stop()->set_reason(reason);
+    for (WorkerStream* worker : workers_) worker->Send(message);
   }
 
  private:
@@ -131,6 +135,11 @@ class Service final : public LearnerService, public Learner::Service {
     if (hello.worker().empty() || hello.capacity_samples() == 0) {
       return {grpc::StatusCode::INVALID_ARGUMENT,
               "hello needs a worker name and a capacity above 0"};
+    }
+    if (hello.worker().size() > kNameBytesMax) {
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              absl::StrCat("the worker's name has ", hello.worker().size(),
+                           " bytes; at most ", kNameBytesMax)};
     }
     return grpc::Status::OK;
   }
@@ -207,17 +216,13 @@ class Service final : public LearnerService, public Learner::Service {
     return absl::OkStatus();
   }
 
-  size_t Live() const {
-    MutexLock lock(&mutex_);
-    return workers_.size();
-  }
-
   const LearnerServiceOptions options_;
   LeaseBroker* const broker_;
   const TrajectorySink trajectories_;
   const WorkerEventSink events_;
   const WaitSink waits_;
   CallWatchdog watchdog_;
+  CallWatchdog hello_watchdog_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   mutable Mutex mutex_;

@@ -2,10 +2,12 @@
 // leases, takes trajectories in, tells workers of weight versions. One stream a
 // worker; one that says nothing, from its hello on, or that reads nothing of
 // what it is sent for `heartbeat_deadline_ms` is cut off within an eighth more,
-// and its leases return.
+// and its leases return. A stream has `hello_deadline_ms` for its hello.
+// Streams above `streams_max`, those without a hello included, are refused as
+// ResourceExhausted.
 //
-// Thread-safe. Shutdown (or the destructor) ends every stream; the sink, broker
-// and clock must outlive the service.
+// Thread-safe. The destructor ends every stream; the sink, broker and clock
+// must outlive the service.
 
 #ifndef LEARNER_LEARNER_SERVICE_H_
 #define LEARNER_LEARNER_SERVICE_H_
@@ -25,6 +27,10 @@ struct LearnerServiceOptions {
   std::string address = "127.0.0.1:0";  // loopback only
   int64_t heartbeat_interval_ms = 2000;
   int64_t heartbeat_deadline_ms = 30000;
+  int64_t hello_deadline_ms = 5000;
+  // Each has a thread. A few more than there may be workers: those whose hello
+  // is under way, and those that are told that they are too many.
+  int streams_max = LeaseBroker::kWorkersMax + 64;
 };
 
 // What the learner makes of a trajectory's bytes, called from any stream's
@@ -65,9 +71,8 @@ class LearnerService {
   // next. Below TrajectoryAssembler::kOpenMax.
   static constexpr uint32_t kCredits = 16;
 
-  // Asks every worker to finish, then ends the streams that are still there
-  // after `deadline_ms`.
-  virtual void Shutdown(const std::string& reason, int64_t deadline_ms) = 0;
+  // Asks every worker to finish; those that do leave the broker.
+  virtual void AskToFinish(const std::string& reason) = 0;
 };
 
 }  // namespace temper

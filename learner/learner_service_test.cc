@@ -29,6 +29,7 @@ using ClientStream = grpc::ClientReaderWriter<WorkerMessage, LearnerMessage>;
 constexpr auto kPatience = std::chrono::seconds(10);
 constexpr int64_t kDeadlineMs = 200;
 constexpr uint32_t kGroupSize = 3;
+constexpr int kStreamsMax = 4;
 
 // A learner's service over a queue with one open group, and raw streams to it.
 class LearnerServiceTest : public testing::Test {
@@ -43,7 +44,8 @@ class LearnerServiceTest : public testing::Test {
     ledger_ = *Ledger::Create(db_.get(), dir + "/segments");
   }
 
-  void Start(const std::string& prompt, int64_t deadline_ms) {
+  void Start(const std::string& prompt, int64_t deadline_ms,
+             int64_t hello_deadline_ms = kDeadlineMs) {
     std::vector<Task> tasks(1);
     tasks[0].set_id("a");
     tasks[0].set_split("train");
@@ -54,6 +56,8 @@ class LearnerServiceTest : public testing::Test {
     LearnerServiceOptions options;
     options.heartbeat_interval_ms = 20;
     options.heartbeat_deadline_ms = deadline_ms;
+    options.hello_deadline_ms = hello_deadline_ms;
+    options.streams_max = kStreamsMax;
     LearnerWelcome welcome;
     welcome.set_run("trial");
     auto service = LearnerService::Start(
@@ -118,10 +122,51 @@ class LearnerServiceTest : public testing::Test {
 };
 
 TEST_F(LearnerServiceTest, AStreamWithoutAHelloIsCutOff) {
-  Start("question", kDeadlineMs);
+  Start("question", /*deadline_ms=*/60'000);  // only the hello's is shorter
   LearnerMessage message;
   EXPECT_FALSE(stream_->Read(&message));
   EXPECT_EQ(stream_->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(LearnerServiceTest, StreamsWithoutAHelloAreFewAndHoldNoWorkerUp) {
+  // Long enough for all of them to be there at once.
+  Start("question", /*deadline_ms=*/60'000, /*hello_deadline_ms=*/3000);
+  struct Silent {
+    std::unique_ptr<Learner::Stub> stub;
+    grpc::ClientContext context;
+    std::unique_ptr<ClientStream> stream;
+  };
+  grpc::ChannelArguments own_connection;
+  own_connection.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  std::vector<std::unique_ptr<Silent>> silent;
+  for (int i = 0; i < 4 * kStreamsMax; ++i) {
+    Silent& one = *silent.emplace_back(std::make_unique<Silent>());
+    one.stub = Learner::NewStub(grpc::CreateCustomChannel(
+        absl::StrCat("127.0.0.1:", service_->port()),
+        grpc::InsecureChannelCredentials(), own_connection));
+    one.context.set_deadline(std::chrono::system_clock::now() + kPatience);
+    one.stream = one.stub->Connect(&one.context);
+  }
+  int refused = 0, cut_off = 0;
+  for (const auto& one : silent) {
+    LearnerMessage message;
+    EXPECT_FALSE(one->stream->Read(&message));
+    const grpc::StatusCode code = one->stream->Finish().error_code();
+    refused += code == grpc::StatusCode::RESOURCE_EXHAUSTED;
+    cut_off += code == grpc::StatusCode::CANCELLED;
+  }
+  EXPECT_EQ(refused + cut_off, 4 * kStreamsMax);
+  EXPECT_GE(refused, 1);
+  EXPECT_GE(cut_off, 1);
+  context_.TryCancel();
+  Silent worker;
+  worker.context.set_deadline(std::chrono::system_clock::now() + kPatience);
+  worker.stream = stub_->Connect(&worker.context);
+  stream_ = std::move(worker.stream);
+  SayHello();
+  ReadUntil(LearnerMessage::kWelcome);
+  worker.context.TryCancel();
+  EXPECT_THAT(AwaitLeft(), HasSubstr("the stream ended"));
 }
 
 TEST_F(LearnerServiceTest, ASilentWorkerIsCutOffAndItsLeasesReturn) {

@@ -18,7 +18,6 @@ namespace temper {
 namespace {
 
 constexpr auto kConfirmPoll = std::chrono::milliseconds(2);
-constexpr int64_t kShutdownMs = 5000;
 
 }  // namespace
 
@@ -196,8 +195,13 @@ bool RolloutLink::AwaitWorkers(const WaitContext& context,
   return true;
 }
 
-void RolloutLink::Shutdown(const std::string& reason) {
-  service_->Shutdown(reason, kShutdownMs);
+void RolloutLink::Shutdown(const WaitContext& context,
+                           const std::string& reason, int64_t deadline_ms) {
+  service_->AskToFinish(reason);
+  LearnerWait wait(context, "workers to leave", deadline_ms);
+  while (broker_->workers() > 0 && !wait.Expired()) {
+    std::this_thread::sleep_for(kConfirmPoll);
+  }
 }
 
 }  // namespace temper

@@ -63,8 +63,10 @@ class RolloutLink {
   // given up on; known once AwaitWorkers was through.
   double sync_seconds() const { return sync_seconds_; }
 
-  // Asks every worker to finish, then ends the streams still there.
-  void Shutdown(const std::string& reason);
+  // Asks every worker to finish and waits until they have left, for
+  // `deadline_ms` at most; the destructor ends the streams still there.
+  void Shutdown(const WaitContext& context, const std::string& reason,
+                int64_t deadline_ms);
 
   TaskQueue* queue() { return queue_.get(); }
   TrajectoryBuffer* buffer() { return buffer_.get(); }

@@ -16,11 +16,11 @@ constexpr auto kPollInterval = std::chrono::milliseconds(5);
 
 }  // namespace
 
-bool WorkerStream::Read(WorkerMessage* message) {
-  CallWatchdog::Call call(watchdog_, [this] { context_->TryCancel(); });
+bool WorkerStream::ReadUnder(CallWatchdog* watchdog, WorkerMessage* message) {
+  CallWatchdog::Call call(watchdog, [this] { context_->TryCancel(); });
   const bool ok = stream_->Read(message);
   if (call.expired()) {
-    Cancel(absl::StrCat("it was silent for ", watchdog_->deadline_ms(), " ms"));
+    Cancel(absl::StrCat("it was silent for ", watchdog->deadline_ms(), " ms"));
   }
   return ok;
 }

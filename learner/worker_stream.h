@@ -45,7 +45,11 @@ class WorkerStream {
 
   // The worker's next message; false once the stream has ended. The gRPC
   // thread's.
-  bool Read(WorkerMessage* message);
+  bool Read(WorkerMessage* message) { return ReadUnder(watchdog_, message); }
+  // The same, of its first, within another watchdog's deadline.
+  bool ReadHello(CallWatchdog* watchdog, WorkerMessage* message) {
+    return ReadUnder(watchdog, message);
+  }
 
   // Queues a message. A worker that lets kOutboxMax pile up is cut off.
   void Send(LearnerMessage message);
@@ -73,6 +77,7 @@ class WorkerStream {
   static constexpr size_t kOutboxMax = 4096;
 
  private:
+  bool ReadUnder(CallWatchdog* watchdog, WorkerMessage* message);
   bool Write(const LearnerMessage& message);
   bool WriteOne(const std::string& worker);
   bool TakeLease(const std::string& worker);
