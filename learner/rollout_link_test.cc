@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -134,6 +135,27 @@ TEST_F(RolloutLinkTest, AWorkersWaitsAreSeenUntilItLeaves) {
   while (stream_->Read(&rest)) {
   }
   EXPECT_TRUE(stream_->Finish().ok());
+  EXPECT_THAT(Waits(), IsEmpty());
+}
+
+TEST_F(RolloutLinkTest, TheWaitForWorkersToLeaveIsSeen) {
+  bool seen = false;
+  // The worker leaves once status shows that it is waited for.
+  std::thread worker([&] {
+    for (int i = 0; i < 2000 && !seen; ++i) {
+      for (const std::string& wait : Waits()) {
+        seen = seen || wait == "learner workers to leave";
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    stream_->WritesDone();
+  });
+  const WaitContext context = {records_->db(), SystemClock(), {}};
+  link_->Shutdown(context, "done", kPatienceMs);
+  worker.join();
+  EXPECT_TRUE(seen);
+  EXPECT_EQ(link_->workers(), 0) << "it did not wait";
+  EXPECT_EQ(ReadUntil(LearnerMessage::kStop).stop().reason(), "done");
   EXPECT_THAT(Waits(), IsEmpty());
 }
 

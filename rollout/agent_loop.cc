@@ -96,9 +96,10 @@ ChatMode AgentLoop::mode() const {
   return spec_.sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
 }
 
-void AgentLoop::Post(Job job, std::function<void(Work*)> run) {
+void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
   state_ = State::kEnvironment;
-  job_ = job;
+  call_ = call;
+  waiting_since_us_ = NowUs();
   const absl::Status status =
       services_->jobs->Post(tag_, [work = work_, run = std::move(run)] {
         run(work.get());
@@ -107,8 +108,8 @@ void AgentLoop::Post(Job job, std::function<void(Work*)> run) {
 }
 
 void AgentLoop::Start() {
-  Post(Job::kReset, [factory = services_->new_environment, task = spec_.task,
-                     seed = EnvironmentSeed(spec_)](Work* work) {
+  Post(Call::kReset, [factory = services_->new_environment, task = spec_.task,
+                      seed = EnvironmentSeed(spec_)](Work* work) {
     const int64_t begin = NowUs();
     auto environment = factory(task.environment());
     work->status = environment.status();
@@ -125,12 +126,12 @@ void AgentLoop::Start() {
 void AgentLoop::OnJobDone() {
   if (state_ != State::kEnvironment) return;
   if (!work_->status.ok()) return FailInfra(work_->status);
-  switch (job_) {
-    case Job::kReset:
+  switch (call_) {
+    case Call::kReset:
       return OnReset();
-    case Job::kStep:
+    case Call::kStep:
       return OnResults();
-    case Job::kGrade:
+    case Call::kGrade:
       return OnGraded();
   }
 }
@@ -224,7 +225,7 @@ void AgentLoop::OnMessage(Message message) {
       sampled >= spec_.sampling.max_tokens()) {
     return Grade(OUTCOME_TRUNCATED);
   }
-  Post(Job::kStep, [calls = calls_](Work* work) {
+  Post(Call::kStep, [calls = calls_](Work* work) {
     const int64_t begin = NowUs();
     auto results = work->environment->Step(calls);
     work->status = results.status();
@@ -275,8 +276,8 @@ void AgentLoop::Grade(Outcome outcome) {
   trajectory_.set_outcome(outcome);
   const uint64_t sampled = static_cast<uint64_t>(
       services_->engine->record(sequence_).sampled_count());
-  Post(Job::kGrade, [outcome, sampled, transcript = transcript_,
-                     reward = services_->reward](Work* work) {
+  Post(Call::kGrade, [outcome, sampled, transcript = transcript_,
+                      reward = services_->reward](Work* work) {
     const int64_t begin = NowUs();
     auto verdict = work->environment->Grade(outcome, transcript);
     work->status = verdict.status();

@@ -72,6 +72,7 @@ absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec);
 class AgentLoop {
  public:
   enum class State { kEnvironment, kGenerating, kDone };
+  enum class Call { kReset, kStep, kGrade };  // of its environment
 
   // `tag` names the episode's jobs. `spec` is valid.
   AgentLoop(EpisodeSpec spec, const EpisodeServices* services, int64_t tag);
@@ -89,6 +90,10 @@ class AgentLoop {
 
   State state() const { return state_; }
   const TrajectoryKey& key() const { return spec_.key; }
+  const std::string& environment() const { return spec_.task.environment(); }
+  // In kEnvironment: what it waits for, and since when, on the monotonic clock.
+  Call call() const { return call_; }
+  int64_t waiting_since_us() const { return waiting_since_us_; }
   // In kGenerating, the engine's sequence.
   int64_t sequence() const { return sequence_; }
   // In kDone, once.
@@ -106,9 +111,7 @@ class AgentLoop {
     int64_t environment_us = 0;
     int64_t reward_us = 0;
   };
-  enum class Job { kReset, kStep, kGrade };
-
-  void Post(Job job, std::function<void(Work*)> run);
+  void Post(Call call, std::function<void(Work*)> run);
   void OnReset();
   void OnResults();
   void OnGraded();
@@ -126,7 +129,8 @@ class AgentLoop {
   const EpisodeServices* const services_;
   const int64_t tag_;
   State state_ = State::kEnvironment;
-  Job job_ = Job::kReset;
+  Call call_ = Call::kReset;
+  int64_t waiting_since_us_ = 0;
   std::shared_ptr<Work> work_;
   int64_t sequence_ = 0;  // 0: none open
   int64_t turn_begin_ = 0;  // first token of the turn being sampled

@@ -103,4 +103,22 @@ int EpisodeRunner::waiting_for_environment() const {
   return waiting;
 }
 
+std::vector<EnvironmentWait> EpisodeRunner::EnvironmentWaits() const {
+  std::map<std::pair<std::string, AgentLoop::Call>, EnvironmentWait> waits;
+  for (const auto& [tag, episode] : episodes_) {
+    if (episode->state() != AgentLoop::State::kEnvironment) continue;
+    const int64_t since_us = episode->waiting_since_us();
+    EnvironmentWait& wait = waits[{episode->environment(), episode->call()}];
+    if (wait.episodes == 0 || since_us < wait.since_us) {
+      wait.since_us = since_us;
+    }
+    wait.environment = episode->environment();
+    wait.call = episode->call();
+    ++wait.episodes;
+  }
+  std::vector<EnvironmentWait> result;
+  for (auto& [key, wait] : waits) result.push_back(std::move(wait));
+  return result;
+}
+
 }  // namespace temper

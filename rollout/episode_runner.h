@@ -20,6 +20,14 @@
 
 namespace temper {
 
+// Episodes that wait for the same call of the same environment.
+struct EnvironmentWait {
+  std::string environment;
+  AgentLoop::Call call = AgentLoop::Call::kReset;
+  int episodes = 0;
+  int64_t since_us = 0;  // of the longest, on the monotonic clock
+};
+
 class EpisodeRunner {
  public:
   // Everything in `services` must be set and outlive the object. No more than
@@ -45,6 +53,8 @@ class EpisodeRunner {
   int running() const { return static_cast<int>(episodes_.size()); }
   // Episodes waiting for their environment.
   int waiting_for_environment() const;
+  // What they wait for; by environment and call.
+  std::vector<EnvironmentWait> EnvironmentWaits() const;
 
  private:
   // Notes the sequence of an episode that is generating, or takes it if done.

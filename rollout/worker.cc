@@ -28,8 +28,34 @@ namespace {
 // this often when there is nothing to compute.
 constexpr int64_t kIdleWaitMs = 5;
 constexpr int64_t kLastAcksMs = 2000;
+// A wait for an environment that is shorter is the rule, and not reported.
+constexpr int64_t kQuietMs = 500;
 
 int64_t NowMs() { return SystemClock()->MonotonicMicros() / 1000; }
+
+const char* NameOf(AgentLoop::Call call) {
+  switch (call) {
+    case AgentLoop::Call::kReset:
+      return "Reset";
+    case AgentLoop::Call::kStep:
+      return "Step";
+    case AgentLoop::Call::kGrade:
+      return "Grade";
+  }
+  return "";
+}
+
+int64_t LimitOf(AgentLoop::Call call, const EnvironmentLimits& limits) {
+  switch (call) {
+    case AgentLoop::Call::kReset:
+      return limits.reset_ms;
+    case AgentLoop::Call::kStep:
+      return limits.step_ms;
+    case AgentLoop::Call::kGrade:
+      return limits.grade_ms;
+  }
+  return 0;
+}
 
 class Worker {
  public:
@@ -270,6 +296,16 @@ void Worker::ReportWaits() {
   if (wanted_version_ > engine_->version()) {
     add(absl::StrCat("weights ", wanted_version_), wanted_since_ms_,
         options_.weights_deadline_ms);
+  }
+  for (const EnvironmentWait& wait : runner_->EnvironmentWaits()) {
+    if (now - wait.since_us / 1000 < kQuietMs) continue;
+    const EnvironmentLimits limits =
+        options_.environment_limits
+            ? options_.environment_limits(wait.environment)
+            : EnvironmentLimits();
+    add(absl::StrCat(wait.environment, " ", NameOf(wait.call), ", ",
+                     wait.episodes, " episodes"),
+        wait.since_us / 1000, LimitOf(wait.call, limits));
   }
   const bool idle = runner_->running() == 0 && leases_.empty();
   if (!idle) idle_since_ms_ = now;

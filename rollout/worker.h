@@ -15,6 +15,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "kernels/ops/backend.h"
@@ -24,12 +26,24 @@
 
 namespace temper {
 
+// How long the calls of an environment may take, from when a job's thread has
+// taken them up; 0: it bounds them itself.
+struct EnvironmentLimits {
+  int64_t reset_ms = 0;
+  int64_t step_ms = 0;
+  int64_t grade_ms = 0;
+};
+
 struct WorkerOptions {
   // Where the learner is, the worker's name, how many episodes it holds.
   LearnerClientOptions learner;
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
   EnvironmentFactory new_environment;
+  // What new_environment's environments keep to, told where a wait for one is
+  // reported; empty: none is known.
+  std::function<EnvironmentLimits(const std::string& environment)>
+      environment_limits;
   int job_threads = 8;  // environment calls at once
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,6 +31,8 @@ namespace {
 
 using Stream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
 using Id = std::pair<uint64_t, uint32_t>;
+
+constexpr int64_t kResetMs = 30'000;
 
 class ScriptedLearner : public Learner::Service {
  public:
@@ -60,12 +63,16 @@ class ScriptedLearner : public Learner::Service {
 
 class EchoEnvironment : public Environment {
  public:
+  // Reset waits for `ready`, if it is valid.
+  explicit EchoEnvironment(std::shared_future<void> ready = {})
+      : ready_(std::move(ready)) {}
   const EnvironmentFacts& facts() const override {
     static const EnvironmentFacts facts = {
         "echo", "for tests", true, ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    if (ready_.valid()) ready_.wait();
     Observation observation;
     observation.messages.assign(task.messages().begin(),
                                 task.messages().end());
@@ -82,10 +89,13 @@ class EchoEnvironment : public Environment {
     verdict.set_verified(true);
     return verdict;
   }
+
+ private:
+  const std::shared_future<void> ready_;
 };
 
-std::unique_ptr<Environment> NewEcho() {
-  return std::make_unique<EchoEnvironment>();
+std::unique_ptr<Environment> NewEcho(std::shared_future<void> ready = {}) {
+  return std::make_unique<EchoEnvironment>(std::move(ready));
 }
 
 Task MakeTask() {
@@ -213,7 +223,15 @@ class RolloutWorkerTest : public ::testing::Test {
     options.learner.backoff_ms_max = 10;
     options.learner.give_up_ms = 20000;
     options.engine.pages = 64;
-    options.new_environment = [](const std::string&) { return NewEcho(); };
+    options.learner.heartbeat_ms = 20;
+    options.new_environment = [this](const std::string&) {
+      return NewEcho(environments_ready_);
+    };
+    options.environment_limits = [](const std::string&) {
+      EnvironmentLimits limits;
+      limits.reset_ms = kResetMs;
+      return limits;
+    };
     options.job_threads = 2;
     return RunWorker(options, backend_.get(), &stop_);
   }
@@ -224,6 +242,7 @@ class RolloutWorkerTest : public ::testing::Test {
   std::unique_ptr<WeightPublisher> publisher_;
   std::unique_ptr<Backend> backend_;
   bool keep_sampling_mask_ = true;
+  std::shared_future<void> environments_ready_;  // empty: at once
   std::atomic<bool> stop_{false};
   // Of the learner's threads while a worker runs.
   std::map<Id, Trajectory> received_;
@@ -338,6 +357,32 @@ TEST_F(RolloutWorkerTest, LostStreamLosesNoTrajectory) {
   int total = 0;
   for (const auto& [id, count] : deliveries_) total += count;
   EXPECT_EQ(total, 4) << "one was sent again, none sampled again";
+}
+
+TEST_F(RolloutWorkerTest, AWaitForAnEnvironmentIsReportedWithItsLimit) {
+  std::promise<void> release;
+  environments_ready_ = release.get_future().share();
+  WaitState seen;
+  ScriptedLearner learner([&](int, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(1, 2, 1));
+    WorkerMessage message;
+    for (int beats = 0; beats < 1000 && seen.name().empty(); ++beats) {
+      if (!stream->Read(&message)) break;
+      for (const WaitState& wait : message.heartbeat().waits()) {
+        if (wait.name() == "echo Reset, 2 episodes") seen = wait;
+      }
+    }
+    release.set_value();
+    Take(stream, 2, true);
+    Stop(stream);
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(seen.name(), "echo Reset, 2 episodes");
+  EXPECT_GE(seen.elapsed_ms(), 500u) << "shorter waits are the rule";
+  EXPECT_EQ(seen.deadline_ms(), static_cast<uint64_t>(kResetMs));
 }
 
 TEST_F(RolloutWorkerTest, ALearnerBackAtEarlierWeightsEndsTheWorker) {

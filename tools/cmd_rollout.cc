@@ -1,6 +1,7 @@
 #include "tools/cmd_rollout.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -86,6 +87,19 @@ absl::Status Work(const RolloutFlags& flags) {
     host = std::make_unique<EnvironmentClient>(address,
                                                RemoteEnvironmentOptions());
   }
+  options.environment_limits = [&host](const std::string& name) {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    EnvironmentLimits limits;
+    if (host == nullptr || facts == nullptr ||
+        facts->served_in != ServedIn::kHost) {
+      return limits;
+    }
+    const RemoteEnvironmentOptions remote;
+    limits.reset_ms = std::chrono::milliseconds(remote.open_max).count();
+    limits.step_ms = std::chrono::milliseconds(remote.step_max).count();
+    limits.grade_ms = std::chrono::milliseconds(remote.grade_max).count();
+    return limits;
+  };
   options.new_environment = [&host](const std::string& name)
       -> absl::StatusOr<std::unique_ptr<Environment>> {
     const EnvironmentFacts* facts = FindEnvironment(name);

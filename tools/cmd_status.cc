@@ -73,12 +73,9 @@ void PrintText(const StatusView& view) {
   printf("samples: %s\n",
          counts.empty() ? "none" : absl::StrJoin(counts, ", ").c_str());
   printf("waits%s\n", view.waits.empty() ? ": none" : "");
+  const int64_t now_us = SystemClock()->UnixMicros();
   for (const WaitView& wait : view.waits) {
-    printf("  %-12s %-28s %s of %s, reported %s\n", wait.process.c_str(),
-           wait.name.c_str(),
-           FormatDuration(static_cast<double>(wait.elapsed_ms) / 1e3).c_str(),
-           FormatDuration(static_cast<double>(wait.deadline_ms) / 1e3).c_str(),
-           Ago(wait.reported_us).c_str());
+    printf("%s", FormatWait(wait, now_us).c_str());
   }
   printf("events%s\n", view.events.empty() ? ": none" : "");
   for (const EventView& event : view.events) {

@@ -226,6 +226,19 @@ std::string FormatEpisode(const std::string& title, const EpisodeView& episode,
   return text;
 }
 
+std::string FormatWait(const WaitView& wait, int64_t now_us) {
+  const auto duration = [](int64_t ms) {
+    return FormatDuration(static_cast<double>(ms) / 1e3);
+  };
+  const std::string limit =
+      wait.deadline_ms > 0 ? absl::StrCat(" of ", duration(wait.deadline_ms))
+                           : std::string(", without a limit of its own");
+  const int64_t ago_ms = std::max<int64_t>(0, now_us - wait.reported_us) / 1000;
+  return absl::StrFormat("  %-12s %-28s %s%s, reported %s ago\n", wait.process,
+                         wait.name, duration(wait.elapsed_ms), limit,
+                         duration(ago_ms));
+}
+
 std::string FormatDuration(std::optional<double> seconds) {
   if (!seconds.has_value()) return "-";
   const int64_t whole = std::llround(*seconds);

@@ -1,6 +1,7 @@
 // What `temper train` prints, as pure functions of what it knows: the resolved
 // plan, a line per step, the reward curve, the table of before and after, an
-// episode. Numbers that were not measured print as "-", never as 0.
+// episode; and a wait, for `temper status`. Numbers that were not measured
+// print as "-", never as 0.
 //
 // Functions without state; thread-safe. Text is UTF-8 and ends in a newline.
 
@@ -34,6 +35,15 @@ struct EvalView {
   int64_t episodes = 0;
   int64_t correct = 0;
   int64_t well_formed = 0;
+};
+
+// What a process waits for, and how long it had when it said so.
+struct WaitView {
+  std::string process;
+  std::string name;
+  int64_t elapsed_ms = 0;
+  int64_t deadline_ms = 0;  // 0: it has none, whoever is waited for has
+  int64_t reported_us = 0;  // Unix time of the report
 };
 
 struct TurnView {
@@ -79,6 +89,9 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
 // the number of bytes left out.
 std::string FormatEpisode(const std::string& title, const EpisodeView& episode,
                           size_t chars_max);
+
+// One line, at `now_us` of Unix time.
+std::string FormatWait(const WaitView& wait, int64_t now_us);
 
 // "2m05s"; "-" where nothing is known.
 std::string FormatDuration(std::optional<double> seconds);

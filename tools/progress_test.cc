@@ -116,6 +116,18 @@ TEST(ProgressTest, EpisodeIsCutInTheMiddleBetweenCharacters) {
               HasSubstr("a [... 8 bytes ...] éb"));
 }
 
+TEST(ProgressTest, AWaitTellsWhatForSinceWhenAndItsLimit) {
+  WaitView wait = {"worker-0", "interpreter Step, 3 episodes", 125'000, 600'000,
+                   1'000'000};
+  EXPECT_EQ(FormatWait(wait, 3'000'000),
+            "  worker-0     interpreter Step, 3 episodes 2m05s of 10m00s, "
+            "reported 2s ago\n");
+  wait.name = "lease";
+  wait.deadline_ms = 0;
+  EXPECT_THAT(FormatWait(wait, 3'000'000),
+              HasSubstr(" 2m05s, without a limit of its own, reported"));
+}
+
 TEST(ProgressTest, PlanLinesUpItsLabels) {
   EXPECT_EQ(FormatPlan({{"model", "1 M"}, {"processes", "3"}}),
             "model      1 M\nprocesses  3\n");

@@ -79,13 +79,6 @@ struct GroupView {
 absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group);
 
 // Who waits for what, the longest first.
-struct WaitView {
-  std::string process;
-  std::string name;
-  int64_t elapsed_ms = 0;
-  int64_t deadline_ms = 0;
-  int64_t reported_us = 0;  // Unix time of the report
-};
 absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db);
 
 struct EventView {
