@@ -31,7 +31,12 @@ Reward::Reward(std::vector<Weighted> parts) : parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
     const RewardConfig& config) {
-  const double rule = config.has_rule_weight() ? config.rule_weight() : 1;
+  if (!config.has_rule_weight()) {
+    return absl::InvalidArgumentError(
+        "rule_weight is absent; give rewards as a resolved configuration has "
+        "them");
+  }
+  const double rule = config.rule_weight();
   RETURN_IF_ERROR(CheckWeight("rule_weight", rule));
   RETURN_IF_ERROR(CheckWeight("format_weight", config.format_weight()));
   RETURN_IF_ERROR(CheckWeight("length_weight", config.length_weight()));

@@ -50,9 +50,10 @@ class RewardFunction {
 // The weighted sum of a run.
 class Reward {
  public:
-  // Absent fields have the defaults of proto/config.proto. InvalidArgument,
-  // naming the field, if a weight is not finite or beyond 100, if all are 0, or
-  // if length_weight has no length_target_tokens.
+  // `config` as resolving a configuration makes it: the defaults are there.
+  // InvalidArgument, naming the field, if rule_weight is absent, a weight is
+  // not finite or beyond 100, all are 0, or length_weight has no
+  // length_target_tokens.
   static absl::StatusOr<std::unique_ptr<Reward>> Create(
       const RewardConfig& config);
 

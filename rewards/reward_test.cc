@@ -164,12 +164,15 @@ TEST(RewardTest, ToolOutputDoesNotCountAsTheModelsLanguage) {
 TEST(RewardTest, ConfigThatCannotBeMeantIsRefusedByName) {
   const auto refusal = [](void (*spoil)(RewardConfig*)) {
     RewardConfig config;
+    config.set_rule_weight(1);
+    EXPECT_TRUE(Reward::Create(config).ok());
     spoil(&config);
     return std::string(Reward::Create(config).status().message());
   };
-  EXPECT_TRUE(Reward::Create(RewardConfig()).ok());
+  EXPECT_THAT(refusal([](RewardConfig* c) { c->clear_rule_weight(); }),
+              testing::HasSubstr("rule_weight is absent"));
   EXPECT_THAT(refusal([](RewardConfig* c) { c->set_rule_weight(0); }),
-              testing::HasSubstr("rule_weight"));
+              testing::HasSubstr("set rule_weight"));
   EXPECT_THAT(refusal([](RewardConfig* c) { c->set_length_weight(1); }),
               testing::HasSubstr("length_target_tokens"));
   EXPECT_THAT(refusal([](RewardConfig* c) { c->set_format_weight(101); }),

@@ -184,7 +184,7 @@ class AgentLoopTest : public ::testing::Test {
       : tokenizer_(GoldenTokenizer()),
         chat_template_(*ChatTemplate::Create(tokenizer_.get())),
         chat_parser_(*ChatParser::Create(tokenizer_.get())),
-        reward_(*Reward::Create(RewardConfig())),
+        reward_(*Reward::Create(FixtureRewards())),
         engine_(tokenizer_.get()),
         jobs_(std::make_unique<JobPool>(4, 64)) {
     behaviours_["plain"];

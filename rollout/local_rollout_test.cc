@@ -68,6 +68,7 @@ class LocalRolloutTest : public ::testing::Test {
     options_.engine.sequences_max = 8;
     options_.samples = 2;
     options_.sampling = FixtureSampling(/*max_tokens=*/24);
+    options_.rewards = FixtureRewards();
     options_.first_group = 10;
   }
 

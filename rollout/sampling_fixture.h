@@ -1,4 +1,4 @@
-// Sampling for tests: whole, as a resolved configuration has it.
+// Sampling and rewards for tests: whole, as a resolved configuration has it.
 
 #ifndef ROLLOUT_SAMPLING_FIXTURE_H_
 #define ROLLOUT_SAMPLING_FIXTURE_H_
@@ -20,6 +20,13 @@ inline SamplingConfig FixtureSampling(uint32_t max_tokens,
   sampling.set_max_turns(max_turns);
   sampling.set_thinking(true);
   return sampling;
+}
+
+// 1 for what is correct, 0 for all else.
+inline RewardConfig FixtureRewards() {
+  RewardConfig rewards;
+  rewards.set_rule_weight(1);
+  return rewards;
 }
 
 }  // namespace temper

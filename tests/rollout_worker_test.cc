@@ -167,6 +167,7 @@ class RolloutWorkerTest : public ::testing::Test {
     welcome->set_weights_chunks(publisher_->chunk_endpoint());
     welcome->set_weight_version(version);
     welcome->set_model_dir(model_dir_);
+    *welcome->mutable_config()->mutable_rewards() = FixtureRewards();
     welcome->mutable_config()->mutable_objective()->set_keep_sampling_mask(
         keep_sampling_mask_);
     stream->Write(message);
@@ -294,6 +295,7 @@ TEST_F(RolloutWorkerTest, TokensAreThoseOfALocalRollout) {
   options.first_group = 5;
   options.weight_version = 1;
   options.sampling = Sampling();
+  options.rewards = FixtureRewards();
   const auto local = RunLocalRollout(
       backend_.get(), weights.get(), *tokenizer, {MakeTask()},
       [](const std::string&) { return NewEcho(); }, options);

@@ -136,6 +136,7 @@ absl::Status Generate(const GenerateFlags& flags) {
                    LoadModel(backend.get(), flags.model));
   LocalRolloutOptions options;
   options.engine = SizeEngine(flags.samples, flags.max_tokens);
+  options.rewards.set_rule_weight(1);  // it is not shown
   options.sampling.set_temperature(flags.temperature);
   options.sampling.set_top_p(flags.top_p);
   options.sampling.set_top_k(0);

@@ -12,6 +12,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/chat_tokens.h"
+#include "proto/wire/episode_limit.h"
 #include "proto/wire/json_line.h"
 #include "rollout/chat_template.h"
 #include "tools/config_keys.h"
@@ -21,7 +22,6 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kTokensMax = 16384;
 constexpr int64_t kPreambleWeight = 20;
 constexpr int64_t kDemonstrationBytesMax = int64_t{1} << 30;
 
@@ -268,7 +268,7 @@ absl::Status RunSft(const SftConfig& config, Backend* backend,
                     ModelWeights* weights,
                     const std::function<bool(const SftProgress&)>& report) {
   ASSIGN_OR_RETURN(const auto trainer,
-                   SftStep::Create(backend, weights, kTokensMax));
+                   SftStep::Create(backend, weights, kEpisodeTokensMax));
   SftProgress progress;
   for (const SftStage& stage : config.stage()) {
     progress.steps_total += stage.steps();
