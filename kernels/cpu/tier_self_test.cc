@@ -50,7 +50,9 @@ Case MakeCase(uint32_t seed) {
   return c;
 }
 
-std::vector<std::pair<const char*, Kernel>> RowKernels() {
+using NamedKernels = std::vector<std::pair<const char*, Kernel>>;
+
+NamedKernels ElementKernels() {
   using T = const TierKernels&;
   return {
       {"dot",
@@ -88,6 +90,12 @@ std::vector<std::pair<const char*, Kernel>> RowKernels() {
          t.swiglu_backward(c->in[0].data(), c->in[1].data(), c->in[2].data(),
                            c->out[1].data(), c->out[2].data(), n);
        }},
+  };
+}
+
+NamedKernels NormAndUpdateKernels() {
+  using T = const TierKernels&;
+  return {
       {"rms_norm",
        [](T t, int64_t n, Case* c) {
          const float r = t.rms_inverse(c->in[0].data(), 1e-6f, n);
@@ -162,7 +170,9 @@ absl::Status Differs(const TierKernels& tier, const std::string& kernel) {
 
 absl::Status TestTier(const TierKernels& tier, const TierKernels& definition) {
   uint32_t seed = 1;
-  for (const auto& [name, kernel] : RowKernels()) {
+  NamedKernels kernels = ElementKernels();
+  for (const auto& kernel : NormAndUpdateKernels()) kernels.push_back(kernel);
+  for (const auto& [name, kernel] : kernels) {
     for (const int64_t n : kLengths) {
       Case actual = MakeCase(++seed);
       Case expected = actual;
