@@ -38,7 +38,7 @@ struct DoorLimits {
   // trains over the whole vocabulary, and so must the record be.
   bool kept_sets_allowed = true;
   int32_t kept_max = 512;
-  int64_t message_bytes_max = int64_t{256} << 20;
+  int64_t message_bytes_max = kTrajectoryBytesMax;
   int64_t tokens_max = kEpisodeTokensMax;  // of all branches
   int32_t branches_max = 64;
   int32_t turns_max = 4096;

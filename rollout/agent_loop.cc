@@ -18,9 +18,6 @@
 namespace temper {
 namespace {
 
-constexpr uint32_t kTurnsMax = 1024;
-constexpr uint32_t kTokensMax = 1 << 20;
-
 int64_t NowUs() { return SystemClock()->MonotonicMicros(); }
 
 // The one place of defaults is the table of configuration keys, above us.
@@ -59,10 +56,11 @@ absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec) {
   RETURN_IF_ERROR(CheckWhole(spec.sampling));
   const uint32_t turns = spec.sampling.max_turns();
   const uint32_t tokens = spec.sampling.max_tokens();
-  if (turns < 1 || turns > kTurnsMax || tokens < 1 || tokens > kTokensMax) {
+  if (turns < 1 || turns > kEpisodeTurnsMax || tokens < 1 ||
+      tokens > kEpisodeTokensMax) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_turns ", turns, " and max_tokens ", tokens, " must be in [1, ",
-        kTurnsMax, "] and [1, ", kTokensMax, "]"));
+        kEpisodeTurnsMax, "] and [1, ", kEpisodeTokensMax, "]"));
   }
   if (spec.key.group() >= uint64_t{1} << 48) {
     return absl::InvalidArgumentError(

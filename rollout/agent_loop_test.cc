@@ -500,8 +500,10 @@ TEST_F(AgentLoopTest, SpecOutOfRangeIsRefused) {
   spec.sampling.set_top_p(1.5);
   EXPECT_EQ(runner.Add(spec).code(), absl::StatusCode::kInvalidArgument);
   spec = Spec(0);
-  spec.sampling.set_max_turns(0);
-  EXPECT_EQ(runner.Add(spec).code(), absl::StatusCode::kInvalidArgument);
+  for (const uint32_t turns : {0u, kEpisodeTurnsMax + 1}) {
+    spec.sampling.set_max_turns(turns);
+    EXPECT_EQ(runner.Add(spec).code(), absl::StatusCode::kInvalidArgument);
+  }
   EXPECT_EQ(runner.running(), 0);
 }
 

@@ -13,6 +13,7 @@
 #include "kernels/model/utf8.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/episode_limit.h"
 #include "proto/wire/outcome.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli.h"
@@ -169,7 +170,7 @@ int RunGenerateVerb(int argc, char** argv) {
   flags.Require();
   flags.Text("--system", &values.system, "The system message.");
   flags.Number("--samples", &values.samples, 1, 256, "Answers; default 1.");
-  flags.Number("--max-tokens", &values.max_tokens, 1, 1 << 20,
+  flags.Number("--max-tokens", &values.max_tokens, 1, kEpisodeTokensMax,
                "Sampled tokens of an answer; default 256.");
   flags.Real("--temperature", &values.temperature, 0.01, 100, "Default 1.");
   flags.Real("--top-p", &values.top_p, 1e-6, 1, "Default 0.95.");

@@ -108,7 +108,7 @@ std::vector<ConfigKey> SamplingKeys() {
              "probability. 0: off."),
       Number("max_tokens", "1024", 1, kEpisodeTokensMax, kFixed,
              "Sampled tokens of an episode, all turns together."),
-      Number("max_turns", "8", 1, 256, kFixed,
+      Number("max_turns", "8", 1, kEpisodeTurnsMax, kFixed,
              "Assistant messages of an episode."),
       Choice("thinking", "true", nullptr, nullptr,
              "Whether an assistant message opens with a thinking part."),
@@ -152,7 +152,7 @@ std::vector<ConfigKey> OtherKeys() {
              "Weight of the penalty on long responses."),
       Number("language_weight", "0", 0, 100, kFixed,
              "Weight of keeping to the prompt's language."),
-      Number("length_target_tokens", "0", 0, 1 << 20, kFixed,
+      Number("length_target_tokens", "0", 0, kEpisodeTokensMax, kFixed,
              "Sampled tokens at which the penalty on length starts."),
       Text("domain_name", "", kFixed,
            "A task's domain. On the command line: --set "

@@ -16,6 +16,12 @@ inline constexpr int64_t kEpisodeTokensMax = 16384;
 // calls one with more ends MODEL_ERROR), a role, a reward part, a worker.
 inline constexpr int64_t kNameBytesMax = 1024;
 
+// Assistant messages of an episode.
+inline constexpr uint32_t kEpisodeTurnsMax = 256;
+
+// Bytes of its trajectory, serialised.
+inline constexpr int64_t kTrajectoryBytesMax = 256 << 20;
+
 }  // namespace temper
 
 #endif  // PROTO_WIRE_EPISODE_LIMIT_H_

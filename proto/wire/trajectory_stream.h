@@ -14,12 +14,12 @@
 #include "absl/status/statusor.h"
 #include "proto/learner.pb.h"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/episode_limit.h"
 
 namespace temper {
 
 constexpr uint32_t kWireVersion = 1;
 constexpr int64_t kChunkBytes = 1 << 20;
-constexpr int64_t kTrajectoryBytesMax = 256 << 20;
 
 // Calls `send` for each message in order; stops at its first error and returns
 // it. ResourceExhausted if the trajectory is above kTrajectoryBytesMax.
