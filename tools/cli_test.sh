@@ -30,6 +30,7 @@ prints() {
 }
 
 unset TEMPER_ISA
+: > "$dir/cli.err"
 expect 2 'usage: temper VERB'
 expect 0 '' --help
 prints '^  config '
@@ -47,6 +48,8 @@ expect 2 '--samples: Value 0 not in range 1 to 256' \
 set_ok=(--set model=m --set tasks=t --set steps=9)
 expect 0 '' config resolve "${set_ok[@]}"
 prints '^  group_size: 8$'
+prints '^# name: the file.s name and the time of the start$'
+prints '^# environments: those that the tasks use$'
 cp "$dir/out" "$dir/run.textproto"
 expect 0 '' config resolve "$dir/run.textproto" --seed 7
 prints '^seed: 7$'
@@ -67,6 +70,10 @@ expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
 expect 2 'no_such_file.*; name a configuration file' \
   config resolve "$dir/no_such_file"
 
+echo 'objective { group_size: "eight" }' > "$dir/bad.textproto"
+expect 2 'bad.textproto:1:25: group_size: ' config resolve "$dir/bad.textproto"
+expect 2 'is not a regular file; name a configuration file' config resolve "$dir"
+
 # The configuration of sft is as closed.
 for bad in 'sed: 1|bad.textproto:1:.*unknown key sed; did you mean seed\?' \
     'warmup_steps: 1|warmup_steps belongs in stage' \
@@ -78,12 +85,22 @@ done
 # What is not there is named, with what would do.
 expect 2 'no/config.json.*; name a directory in the Hugging Face layout' \
   generate no --prompt x
+expect 2 'no/config.json.*; name a directory in the Hugging Face layout' eval no
 expect 2 'no/config.json.*; name a directory in the Hugging Face layout' \
   train --set model=no --set tasks=quickstart --steps 1
 expect 2 'no/run.db.*; name a run directory' status no
 expect 2 'no/config.textproto.*; name a run directory' learner --run-dir no
 expect 2 'no/config.textproto.*; name a run directory' rollout --run-dir no
 expect 2 'no.jsonl.*; name a tasks.jsonl' env test math --tasks no.jsonl
+expect 2 'is not a regular file; name a tasks.jsonl' \
+  env test math --tasks "$dir"
+printf '\n{bad\n' > "$dir/bad.jsonl"
+expect 2 'bad.jsonl:2: .*; a line is one Task of proto/task.proto' \
+  env test math --tasks "$dir/bad.jsonl"
+expect 2 'no run at /no/run/run.db; name a run directory' status /no/run
+expect 2 'no run at /no/run; name a run directory' train --resume /no/run
+expect 2 'cli.err is no run.db; name a run directory' status "$dir/cli.err"
+expect 2 'list .*; name the directory' inspect runs --runs-dir "$dir/cli.err"
 expect 2 'no environment "chess"; there are' env test chess --tasks no.jsonl
 expect 2 'list no: .*; name the directory' inspect runs --runs-dir no
 # A flag that would have no effect is none.

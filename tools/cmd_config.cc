@@ -76,7 +76,14 @@ int Resolve(int argc, char** argv) {
   if (json) {
     PrintJson(ToJson(*config));
   } else {
-    printf("%s", FormatConfig(*config).c_str());
+    // What only the start of a run settles.
+    const bool named = !config->name().empty();
+    if (!named) config->clear_name();
+    printf("%s%s%s", FormatConfig(*config).c_str(),
+           named ? "" : "# name: the file's name and the time of the start\n",
+           config->environments().empty()
+               ? "# environments: those that the tasks use\n"
+               : "");
   }
   return kExitDone;
 }

@@ -14,6 +14,7 @@
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
@@ -111,9 +112,10 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();
   }
-  const auto tasks = ReadTaskFile(path);
+  const auto text = ReadFile(path, kTaskFileBytesMax);
   RETURN_IF_ERROR(IfUnusable(
-      tasks.status(), "name a tasks.jsonl file; every run directory has one"));
+      text.status(), "name a tasks.jsonl file; every run directory has one"));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ParseTasks(*text, path));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
   if (facts->needs_sandbox) {
@@ -124,7 +126,7 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   EnvironmentContext context;
   context.sandboxes = pool.get();
   int64_t played = 0;
-  for (const Task& task : *tasks) {
+  for (const Task& task : tasks) {
     if (task.environment() != name) continue;
     if (played == tasks_max) break;
     const absl::Status status = Play(task, seed, context);

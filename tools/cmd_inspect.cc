@@ -31,6 +31,7 @@ namespace temper {
 namespace {
 
 constexpr int64_t kIdMax = INT64_MAX;
+constexpr char kNameTheRuns[] = "name the directory that holds run directories";
 
 // What every sub-verb but `runs` begins with.
 struct RunFlags {
@@ -47,7 +48,7 @@ struct RunFlags {
 
   absl::StatusOr<std::unique_ptr<RunDb>> Open() const {
     ASSIGN_OR_RETURN(const std::string path, FindRunDb(run, runs_dir));
-    return RunDb::OpenReader(path);
+    return OpenRunDb(path);
   }
 };
 
@@ -64,13 +65,13 @@ struct RunRow {
 // The runs of a directory; one that cannot be read is named on stderr.
 absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
   const auto names = ListDirectory(runs_dir);
-  RETURN_IF_ERROR(IfUnusable(names.status(),
-                             "name the directory that holds run directories"));
+  RETURN_IF_ERROR(IfUnusable(names.status(), kNameTheRuns));
   std::vector<RunRow> runs;
   for (const std::string& name : *names) {
-    const auto path = FindRunDb(absl::StrCat(runs_dir, "/", name), runs_dir);
+    const auto path =
+        FindRunDb(absl::StrCat(runs_dir, "/", name, "/run.db"), runs_dir);
     if (!path.ok()) continue;
-    const auto db = RunDb::OpenReader(*path);
+    const auto db = OpenRunDb(*path);
     if (!db.ok()) {
       fprintf(stderr, "%s: %s\n", name.c_str(),
               std::string(db.status().message()).c_str());
@@ -79,6 +80,10 @@ absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
     ASSIGN_OR_RETURN(const std::vector<StepView> steps,
                      ReadSteps(db->get(), 0));
     runs.push_back({name, steps.empty() ? StepView() : steps.back()});
+  }
+  if (runs.empty() && FindRunDb(runs_dir + "/run.db", runs_dir).ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(runs_dir, " is a run; ", kNameTheRuns));
   }
   return runs;
 }
@@ -216,7 +221,7 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
   return absl::OkStatus();
 }
 
-int Trajectory(int argc, char** argv) {
+int ShowTrajectory(int argc, char** argv) {
   RunFlags run;
   int64_t episode = 0;
   Flags flags("inspect trajectory",
@@ -237,7 +242,7 @@ int RunInspectVerb(int argc, char** argv) {
                  {{"runs", "list the runs of a directory", Runs},
                   {"steps", "a run's steps and reward curve", Steps},
                   {"group", "a group's samples, rewards, advantages", Group},
-                  {"trajectory", "an episode, token by token", Trajectory}},
+                  {"trajectory", "an episode, token by token", ShowTrajectory}},
                  argc, argv);
 }
 

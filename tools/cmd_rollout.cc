@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,10 +41,14 @@ struct RolloutFlags {
 // What another process of the run writes when it is up.
 absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
   const int64_t deadline = SystemClock()->MonotonicMicros() + kAddressWaitUs;
-  for (;;) {
+  for (bool told = false;; told = true) {
     auto address = ReadFile(path, kAddressBytesMax);
     if (address.ok()) absl::StripTrailingAsciiWhitespace(&*address);
     if (address.ok() && !address->empty()) return *address;
+    if (!told) {
+      fprintf(stderr, "waiting up to %lld s for %s\n",
+              static_cast<long long>(kAddressWaitUs / 1'000'000), path.c_str());
+    }
     if (StopSignalCount() > 0) return absl::CancelledError("stopped");
     if (SystemClock()->MonotonicMicros() > deadline) {
       return absl::DeadlineExceededError(

@@ -34,10 +34,13 @@ std::string Ago(int64_t at_us) {
 
 struct StatusView {
   RunInfo info;
+  std::string state;  // running | finished | stopped
   int64_t attempt = 0;
   int64_t steps_total = 0;
   std::vector<StepView> steps;
-  std::vector<std::pair<std::string, int64_t>> samples;  // by ledger state
+  // By ledger state: of the groups that train, and of evaluations.
+  std::vector<std::pair<std::string, int64_t>> samples;
+  std::vector<std::pair<std::string, int64_t>> eval_samples;
   std::vector<WaitView> waits;
   std::vector<EventView> events;  // the last ones
 
@@ -46,7 +49,17 @@ struct StatusView {
   }
 };
 
-absl::StatusOr<StatusView> ReadStatus(RunDb* db) {
+std::string Counts(const std::vector<std::pair<std::string, int64_t>>& states) {
+  std::vector<std::string> counts;
+  for (const auto& [state, count] : states) {
+    counts.push_back(absl::StrCat(count, " ", state));
+  }
+  return counts.empty() ? "none" : absl::StrJoin(counts, ", ");
+}
+
+absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto reader, OpenRunDb(path));
+  RunDb* const db = reader.get();
   StatusView view;
   ASSIGN_OR_RETURN(view.info, db->ReadRun());
   ASSIGN_OR_RETURN(const RunConfig config,
@@ -54,24 +67,25 @@ absl::StatusOr<StatusView> ReadStatus(RunDb* db) {
   view.steps_total = config.steps();
   ASSIGN_OR_RETURN(view.attempt, db->CurrentAttempt());
   ASSIGN_OR_RETURN(view.steps, ReadSteps(db, 0));
-  ASSIGN_OR_RETURN(view.samples, CountStates(db));
+  const int64_t done = view.steps.empty() ? 0 : view.steps.back().step;
+  view.state = IsBeingWritten(path)       ? "running"
+               : done >= view.steps_total ? "finished"
+                                          : "stopped";
+  ASSIGN_OR_RETURN(view.samples, CountStates(db, PURPOSE_TRAIN));
+  ASSIGN_OR_RETURN(view.eval_samples, CountStates(db, PURPOSE_EVAL));
   ASSIGN_OR_RETURN(view.waits, ReadWaits(db));
   ASSIGN_OR_RETURN(view.events, ReadEvents(db, kEventsShown));
   return view;
 }
 
 void PrintText(const StatusView& view) {
-  printf("run %s, seed %llu, attempt %lld\n", view.info.name.c_str(),
+  printf("run %s, seed %llu, attempt %lld, %s\n", view.info.name.c_str(),
          static_cast<unsigned long long>(view.info.seed),
-         static_cast<long long>(view.attempt));
+         static_cast<long long>(view.attempt), view.state.c_str());
   const StepView last = view.steps.empty() ? StepView() : view.steps.back();
   printf("%s", FormatStep(last, view.steps_total, view.eta_seconds()).c_str());
-  std::vector<std::string> counts;
-  for (const auto& [state, count] : view.samples) {
-    counts.push_back(absl::StrCat(count, " ", state));
-  }
-  printf("samples: %s\n",
-         counts.empty() ? "none" : absl::StrJoin(counts, ", ").c_str());
+  printf("samples: %s; of evaluations: %s\n", Counts(view.samples).c_str(),
+         Counts(view.eval_samples).c_str());
   printf("waits%s\n", view.waits.empty() ? ": none" : "");
   const int64_t now_us = SystemClock()->UnixMicros();
   for (const WaitView& wait : view.waits) {
@@ -79,25 +93,33 @@ void PrintText(const StatusView& view) {
   }
   printf("events%s\n", view.events.empty() ? ": none" : "");
   for (const EventView& event : view.events) {
-    printf("  %-12s %-18s %s, %s\n", event.process.c_str(), event.kind.c_str(),
-           event.detail.c_str(), Ago(event.at_us).c_str());
+    const std::string detail =
+        event.detail.empty() ? "" : absl::StrCat(event.detail, ", ");
+    printf("  %-12s %-18s %s%s\n", event.process.c_str(), event.kind.c_str(),
+           detail.c_str(), Ago(event.at_us).c_str());
   }
 }
 
 Json ToJson(const StatusView& view) {
   Json samples = Json::object(), waits = Json::array(), events = Json::array();
+  Json eval_samples = Json::object();
   for (const auto& [state, count] : view.samples) samples[state] = count;
+  for (const auto& [state, count] : view.eval_samples) {
+    eval_samples[state] = count;
+  }
   for (const WaitView& wait : view.waits) waits.push_back(ToJson(wait));
   for (const EventView& event : view.events) events.push_back(ToJson(event));
   const std::optional<double> eta = view.eta_seconds();
   return {{"name", view.info.name},
           {"seed", view.info.seed},
           {"attempt", view.attempt},
+          {"state", view.state},
           {"steps", view.steps_total},
           {"last_step",
            view.steps.empty() ? Json(nullptr) : ToJson(view.steps.back())},
           {"eta_seconds", eta ? Json(*eta) : Json(nullptr)},
           {"samples", std::move(samples)},
+          {"eval_samples", std::move(eval_samples)},
           {"waits", std::move(waits)},
           {"events", std::move(events)}};
 }
@@ -105,8 +127,7 @@ Json ToJson(const StatusView& view) {
 absl::Status Status(const std::string& run, const std::string& runs_dir,
                     bool json) {
   ASSIGN_OR_RETURN(const std::string path, FindRunDb(run, runs_dir));
-  ASSIGN_OR_RETURN(const auto db, RunDb::OpenReader(path));
-  ASSIGN_OR_RETURN(const StatusView view, ReadStatus(db.get()));
+  ASSIGN_OR_RETURN(const StatusView view, ReadStatus(path));
   if (json) {
     PrintJson(ToJson(view));
   } else {

@@ -41,7 +41,13 @@ std::string Suggestion(const std::string& name) {
 }
 
 // What to say of a name that is no key where it stands in a file.
-std::string UnknownKey(const std::string& name) {
+std::string UnknownKey(const std::string& section, const std::string& name) {
+  // As DESIGN.md has it, no two keys share a name, so a domain's bear its own.
+  const std::string of_domain = "domain_" + name;
+  if (section == DomainConfig::descriptor()->name() &&
+      FindConfigLeaf(of_domain).InRepeated()) {
+    return absl::StrCat(name, " is called ", of_domain, " in domain { }");
+  }
   const ConfigLeaf leaf = FindConfigLeaf(name);
   if (leaf.field == nullptr) {
     return absl::StrCat("unknown key ", name, Suggestion(name));

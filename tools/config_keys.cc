@@ -45,8 +45,8 @@ std::vector<ConfigKey> RunKeys() {
       Text("tasks", nullptr, kFixed,
            "A tasks.jsonl file, or the name of a task generator: quickstart."),
       Text("environments", "", kFixed,
-           "Names that the tasks may use, with commas. Empty: those that they "
-           "do use."),
+           "Names that the tasks may use, with commas; a generator makes tasks "
+           "of these alone. Empty: those that they do use."),
       Choice("numerics", "fp32", "fp32", "bf16|fp8",
              "What the matrix products compute in, the same when sampling and "
              "when training."),
@@ -54,8 +54,8 @@ std::vector<ConfigKey> RunKeys() {
              "Training steps; each samples a batch and trains on it."),
       Number("workers", "1", 1, 64, kMayChange, "Rollout worker processes."),
       Number("threads", "0", 0, 1024, kMayChange,
-             "Compute threads of a process. 0: the machine's cores, all of "
-             "them for sampling and for training in turn."),
+             "Compute threads of each process. 0: the learner takes all cores, "
+             "and the workers, which take turns with it, share them evenly."),
   };
 }
 

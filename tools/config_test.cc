@@ -1,5 +1,6 @@
 #include "tools/config.h"
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -14,6 +15,7 @@ namespace temper {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kMinimal[] = R"(
   model: "base" tasks: "quickstart" steps: 60
@@ -133,8 +135,30 @@ TEST(ConfigTest, FileNamesKeyLineAndSection) {
   config = ParseConfig("learning_rate: 1", "f");
   EXPECT_THAT(std::string(config.status().message()),
               HasSubstr("learning_rate belongs in optimizer { }"));
+  config = ParseConfig("domain { name: \"math\" }", "f");
+  EXPECT_THAT(std::string(config.status().message()),
+              HasSubstr("name is called domain_name in domain { }"));
+  config = ParseConfig("domain {\n kl_coef: 0.1 }", "f");
+  EXPECT_THAT(std::string(config.status().message()),
+              HasSubstr("kl_coef is called domain_kl_coef in domain { }"));
   config = ParseConfig("seed: 1 seed: 2", "f");
   EXPECT_FALSE(config.ok());
+}
+
+TEST(ConfigTest, ValueOfAnotherTypeNamesItsKeyAndPlace) {
+  for (const auto& [text, said] : std::map<std::string, std::string>{
+           {"objective {\n  group_size: \"eight\"\n}", "f:2:15: group_size: "},
+           {"steps :-1", "f:1:8: steps: "},
+           {"seed: 1\n\tsteps:\tmany", "steps: "},
+           {"model: m", "f:1:8: model: "},
+           {"optimizer { learning_rate: x }", "learning_rate: "}}) {
+    const auto config = ParseConfig(text, "f");
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr(said))
+        << text;
+  }
+  const auto config = ParseConfig("objective { group_size: 8", "f");
+  EXPECT_THAT(std::string(config.status().message()),
+              Not(HasSubstr("group_size")));
 }
 
 TEST(ConfigTest, OutOfRangeNamesKeyValueAndLimits) {

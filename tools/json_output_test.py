@@ -111,7 +111,15 @@ def check_run(runs):
   expect("name", (status["name"], status["seed"], status["steps"]),
          ("trial", 3, 2))
   expect("last step", status["last_step"], steps["steps"][1])
-  expect("trained", status["samples"]["trained"], 16)
+  expect("samples", status["samples"], {"trained": 16})
+  expect("evaluated", status["eval_samples"], {"received": 8})
+  expect("state", status["state"], "finished")
+  text = run("status", *where)
+  for bad in " , ", ", ,":
+    expect("%r in status" % bad, bad in text, False)
+  # A run is no directory of runs, and its other files are no runs.
+  run("inspect", "runs", "--runs-dir", os.path.join(runs, "trial"), code=2)
+  run("status", os.path.join(runs, "trial", "tasks.jsonl"), code=2)
   expect("events", ask("SELECT at_us, process, kind, detail FROM event "
                        "ORDER BY id DESC LIMIT 1"),
          [tuple(status["events"][-1].values())])

@@ -38,6 +38,10 @@ inline constexpr char kNameAModel[] =
     "name a directory in the Hugging Face layout: config.json, safetensors and "
     "tokenizer.json, as a checkpoint's model/ is";
 
+// For whatever reads a run.
+inline constexpr char kNameARun[] =
+    "name a run directory, or a run below --runs-dir";
+
 // For whatever reads a tokenizer.
 inline constexpr char kNameATokenizer[] =
     "name the tokenizer.json that was made for the model, as a checkpoint's "

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "environments/registry.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
@@ -75,6 +76,16 @@ void Count(const std::vector<Task>& tasks, PreparedRun* run) {
   }
 }
 
+// Those of the environments that the configuration names; all, if none.
+void KeepNamed(const RunConfig& config, std::vector<Task>* tasks) {
+  const std::set<std::string> named(config.environments().begin(),
+                                    config.environments().end());
+  if (named.empty()) return;
+  std::erase_if(*tasks, [&named](const Task& task) {
+    return named.count(task.environment()) == 0;
+  });
+}
+
 absl::Status CheckEnvironments(const std::set<std::string>& used,
                                RunConfig* config) {
   for (const std::string& name : used) {
@@ -92,7 +103,9 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
     if (named.count(name) == 0) {
       return absl::InvalidArgumentError(
           absl::StrCat("tasks use environment ", name,
-                       ", which environments does not name; add it"));
+                       ", which environments does not name; add it, or give a "
+                       "tasks.jsonl without the tasks of ",
+                       name));
     }
   }
   for (const std::string& name : named) {
@@ -130,30 +143,33 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
 
 absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
   if (config.tasks() != kQuickstart) {
-    auto tasks = ReadTaskFile(config.tasks());
+    const auto text = ReadFile(config.tasks(), kTaskFileBytesMax);
     RETURN_IF_ERROR(IfUnusable(
-        tasks.status(),
+        text.status(),
         absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
-    return tasks;
+    return ParseTasks(*text, config.tasks());
   }
-  const uint64_t train =
+  const uint64_t wanted =
       uint64_t{config.steps()} * config.objective().prompts_per_step();
+  // One environment may get as few as one kind of three.
+  const uint64_t train =
+      wanted * (config.environments_size() == 1 ? kQuickstartKinds : 1);
   const uint64_t heldout = kQuickstartKinds * config.schedule().eval_tasks();
   if (train > kQuickstartTasksMax || heldout > kQuickstartTasksMax) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "steps * prompts_per_step = ", train,
-        " train tasks and 3 * "
-        "eval_tasks = ",
-        heldout,
-        " held-out tasks: the quickstart generator "
-        "has ",
-        kQuickstartTasksMax, " of each; lower steps or eval_tasks"));
+        "steps * prompts_per_step = ", wanted, " train tasks, chosen from ",
+        train, ", and 3 * eval_tasks = ", heldout,
+        " held-out tasks: the quickstart generator has ", kQuickstartTasksMax,
+        " of each; lower steps or eval_tasks"));
   }
   std::vector<Task> tasks = QuickstartTasks(config.seed(), TaskSplit::kTrain,
                                             static_cast<uint32_t>(train));
+  KeepNamed(config, &tasks);
+  if (tasks.size() > wanted) tasks.resize(wanted);
   // The held-out tasks are the same whatever the seed of the run.
-  const std::vector<Task> held = QuickstartTasks(
+  std::vector<Task> held = QuickstartTasks(
       /*seed=*/0, TaskSplit::kHeldOut, static_cast<uint32_t>(heldout));
+  KeepNamed(config, &held);
   tasks.insert(tasks.end(), held.begin(), held.end());
   return tasks;
 }
@@ -168,11 +184,11 @@ absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
     any_train |= task.split() == "train";
     heldout[task.environment()] += task.split() == "heldout";
   }
+  RETURN_IF_ERROR(CheckEnvironments(used, config));
   if (!any_train) {
     return absl::InvalidArgumentError(
         absl::StrCat(config->tasks(), " has no task of split train"));
   }
-  RETURN_IF_ERROR(CheckEnvironments(used, config));
   for (const auto& [name, count] : heldout) {
     if (count < config->schedule().eval_tasks()) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -221,14 +237,16 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
 
 absl::StatusOr<std::string> FindRunDir(const std::string& run,
                                        const std::string& runs_dir) {
-  std::vector<std::string> places = {run, absl::StrCat(runs_dir, "/", run)};
+  std::vector<std::string> places = {run};
+  const bool absolute = absl::StartsWith(run, "/");
+  if (!absolute) places.push_back(absl::StrCat(runs_dir, "/", run));
+  const std::string looked = absl::StrJoin(places, " or ");
   if (absl::EndsWith(run, "/run.db")) places.push_back(ParentOf(run));
   for (const std::string& place : places) {
     if (Exists(place + "/config.textproto")) return place;
   }
   return absl::NotFoundError(
-      absl::StrCat("no run at ", places[0], " or ", places[1],
-                   "; name a run directory, or a run below --runs-dir"));
+      absl::StrCat("no run at ", looked, "; ", kNameARun));
 }
 
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,

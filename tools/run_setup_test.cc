@@ -95,7 +95,9 @@ TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
 TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
   EXPECT_THAT(Refusal("model=/no/such/model"), HasSubstr("/no/such/model"));
   EXPECT_THAT(Refusal("tasks=/no/such.jsonl"), HasSubstr("/no/such.jsonl"));
-  EXPECT_THAT(Refusal("environments=math"), HasSubstr("interpreter"));
+  EXPECT_THAT(Refusal("environments=chess"), HasSubstr("names chess"));
+  EXPECT_THAT(Refusal("tasks=/tmp"),
+              HasSubstr("set tasks to a tasks.jsonl file"));
   EXPECT_THAT(Refusal("environments=math,interpreter,example"),
               HasSubstr("example"));
   EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
@@ -125,6 +127,25 @@ TEST_F(RunSetupTest, ADamagedModelIsRefusedAndNothingIsMade) {
   EXPECT_THAT(refuse("tokenizer.json", "{}"), HasSubstr("tokenizer.json"));
   std::filesystem::remove(directory_ + "/model/tokenizer.json");
   EXPECT_THAT(Refusal("name=trial"), HasSubstr("name the tokenizer.json"));
+}
+
+TEST_F(RunSetupTest, GeneratorMakesTasksOfTheNamedEnvironmentsAlone) {
+  ASSERT_TRUE(SetConfigValue("environments=math", &config_).ok());
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->task_counts.size(), 2u);
+  EXPECT_EQ((run->task_counts.at({"math", "train"})), 3 * 4);
+  EXPECT_EQ((run->task_counts.at({"math", "heldout"})), 5);
+}
+
+TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
+  const auto tasks = MakeTasks(config_);
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  EXPECT_THAT(Refusal("environments=math"),
+              HasSubstr("tasks use environment interpreter, which environments "
+                        "does not name; add it, or give a tasks.jsonl without"));
 }
 
 TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {

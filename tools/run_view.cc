@@ -3,15 +3,18 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "learner/sqlite.h"
 #include "proto/task.pb.h"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/outcome.h"
+#include "tools/next_step.h"
 
 namespace temper {
 namespace {
@@ -51,14 +54,41 @@ constexpr char kEvaluated[] =
 
 absl::StatusOr<std::string> FindRunDb(const std::string& run,
                                       const std::string& runs_dir) {
-  const std::string places[] = {run, absl::StrCat(run, "/run.db"),
-                                absl::StrCat(runs_dir, "/", run, "/run.db")};
-  for (const std::string& place : places) {
-    if (IsFile(place)) return place;
+  const std::string directory = absl::StrCat(run, "/run.db");
+  const std::string below = absl::StrCat(runs_dir, "/", run, "/run.db");
+  const bool absolute = !run.empty() && run[0] == '/';
+  if (IsFile(run)) {
+    if (absl::EndsWith(run, "run.db")) return run;
+    return absl::InvalidArgumentError(
+        absl::StrCat(run, " is no run.db; ", kNameARun));
   }
+  if (IsFile(directory)) return directory;
+  if (!absolute && IsFile(below)) return below;
   return absl::NotFoundError(
-      absl::StrCat("no run at ", places[1], " or ", places[2],
-                   "; name a run directory, or a run below --runs-dir"));
+      absl::StrCat("no run at ", directory,
+                   absolute ? "" : absl::StrCat(" or ", below), "; ",
+                   kNameARun));
+}
+
+absl::StatusOr<std::unique_ptr<RunDb>> OpenRunDb(const std::string& path) {
+  auto db = RunDb::OpenReader(path);
+  RETURN_IF_ERROR(IfUnusable(db.status(), kNameARun));
+  return db;
+}
+
+bool IsBeingWritten(const std::string& path) {
+  struct stat lock;
+  if (stat((path + ".writer").c_str(), &lock) != 0) return false;
+  // To try the lock would be to hold it for a moment, in which a learner that
+  // starts would be refused.
+  std::ifstream locks("/proc/locks");
+  const std::string inode = absl::StrCat(":", lock.st_ino, " ");
+  for (std::string line; std::getline(locks, line);) {
+    if (absl::StrContains(line, "FLOCK") && absl::StrContains(line, inode)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
@@ -273,12 +303,13 @@ absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count) {
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(
-    RunDb* db) {
+    RunDb* db, Purpose purpose) {
   ASSIGN_OR_RETURN(const auto rows,
                    QueryOnce(db,
-                             "SELECT state, count(*) FROM ledger "
-                             "GROUP BY state ORDER BY state",
-                             {}));
+                             "SELECT l.state, count(*) FROM ledger l "
+                             "JOIN grp g ON g.grp = l.grp WHERE g.purpose = ? "
+                             "GROUP BY l.state ORDER BY l.state",
+                             {int{purpose}}));
   std::vector<std::pair<std::string, int64_t>> counts;
   for (const SqlRow& row : rows) {
     counts.emplace_back(row[0].AsString(), row[1].AsInt());

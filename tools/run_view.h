@@ -17,14 +17,24 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "learner/run_db.h"
+#include "proto/trajectory.pb.h"
 #include "tools/progress.h"
 
 namespace temper {
 
 // The run.db of a run given as a user does: a run directory, run.db itself, or
-// the name of a run under `runs_dir`. NotFound says where it was looked for.
+// the name of a run under `runs_dir`. NotFound says where it was looked for,
+// InvalidArgument that another file was named.
 absl::StatusOr<std::string> FindRunDb(const std::string& run,
                                       const std::string& runs_dir);
+
+// As RunDb::OpenReader of what FindRunDb found; what is no run.db of ours is
+// InvalidArgument and says what to name.
+absl::StatusOr<std::unique_ptr<RunDb>> OpenRunDb(const std::string& path);
+
+// Whether a process of this machine, the learner, has the run.db at `path` open
+// for writing.
+bool IsBeingWritten(const std::string& path);
 
 // The surviving steps above `after`, ascending.
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after);
@@ -90,9 +100,10 @@ struct EventView {
 // The last `count`, oldest first.
 absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count);
 
-// Samples by ledger state: ("trained", 640), ...
+// Samples of the groups for `purpose` by ledger state: ("trained", 640), ...
+// Those of an evaluation stay "received".
 absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(
-    RunDb* db);
+    RunDb* db, Purpose purpose);
 
 }  // namespace temper
 

@@ -217,10 +217,24 @@ TEST_F(RunViewTest, WaitsEventsAndStatesAreReadBack) {
   const auto events = ReadEvents(db_.get(), 1);
   ASSERT_EQ(events->size(), 1u);
   EXPECT_EQ((*events)[0].kind, "failed");
-  const auto states = CountStates(db_.get());
-  ASSERT_EQ(states->size(), 1u);
-  EXPECT_EQ((*states)[0].first, "trained");
-  EXPECT_EQ((*states)[0].second, 2);
+}
+
+TEST_F(RunViewTest, SamplesThatTrainAreCountedApartFromThoseOfEvaluations) {
+  Train(1, {});
+  Evaluate(1, "task", true, 1);
+  const std::vector<std::pair<std::string, int64_t>> trained = {{"trained", 2}};
+  const std::vector<std::pair<std::string, int64_t>> evaluated = {
+      {"received", 1}};
+  EXPECT_EQ(*CountStates(db_.get(), PURPOSE_TRAIN), trained);
+  EXPECT_EQ(*CountStates(db_.get(), PURPOSE_EVAL), evaluated);
+}
+
+TEST_F(RunViewTest, RunIsBeingWrittenWhileItsWriterLives) {
+  const std::string path = directory_ + "/run.db";
+  EXPECT_TRUE(IsBeingWritten(path));
+  ledger_.reset();
+  writer_.reset();
+  EXPECT_FALSE(IsBeingWritten(path));
 }
 
 TEST_F(RunViewTest, CheckpointStepIsTheNewestThatNoResumeUndid) {
@@ -242,6 +256,24 @@ TEST_F(RunViewTest, RunIsFoundByDirectoryFileOrName) {
   EXPECT_EQ(*FindRunDb(name, parent), path);
   EXPECT_THAT(std::string(FindRunDb("none", parent).status().message()),
               HasSubstr("none/run.db"));
+  const absl::Status absolute = FindRunDb("/no/run", parent).status();
+  EXPECT_EQ(absolute.message(),
+            "no run at /no/run/run.db; name a run directory, or a run below "
+            "--runs-dir");
+}
+
+TEST_F(RunViewTest, AnotherFileIsNoRun) {
+  const std::string other = directory_ + "/notes.txt";
+  const std::string false_db = directory_ + "/false_run.db";
+  ASSERT_TRUE(WriteFileDurably(other, "notes").ok());
+  ASSERT_TRUE(WriteFileDurably(false_db, std::string(4096, 'x')).ok());
+  const absl::Status named = FindRunDb(other, "x").status();
+  EXPECT_EQ(named.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(named.message()),
+              HasSubstr("notes.txt is no run.db; name a run directory"));
+  const absl::Status opened = OpenRunDb(false_db).status();
+  EXPECT_EQ(opened.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(opened.message()), HasSubstr("; name a run directory"));
 }
 
 TEST_F(RunViewTest, UnknownEpisodeNamesThoseThereAre) {

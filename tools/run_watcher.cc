@@ -91,7 +91,7 @@ absl::StatusOr<int64_t> RunWatcher::CheckpointStep() {
 }
 
 void RunWatcher::PrintStillAlive() {
-  const auto counts = CountStates(db_.get());
+  const auto counts = CountStates(db_.get(), PURPOSE_TRAIN);
   const auto evaluations = ReadEvaluations(db_.get());
   if (!counts.ok() || !evaluations.ok()) return;
   int64_t evaluated = 0;

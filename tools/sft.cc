@@ -54,7 +54,7 @@ void DropPreamble(Demonstration* demonstration) {
 }
 
 // What to say of a name that is no key where it stands in a file.
-std::string UnknownKey(const std::string& name) {
+std::string UnknownKey(const std::string&, const std::string& name) {
   std::vector<std::string> names;
   for (const auto* part : {SftConfig::descriptor(), SftStage::descriptor()}) {
     for (int i = 0; i < part->field_count(); ++i) {

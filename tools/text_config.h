@@ -15,12 +15,14 @@
 
 namespace temper {
 
-// What to say of a name that is no field where it stands.
-using UnknownKeyText = std::function<std::string(const std::string& name)>;
+// What to say of a name that is no field of `section`, the message's type,
+// where it stands.
+using UnknownKeyText = std::function<std::string(const std::string& section,
+                                                 const std::string& name)>;
 
 // Reads `text` into `config`, which is empty. InvalidArgument for the first
-// thing that is wrong, its message begun with `source`, line and column;
-// `config` is unspecified then.
+// thing that is wrong, its message begun with `source`, line and column, then
+// the key whose value it is, if it is one; `config` is unspecified then.
 absl::Status ParseTextConfig(const std::string& text, const std::string& source,
                              const UnknownKeyText& unknown_key,
                              google::protobuf::Message* config);
