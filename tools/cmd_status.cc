@@ -45,6 +45,7 @@ struct StatusView {
   std::vector<EventView> events;  // the last ones
 
   std::optional<double> eta_seconds() const {
+    if (state == "stopped") return std::nullopt;
     return RemainingSeconds(steps, steps_total);
   }
 };

@@ -2,6 +2,7 @@
 """What happens to a worker is in run.db while the run goes on: kills one in the
 middle of a run and reads of its restart before the run ends."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -37,6 +38,16 @@ def within_deadline(train, what, rows):
     time.sleep(0.02)
 
 
+def expect_state(state):
+  shown = json.loads(subprocess.run(
+      [TEMPER, "status", "live", "--runs-dir", RUNS, "--json"],
+      stdout=subprocess.PIPE, check=True).stdout)
+  no_eta_where_none = state != "stopped" or shown["eta_seconds"] is None
+  if shown["state"] != state or not no_eta_where_none:
+    sys.exit("status says %s, %s s left; the run is %s" % (
+        shown["state"], shown["eta_seconds"], state))
+
+
 def worker_of(train):
   listed = subprocess.run(["pgrep", "-P", str(train.pid), "-f", " rollout "],
                           capture_output=True, text=True, check=False)
@@ -60,12 +71,14 @@ def main():
     events = ask(restarted)
     if events[0] != ("failed", "signal 9"):
       sys.exit("the first event is %r" % (events[0],))
+    expect_state("running")
     if ask("SELECT max(step) FROM lineage_step")[0][0] == 500:
       sys.exit("the run was over")
     train.send_signal(signal.SIGINT)
     code = train.wait(DEADLINE_S)
     if code != 0:
       sys.exit("exit %d after Ctrl-C" % code)
+    expect_state("stopped")
     after = ask(restarted)
     if len(after) != len(set(after)):
       sys.exit("an event is there twice: %r" % after)

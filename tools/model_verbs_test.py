@@ -195,6 +195,14 @@ def check_sft():
       (start + 'model: "large"', "the model's vocab_size is 512")):
     _, err = temper(2, "sft", write("bad.textproto", text), "--output", "new")
     expect_in(said, err)
+  for line, said in (("[1]", "mute.jsonl:1: "),
+                     ('{"messages": [{"role": "user", "content": "?"}]}',
+                      "demonstration 1 in the order of training: ")):
+    text = STAGE + 'demonstrations: "%s" model: "%s"' % (
+        write("mute.jsonl", line + "\n"), MODEL)
+    _, err = temper(2, "sft", write("bad.textproto", text), "--output", "new")
+    expect_in(said, err)
+    expect("lines", err.count("temper sft: "), 1)
   _, err = temper(2, "sft", "no.textproto")
   expect_in("; name an SftConfig", err)
   _, err = temper(2, "sft", on, "--output", on)

@@ -291,9 +291,14 @@ absl::Status RunSft(const SftConfig& config, Backend* backend,
         if (stage.has_preamble() && !stage.preamble()) {
           DropPreamble(&demonstration);
         }
-        ASSIGN_OR_RETURN(Episode episode,
-                         EncodeDemonstration(tokenizer, demonstration));
-        episodes.push_back(std::move(episode));
+        auto episode = EncodeDemonstration(tokenizer, demonstration);
+        if (!episode.ok()) {
+          return absl::Status(
+              episode.status().code(),
+              absl::StrCat("demonstration ", next, " in the order of training: ",
+                           std::string(episode.status().message())));
+        }
+        episodes.push_back(*std::move(episode));
       }
       std::vector<const Episode*> batch;
       for (const Episode& episode : episodes) batch.push_back(&episode);
