@@ -34,7 +34,7 @@ void AddTrained(const StepMetrics& trained, StepRecord* record) {
     record->metrics.push_back({name, value});
   }
   for (const char* name :
-       {"kl", "train_rollout_logprob_abs_diff/mean",
+       {"kl", "routing/agreement", "train_rollout_logprob_abs_diff/mean",
         "train_rollout_logprob_abs_diff/max"}) {
     if (trained.values.count(name) > 0) continue;
     record->metrics.push_back({name, std::nullopt});  // no value, never 0

@@ -88,7 +88,7 @@ TEST_F(StepReportTest, StalenessIsTheBatchesAgeInUpdates) {
 
 TEST_F(StepReportTest, WhatTrainingDidNotMeasureIsNull) {
   for (const std::string name :
-       {"kl", "train_rollout_logprob_abs_diff/mean",
+       {"kl", "routing/agreement", "train_rollout_logprob_abs_diff/mean",
         "train_rollout_logprob_abs_diff/max"}) {
     trained_.values.clear();
     auto metrics = Metrics();

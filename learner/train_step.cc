@@ -92,6 +92,20 @@ class TrainStep::MetricsBuilder {
     for (const float value : entropy) entropy_ += value;
   }
 
+  // `live` as DebugTaps has it, `kept` as the batch.
+  void AddRoutes(const ModelConfig& config, const TokenBatch& kept,
+                 const std::vector<int32_t>& live) {
+    const int64_t layers = config.moe_layers(), n = kept.size();
+    const int64_t chosen = config.num_experts_per_tok;
+    for (int64_t i = 0; i < n * layers; ++i) {
+      const int32_t* const row = kept.routes.data() + i * chosen;
+      agreed_ += std::equal(
+          row, row + chosen,
+          live.data() + (i % layers * n + i / layers) * chosen);
+    }
+    routed_ += static_cast<double>(n * layers);
+  }
+
   void AddRows(const PackedBatch& packed) {
     metrics_.rows += packed.batch.size();
     metrics_.rows_unshared += packed.tokens_unshared;
@@ -129,6 +143,7 @@ class TrainStep::MetricsBuilder {
       values["train_rollout_logprob_abs_diff/mean"] = difference_ / compared_;
       values["train_rollout_logprob_abs_diff/max"] = difference_max_;
     }
+    if (routed_ > 0) values["routing/agreement"] = agreed_ / routed_;
     if (!drifts_.empty()) {
       std::sort(drifts_.begin(), drifts_.end());
       double sum = 0;
@@ -165,7 +180,7 @@ class TrainStep::MetricsBuilder {
   double masked_ = 0, ratio_sum_ = 0, ratio_max_ = 0, clip_low_ = 0,
          clip_high_ = 0, mismatch_kl_ = 0, kl_ = 0, tokens_ = 0, entropy_ = 0,
          loss_ = 0, pg_loss_ = 0, kl_loss_ = 0, grad_norm_ = 0, difference_ = 0,
-         difference_max_ = 0, compared_ = 0;
+         difference_max_ = 0, compared_ = 0, agreed_ = 0, routed_ = 0;
   int updates_ = 0;
 };
 
@@ -272,14 +287,22 @@ absl::Status TrainStep::RunPacked(const Minibatch& minibatch,
                                   const PackedBatch& packed,
                                   MetricsBuilder* metrics) {
   TokenBatch batch = packed.batch;
+  std::vector<int32_t> live_routes;
+  DebugTaps taps;
+  taps.live_routes = &live_routes;
+  ForwardOptions forward;
+  if (options_.keep_routing) forward.taps = &taps;
   Tensor hidden;
   RETURN_IF_ERROR(
-      policy_model_->Forward(&batch, nullptr, tape_.get(), {}, &hidden));
+      policy_model_->Forward(&batch, nullptr, tape_.get(), forward, &hidden));
   ASSIGN_OR_RETURN(
       const TokenLogProbs result,
       logprob_->Forward(*weights_, hidden, packed, options_.temperature,
                         options_.keep_sampling_mask));
   metrics->AddRows(packed);
+  if (options_.keep_routing) {
+    metrics->AddRoutes(weights_->config(), batch, live_routes);
+  }
   metrics->AddEntropy(result.entropy);
   std::vector<float> dlogp(packed.sampled.size(), 0.0f);
   for (const auto& [index, range] : EpisodeRanges(packed)) {

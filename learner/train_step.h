@@ -33,6 +33,8 @@ struct TrainedEpisode {
 };
 
 // What a step says of itself, under the names of DESIGN.md section 8.
+// routing/agreement is the share of (row, MoE layer) whose kept experts are
+// those that the router chooses now; it is there when keep_routing is on.
 struct StepMetrics {
   std::map<std::string, double> values;  // what was not measured is absent
   std::vector<TrainedEpisode> trained;  // in the order of computation

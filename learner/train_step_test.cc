@@ -116,7 +116,8 @@ class TrainStepTest : public testing::Test {
   void ExpectOracle(const std::vector<Episode>& episodes) const {
     const StepMetrics metrics = Run(NewTrainee(), episodes);
     const OracleStep oracle = Oracle(episodes);
-    EXPECT_EQ(metrics.values.size(), oracle.values.size() + 2);
+    EXPECT_EQ(metrics.values.size(),
+              oracle.values.size() + (options_.keep_routing ? 3 : 2));
     for (const auto& [name, value] : oracle.values) {
       ASSERT_EQ(metrics.values.count(name), 1u) << name;
       EXPECT_NEAR(metrics.values.at(name), value, 2e-5) << name;
@@ -315,6 +316,23 @@ TEST_F(TrainStepTest, RecordedRoutesAreTakenUnlessKeepRoutingIsOff) {
     options_.keep_routing = keep;
     ExpectOracle(episodes);
   }
+}
+
+TEST_F(TrainStepTest, RoutingAgreesWhereTheRouterStillChoosesWhatWasKept) {
+  std::vector<Episode> episodes = {Make({1, 0, 1.0}), Make({1, 1, 0.0})};
+  EXPECT_EQ(Run(NewTrainee(), episodes).values.at("routing/agreement"), 1);
+  // The last row's choice in the last layer leads to no other choice.
+  std::vector<int32_t>& routes = episodes[1].branches[0].routes;
+  int32_t* const last = &routes[routes.size() - 2];
+  const bool low = last[0] == 0 && last[1] == 1;
+  last[0] = low ? 2 : 0;
+  last[1] = low ? 3 : 1;
+  const StepMetrics metrics = Run(NewTrainee(), episodes);
+  const auto choices =
+      static_cast<double>(metrics.rows * TinyConfig().moe_layers());
+  EXPECT_DOUBLE_EQ(metrics.values.at("routing/agreement"), 1 - 1 / choices);
+  options_.keep_routing = false;
+  EXPECT_EQ(Run(NewTrainee(), episodes).values.count("routing/agreement"), 0u);
 }
 
 TEST_F(TrainStepTest, KeptSetsBoundTheSoftmaxUnlessKeepSamplingMaskIsOff) {

@@ -50,8 +50,14 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
     TrainingBatch made =
         MakeTrainingBatch(config, {{RandomTokens(config, 1, tokens)}});
     Tensor hidden;
+    std::vector<int32_t> live_routes;
+    DebugTaps taps;
+    taps.live_routes = &live_routes;
+    ForwardOptions options;
+    options.taps = &taps;
     ASSERT_TRUE(
-        model->Forward(&made.batch, nullptr, tape.get(), {}, &hidden).ok());
+        model->Forward(&made.batch, nullptr, tape.get(), options, &hidden)
+            .ok());
     std::vector<std::vector<float>> kl;
     ASSERT_TRUE(model
                     ->IndexerLoss(tape.get(), std::vector<float>(tokens, 1),

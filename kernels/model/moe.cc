@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/base/status_macros.h"
+
 namespace temper {
 namespace {
 
@@ -125,6 +127,46 @@ void MoeForward(const BlockContext& context, const LayerWeights& weights,
   backend->GroupedLinear(scratch.expert_h, a.offsets, *weights.experts_down,
                          Use::kForward, a.out);
   backend->MoeCombine(a.out, a.place, a.gates, y);
+}
+
+namespace {
+
+struct LiveRoutes {
+  Tensor scores, gates, routes;
+};
+
+LiveRoutes LayOutLiveRoutes(const ModelConfig& config, int64_t n,
+                            Arena* arena) {
+  return {arena->F32({n, config.n_routed_experts}),
+          arena->F32({n, config.num_experts_per_tok}),
+          arena->I32({n, config.num_experts_per_tok})};
+}
+
+}  // namespace
+
+int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n) {
+  Arena sizes;
+  LayOutLiveRoutes(config, n, &sizes);
+  return sizes.bytes();
+}
+
+absl::Status AppendLiveRoutes(const BlockContext& context,
+                              const LayerWeights& weights, const Tensor& logits,
+                              Buffer* room, std::vector<int32_t>* routes) {
+  Backend* backend = context.backend;
+  const ModelConfig& config = *context.config;
+  const int64_t n = logits.dim(0);
+  Arena arena(room->data(), backend->device());
+  const LiveRoutes live = LayOutLiveRoutes(config, n, &arena);
+  const size_t before = routes->size();
+  // -1 is a row to be routed; others would be replayed.
+  routes->resize(before + n * config.num_experts_per_tok, -1);
+  int32_t* const host = routes->data() + before;
+  RETURN_IF_ERROR(backend->CopyFromHost(host, live.routes));
+  backend->MoeGate(logits, weights.e_score_correction_bias,
+                   MakeGateOptions(config), live.scores, live.routes,
+                   live.gates);
+  return backend->CopyToHost(live.routes, host);
 }
 
 namespace {

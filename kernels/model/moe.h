@@ -7,7 +7,9 @@
 #define KERNELS_MODEL_MOE_H_
 
 #include <cstdint>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/model/layer_gradients.h"
@@ -73,6 +75,14 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
 void MoeForward(const BlockContext& context, const LayerWeights& weights,
                 const Tensor& x, const MoeActivations& a,
                 const MlpScratch& scratch, const Tensor& y);
+
+// Appends to *routes [N, A] what the router chooses for the logits [N, E] that
+// MoeForward left in its scratch, for replayed rows too. `room` has at least
+// LiveRoutesBytes. An error is the device's.
+absl::Status AppendLiveRoutes(const BlockContext& context,
+                              const LayerWeights& weights, const Tensor& logits,
+                              Buffer* room, std::vector<int32_t>* routes);
+int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n);
 
 // dx [N, D] is added to. Gradients flow through the gates to the router; the
 // choice of experts has none.

@@ -247,7 +247,9 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
     for (auto* tap : {taps->hidden, taps->index_scores, taps->gate_weights}) {
       if (tap != nullptr) tap->clear();
     }
-    if (taps->selected != nullptr) taps->selected->clear();
+    for (auto* tap : {taps->selected, taps->live_routes}) {
+      if (tap != nullptr) tap->clear();
+    }
   }
   const BlockContext context = Context(map);
   backend_->Embed(weights_.embed_tokens(), a->tokens, a->layers[0].h_in);
@@ -296,7 +298,13 @@ absl::Status TransformerImpl::ForwardLayer(int64_t l,
   }
   backend_->Add(a.h_mid, a.h_out);
   if (taps == nullptr) return absl::OkStatus();
-  return CopyTaps(l, a, score_tap, *taps);
+  RETURN_IF_ERROR(CopyTaps(l, a, score_tap, *taps));
+  if (!config_.IsMoe(l) || taps->live_routes == nullptr) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Reserve(backend_, LiveRoutesBytes(config_, n), &tap_buffer_));
+  return AppendLiveRoutes(context, weights, scratch_.mlp.logits,
+                          tap_buffer_.get(), taps->live_routes);
 }
 
 void TransformerImpl::AttentionForward(int64_t l, const BlockContext& context,
@@ -487,6 +495,7 @@ int64_t Transformer::TrainingBytes(const ModelConfig& config,
   shape.selected_width = std::min(shape.selected_width, tokens_max);
   return ActivationBytes(config, shape, LayerStorage::kPerLayer) +
          ScratchBytes<BackwardScratch>(config, tokens_max) +
+         LiveRoutesBytes(config, tokens_max) +
          InferenceBytes(config, tokens_max);
 }
 

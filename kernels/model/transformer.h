@@ -43,13 +43,16 @@ struct TokenBatch {
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-// Host copies for parity tests and inspection; null members are not filled,
-// others are overwritten.
+// Host copies for parity tests, metrics and inspection; null members are not
+// filled, others are overwritten.
 struct DebugTaps {
   std::vector<float>* hidden = nullptr;        // [layers + 1, N, D]
   std::vector<float>* index_scores = nullptr;  // [layers, N, keys_max]
   std::vector<int32_t>* selected = nullptr;    // [layers, N, selected_width]
   std::vector<float>* gate_weights = nullptr;  // [moe_layers, N, A]
+  // [moe_layers, N, A]: what the router chooses now, for replayed rows too. It
+  // costs the choice alone, no product.
+  std::vector<int32_t>* live_routes = nullptr;
   int64_t keys_max = 0;                        // in: columns of index_scores
   // Out: the index_topk in effect, at most the batch's largest position + 1.
   int64_t selected_width = 0;
@@ -80,8 +83,8 @@ class Transformer {
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
       Backend* backend, const ModelWeights* weights, int64_t tokens_max);
 
-  // What it allocates for forwards over a cache, for training with one tape,
-  // and for forwards on borrowed tapes alone.
+  // What it allocates for forwards over a cache, for training with one tape
+  // (live routes tapped), and for forwards on borrowed tapes alone.
   static int64_t InferenceBytes(const ModelConfig& config, int64_t tokens_max);
   static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
   static int64_t BorrowedTapeBytes(const ModelConfig& config,

@@ -137,6 +137,39 @@ TEST_F(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
   EXPECT_NE(Forward(&other), live);
 }
 
+TEST_F(TransformerTest, LiveRoutesAreTheRoutersChoiceWhateverIsReplayed) {
+  TokenBatch batch =
+      MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+  const std::vector<float> hidden = Forward(&batch);
+  const int64_t layers = config_.moe_layers();
+  const int64_t chosen = config_.num_experts_per_tok;
+  // The choice of the last layer's last row leads to no other choice.
+  TokenBatch other = batch;
+  int32_t* const last = &other.routes[other.routes.size() - chosen];
+  const bool low = last[0] == 0 && last[1] == 1;
+  last[0] = low ? 2 : 0;
+  last[1] = low ? 3 : 1;
+  for (TokenBatch replayed : {batch, other}) {
+    std::vector<int32_t> live = {7};
+    DebugTaps taps;
+    taps.live_routes = &live;
+    ForwardOptions options;
+    options.taps = &taps;
+    Tensor view;
+    ASSERT_TRUE(
+        model_->Forward(&replayed, nullptr, tape_.get(), options, &view).ok());
+    ASSERT_EQ(live.size(), batch.routes.size());
+    for (int64_t n = 0; n < batch.size(); ++n) {
+      for (int64_t i = 0; i < layers * chosen; ++i) {
+        const int64_t m = i / chosen;
+        EXPECT_EQ(live[(m * batch.size() + n) * chosen + i % chosen],
+                  batch.routes[n * layers * chosen + i]);
+      }
+    }
+    EXPECT_EQ(ToHost(view) == hidden, replayed.routes == batch.routes);
+  }
+}
+
 TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
   const std::vector<int32_t> trunk = RandomTokens(config_, 1, 50);
   std::vector<TrainingSequence> shared = {
