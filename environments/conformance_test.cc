@@ -3,10 +3,8 @@
 // and to PlausibleCall if its tools want other arguments, and is held to the
 // rest.
 
-#include <cstdio>
-
 #include "environments/registry.h"
-#include "environments/sandbox.h"
+#include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -242,17 +240,5 @@ TEST(InterpreterTest, ASecondCallCanUseWhatTheFirstRead) {
 }  // namespace temper
 
 int main(int argc, char** argv) {
-  auto supervisor = temper::SandboxSupervisor::Start({});
-  if (!supervisor.ok()) {
-    fprintf(stderr, "%s\n", supervisor.status().ToString().c_str());
-    return 1;
-  }
-  auto pool = temper::SandboxPool::Create(supervisor->get());
-  if (!pool.ok()) {
-    fprintf(stderr, "%s\n", pool.status().ToString().c_str());
-    return 1;
-  }
-  temper::sandboxes = pool->get();
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return temper::RunTestsWithSandboxes(argc, argv, &temper::sandboxes);
 }

@@ -2,15 +2,13 @@
 
 #include "environments/environment_host.h"
 
-#include <cstdio>
-
 #include "environments/remote_environment.h"
-#include "environments/sandbox.h"
+#include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
-#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "proto/environment.grpc.pb.h"
+#include "proto/wire/health_probe.h"
 
 namespace temper {
 namespace {
@@ -180,26 +178,9 @@ TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAHostThatRestarts) {
 }
 
 TEST_F(EnvironmentHostTest, AnswersTheStandardHealthCheck) {
-  grpc::GenericStub stub(grpc::CreateChannel(
-      host_->address(), grpc::InsecureChannelCredentials()));
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::seconds(10));
-  grpc::CompletionQueue queue;
-  const grpc::ByteBuffer request(nullptr, 0);  // of the server as a whole
-  const auto call = stub.PrepareUnaryCall(
-      &context, "/grpc.health.v1.Health/Check", request, &queue);
-  call->StartCall();
-  grpc::ByteBuffer reply;
-  grpc::Status status;
-  call->Finish(&reply, &status, nullptr);
-  void* tag;
-  bool ok = false;
-  ASSERT_TRUE(queue.Next(&tag, &ok));
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  grpc::Slice slice;
-  ASSERT_TRUE(reply.DumpToSingleSlice(&slice).ok());
-  EXPECT_EQ(std::string(slice.begin(), slice.end()), "\x08\x01");  // SERVING
+  const auto serving = IsServing(host_->address());
+  ASSERT_TRUE(serving.ok()) << serving.status();
+  EXPECT_TRUE(*serving);
 }
 
 TEST(EnvironmentHostAddressTest, OnlyLoopbackIsBound) {
@@ -225,18 +206,5 @@ TEST(EnvironmentHostAddressTest, ATakenPortIsReported) {
 }  // namespace temper
 
 int main(int argc, char** argv) {
-  // Before gRPC has threads.
-  auto supervisor = temper::SandboxSupervisor::Start({});
-  if (!supervisor.ok()) {
-    fprintf(stderr, "%s\n", supervisor.status().ToString().c_str());
-    return 1;
-  }
-  auto pool = temper::SandboxPool::Create(supervisor->get());
-  if (!pool.ok()) {
-    fprintf(stderr, "%s\n", pool.status().ToString().c_str());
-    return 1;
-  }
-  temper::sandboxes = pool->get();
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return temper::RunTestsWithSandboxes(argc, argv, &temper::sandboxes);
 }

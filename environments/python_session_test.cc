@@ -242,6 +242,11 @@ TEST_F(PythonSessionTest, DangerousSystemCallsAreRefused) {
       {"inotify_init1", "294, 0"},
       {"memfd_create", "319, b'x', 0"},
       {"fcntl F_SETPIPE_SZ", "72, os.pipe()[1], 1031, 1 << 20"},
+      {"fcntl with more above 32 bits",
+       "72, os.pipe()[1], ctypes.c_long(1 << 32 | 1031), 1 << 20"},
+      {"setsockopt with more above 32 bits",
+       "54, 2, ctypes.c_long(1 << 32 | 1), ctypes.c_long(1 << 32 | 7), "
+       "b'\\0\\0\\1\\0', 4"},
       {"setsockopt SO_SNDBUF", "54, 2, 1, 7, b'\\0\\0\\1\\0', 4"},
       {"clone newuser", "56, 0x10000011, 0"},
       {"process_vm_readv", "310, 1, 0, 0, 0, 0, 0"},
@@ -276,8 +281,7 @@ TEST_F(PythonSessionTest, ChildrenCannotOutliveTheirCellOrAnswerForIt) {
 
 TEST_F(PythonSessionTest, MemoryIsBounded) {
   EXPECT_THAT(Text("x = bytearray(1 << 30)"), HasSubstr("MemoryError"));
-  session_ =
-      std::make_unique<PythonSession>(pool_, 1, PythonSessionLimits());
+  session_ = std::make_unique<PythonSession>(pool_, 1, PythonSessionLimits());
   const ToolResult result = Run(TakeMemory(60));
   uint64_t mib = 0;
   if (absl::SimpleAtoi(result.content(), &mib)) {

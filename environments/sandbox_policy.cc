@@ -20,7 +20,7 @@ namespace {
 // Without a memory cgroup (ProcessLimits).
 constexpr uint32_t kProcessesMax = 4;
 constexpr uint32_t kOpenFilesMax = 32;
-constexpr uint64_t kBufferBytes = 256 << 10;      // of an open pipe or socket
+constexpr uint64_t kBufferBytes = 256 << 10;     // of an open pipe or socket
 constexpr uint64_t kProcessBytesMin = 32 << 20;  // Python runs in half of it
 
 constexpr const char* kDenied[] = {
@@ -78,15 +78,17 @@ int AddRules(scmp_filter_ctx filter) {
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT),
                           SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
   }
-  // kBufferBytes is of those that the kernel gives unasked.
+  // kBufferBytes is of those that the kernel gives unasked. It takes these
+  // arguments for 32 bits: what stands above them must not hide them.
+  constexpr uint64_t kInt = 0xffffffff;
   if (rc == 0) {
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(fcntl), 1,
-                          SCMP_A1(SCMP_CMP_EQ, F_SETPIPE_SZ));
+                          SCMP_A1(SCMP_CMP_MASKED_EQ, kInt, F_SETPIPE_SZ));
   }
   if (rc == 0) {
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
-                          2, SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
-                          SCMP_A2(SCMP_CMP_EQ, SO_SNDBUF));
+                          2, SCMP_A1(SCMP_CMP_MASKED_EQ, kInt, SOL_SOCKET),
+                          SCMP_A2(SCMP_CMP_MASKED_EQ, kInt, SO_SNDBUF));
   }
   return rc;
 }
@@ -112,8 +114,8 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
   const uint64_t shared =
       2 * limits.file_bytes_max +
       uint64_t{each.processes_max} * each.open_files_max * kBufferBytes;
-  const uint64_t rest = limits.memory_bytes_max -
-                        std::min(limits.memory_bytes_max, shared);
+  const uint64_t rest =
+      limits.memory_bytes_max - std::min(limits.memory_bytes_max, shared);
   each.memory_bytes_max =
       std::min(limits.memory_bytes_max,
                std::max(rest / each.processes_max, kProcessBytesMin));

@@ -18,6 +18,7 @@
 #include "learner/ledger.h"
 #include "learner/run_db.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/health_probe.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -120,6 +121,13 @@ class LearnerServiceTest : public testing::Test {
   grpc::ClientContext context_;
   std::unique_ptr<ClientStream> stream_;
 };
+
+TEST_F(LearnerServiceTest, AnswersTheStandardHealthCheck) {
+  Start("1+1", kDeadlineMs);
+  const auto serving = IsServing(absl::StrCat("127.0.0.1:", service_->port()));
+  ASSERT_TRUE(serving.ok()) << serving.status();
+  EXPECT_TRUE(*serving);
+}
 
 TEST_F(LearnerServiceTest, AStreamWithoutAHelloIsCutOff) {
   Start("question", /*deadline_ms=*/60'000);  // only the hello's is shorter

@@ -1,10 +1,8 @@
 // The quickstart's demonstrations against the environments they claim to be
 // from: same prompt, same tool results, same verdict.
 
-#include <cstdio>
-
 #include "environments/registry.h"
-#include "environments/sandbox.h"
+#include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rollout/chat_template.h"
@@ -69,17 +67,5 @@ INSTANTIATE_TEST_SUITE_P(Mixes, QuickstartEnvironmentTest,
 }  // namespace temper
 
 int main(int argc, char** argv) {
-  auto supervisor = temper::SandboxSupervisor::Start({});
-  if (!supervisor.ok()) {
-    fprintf(stderr, "%s\n", supervisor.status().ToString().c_str());
-    return 1;
-  }
-  auto pool = temper::SandboxPool::Create(supervisor->get());
-  if (!pool.ok()) {
-    fprintf(stderr, "%s\n", pool.status().ToString().c_str());
-    return 1;
-  }
-  temper::sandboxes = pool->get();
-  testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return temper::RunTestsWithSandboxes(argc, argv, &temper::sandboxes);
 }
