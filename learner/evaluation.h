@@ -28,8 +28,8 @@ namespace temper {
 
 struct EvaluationOptions {
   uint32_t tasks = 0;  // held-out tasks an environment; 0: no evaluation
-  // Longest time without an episode arriving.
-  int64_t deadline_ms = 600000;
+  // Longest time without an episode arriving (LearnerOptions).
+  int64_t deadline_ms = 1'800'000;
 };
 
 class Evaluation {

@@ -64,12 +64,14 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
   ASSIGN_OR_RETURN(door_, TrajectoryDoor::Create(limits));
   TrajectoryBufferOptions options;
   options.max_staleness = config_.objective().max_staleness();
-  // Of every step whose groups may be open, and of one evaluation.
+  // Of every step whose groups may be open, and of one evaluation; one more is
+  // what comes twice.
   options.capacity_samples =
       (1 + options.max_staleness) *
           int64_t{config_.objective().prompts_per_step()} *
           config_.objective().group_size() +
-      int64_t{config_.schedule().eval_tasks()} * config_.environments_size();
+      int64_t{config_.schedule().eval_tasks()} * config_.environments_size() +
+      1;
   ASSIGN_OR_RETURN(buffer_, TrajectoryBuffer::Create(*door_, records_->db(),
                                                      records_->ledger(),
                                                      queue_.get(), options));
