@@ -14,11 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
-#include "kernels/base/float_mode.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/model/config.h"
-#include "kernels/model/tokenizer_file.h"
-#include "kernels/model/weights.h"
 #include "learner/run_db.h"
 #include "tests/trial_run.h"
 #include "tools/run_view.h"
@@ -111,6 +107,9 @@ TEST_F(TrainRunTest, OneCommandTrainsInBothEnvironmentsWithZeroMismatch) {
       ASSERT_EQ(values.count({step, ratio}), 1u);
       EXPECT_EQ((values[{step, ratio}])->AsDouble(), 1.0);
     }
+    // The router that learns chooses what the one that sampled chose.
+    ASSERT_EQ(values.count({step, "routing/agreement"}), 1u);
+    EXPECT_EQ((values[{step, "routing/agreement"}])->AsDouble(), 1.0);
     ASSERT_EQ(values.count({step, "grad_norm"}), 1u);
     EXPECT_GT((values[{step, "grad_norm"}])->AsDouble(), 0.0);
     ASSERT_EQ(values.count({step, "num_turns/mean"}), 1u);
@@ -200,17 +199,18 @@ TEST_F(TrainRunTest, TheCommandsThatItNamesWork) {
   }
 }
 
-TEST_F(TrainRunTest, TheCheckpointIsAModelDirectory) {
+// eval takes it in the test above, sft in //tools:model_verbs_test.
+TEST_F(TrainRunTest, GenerateAndTrainTakeACheckpointsModelAsItIs) {
   First();
   const std::string model =
       absl::StrCat(RunDir("first"), "/checkpoints/step_", kSteps, "/model");
-  const auto config = ReadModelConfig(model);
-  ASSERT_TRUE(config.ok()) << config.status();
-  SetFlushDenormals();
-  const auto backend = NewCpuBackend(Tier::kScalar, /*threads=*/1);
-  ASSERT_TRUE(backend.ok()) << backend.status();
-  EXPECT_TRUE(ModelWeights::Load(backend->get(), *config, model).ok());
-  EXPECT_TRUE(LoadTokenizer(model + "/tokenizer.json").ok());
+  TemperProcess generate(kTemper, {"generate", model, "--prompt", "12+34"},
+                         TrialPath("generate"));
+  EXPECT_EQ(generate.Wait(kDeadlineMs).value_or(-1), 0) << generate.err();
+  EXPECT_NE(generate.out(), "");
+  RunToTheEnd("further", {"--set", "model=" + model, "--set", "steps=1",
+                          "--set", "eval_tasks=0"});
+  EXPECT_EQ(LastStep("further"), 1);
 }
 
 TEST_F(TrainRunTest, TheSameSeedGivesTheSameBytes) {

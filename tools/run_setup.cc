@@ -177,18 +177,12 @@ absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
 absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
   std::set<std::string> used, domains;
   std::map<std::string, uint64_t> heldout;
-  bool any_train = false;
   for (const Task& task : tasks) {
     used.insert(task.environment());
     domains.insert(task.domain());
-    any_train |= task.split() == "train";
     heldout[task.environment()] += task.split() == "heldout";
   }
   RETURN_IF_ERROR(CheckEnvironments(used, config));
-  if (!any_train) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(config->tasks(), " has no task of split train"));
-  }
   for (const auto& [name, count] : heldout) {
     if (count < config->schedule().eval_tasks()) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -227,6 +221,13 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
   RETURN_IF_ERROR(CheckTasks(tasks, &config));
   Count(tasks, &run);
+  if (std::none_of(tasks.begin(), tasks.end(),
+                   [](const Task& task) { return task.split() == "train"; })) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.tasks(),
+                     " has no task of split \"train\", of which a run has one "
+                     "at least; `temper eval` does without"));
+  }
   RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
   run.config = std::move(config);

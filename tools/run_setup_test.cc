@@ -143,9 +143,10 @@ TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
   ASSERT_TRUE(tasks.ok());
   ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
   config_.set_tasks(directory_ + "/tasks.jsonl");
-  EXPECT_THAT(Refusal("environments=math"),
-              HasSubstr("tasks use environment interpreter, which environments "
-                        "does not name; add it, or give a tasks.jsonl without"));
+  EXPECT_THAT(
+      Refusal("environments=math"),
+      HasSubstr("tasks use environment interpreter, which environments "
+                "does not name; add it, or give a tasks.jsonl without"));
 }
 
 TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
@@ -158,6 +159,19 @@ TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
   ASSERT_TRUE(SetConfigValue("eval_tasks=6", &config_).ok());
   EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
               HasSubstr("eval_tasks 6 exceeds the 5 held-out tasks"));
+}
+
+TEST_F(RunSetupTest, HeldOutTasksAloneAreEnoughToEvaluateNotToTrain) {
+  auto tasks = MakeTasks(config_);
+  ASSERT_TRUE(tasks.ok());
+  std::vector<Task> held_out;
+  for (const Task& task : *tasks) {
+    if (task.split() == "heldout") held_out.push_back(task);
+  }
+  EXPECT_EQ(CheckTasks(held_out, &config_), absl::OkStatus());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", held_out).ok());
+  EXPECT_THAT(Refusal(absl::StrCat("tasks=", directory_, "/tasks.jsonl")),
+              HasSubstr("no task of split \"train\""));
 }
 
 TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {

@@ -98,11 +98,17 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
   const std::string config = Quoted(options.run.dir + "/config.textproto");
   const uint32_t steps = options.run.config.steps();
   printf("\nthe run is in %s; worth trying next:\n", options.run.dir.c_str());
-  for (const std::string& command :
-       {absl::StrCat("inspect steps ", dir),
-        absl::StrCat("inspect group ", dir, " 1"),
-        absl::StrCat("eval ", model, " ", config, " --without-tools"),
-        absl::StrCat("train --resume ", dir, " --set steps=", steps + 30)}) {
+  std::vector<std::string> commands = {absl::StrCat("inspect steps ", dir)};
+  if (checkpoint > 0) {
+    commands.push_back(absl::StrCat("inspect group ", dir, " 1"));
+  }
+  if (checkpoint > 0 && options.run.config.schedule().eval_tasks() > 0) {
+    commands.push_back(
+        absl::StrCat("eval ", model, " ", config, " --without-tools"));
+  }
+  commands.push_back(
+      absl::StrCat("train --resume ", dir, " --set steps=", steps + 30));
+  for (const std::string& command : commands) {
     printf("  %s %s\n", program.c_str(), command.c_str());
   }
 }
