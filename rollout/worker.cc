@@ -331,6 +331,8 @@ absl::Status Worker::Run(const std::atomic<bool>* stop) {
   // The learner may be gone already; then nothing can be acked any more.
   const absl::Status acked = client_->WaitAcked(kLastAcksMs);
   if (!acked.ok()) LOG(INFO) << acked.ToString();
+  // What is leased goes back now, not once the last environment call ends.
+  client_.reset();
   return absl::OkStatus();
 }
 

@@ -58,6 +58,13 @@ std::string Counts(const std::vector<std::pair<std::string, int64_t>>& states) {
   return counts.empty() ? "none" : absl::StrJoin(counts, ", ");
 }
 
+// All steps taken, and the evaluation after the last.
+bool IsFinished(const RunConfig& config, const std::vector<StepView>& steps) {
+  if (steps.empty() || steps.back().step < config.steps()) return false;
+  return config.schedule().eval_tasks() == 0 ||
+         steps.back().Metric("eval/dropped").has_value();
+}
+
 absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
   ASSIGN_OR_RETURN(const auto reader, OpenRunDb(path));
   RunDb* const db = reader.get();
@@ -68,10 +75,9 @@ absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
   view.steps_total = config.steps();
   ASSIGN_OR_RETURN(view.attempt, db->CurrentAttempt());
   ASSIGN_OR_RETURN(view.steps, ReadSteps(db, 0));
-  const int64_t done = view.steps.empty() ? 0 : view.steps.back().step;
-  view.state = IsBeingWritten(path)       ? "running"
-               : done >= view.steps_total ? "finished"
-                                          : "stopped";
+  view.state = IsBeingWritten(path)             ? "running"
+               : IsFinished(config, view.steps) ? "finished"
+                                                : "stopped";
   ASSIGN_OR_RETURN(view.samples, CountStates(db, PURPOSE_TRAIN));
   ASSIGN_OR_RETURN(view.eval_samples, CountStates(db, PURPOSE_EVAL));
   ASSIGN_OR_RETURN(view.waits, ReadWaits(db));

@@ -5,6 +5,7 @@ two short steps and asks about that run."""
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -117,6 +118,13 @@ def check_run(runs):
   text = run("status", *where)
   for bad in " , ", ", ,":
     expect("%r in status" % bad, bad in text, False)
+  # Killed in its last evaluation, it has something left to do.
+  cut = os.path.join(runs, "cut")
+  shutil.copytree(os.path.join(runs, "trial"), cut)
+  with sqlite3.connect(os.path.join(cut, "run.db")) as db:
+    db.execute("DELETE FROM metric WHERE step = 2 AND name = 'eval/dropped'")
+  expect("state", document("status", cut)["state"], "stopped")
+  shutil.rmtree(cut)
   # A run is no directory of runs, and its other files are no runs.
   run("inspect", "runs", "--runs-dir", os.path.join(runs, "trial"), code=2)
   run("status", os.path.join(runs, "trial", "tasks.jsonl"), code=2)
