@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <future>
 #include <map>
@@ -67,15 +68,14 @@ class EchoEnvironment : public Environment {
   explicit EchoEnvironment(std::shared_future<void> ready = {})
       : ready_(std::move(ready)) {}
   const EnvironmentFacts& facts() const override {
-    static const EnvironmentFacts facts = {
-        "echo", "for tests", true, ServedIn::kWorker, false};
+    static const EnvironmentFacts facts = {"echo", "for tests", true,
+                                           ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
     if (ready_.valid()) ready_.wait();
     Observation observation;
-    observation.messages.assign(task.messages().begin(),
-                                task.messages().end());
+    observation.messages.assign(task.messages().begin(), task.messages().end());
     return observation;
   }
   absl::StatusOr<std::vector<ToolResult>> Step(
@@ -108,9 +108,7 @@ Task MakeTask() {
   return task;
 }
 
-SamplingConfig Sampling() {
-  return FixtureSampling(/*max_tokens=*/20);
-}
+SamplingConfig Sampling() { return FixtureSampling(/*max_tokens=*/20); }
 
 LearnerMessage LeaseOf(uint64_t group, uint32_t samples, uint64_t version) {
   LearnerMessage message;
@@ -142,17 +140,17 @@ class RolloutWorkerTest : public ::testing::Test {
     EXPECT_TRUE(WriteFileDurably(model_dir_ + "/config.json",
                                  ModelConfigToJson(config_))
                     .ok());
-    EXPECT_TRUE(WriteFileDurably(model_dir_ + "/tokenizer.json",
-                                 TokenizerJson(spec_))
-                    .ok());
+    EXPECT_TRUE(
+        WriteFileDurably(model_dir_ + "/tokenizer.json", TokenizerJson(spec_))
+            .ok());
     publisher_ = *WeightPublisher::Start({.run = "run"});
     Publish(1);
     backend_ = *NewCpuBackend(Tier::kScalar, 1);
   }
 
   void Publish(uint64_t version) {
-    const auto manifest = publisher_->Publish(
-        version, ListParameters(config_), RandomValues(config_, version));
+    const auto manifest = publisher_->Publish(version, ListParameters(config_),
+                                              RandomValues(config_, version));
     EXPECT_TRUE(manifest.ok()) << manifest.status();
   }
 
@@ -387,6 +385,34 @@ TEST_F(RolloutWorkerTest, AWaitForAnEnvironmentIsReportedWithItsLimit) {
   EXPECT_EQ(seen.deadline_ms(), static_cast<uint64_t>(kResetMs));
 }
 
+TEST_F(RolloutWorkerTest, AStoppingWorkersStreamEndsBeforeItsEnvironmentsDo) {
+  std::promise<void> release, ended;
+  environments_ready_ = release.get_future().share();
+  ScriptedLearner learner([&](int, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(1, 2, 1));
+    WorkerMessage message;
+    bool waits = false;
+    while (!waits && stream->Read(&message)) {
+      waits = message.heartbeat().waits_size() > 0 &&
+              message.heartbeat().waits(0).name() == "echo Reset, 2 episodes";
+    }
+    stop_ = true;
+    while (stream->Read(&message)) {
+    }
+    ended.set_value();
+    return grpc::Status::OK;
+  });
+  auto in_time = std::async(std::launch::async, [&] {
+    const auto state = ended.get_future().wait_for(std::chrono::seconds(10));
+    release.set_value();
+    return state == std::future_status::ready;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(in_time.get()) << "the leases wait for an environment";
+}
+
 TEST_F(RolloutWorkerTest, ALearnerBackAtEarlierWeightsEndsTheWorker) {
   Publish(2);
   ScriptedLearner learner([this](int number, Stream* stream) {
@@ -411,9 +437,9 @@ TEST_F(RolloutWorkerTest, ALearnerBackAtEarlierWeightsEndsTheWorker) {
 TEST_F(RolloutWorkerTest, WeightsOfAnotherModelAreRefused) {
   ModelConfig other = config_;
   other.moe_intermediate_size += 4;
-  ASSERT_TRUE(publisher_
-                  ->Publish(2, ListParameters(other), RandomValues(other, 1))
-                  .ok());
+  ASSERT_TRUE(
+      publisher_->Publish(2, ListParameters(other), RandomValues(other, 1))
+          .ok());
   ScriptedLearner learner([this](int, Stream* stream) {
     Welcome(stream, 2);
     WorkerMessage message;
