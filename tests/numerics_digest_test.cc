@@ -18,10 +18,8 @@
 #include "kernels/model/transformer.h"
 #include "learner/device_array.h"
 #include "learner/train_step.h"
-#include "learner/trajectory_door.h"
-#include "proto/wire/trajectory_stream.h"
-#include "rollout/branch.h"
 #include "rollout/engine.h"
+#include "tests/delivery.h"
 
 namespace temper {
 namespace {
@@ -101,44 +99,6 @@ std::vector<SequenceRecord> Sample(Backend* backend, ModelWeights* weights) {
   return records;
 }
 
-// By way of the wire's bytes and the door.
-std::vector<Episode> Deliver(const ModelConfig& config,
-                             const std::vector<SequenceRecord>& records) {
-  DoorLimits limits;
-  limits.run = "trial";
-  limits.vocab_size = static_cast<int32_t>(config.vocab_size);
-  limits.moe_layers = static_cast<int32_t>(config.moe_layers());
-  limits.experts = static_cast<int32_t>(config.n_routed_experts);
-  limits.experts_per_token = static_cast<int32_t>(config.num_experts_per_tok);
-  const auto door = *TrajectoryDoor::Create(limits);
-  std::vector<Episode> episodes;
-  for (size_t i = 0; i < records.size(); ++i) {
-    Trajectory trajectory;
-    trajectory.set_wire_version(kWireVersion);
-    trajectory.mutable_key()->set_run("trial");
-    trajectory.mutable_key()->set_group(1 + i / kGroupSize);
-    trajectory.mutable_key()->set_sample(i % kGroupSize);
-    trajectory.mutable_key()->set_lease(1);
-    trajectory.set_purpose(PURPOSE_TRAIN);
-    trajectory.set_task_id("task");
-    trajectory.set_environment("math");
-    trajectory.set_outcome(OUTCOME_OK);
-    trajectory.mutable_verdict()->set_outcome(OUTCOME_OK);
-    trajectory.mutable_verdict()->set_verified(true);
-    trajectory.set_has_reward(true);
-    trajectory.set_reward(static_cast<double>(i % kGroupSize));
-    RewardPart* part = trajectory.add_reward_parts();
-    part->set_name("rule");
-    part->set_value(trajectory.reward());
-    part->set_weight(1);
-    *trajectory.add_branches() = PackBranch(records[i], config);
-    auto episode = door.Admit(trajectory, [](uint64_t v) { return v == 1; });
-    CHECK(episode.ok()) << episode.status();
-    episodes.push_back(*std::move(episode));
-  }
-  return episodes;
-}
-
 // Of the record, off-policy from the second step on.
 void Train(Backend* backend, const std::vector<Episode>& episodes,
            ModelWeights* weights) {
@@ -174,7 +134,7 @@ std::map<std::string, std::string> Digests(Tier tier, int threads) {
     Add(record.tokens, &sampled);
     Add(record.logprobs, &sampled);
   }
-  Train(backend->get(), Deliver(Config(), records), weights.get());
+  Train(backend->get(), Deliver(Config(), records, kGroupSize), weights.get());
   Add(weights->GetValues(), &trained);
   return {{"logits", HexOf(logits.Finish())},
           {"sampled tokens and log-probabilities", HexOf(sampled.Finish())},

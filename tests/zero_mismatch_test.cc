@@ -20,10 +20,8 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
-#include "learner/trajectory_door.h"
-#include "proto/wire/trajectory_stream.h"
-#include "rollout/branch.h"
 #include "rollout/engine.h"
+#include "tests/delivery.h"
 #include "tests/row_dependent_backend.h"
 #include "tests/trial_model.h"
 
@@ -105,41 +103,6 @@ Sampled SampleAll(Backend* backend, const TrialModel& model,
   }
   sampled.stats = engine->stats();
   return sampled;
-}
-
-// By way of the wire and the door.
-std::vector<Episode> Deliver(const ModelConfig& config,
-                             const std::vector<SequenceRecord>& records) {
-  DoorLimits limits;
-  limits.run = "trial";
-  limits.vocab_size = static_cast<int32_t>(config.vocab_size);
-  limits.moe_layers = static_cast<int32_t>(config.moe_layers());
-  limits.experts = static_cast<int32_t>(config.n_routed_experts);
-  limits.experts_per_token = static_cast<int32_t>(config.num_experts_per_tok);
-  const auto door = TrajectoryDoor::Create(limits);
-  CHECK(door.ok()) << door.status();
-  std::vector<Episode> episodes;
-  for (size_t s = 0; s < records.size(); ++s) {
-    Trajectory trajectory;
-    trajectory.set_wire_version(kWireVersion);
-    trajectory.mutable_key()->set_run("trial");
-    trajectory.mutable_key()->set_group(s + 1);
-    trajectory.mutable_key()->set_lease(1);
-    trajectory.set_purpose(PURPOSE_TRAIN);
-    trajectory.set_task_id("task");
-    trajectory.set_environment("math");
-    trajectory.set_outcome(OUTCOME_OK);
-    trajectory.mutable_verdict()->set_outcome(OUTCOME_OK);
-    trajectory.mutable_verdict()->set_verified(true);
-    trajectory.set_has_reward(true);
-    *trajectory.add_branches() = PackBranch(records[s], config);
-    const auto parsed = door->Parse(trajectory.SerializeAsString());
-    CHECK(parsed.ok()) << parsed.status();
-    auto episode = door->Admit(*parsed, [](uint64_t v) { return v == 1; });
-    CHECK(episode.ok()) << episode.status();
-    episodes.push_back(*std::move(episode));
-  }
-  return episodes;
 }
 
 struct Comparison {
