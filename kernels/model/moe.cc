@@ -150,11 +150,9 @@ int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n) {
   return sizes.bytes();
 }
 
-absl::Status AppendLiveRoutes(const BlockContext& context,
+absl::Status AppendLiveRoutes(Backend* backend, const ModelConfig& config,
                               const LayerWeights& weights, const Tensor& logits,
                               Buffer* room, std::vector<int32_t>* routes) {
-  Backend* backend = context.backend;
-  const ModelConfig& config = *context.config;
   const int64_t n = logits.dim(0);
   Arena arena(room->data(), backend->device());
   const LiveRoutes live = LayOutLiveRoutes(config, n, &arena);

@@ -79,7 +79,7 @@ void MoeForward(const BlockContext& context, const LayerWeights& weights,
 // Appends to *routes [N, A] what the router chooses for the logits [N, E] that
 // MoeForward left in its scratch, for replayed rows too. `room` has at least
 // LiveRoutesBytes. An error is the device's.
-absl::Status AppendLiveRoutes(const BlockContext& context,
+absl::Status AppendLiveRoutes(Backend* backend, const ModelConfig& config,
                               const LayerWeights& weights, const Tensor& logits,
                               Buffer* room, std::vector<int32_t>* routes);
 int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n);

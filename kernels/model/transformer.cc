@@ -244,12 +244,11 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
 
   if (taps != nullptr) {
     taps->selected_width = selected_width;
-    for (auto* tap : {taps->hidden, taps->index_scores, taps->gate_weights}) {
-      if (tap != nullptr) tap->clear();
-    }
-    for (auto* tap : {taps->selected, taps->live_routes}) {
-      if (tap != nullptr) tap->clear();
-    }
+    const auto clear = [](auto*... tap) {
+      ((tap ? tap->clear() : void()), ...);
+    };
+    clear(taps->hidden, taps->index_scores, taps->selected, taps->gate_weights,
+          taps->live_routes);
   }
   const BlockContext context = Context(map);
   backend_->Embed(weights_.embed_tokens(), a->tokens, a->layers[0].h_in);
@@ -297,14 +296,7 @@ absl::Status TransformerImpl::ForwardLayer(int64_t l,
     MoeForward(context, weights, scratch_.x, a.moe, scratch_.mlp, a.h_out);
   }
   backend_->Add(a.h_mid, a.h_out);
-  if (taps == nullptr) return absl::OkStatus();
-  RETURN_IF_ERROR(CopyTaps(l, a, score_tap, *taps));
-  if (!config_.IsMoe(l) || taps->live_routes == nullptr) {
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(Reserve(backend_, LiveRoutesBytes(config_, n), &tap_buffer_));
-  return AppendLiveRoutes(context, weights, scratch_.mlp.logits,
-                          tap_buffer_.get(), taps->live_routes);
+  return taps == nullptr ? absl::OkStatus() : CopyTaps(l, a, score_tap, *taps);
 }
 
 void TransformerImpl::AttentionForward(int64_t l, const BlockContext& context,
@@ -339,7 +331,13 @@ absl::Status TransformerImpl::CopyTaps(int64_t l, const LayerActivations& a,
   RETURN_IF_ERROR(append(score_tap, taps.index_scores));
   RETURN_IF_ERROR(append(a.indexer.selected, taps.selected));
   if (!config_.IsMoe(l)) return absl::OkStatus();
-  return append(a.moe.gates, taps.gate_weights);
+  RETURN_IF_ERROR(append(a.moe.gates, taps.gate_weights));
+  if (taps.live_routes == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(
+      Reserve(backend_, LiveRoutesBytes(config_, a.h_in.dim(0)), &tap_buffer_));
+  return AppendLiveRoutes(backend_, config_, weights_.layer(l),
+                          scratch_.mlp.logits, tap_buffer_.get(),
+                          taps.live_routes);
 }
 
 absl::Status TransformerImpl::ReadRoutes(const Activations& a, KvCache* cache,
