@@ -17,7 +17,13 @@ namespace {
 
 constexpr char kCurrentAttempt[] = "SELECT max(attempt) FROM attempt";
 
-absl::Status CheckIdentity(Transaction* transaction, const std::string& path) {
+// The version of a file that this program can read; 0 of one without tables.
+absl::StatusOr<int> ReadVersion(Sqlite* sqlite, const std::string& path) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t tables,
+      transaction->QueryInt("SELECT count(*) FROM sqlite_schema", {}, 0));
+  if (tables == 0) return 0;
   ASSIGN_OR_RETURN(const int64_t application,
                    transaction->QueryInt("PRAGMA application_id", {}, 0));
   ASSIGN_OR_RETURN(const int64_t version,
@@ -26,32 +32,30 @@ absl::Status CheckIdentity(Transaction* transaction, const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, " is no run.db (application_id ", application, ")"));
   }
-  if (version != kRunDbVersion) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " has schema version ", version,
-                     "; this program reads ", kRunDbVersion));
+  if (version < kRunDbVersionMin || version > kRunDbVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " has schema version ", version, "; this program knows ",
+        kRunDbVersionMin, " to ", kRunDbVersion, ": take ",
+        version > kRunDbVersion ? "the newer" : "the older",
+        " program that wrote it (its table attempt names the revision)"));
   }
-  return absl::OkStatus();
+  return static_cast<int>(version);
 }
 
-absl::Status CreateOrCheck(Sqlite* sqlite, const std::string& path) {
-  bool empty;
-  {
-    ASSIGN_OR_RETURN(auto transaction, sqlite->Begin());
-    ASSIGN_OR_RETURN(
-        const int64_t tables,
-        transaction->QueryInt("SELECT count(*) FROM sqlite_schema", {}, 0));
-    empty = tables == 0;
+// To kRunDbVersion, in one transaction. After an error the connection is only
+// good for closing, which rolls back.
+absl::Status Migrate(Sqlite* sqlite, int version) {
+  std::string sql = "BEGIN IMMEDIATE;";
+  for (const RunDbMigration& migration : kRunDbMigrations) {
+    if (migration.to > version) absl::StrAppend(&sql, migration.sql);
   }
-  if (empty) {
-    const absl::Status created = sqlite->Execute(
-        absl::StrCat("BEGIN;", std::string(kRunDbSchema),
-                     "PRAGMA application_id=", kRunDbApplicationId,
-                     ";PRAGMA user_version=", kRunDbVersion, ";COMMIT"));
-    if (!created.ok()) return created;
-  }
+  absl::StrAppend(&sql, "PRAGMA application_id=", kRunDbApplicationId,
+                  ";PRAGMA user_version=", kRunDbVersion, ";COMMIT");
+  return sqlite->Execute(sql);
+}
+
+absl::Status CheckPages(Sqlite* sqlite, const std::string& path) {
   ASSIGN_OR_RETURN(auto transaction, sqlite->Begin());
-  RETURN_IF_ERROR(CheckIdentity(transaction.get(), path));
   ASSIGN_OR_RETURN(const auto rows,
                    transaction->Query("PRAGMA quick_check(1)"));
   if (rows.size() != 1 || rows[0][0].AsString() != "ok") {
@@ -107,7 +111,12 @@ absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenWriter(
   ASSIGN_OR_RETURN(auto sqlite, Sqlite::Open(path, Sqlite::Mode::kWriter));
   std::unique_ptr<RunDb> db(
       new RunDb(std::move(lock), std::move(sqlite), clock));
-  RETURN_IF_ERROR(CreateOrCheck(db->sqlite(), path));
+  ASSIGN_OR_RETURN(db->version_, ReadVersion(db->sqlite(), path));
+  RETURN_IF_ERROR(CheckPages(db->sqlite(), path));
+  if (db->version_ < kRunDbVersion) {
+    RETURN_IF_ERROR(Migrate(db->sqlite(), db->version_));
+    db->version_ = kRunDbVersion;
+  }
   return db;
 }
 
@@ -116,9 +125,10 @@ absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenReader(
   ASSIGN_OR_RETURN(auto sqlite, Sqlite::Open(path, Sqlite::Mode::kReader));
   std::unique_ptr<RunDb> db(
       new RunDb(/*lock=*/nullptr, std::move(sqlite), SystemClock()));
-  ASSIGN_OR_RETURN(auto transaction, db->sqlite_->Begin());
-  RETURN_IF_ERROR(CheckIdentity(transaction.get(), path));
-  transaction.reset();
+  ASSIGN_OR_RETURN(db->version_, ReadVersion(db->sqlite(), path));
+  if (db->version_ == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " holds no run"));
+  }
   return db;
 }
 

@@ -5,7 +5,8 @@
 //
 // One writer at a time, held by a lock on <path>.writer that a killed process
 // gives back; readers at any time, also after a crash. A file of another
-// program, another schema version or with damaged pages is refused.
+// program, of a schema version that this one does not know, or with damaged
+// pages is refused.
 //
 // Thread-safe. Every write is one transaction, durable when it returns OK; on
 // failure nothing of it is there.
@@ -78,11 +79,15 @@ class RunDbLock {
 
 class RunDb {
  public:
-  // The writer's. `clock` outlives it. FailedPrecondition while another
-  // process writes; DataLoss for damage; InvalidArgument for a foreign file.
+  // The writer's. A file of an older schema version is brought to
+  // kRunDbVersion in one transaction. `clock` outlives it. FailedPrecondition
+  // while another process writes, and for a version that is too new or too old;
+  // DataLoss for damage; InvalidArgument for a foreign file. What is refused is
+  // unchanged.
   static absl::StatusOr<std::unique_ptr<RunDb>> OpenWriter(
       const std::string& path, Clock* clock);
-  // For status and inspect; writing through it fails.
+  // For status and inspect, of every version from kRunDbVersionMin on; writing
+  // through it fails.
   static absl::StatusOr<std::unique_ptr<RunDb>> OpenReader(
       const std::string& path);
   RunDb(const RunDb&) = delete;
@@ -130,6 +135,9 @@ class RunDb {
   // The surviving versions, ascending.
   absl::StatusOr<std::vector<WeightVersionInfo>> LineageWeightVersions();
 
+  // The schema's version as opened: what a reader may ask the file for.
+  int version() const { return version_; }
+
   Sqlite* sqlite() { return sqlite_.get(); }
   Clock* clock() { return clock_; }
 
@@ -141,6 +149,7 @@ class RunDb {
   const std::unique_ptr<RunDbLock> lock_;  // null: a reader
   std::unique_ptr<Sqlite> sqlite_;         // closed before the lock goes
   Clock* const clock_;
+  int version_ = 0;
 };
 
 // The highest attempt, within a caller's transaction; 0 if none.

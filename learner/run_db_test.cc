@@ -4,12 +4,22 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <map>
 
+#include "gmock/gmock.h"
+#include "google/protobuf/descriptor.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
+#include "learner/run_db_schema.h"
+#include "proto/task.pb.h"
+#include "proto/trajectory.pb.h"
+#include "proto/wire/outcome.h"
 
 namespace temper {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 std::string FreshPath() {
   static int next = 0;
@@ -86,7 +96,114 @@ TEST(RunDbTest, AKilledWriterGivesTheLockBackAndItsCommitsStay) {
   EXPECT_EQ(*txn->QueryInt("SELECT count(*) FROM event", {}, -1), 1);
 }
 
-TEST(RunDbTest, AForeignFileAnotherVersionAndDamageAreRefused) {
+TEST(RunDbTest, AVersionTooNewOrTooOldIsRefusedAndLeftAsItIs) {
+  FakeClock clock;
+  for (const int version : {kRunDbVersion + 1, kRunDbVersionMin - 1, 0}) {
+    const std::string path = FreshPath();
+    const std::string number = std::to_string(version);
+    ASSERT_TRUE(OpenStarted(path, &clock)
+                    ->sqlite()
+                    ->Execute("PRAGMA user_version=" + number)
+                    .ok());
+    const std::string before = *ReadFile(path, 1 << 28);
+    const absl::Status refused[] = {RunDb::OpenReader(path).status(),
+                                    RunDb::OpenWriter(path, &clock).status()};
+    for (const absl::Status& status : refused) {
+      EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+      EXPECT_THAT(std::string(status.message()),
+                  AllOf(HasSubstr(path + " has schema version " + number),
+                        HasSubstr(version > kRunDbVersion ? "take the newer"
+                                                          : "take the older")));
+    }
+    EXPECT_EQ(*ReadFile(path, 1 << 28), before);
+  }
+}
+
+std::string WithoutPrefix(const std::string& name) {
+  return name.substr(name.find('_') + 1);
+}
+
+// (value, name) of a view, and of the enum that it must tell.
+using Names = std::map<int64_t, std::string>;
+Names NamesIn(RunDb* db, const char* sql) {
+  Names names;
+  auto txn = *db->sqlite()->Begin();
+  const auto rows = *txn->Query(sql);
+  for (const SqlRow& row : rows) {
+    names[row[0].AsInt()] = row[1].AsString();
+  }
+  return names;
+}
+Names NamesOf(const google::protobuf::EnumDescriptor& type) {
+  Names names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    names[type.value(i)->number()] = WithoutPrefix(type.value(i)->name());
+  }
+  return names;
+}
+
+TEST(RunDbTest, EveryEnumHasAViewOfTheNamesThatTheProtoFilesGive) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  EXPECT_EQ(NamesIn(db.get(), "SELECT value, name FROM outcome_names"),
+            NamesOf(*Outcome_descriptor()));
+  EXPECT_EQ(NamesIn(db.get(), "SELECT value, name FROM purpose_names"),
+            NamesOf(*Purpose_descriptor()));
+  for (const auto& [value, name] : NamesOf(*Outcome_descriptor())) {
+    EXPECT_EQ(OutcomeName(static_cast<Outcome>(value)), name);
+  }
+}
+
+TEST(RunDbTest, EveryTableWithANumberedEnumHasAViewThatAddsItsName) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  auto txn = *db->sqlite()->Begin();
+  const auto columns = *txn->Query(
+      "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c "
+      "WHERE m.type = 'table' AND c.type = 'INTEGER' AND "
+      "(c.name LIKE '%outcome' OR c.name LIKE '%purpose')");
+  ASSERT_EQ(columns.size(), 5u);
+  for (const SqlRow& row : columns) {
+    const std::string sql = "SELECT count(*) FROM pragma_table_info('named_" +
+                            row[0].AsString() + "') WHERE name = '" +
+                            row[1].AsString() + "_name'";
+    EXPECT_EQ(*txn->QueryInt(sql.c_str(), {}, 0), 1) << sql;
+  }
+}
+
+TEST(RunDbTest, NamesStandBesideTheNumbers) {
+  FakeClock clock;
+  auto db = OpenStarted(FreshPath(), &clock);
+  Execute(db.get(), "INSERT INTO grp VALUES (7, 2, 't', NULL, 1, NULL, 1, 0)",
+          {});
+  Execute(db.get(),
+          "INSERT INTO episode VALUES (1, 7, 0, 1, 1, 2, 't', 'e', '', 0, 6, "
+          "0, 0, 0, '', '', NULL, 0, 0, 0, '', '', 0, 0, 0, 0, 0)",
+          {});
+  Execute(db.get(),
+          "INSERT INTO ledger(grp, sample, state, episode, updated_us) "
+          "VALUES (7, 0, 'received', 1, 0)",
+          {});
+  Execute(db.get(),
+          "INSERT INTO tool_call VALUES (1, 0, 0, 'n', '{}', '', 5, 0)", {});
+  const auto text = [&](const char* sql) {
+    auto txn = *db->sqlite()->Begin();
+    const auto rows = *txn->Query(sql);
+    return rows.size() == 1 ? rows[0][0].AsString() : "not one row";
+  };
+  for (const char* view : {"named_episode", "lineage_episode"}) {
+    const std::string sql =
+        std::string(
+            "SELECT purpose_name || ' ' || outcome_name || ' ' || "
+            "verdict_outcome_name FROM ") +
+        view;
+    EXPECT_EQ(text(sql.c_str()), "EVAL SANDBOX_ERROR UNSPECIFIED");
+  }
+  EXPECT_EQ(text("SELECT purpose_name FROM named_grp"), "EVAL");
+  EXPECT_EQ(text("SELECT outcome_name FROM named_tool_call"), "TIMEOUT");
+}
+
+TEST(RunDbTest, AForeignFileAnEmptyOneAndDamageAreRefused) {
   FakeClock clock;
   const std::string foreign = FreshPath();
   ASSERT_TRUE((*Sqlite::Open(foreign, Sqlite::Mode::kWriter))
@@ -95,12 +212,9 @@ TEST(RunDbTest, AForeignFileAnotherVersionAndDamageAreRefused) {
   EXPECT_TRUE(
       absl::IsInvalidArgument(RunDb::OpenWriter(foreign, &clock).status()));
 
-  const std::string newer = FreshPath();
-  ASSERT_TRUE(OpenStarted(newer, &clock)
-                  ->sqlite()
-                  ->Execute("PRAGMA user_version=99")
-                  .ok());
-  EXPECT_TRUE(absl::IsInvalidArgument(RunDb::OpenReader(newer).status()));
+  const std::string empty = FreshPath();
+  ASSERT_TRUE(WriteFileDurably(empty, "").ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(RunDb::OpenReader(empty).status()));
 
   const std::string damaged = FreshPath();
   {

@@ -121,7 +121,10 @@ absl::Status CheckSteps(const std::string& dir, const RunConfig& config) {
   const std::string run_db = dir + "/run.db";
   if (!Exists(run_db)) return absl::OkStatus();
   const auto db = RunDb::OpenReader(run_db);
-  if (!db.ok()) return absl::OkStatus();  // the learner's to judge
+  // A version that the learner would refuse; the rest is the learner's to
+  // judge.
+  if (absl::IsFailedPrecondition(db.status())) return db.status();
+  if (!db.ok()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const int64_t done, ReadCheckpointStep(db->get()));
   if (config.steps() >= done) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -246,6 +246,21 @@ TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
   EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
 }
 
+TEST_F(RunSetupTest, AResumeOfARunOfANewerProgramIsRefusedAndChangesNothing) {
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string path = run->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE((*db)->sqlite()->Execute("PRAGMA user_version=99").ok());
+  }
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=9"}).status().message()),
+              HasSubstr("has schema version 99"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+}
+
 TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
   const auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
