@@ -139,10 +139,14 @@ absl::StatusOr<std::string> TruthOf(const Task& task) {
                                              /*allow_exceptions=*/false);
   if (!payload.is_object() || !payload.contains("answer") ||
       !payload["answer"].is_string()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.id(),
-                     ": payload_json must be an object with a string "
-                     "\"answer\""));
+    const bool is_there = payload.is_object() && payload.contains("answer");
+    return absl::InvalidArgumentError(absl::StrCat(
+        "task ", task.id(),
+        ": payload_json must be an object with a string "
+        "\"answer\"",
+        is_there
+            ? absl::StrCat("; this one is a ", payload["answer"].type_name())
+            : ""));
   }
   std::string truth = payload["answer"].get<std::string>();
   const size_t mark = truth.rfind("####");

@@ -24,8 +24,9 @@ Task TaskFor(const std::string& environment) {
   Message* message = task.add_messages();
   message->set_role("user");
   message->set_content("What is it?");
-  task.set_payload_json(std::string("{\"answer\": \"") + kSecret +
-                        "\", \"table\": {\"k7\": \"58\"}}");
+  nlohmann::json payload = {{"answer", kSecret}};
+  if (environment == "interpreter") payload["table"] = {{"k7", "58"}};
+  task.set_payload_json(payload.dump());
   return task;
 }
 
@@ -194,11 +195,33 @@ TEST_P(ConformanceTest, BadTasksAreRefusedByName) {
   no_truth.set_payload_json("{");
   Task no_prompt = TaskFor(name());
   no_prompt.clear_messages();
-  for (const Task& task : {no_truth, no_prompt}) {
+  Task misspelt = TaskFor(name());
+  nlohmann::json payload = nlohmann::json::parse(misspelt.payload_json());
+  payload["anwser"] = "1";
+  misspelt.set_payload_json(payload.dump());
+  for (const Task& task : {no_truth, no_prompt, misspelt}) {
     const auto status = New()->Reset(task, 1).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(task.id()));
+    EXPECT_EQ(New()->Validate(task).status(), status);
+    EXPECT_EQ(ValidateTask(task).status(), status) << "without sandboxes";
   }
+}
+
+TEST_P(ConformanceTest, WhatIsKnownOfATaskIsWhatItsEpisodeBeginsWith) {
+  const auto known = ValidateTask(TaskFor(name()));
+  ASSERT_TRUE(known.ok()) << known.status();
+  const auto environment = New();
+  ASSERT_TRUE(environment->Validate(TaskFor(name())).ok());
+  const auto begun = environment->Reset(TaskFor(name()), 1);
+  ASSERT_TRUE(begun.ok()) << begun.status();
+  const auto shown = [](const Observation& observation) {
+    std::string text;
+    for (const Message& m : observation.messages) text += m.DebugString();
+    for (const Tool& tool : observation.tools) text += tool.DebugString();
+    return text;
+  };
+  EXPECT_EQ(shown(*known), shown(*begun));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -210,6 +233,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(RegistryTest, AnUnknownNameIsRefusedWithThoseThereAre) {
   const auto status = NewEnvironment("unknown", {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ValidateTask(TaskFor("unknown")).status(), status);
   for (const EnvironmentFacts* facts : RegisteredEnvironments()) {
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(facts->name));
   }

@@ -69,8 +69,17 @@ class Environment {
 
   virtual const EnvironmentFacts& facts() const = 0;
 
-  // Starts the episode; called once, first. InvalidArgument names what is wrong
-  // with `task`. `seed` is all the randomness the episode may use.
+  // What Reset will show the model of `task`, as far as that is known without
+  // an episode; where it depends on the seed, the longest that it may be.
+  // InvalidArgument names the field that is wrong and what is allowed. Needs
+  // nothing of the context, starts nothing, takes well below a millisecond: a
+  // run asks it of all its tasks before any process is started. May be called
+  // at any time, without Reset too.
+  virtual absl::StatusOr<Observation> Validate(const Task& task) const = 0;
+
+  // Starts the episode; called once, and of the calls below first. A task that
+  // Validate refuses is refused alike. `seed` is all the randomness the episode
+  // may use.
   virtual absl::StatusOr<Observation> Reset(const Task& task,
                                             uint64_t seed) = 0;
 

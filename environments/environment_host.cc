@@ -27,6 +27,23 @@ absl::Status CheckDeadline(const grpc::ServerContext& context) {
   return absl::InvalidArgumentError("a call without a deadline; set one");
 }
 
+absl::Status CheckVersion(uint32_t wire_version) {
+  if (wire_version == kEnvironmentWireVersion) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("wire version ", wire_version,
+                                                 "; this host speaks ",
+                                                 kEnvironmentWireVersion));
+}
+
+template <typename Response>
+void PutObservation(Observation observation, Response* response) {
+  for (Message& message : observation.messages) {
+    *response->add_messages() = std::move(message);
+  }
+  for (Tool& tool : observation.tools) {
+    *response->add_tools() = std::move(tool);
+  }
+}
+
 }  // namespace
 
 class EnvironmentHostServer::Service : public EnvironmentHost::Service {
@@ -38,6 +55,12 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
         clock_(clock),
         // Ids of a host that was here before must not name episodes of ours.
         next_episode_(static_cast<uint64_t>(clock->UnixMicros()) << 12) {}
+
+  grpc::Status Validate(grpc::ServerContext* context,
+                        const ValidateRequest* request,
+                        ValidateResponse* response) override {
+    return ToGrpcStatus(DoValidate(*context, *request, response));
+  }
 
   grpc::Status Open(grpc::ServerContext* context, const OpenRequest* request,
                     OpenResponse* response) override {
@@ -74,14 +97,20 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
   // Shared: a call may be running when its episode is closed or expires.
   using Episodes = std::map<uint64_t, std::shared_ptr<Episode>>;
 
+  static absl::Status DoValidate(const grpc::ServerContext& context,
+                                 const ValidateRequest& request,
+                                 ValidateResponse* response) {
+    RETURN_IF_ERROR(CheckDeadline(context));
+    RETURN_IF_ERROR(CheckVersion(request.wire_version()));
+    ASSIGN_OR_RETURN(Observation observation, ValidateTask(request.task()));
+    PutObservation(std::move(observation), response);
+    return absl::OkStatus();
+  }
+
   absl::Status DoOpen(const grpc::ServerContext& context,
                       const OpenRequest& request, OpenResponse* response) {
     RETURN_IF_ERROR(CheckDeadline(context));
-    if (request.wire_version() != kEnvironmentWireVersion) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("wire version ", request.wire_version(),
-                       "; this host speaks ", kEnvironmentWireVersion));
-    }
+    RETURN_IF_ERROR(CheckVersion(request.wire_version()));
     ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                      NewEnvironment(request.task().environment(), context_));
     ASSIGN_OR_RETURN(const uint64_t id, Insert());
@@ -92,12 +121,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
       return observation.status();
     }
     response->set_episode(id);
-    for (Message& message : observation->messages) {
-      *response->add_messages() = std::move(message);
-    }
-    for (Tool& tool : observation->tools) {
-      *response->add_tools() = std::move(tool);
-    }
+    PutObservation(*std::move(observation), response);
     MutexLock lock(&mutex_);
     const auto found = episodes_.find(id);
     if (found == episodes_.end()) {

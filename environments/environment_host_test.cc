@@ -17,13 +17,14 @@ using ::testing::HasSubstr;
 
 SandboxPool* sandboxes = nullptr;  // set in main
 
+// One that every environment takes.
 Task ATask() {
   Task task;
   task.set_id("t1");
   Message* message = task.add_messages();
   message->set_role("user");
   message->set_content("k7 -> *63+25");
-  task.set_payload_json(R"({"answer": "3679", "table": {"k7": "58"}})");
+  task.set_payload_json(R"({"answer": "3679"})");
   return task;
 }
 
@@ -61,7 +62,9 @@ class EnvironmentHostTest : public testing::Test {
 TEST_F(EnvironmentHostTest, AnEpisodeIsTheSameAsInTheProcess) {
   const auto remote = New("interpreter");
   EXPECT_STREQ(remote->facts().name, "interpreter");
-  const auto observation = remote->Reset(ATask(), 1);
+  Task task = ATask();
+  task.set_payload_json(R"({"answer": "3679", "table": {"k7": "58"}})");
+  const auto observation = remote->Reset(task, 1);
   ASSERT_TRUE(observation.ok()) << observation.status();
   ASSERT_EQ(observation->tools.size(), 2u);
   EXPECT_EQ(observation->tools[0].name(), "python");
@@ -93,6 +96,28 @@ TEST_F(EnvironmentHostTest, ErrorsKeepTheirCodeAndEndTheEpisode) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(EnvironmentHostTest, ATaskIsValidatedThereAndOpensNoEpisode) {
+  EnvironmentHostOptions options;
+  options.episodes_max = 1;
+  StartHost(options);
+  const auto remote = New("interpreter");
+  for (int i = 0; i < 3; ++i) {
+    const auto known = remote->Validate(ATask());
+    ASSERT_TRUE(known.ok()) << known.status();
+    EXPECT_EQ(known->messages.size(), 1u);
+    ASSERT_EQ(known->tools.size(), 2u);
+    EXPECT_EQ(known->tools[1].name(), "lookup");
+  }
+  Task bad = ATask();
+  bad.set_payload_json(R"({"answer": "3679", "tabel": {}})");
+  const absl::Status refused = remote->Validate(bad).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("task t1: payload_json has the key \"tabel\"; its keys "
+                        "are answer, table"));
+  EXPECT_EQ(remote->Reset(bad, 1).status(), refused);
+}
+
 TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
   const auto stub = EnvironmentHost::NewStub(grpc::CreateChannel(
       host_->address(), grpc::InsecureChannelCredentials()));
@@ -100,16 +125,21 @@ TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
   open.set_wire_version(kEnvironmentWireVersion);
   *open.mutable_task() = ATask();
   open.mutable_task()->set_environment("math");
+  ValidateRequest validate;
+  validate.set_wire_version(kEnvironmentWireVersion);
+  *validate.mutable_task() = open.task();
+  ValidateResponse validated;
   OpenResponse opened;
   StepResponse stepped;
   GradeResponse graded;
   CloseResponse closed;
-  grpc::ClientContext contexts[4];
+  grpc::ClientContext contexts[5];
   for (const grpc::Status& status :
        {stub->Open(&contexts[0], open, &opened),
         stub->Step(&contexts[1], StepRequest(), &stepped),
         stub->Grade(&contexts[2], GradeRequest(), &graded),
-        stub->Close(&contexts[3], CloseRequest(), &closed)}) {
+        stub->Close(&contexts[3], CloseRequest(), &closed),
+        stub->Validate(&contexts[4], validate, &validated)}) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     EXPECT_THAT(status.error_message(), HasSubstr("deadline"));
   }

@@ -4,6 +4,7 @@
 #include "environments/example/example.h"
 #include "environments/interpreter/interpreter.h"
 #include "environments/math/math.h"
+#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -20,6 +21,22 @@ constexpr Entry kEnvironments[] = {
     {&kMathFacts, &NewMathEnvironment},
 };
 
+const Entry* Find(const std::string& name) {
+  for (const Entry& entry : kEnvironments) {
+    if (name == entry.facts->name) return &entry;
+  }
+  return nullptr;
+}
+
+absl::Status Unknown(const std::string& name) {
+  std::string known;
+  for (const Entry& entry : kEnvironments) {
+    absl::StrAppend(&known, known.empty() ? "" : ", ", entry.facts->name);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "there is no environment \"", name, "\"; there are ", known));
+}
+
 }  // namespace
 
 std::vector<const EnvironmentFacts*> RegisteredEnvironments() {
@@ -29,30 +46,28 @@ std::vector<const EnvironmentFacts*> RegisteredEnvironments() {
 }
 
 const EnvironmentFacts* FindEnvironment(const std::string& name) {
-  for (const Entry& entry : kEnvironments) {
-    if (name == entry.facts->name) return entry.facts;
-  }
-  return nullptr;
+  const Entry* entry = Find(name);
+  return entry == nullptr ? nullptr : entry->facts;
 }
 
 absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
     const std::string& name, const EnvironmentContext& context) {
-  std::string known;
-  for (const Entry& entry : kEnvironments) {
-    if (name != entry.facts->name) {
-      absl::StrAppend(&known, known.empty() ? "" : ", ", entry.facts->name);
-      continue;
-    }
-    if (entry.facts->needs_sandbox && context.sandboxes == nullptr) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "environment ", name,
-          " runs code and this process has no sandboxes; serve it by `temper "
-          "env-host`"));
-    }
-    return entry.factory(context);
+  const Entry* entry = Find(name);
+  if (entry == nullptr) return Unknown(name);
+  if (entry->facts->needs_sandbox && context.sandboxes == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "environment ", name,
+        " runs code and this process has no sandboxes; serve it by `temper "
+        "env-host`"));
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "there is no environment \"", name, "\"; there are ", known));
+  return entry->factory(context);
+}
+
+absl::StatusOr<Observation> ValidateTask(const Task& task) {
+  const Entry* entry = Find(task.environment());
+  if (entry == nullptr) return Unknown(task.environment());
+  ASSIGN_OR_RETURN(const auto environment, entry->factory({}));
+  return environment->Validate(task);
 }
 
 }  // namespace temper

@@ -24,6 +24,10 @@ const EnvironmentFacts* FindEnvironment(const std::string& name);
 absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
     const std::string& name, const EnvironmentContext& context);
 
+// Environment::Validate of the environment that `task` names, with nothing that
+// an episode needs. InvalidArgument, too, if it is not registered.
+absl::StatusOr<Observation> ValidateTask(const Task& task);
+
 }  // namespace temper
 
 #endif  // ENVIRONMENTS_REGISTRY_H_

@@ -55,11 +55,19 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
 
   const EnvironmentFacts& facts() const override { return *facts_; }
 
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
+    ValidateRequest request;
+    FillTask(task, &request);
+    ValidateResponse response;
+    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Validate,
+                                      connection_->options.open_max, request,
+                                      &response, /*patient=*/true));
+    return ObservationOf(response);
+  }
+
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
     OpenRequest request;
-    request.set_wire_version(kEnvironmentWireVersion);
-    *request.mutable_task() = task;
-    request.mutable_task()->set_environment(facts_->name);
+    FillTask(task, &request);
     request.set_seed(seed);
     OpenResponse response;
     // At once refused, an episode would spend its retries, and its group's
@@ -69,11 +77,7 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
                                       &response, /*patient=*/true));
     episode_ = response.episode();
     open_ = true;
-    Observation observation;
-    observation.messages.assign(response.messages().begin(),
-                                response.messages().end());
-    observation.tools.assign(response.tools().begin(), response.tools().end());
-    return observation;
+    return ObservationOf(response);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(
@@ -110,6 +114,22 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
   }
 
  private:
+  template <typename Request>
+  void FillTask(const Task& task, Request* request) const {
+    request->set_wire_version(kEnvironmentWireVersion);
+    *request->mutable_task() = task;
+    request->mutable_task()->set_environment(facts_->name);
+  }
+
+  template <typename Response>
+  static Observation ObservationOf(const Response& response) {
+    Observation observation;
+    observation.messages.assign(response.messages().begin(),
+                                response.messages().end());
+    observation.tools.assign(response.tools().begin(), response.tools().end());
+    return observation;
+  }
+
   const EnvironmentFacts* const facts_;
   const std::shared_ptr<Connection> connection_;
   bool open_ = false;

@@ -16,7 +16,7 @@ namespace temper {
 
 // Deadlines of calls. A Step that keeps the host's limits ends before step_max
 // (step_limits.h), whatever the candidate's code does: past it the host hangs.
-// Reset waits for a host that is starting, up to open_max.
+// Validate and Reset wait for a host that is starting, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
   std::chrono::seconds step_max = kStepMax;

@@ -140,6 +140,9 @@ class FakeEnvironment : public Environment {
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
     behaviour_ = behaviours_->at(task.id());
     if (!behaviour_.reset.ok()) return behaviour_.reset;
+    return Validate(task);
+  }
+  absl::StatusOr<Observation> Validate(const Task&) const override {
     Observation observation;
     Message message;
     message.set_role("user");

@@ -72,11 +72,14 @@ class EchoEnvironment : public Environment {
                                            ServedIn::kWorker, false};
     return facts;
   }
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    if (ready_.valid()) ready_.wait();
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
     observation.messages.assign(task.messages().begin(), task.messages().end());
     return observation;
+  }
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    if (ready_.valid()) ready_.wait();
+    return Validate(task);
   }
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {

@@ -54,10 +54,14 @@ class Conversation : public Environment {
     return kFacts;
   }
 
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
     observation.messages.assign(task.messages().begin(), task.messages().end());
     return observation;
+  }
+
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    return Validate(task);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(

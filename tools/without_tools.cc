@@ -16,6 +16,10 @@ class ToollessEnvironment : public Environment {
 
   const EnvironmentFacts& facts() const override { return inner_->facts(); }
 
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
+    return inner_->Validate(task);
+  }
+
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
     return inner_->Reset(task, seed);
   }

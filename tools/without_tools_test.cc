@@ -21,11 +21,14 @@ class Oracle : public Environment {
         .needs_sandbox = false};
     return kFacts;
   }
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
     observation.messages.assign(task.messages().begin(), task.messages().end());
     observation.tools.emplace_back().set_name("oracle");
     return observation;
+  }
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    return Validate(task);
   }
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
+#include "environments/payload.h"
 #include "environments/text.h"
 #include "environments/tool_call.h"
 #include "kernels/base/status_macros.h"
@@ -33,19 +34,22 @@ class ExampleEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override { return kExampleFacts; }
 
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    // The truth stays here. Nothing of payload_json may reach the model.
-    ASSIGN_OR_RETURN(truth_, TruthOf(task));
-    Observation observation;
-    observation.messages.assign(task.messages().begin(), task.messages().end());
-    if (observation.messages.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("task ", task.id(), ": messages is empty"));
-    }
+  // All that can be wrong with a task is found here, before a run starts.
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
+    RETURN_IF_ERROR(ReadPayload(task, {"answer"}).status());
+    RETURN_IF_ERROR(TruthOf(task).status());
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
     Tool tool;
     tool.set_name("reverse");
     tool.set_function_json(kReverseJson);
     observation.tools.push_back(tool);
+    return observation;
+  }
+
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    ASSIGN_OR_RETURN(Observation observation, Validate(task));
+    // The truth stays here. Nothing of payload_json may reach the model.
+    ASSIGN_OR_RETURN(truth_, TruthOf(task));
     return observation;
   }
 

@@ -10,7 +10,7 @@
 //   2. environments/registry.cc: its #include and its line, in order of names.
 //      environments/BUILD: "//environments/name" in the deps of registry.
 //   3. environments/conformance_test.cc: TaskFor gives your Reset its task, by
-//      default with the payload {"answer": kSecret, "table": ...}. Add a case
+//      default with the payload {"answer": kSecret}. Add a case
 //      if yours wants another; its right answer is to be kSecret. PlausibleCall
 //      makes a call of each tool, every argument a string: likewise.
 //   4. bazel test //environments:conformance_test holds it to what

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
 #include "environments/interpreter/interpreter_tools.h"
+#include "environments/payload.h"
 #include "environments/python_session.h"
 #include "environments/text.h"
 #include "environments/tool_call.h"
@@ -28,24 +29,25 @@ const EnvironmentFacts kInterpreterFacts = {
 namespace {
 
 constexpr size_t kTableEntriesMax = 1000;
+constexpr size_t kKeyBytesShown = 64;
 
 // The payload's table, empty if it has none.
 absl::StatusOr<std::map<std::string, std::string>> TableOf(const Task& task) {
+  ASSIGN_OR_RETURN(const auto payload, ReadPayload(task, {"answer", "table"}));
   std::map<std::string, std::string> table;
-  const auto payload = nlohmann::json::parse(task.payload_json(), nullptr,
-                                             /*allow_exceptions=*/false);
-  if (!payload.is_object() || !payload.contains("table")) return table;
+  if (!payload.contains("table")) return table;
   const auto& entries = payload["table"];
   if (!entries.is_object() || entries.size() > kTableEntriesMax) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "task ", task.id(), ": \"table\" must be an object of at most ",
-        kTableEntriesMax, " strings"));
+    return PayloadFault(task, "table",
+                        absl::StrCat("must be an object of at most ",
+                                     kTableEntriesMax, " strings"));
   }
   for (const auto& [key, value] : entries.items()) {
     if (!value.is_string()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("task ", task.id(), ": \"table\" entry \"", key,
-                       "\" is not a string"));
+      return PayloadFault(
+          task,
+          absl::StrCat("table[\"", SanitizeText(key, kKeyBytesShown), "\"]"),
+          absl::StrCat("is a ", value.type_name(), "; it must be a string"));
     }
     table[key] = value.get<std::string>();
   }
@@ -59,17 +61,20 @@ class InterpreterEnvironment : public Environment {
 
   const EnvironmentFacts& facts() const override { return kInterpreterFacts; }
 
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
-    ASSIGN_OR_RETURN(truth_, TruthOf(task));
-    ASSIGN_OR_RETURN(table_, TableOf(task));
-    Observation observation;
-    observation.messages.assign(task.messages().begin(), task.messages().end());
-    if (observation.messages.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("task ", task.id(), ": messages is empty"));
-    }
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
+    RETURN_IF_ERROR(TableOf(task).status());
+    RETURN_IF_ERROR(TruthOf(task).status());
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
     // Both tools to every task: one preamble, shared by a whole batch.
     observation.tools = InterpreterTools();
+    return observation;
+  }
+
+  absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
+    CHECK(sandboxes_ != nullptr) << "an episode without sandboxes";
+    ASSIGN_OR_RETURN(Observation observation, Validate(task));
+    ASSIGN_OR_RETURN(table_, TableOf(task));
+    ASSIGN_OR_RETURN(truth_, TruthOf(task));
     session_ = std::make_unique<PythonSession>(sandboxes_, seed,
                                                PythonSessionLimits());
     return observation;
@@ -121,7 +126,7 @@ class InterpreterEnvironment : public Environment {
     return result;
   }
 
-  SandboxPool* const sandboxes_;
+  SandboxPool* const sandboxes_;  // null: only Validate
   std::string truth_;
   std::map<std::string, std::string> table_;
   std::unique_ptr<PythonSession> session_;
@@ -131,7 +136,6 @@ class InterpreterEnvironment : public Environment {
 
 absl::StatusOr<std::unique_ptr<Environment>> NewInterpreterEnvironment(
     const EnvironmentContext& context) {
-  CHECK(context.sandboxes != nullptr) << "the registry checks needs_sandbox";
   return std::unique_ptr<Environment>(
       new InterpreterEnvironment(context.sandboxes));
 }

@@ -18,7 +18,7 @@ namespace temper {
 
 extern const EnvironmentFacts kInterpreterFacts;
 
-// `context.sandboxes` must not be null.
+// Without `context.sandboxes` only Validate may be called.
 absl::StatusOr<std::unique_ptr<Environment>> NewInterpreterEnvironment(
     const EnvironmentContext& context);
 

@@ -1,9 +1,11 @@
 #include "environments/math/math.h"
 
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
+#include "environments/payload.h"
 #include "environments/tool_call.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -23,13 +25,13 @@ namespace {
 constexpr size_t kToolsMax = 16;
 
 // The payload's "tools", none if it has none.
-absl::StatusOr<std::vector<Tool>> ToolsOf(const Task& task) {
+absl::StatusOr<std::vector<Tool>> ToolsOf(
+    const Task& task, const nlohmann::ordered_json& payload) {
   std::vector<Tool> tools;
-  const auto payload = nlohmann::ordered_json::parse(
-      task.payload_json(), nullptr, /*allow_exceptions=*/false);
-  if (!payload.is_object() || !payload.contains("tools")) return tools;
+  if (!payload.contains("tools")) return tools;
   const auto& list = payload["tools"];
   bool good = list.is_array() && list.size() <= kToolsMax;
+  std::set<std::string> names;
   for (size_t i = 0; good && i < list.size(); ++i) {
     good = list[i].is_object() && list[i].contains("name") &&
            list[i]["name"].is_string();
@@ -37,26 +39,31 @@ absl::StatusOr<std::vector<Tool>> ToolsOf(const Task& task) {
     tools.emplace_back();
     tools.back().set_name(list[i]["name"].get<std::string>());
     tools.back().set_function_json(list[i].dump());
+    good = names.insert(tools.back().name()).second;
   }
   if (good) return tools;
-  return absl::InvalidArgumentError(
-      absl::StrCat("task ", task.id(), ": \"tools\" must be a list of at most ",
-                   kToolsMax, " objects, each with a string \"name\""));
+  return PayloadFault(
+      task, "tools",
+      absl::StrCat("must be a list of at most ", kToolsMax,
+                   " objects, each with a string \"name\" of its own"));
 }
 
 class MathEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override { return kMathFacts; }
 
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
+    ASSIGN_OR_RETURN(const auto payload,
+                     ReadPayload(task, {"answer", "tools"}));
+    RETURN_IF_ERROR(TruthOf(task).status());
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
+    ASSIGN_OR_RETURN(observation.tools, ToolsOf(task, payload));
+    return observation;
+  }
+
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
+    ASSIGN_OR_RETURN(Observation observation, Validate(task));
     ASSIGN_OR_RETURN(truth_, TruthOf(task));
-    Observation observation;
-    observation.messages.assign(task.messages().begin(), task.messages().end());
-    if (observation.messages.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("task ", task.id(), ": messages is empty"));
-    }
-    ASSIGN_OR_RETURN(observation.tools, ToolsOf(task));
     return observation;
   }
 

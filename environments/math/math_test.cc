@@ -28,12 +28,13 @@ TEST(MathEnvironmentTest, ToolsOfThePayloadAreDescribedInTheirOrder) {
 }
 
 TEST(MathEnvironmentTest, RefusesToolsThatAreNone) {
-  for (const char* tools : {"{}", "[1]", "[{}]", "[{\"name\":2}]"}) {
+  for (const char* tools : {"{}", "[1]", "[{}]", "[{\"name\":2}]",
+                            "[{\"name\":\"a\"},{\"name\":\"a\"}]"}) {
     EXPECT_THAT(
         ResetWith(std::string(R"({"answer":"1","tools":)") + tools + "}")
             .status()
             .ToString(),
-        HasSubstr("\"tools\" must be"))
+        HasSubstr("task t: payload_json.tools must be"))
         << tools;
   }
 }
