@@ -197,8 +197,23 @@ bool Cgroup::Enter() const {
 void Cgroup::Kill() const {
   if (paths_.empty()) return;
   if (WriteFile(paths_[0] + "/cgroup.kill", "1")) return;
+  for (const pid_t pid : Processes()) kill(pid, SIGKILL);
+}
+
+std::vector<pid_t> Cgroup::Processes() const {
+  std::vector<pid_t> pids;
+  if (paths_.empty()) return pids;
   std::ifstream in(paths_[0] + "/cgroup.procs");
-  for (pid_t pid = 0; in >> pid;) kill(pid, SIGKILL);
+  for (pid_t pid = 0; in >> pid;) pids.push_back(pid);
+  return pids;
+}
+
+int64_t Cgroup::CountTasks() const {
+  if (paths_.empty()) return -1;
+  std::ifstream in(paths_[0] + "/pids.current");
+  int64_t count = -1;
+  in >> count;
+  return in ? count : -1;
 }
 
 void Cgroup::Remove() {

@@ -78,6 +78,11 @@ class Cgroup {
   // Sends SIGKILL to all processes in it.
   void Kill() const;
 
+  // Its processes, and the number of its tasks (every thread is one) at one
+  // instant; empty, and -1, where there is no group.
+  std::vector<pid_t> Processes() const;
+  int64_t CountTasks() const;
+
   // Removes the group, whose processes must have been reaped.
   void Remove();
 

@@ -7,8 +7,7 @@ namespace temper {
 extern const char kPythonDriverSource[];  // python_driver_source.cc, generated
 
 std::string PythonDriver(uint32_t processes_max) {
-  return absl::StrCat(kPythonDriverSource, "\n_serve(", processes_max, ", ",
-                      kPythonOutputBytesMax, ")\n");
+  return absl::StrCat(kPythonDriverSource, "\n_serve(", processes_max, ")\n");
 }
 
 }  // namespace temper

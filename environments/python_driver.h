@@ -8,8 +8,8 @@
 
 namespace temper {
 
-// Output beyond this is not even read; what the model sees is cut shorter.
-inline constexpr uint32_t kPythonOutputBytesMax = 65 << 10;
+// The longest text of a reply.
+inline constexpr uint32_t kPythonErrorBytesMax = 4 << 10;
 
 // Its program text: at most `processes_max` processes, itself included.
 std::string PythonDriver(uint32_t processes_max);

@@ -1,15 +1,17 @@
 # Runs inside the sandbox (python_session.h): a Python session that reads cells
-# from its stdin socket and answers with what they print. Cells share one name
-# space. It imports nothing that costs start-up time. A cell runs in this very
-# process and can reach its socket: that gains nothing, for a reply carries only
-# text for the model to read, never a verdict.
+# from its stdin socket and answers when they ended. What they print goes to its
+# stdout, a file that the other end reads. Cells share one name space. It imports
+# nothing that costs start-up time. A cell runs in this very process and can
+# reach its socket: that gains nothing, for a reply carries only text for the
+# model to read, never a verdict, and once the other end has it, it sees itself
+# that nothing goes on (sandbox_freeze.h).
 #
 #   in   u32 size, u64 seed, then `size` bytes of source
-#   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes of output
+#   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes: what it raised
 #   The first out, status 2 and size 0, says that the session stands.
 
 
-def _serve(processes_max, output_max):
+def _serve(processes_max):
     import _ast
     import builtins
     import posix
@@ -20,6 +22,7 @@ def _serve(processes_max, output_max):
     null = posix.open("/dev/null", posix.O_RDWR)
     posix.dup2(null, 0)
     posix.close(null)
+    output = posix.dup(1)
     resource.setrlimit(resource.RLIMIT_NPROC, (processes_max, processes_max))
     stdout = sys.stderr = sys.stdout
     run, parse, describe_type, text_of = exec, compile, type, str
@@ -29,34 +32,9 @@ def _serve(processes_max, output_max):
     sys.path = [path for path in sys.path if path]
     seeded = False
 
-    def fresh_output():
-        nameless = posix.O_TMPFILE | posix.O_RDWR
-        output = posix.open("/dev/shm", nameless, 0o600)
+    def restore_output():  # a cell may have closed it
         posix.dup2(output, 1)
         posix.dup2(output, 2)
-        posix.close(output)
-
-    def flush_output():
-        try:
-            stdout.flush()
-        except BaseException:
-            pass
-
-    def clear_output():
-        posix.ftruncate(1, 0)
-        posix.lseek(1, 0, 0)
-
-    def take_output():
-        flush_output()
-        try:
-            data = posix.pread(1, output_max, 0)
-            clear_output()
-            flush_output()  # what did not fit: it is no part of the next
-            clear_output()
-            return data
-        except OSError:  # the cell closed it
-            fresh_output()
-            return b""
 
     def end_children():
         try:
@@ -107,12 +85,13 @@ def _serve(processes_max, output_max):
             if value is not None:
                 print(repr(value), file=stdout)
 
-    fresh_output()
+    restore_output()
     reply(2, b"")
     while True:
         size = int.from_bytes(read(4), "little")
         seed = int.from_bytes(read(8), "little")
         source = read(size)
+        restore_output()
         status, error = 0, b""
         try:
             if not seeded and b"random" in source:
@@ -130,7 +109,4 @@ def _serve(processes_max, output_max):
         if getpid() != driver:
             leave(0)  # a child the cell forked came back here
         end_children()
-        output = take_output()
-        if error and output and not output.endswith(b"\n"):
-            output += b"\n"
-        reply(status, output + error)
+        reply(status, error)

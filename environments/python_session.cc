@@ -8,16 +8,39 @@
 #include "absl/strings/str_cat.h"
 #include "environments/python_driver.h"
 #include "environments/text.h"
+#include "kernels/base/signal_name.h"
 #include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
+
+// Output beyond this is not even read; what the model sees is cut shorter.
+constexpr size_t kPrintedBytesMax = 65 << 10;
+
+// What a cell printed, cut as needed, then `last`, whole.
+std::string Compose(const std::string& printed, const std::string& last,
+                    size_t bytes_max) {
+  const std::string end = SanitizeText(last, bytes_max);
+  if (end.size() + 1 >= bytes_max) return end;
+  std::string text = SanitizeText(printed, bytes_max - end.size() - 1);
+  if (!text.empty() && !end.empty() && text.back() != '\n') text += '\n';
+  return text + end;
+}
 
 ToolResult Refusal(Outcome outcome, const std::string& why) {
   ToolResult result;
   result.set_outcome(outcome);
   result.set_content(absl::StrCat("error: ", why));
   return result;
+}
+
+// " by ...", " with ...", or nothing where it is not known.
+std::string DescribeEnd(int exit_code) {
+  if (exit_code > 128) {
+    return absl::StrCat(" by ", DescribeSignal(exit_code - 128));
+  }
+  if (exit_code >= 0) return absl::StrCat(" with exit status ", exit_code);
+  return "";
 }
 
 }  // namespace
@@ -31,8 +54,8 @@ PythonSession::~PythonSession() {
 }
 
 absl::Status PythonSession::Exchange(const std::string& source,
-                                     SteadyTime deadline, uint8_t* status,
-                                     std::string* output) {
+                                     SteadyTime deadline, bool* raised,
+                                     std::string* error) {
   std::string request(12, '\0');
   const uint32_t source_bytes = static_cast<uint32_t>(source.size());
   memcpy(request.data(), &source_bytes, 4);
@@ -41,15 +64,15 @@ absl::Status PythonSession::Exchange(const std::string& source,
   RETURN_IF_ERROR(sandbox_->Write(request.data(), request.size(), deadline));
   char header[5];
   RETURN_IF_ERROR(sandbox_->Read(header, sizeof(header), deadline));
-  uint32_t output_bytes;
-  memcpy(&output_bytes, header + 1, 4);
-  *status = static_cast<uint8_t>(header[0]);
-  // Above what the driver sends, the cell writes on its socket itself.
-  if (output_bytes > 2 * kPythonOutputBytesMax || *status > 1) {
-    return absl::AbortedError("the cell broke the session");
+  uint32_t error_bytes;
+  memcpy(&error_bytes, header + 1, 4);
+  // The cell writes on its socket itself.
+  if (error_bytes > kPythonErrorBytesMax || header[0] < 0 || header[0] > 1) {
+    return absl::InvalidArgumentError("not the driver's reply");
   }
-  output->resize(output_bytes);
-  return sandbox_->Read(output->data(), output_bytes, deadline);
+  *raised = header[0] == 1;
+  error->resize(error_bytes);
+  return sandbox_->Read(error->data(), error_bytes, deadline);
 }
 
 absl::Status PythonSession::EnsureSandbox() {
@@ -62,52 +85,63 @@ absl::Status PythonSession::EnsureSandbox() {
       std::min<std::chrono::steady_clock::duration>(
           kReplayFactor * cells_took_ + limits_.cell_max, limits_.replay_max);
   for (const std::string& cell : cells_) {
-    uint8_t status;
-    std::string output;
+    bool raised;
+    std::string error;
     // A cell that ran before and now does not is the candidate's doing too.
-    RETURN_IF_ERROR(Exchange(cell, deadline, &status, &output));
+    RETURN_IF_ERROR(Exchange(cell, deadline, &raised, &error));
+    sandbox_->TakeOutput(0);
   }
   return absl::OkStatus();
 }
 
-ToolResult PythonSession::RunIn(absl::Status ran, const std::string& source) {
+ToolResult PythonSession::RunIn(const absl::Status& ready,
+                                const std::string& source) {
   using Duration = std::chrono::steady_clock::duration;
-  const bool last =
-      ran.ok() && limits_.session_max - ran_ < limits_.cell_max;
-  uint8_t status = 0;
-  std::string output;
-  Duration took{0};
-  if (ran.ok()) {
-    const SteadyTime begin = std::chrono::steady_clock::now();
-    const Duration limit =
-        std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
-    ran = Exchange(source, begin + limit, &status, &output);
-    took = std::chrono::steady_clock::now() - begin;
-    ran_ += took;
-  }
-  if (ran.ok()) {
-    cells_.push_back(source);
-    cells_took_ += took;
-    ToolResult result;
-    result.set_outcome(status == 0 ? OUTCOME_OK : OUTCOME_TOOL_ERROR);
-    result.set_content(SanitizeText(output, limits_.output_bytes_max));
-    return result;
+  if (!ready.ok()) return Lose(ready, "", /*last=*/false);
+  const bool last = limits_.session_max - ran_ < limits_.cell_max;
+  const Duration limit =
+      std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  bool raised = false;
+  std::string error;
+  const absl::Status ran = Exchange(source, begin + limit, &raised, &error);
+  const Duration took = std::chrono::steady_clock::now() - begin;
+  ran_ += took;
+  const std::string printed = sandbox_->TakeOutput(kPrintedBytesMax);
+  if (!ran.ok()) return Lose(ran, printed, last);
+  cells_.push_back(source);
+  cells_took_ += took;
+  ToolResult result;
+  result.set_outcome(raised ? OUTCOME_TOOL_ERROR : OUTCOME_OK);
+  result.set_content(Compose(printed, error, limits_.output_bytes_max));
+  return result;
+}
+
+ToolResult PythonSession::Lose(const absl::Status& why,
+                               const std::string& printed, bool last) {
+  std::string text;
+  if (absl::IsDeadlineExceeded(why) && last) {
+    text = absl::StrCat("the session's cells ran for ",
+                        limits_.session_max.count(), " ms in all, its limit");
+  } else if (absl::IsDeadlineExceeded(why)) {
+    text = absl::StrCat("no result after ", limits_.cell_max.count(), " ms");
+  } else if (absl::IsAborted(why)) {
+    text = absl::StrCat("the Python process died",
+                        DescribeEnd(sandbox_->ExitCode()));
+  } else {
+    text = "the cell wrote on the session's own socket";
   }
   sandbox_.reset();
   cells_.clear();
   cells_took_ = {};
   lost_ = true;
-  if (!absl::IsDeadlineExceeded(ran)) {
-    return Refusal(OUTCOME_TOOL_ERROR,
-                   "the Python process died; the session was ended");
-  }
-  return Refusal(
-      OUTCOME_TIMEOUT,
-      last ? absl::StrCat("the session's cells ran for ",
-                          limits_.session_max.count(),
-                          " ms in all, its limit; the session was ended")
-           : absl::StrCat("no result after ", limits_.cell_max.count(),
-                          " ms; the session was ended"));
+  ToolResult result;
+  result.set_outcome(absl::IsDeadlineExceeded(why) ? OUTCOME_TIMEOUT
+                                                   : OUTCOME_TOOL_ERROR);
+  result.set_content(
+      Compose(printed, absl::StrCat("error: ", text, "; the session was ended"),
+              limits_.output_bytes_max));
+  return result;
 }
 
 absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {

@@ -1,9 +1,10 @@
 // A Python session of one episode: cells run one after another in one name
 // space, in a sandbox that never sees anything else of the episode.
 //
-// It holds its sandbox from a Step's first cell to the Step's end, and may lose
-// it to others between two Steps (sandbox.h); it then gets a new one and runs
-// its earlier cells again, unseen. So state lives
+// It holds its sandbox from a Step's first cell to the Step's end. Between two
+// Steps nothing of it runs, and it may lose the sandbox: to others, because a
+// cell left threads or processes behind, or because it died there (sandbox.h).
+// It then gets a new one and runs its earlier cells again, unseen. So state lives
 // on, and a cell must not care how often it ran: there is no network and no
 // file that outlives the sandbox for it to change. The clock and os.urandom are
 // not repeatable; `random` is seeded and the hash seed is fixed.
@@ -58,7 +59,8 @@ class PythonSession {
   //   TIMEOUT     it ran past cell_max, or the session's cells past
   //               session_max; or earlier cells, run again, took cell_max more
   //               than kReplayFactor times what they took at first.
-  // After a death or a timeout the state is lost and the text says so. Further
+  // After a death or a timeout the state is lost; the text has what was printed
+  // until then, and says so. Further
   // cells of the Step, written for that state, are TOOL_ERROR and not run; the
   // next Step's first starts afresh. Unavailable, the machine's fault alone: no
   // sandbox.
@@ -69,14 +71,19 @@ class PythonSession {
   void EndStep();
 
  private:
-  // Sends one cell and reads its reply by `deadline`.
+  // Sends one cell and reads its reply by `deadline`: whether it raised, and
+  // what. InvalidArgument: that is no reply of the driver's.
   absl::Status Exchange(const std::string& source, SteadyTime deadline,
-                        uint8_t* status, std::string* output);
+                        bool* raised, std::string* error);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
-  // Runs a cell in sandbox_, where there is one if `ran` is OK, and notes what
+  // Runs a cell in sandbox_, where there is one if `ready` is OK, and notes what
   // came of it.
-  ToolResult RunIn(absl::Status ran, const std::string& source);
+  ToolResult RunIn(const absl::Status& ready, const std::string& source);
+  // What to tell of a state that `why` lost, and forgets it. `last`: the cell
+  // had the rest of the session's time.
+  ToolResult Lose(const absl::Status& why, const std::string& printed,
+                  bool last);
 
   SandboxPool* const pool_;
   const uint64_t seed_;

@@ -12,6 +12,7 @@
 
 #include "absl/strings/numbers.h"
 #include "environments/memory_attack.h"
+#include "environments/sandbox_processes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -19,6 +20,7 @@ namespace temper {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class PythonSessionTest : public testing::Test {
  protected:
@@ -205,7 +207,7 @@ TEST_F(PythonSessionTest, NoDescriptorOfTheLauncherIsInherited) {
                  "  try:\n    os.fstat(fd)\n    return True\n"
                  "  except OSError:\n    return False\n"
                  "[fd for fd in range(64) if there(fd)]"),
-            "[0, 1, 2, 3]\n");
+            "[0, 1, 2, 3, 4]\n");
   close(fd);
 }
 
@@ -242,6 +244,8 @@ TEST_F(PythonSessionTest, DangerousSystemCallsAreRefused) {
       {"inotify_init1", "294, 0"},
       {"memfd_create", "319, b'x', 0"},
       {"fcntl F_SETPIPE_SZ", "72, os.pipe()[1], 1031, 1 << 20"},
+      {"timer_create", "222, 0, 0, 0"},
+      {"fcntl F_SETSIG", "72, os.pipe()[1], 10, 18"},
       {"fcntl with more above 32 bits",
        "72, os.pipe()[1], ctypes.c_long(1 << 32 | 1031), 1 << 20"},
       {"setsockopt with more above 32 bits",
@@ -368,9 +372,43 @@ TEST_F(PythonSessionTest, ForgedRepliesAreTextAtMost) {
     const ToolResult broken =
         Run(std::string("import os\nn = os.write(3, ") + bytes + ")");
     EXPECT_EQ(broken.outcome(), OUTCOME_TOOL_ERROR) << bytes;
-    EXPECT_THAT(broken.content(), HasSubstr("died"));
+    EXPECT_THAT(broken.content(), HasSubstr("own socket"));
   }
   ExpectStillServing();
+}
+
+TEST_F(PythonSessionTest, NothingOfASessionRunsBetweenItsSteps) {
+  for (const std::string& cell : CellsThatGoOn()) {
+    session_ = NewSession();
+    Run("1");
+    EXPECT_THAT(AwakeBelow(supervisor_->helper_pid()), IsEmpty());
+    Run(cell);
+    EXPECT_THAT(AwakeBelow(supervisor_->helper_pid()), IsEmpty()) << cell;
+    usleep(300'000);
+    EXPECT_THAT(AwakeBelow(supervisor_->helper_pid()), IsEmpty()) << cell;
+    EXPECT_EQ(RunIn(NewSession().get(), "6*7").content(), "42\n");
+  }
+  ExpectStillServing();
+}
+
+TEST_F(PythonSessionTest, WhatWasPrintedBeforeTheEndIsTold) {
+  EXPECT_EQ(Text("print('begun')\nprint('half', end='')\nwhile True: pass"),
+            "begun\nhalf\nerror: no result after 1500 ms; the session was "
+            "ended");
+  EXPECT_EQ(Text("import os; print('begun'); os._exit(3)"),
+            "begun\nerror: the Python process died with exit status 3; the "
+            "session was ended");
+  EXPECT_THAT(Text("print('begun'); os.kill(os.getpid(), 9)"),
+              HasSubstr("NameError"));  // nothing of the ended session
+  EXPECT_THAT(Text("import os; print('begun'); os.kill(os.getpid(), 9)"),
+              HasSubstr("begun\nerror: the Python process died by signal 9 "
+                        "(SIGKILL"));
+  const std::string flood = Text("for i in range(5000): print('spam')\n"
+                                 "while True: pass");
+  EXPECT_LE(flood.size(), PythonSessionLimits().output_bytes_max);
+  EXPECT_THAT(flood, HasSubstr("spam\nspam\n"));
+  EXPECT_THAT(flood, HasSubstr("[cut]\nerror: no result"));
+  EXPECT_EQ(Text("1"), "1\n");
 }
 
 TEST_F(PythonSessionTest, CellsOfASessionAreBounded) {

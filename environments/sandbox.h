@@ -1,7 +1,8 @@
 // Sandboxes for the sessions of many episodes. A sandbox belongs to one slot of
 // the supervisor; slots are fewer than episodes. A session that waits for the
-// model parks its sandbox, and the longest parked one is ended when another
-// session needs its slot. Who waits for a slot is served in order of arrival.
+// model parks its sandbox: nothing of it runs then, and its age stands still.
+// The longest parked one is ended when another session needs its slot. Who waits
+// for a slot is served in order of arrival.
 
 #ifndef ENVIRONMENTS_SANDBOX_H_
 #define ENVIRONMENTS_SANDBOX_H_
@@ -29,7 +30,8 @@ class SandboxPool;
 
 // A running sandbox after its start handshake; destroying it ends all its
 // processes and frees the slot. From the handshake on, its death is the
-// candidate's doing. Used by one thread at a time; the pool must outlive it.
+// candidate's doing, but while it is frozen. Used by one thread at a time; the
+// pool must outlive it.
 class Sandbox {
  public:
   ~Sandbox();
@@ -42,16 +44,37 @@ class Sandbox {
   absl::Status Read(void* bytes, size_t size, SteadyTime deadline);
   absl::Status Write(const void* bytes, size_t size, SteadyTime deadline);
 
+  // Returns the first `bytes_max` bytes of what the sandboxed process wrote on
+  // its stdout since the last call, and forgets the rest. Works whatever became
+  // of the process.
+  std::string TakeOutput(size_t bytes_max);
+
+  // After Aborted: the exit code of the sandboxed process, 128 and the signal's
+  // number if one ended it; -1 if that is not known within kSandboxAskMax.
+  int ExitCode();
+
  private:
   friend class SandboxPool;
-  Sandbox(SandboxPool* pool, uint32_t slot, int fd);
+  Sandbox(SandboxPool* pool, uint32_t slot);
+
+  // Nothing of a frozen sandbox runs, nor does its life go on. False, and it is
+  // to be destroyed, if it is not the idle driver alone (sandbox_freeze.h), is
+  // gone, or gave no answer within kSandboxAskMax.
+  bool Freeze();
+  bool Thaw();
+  bool AskKeeper(KeeperRequest request);
+  // The keeper's next word, by `deadline`.
+  std::optional<KeeperReply> HearKeeper(SteadyTime deadline);
 
   // Waits until `events` (of poll) may go on.
-  absl::Status WaitFor(short events, SteadyTime deadline);
+  static absl::Status WaitFor(int fd, short events, SteadyTime deadline);
 
   SandboxPool* const pool_;
   const uint32_t slot_;
-  const int fd_;
+  int fd_ = -1;
+  int output_ = -1;   // a memory file, written by the other side
+  int control_ = -1;  // to the keeper
+  int exit_code_ = -1;
 };
 
 // Thread-safe.
@@ -72,14 +95,19 @@ class SandboxPool {
   // the handshake took longer than kSandboxStartMax.
   absl::StatusOr<std::unique_ptr<Sandbox>> Start(SteadyTime deadline);
 
-  // Keeps `sandbox` until Unpark(ticket), which returns it, or null if it was
-  // ended meanwhile, at once where somebody waits. Every ticket is to be
-  // unparked.
+  // Freezes `sandbox` and keeps it until Unpark(ticket), which returns it, or
+  // null if it ended meanwhile: at once where it could not be frozen or somebody
+  // waits. Every ticket is to be unparked.
   uint64_t Park(std::unique_ptr<Sandbox> sandbox);
   std::unique_ptr<Sandbox> Unpark(uint64_t ticket);
 
   // How many wait for a slot.
   size_t waiting();
+
+  // Whether no sandbox will start again: the helper is gone, or the sandboxes of
+  // all slots have been told to end for kLostFactor times what they may take.
+  bool lost();
+  static constexpr int kLostFactor = 6;
 
   const SandboxSupervisor& supervisor() const { return *supervisor_; }
 
@@ -103,8 +131,10 @@ class SandboxPool {
   absl::StatusOr<uint32_t> TakeSlot(SteadyTime deadline);
   // Gives what is free, then what is parked, to those who wait.
   void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Ends the slot's processes and gives it back.
+  // Ends the slot's processes and gives it back, or keeps it among unended_.
   void Release(uint32_t slot);
+  // Gives back what ended after all. Lets go of the lock meanwhile.
+  void CollectEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   SandboxSupervisor* const supervisor_;
 
@@ -112,6 +142,10 @@ class SandboxPool {
   CondVar served_;  // Serve gave something
   std::list<Waiter*> waiting_ ABSL_GUARDED_BY(mutex_);  // first come first
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);
+  // Told to end, in vain so far; and since when that is all slots.
+  std::vector<uint32_t> unended_ ABSL_GUARDED_BY(mutex_);
+  bool collecting_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<SteadyTime> all_unended_since_ ABSL_GUARDED_BY(mutex_);
   std::list<Parked> parked_ ABSL_GUARDED_BY(mutex_);  // oldest first
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
 };

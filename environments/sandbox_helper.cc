@@ -12,12 +12,14 @@
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <vector>
@@ -25,7 +27,8 @@
 #include "absl/strings/str_cat.h"
 #include "environments/cgroup.h"
 #include "environments/python_driver.h"
-#include "environments/step_limits.h"
+#include "environments/sandbox_freeze.h"
+#include "environments/sandbox_keeper.h"
 
 namespace temper {
 namespace {
@@ -34,7 +37,9 @@ constexpr uid_t kUidFirst = 20000;
 constexpr uid_t kUidLast = 24095;
 constexpr int kFdArgs = 3;
 constexpr int kFdSeccomp = 4;
-constexpr int64_t kKillMillisMax = kSandboxEndMax.count();
+// Of an honest driver, which has killed its children before it replied.
+constexpr std::chrono::milliseconds kFreezeMax(250);
+constexpr int64_t kPollMillisMax = 60'000;
 
 struct Helper {
   SandboxHelperOptions options;
@@ -117,10 +122,11 @@ void DropTo(uid_t uid, int status_fd) {
   }
 }
 
-// Becomes bubblewrap. Descriptors: 0 and 1 session, 2 errors, 3 and 4 bwrap's.
+// Becomes bubblewrap. Descriptors: 0 session, 1 output, 2 errors, 3 and 4
+// bwrap's.
 [[noreturn]] void BecomeSandbox(const Helper& helper, uint32_t slot,
-                                const Cgroup& cgroup, pid_t keeper, int session,
-                                int errors, int status) {
+                                const Cgroup& cgroup, pid_t keeper,
+                                const SandboxFds& fds, int status) {
   const BwrapCommand command =
       MakeBwrapCommand(helper.each, helper.options.python, helper.script,
                        kFdArgs, kFdSeccomp);
@@ -149,7 +155,7 @@ void DropTo(uid_t uid, int status_fd) {
   if (getppid() != keeper) _exit(127);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Die(status, "no_new_privs");
   // Out of the way of 0 to 4 first.
-  const int sources[] = {session, session, errors, args, filter};
+  const int sources[] = {fds.session, fds.output, fds.errors, args, filter};
   int high[5];
   for (int i = 0; i < 5; ++i) {
     high[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, 16);
@@ -176,8 +182,68 @@ void ReapAll() {
   }
 }
 
+int ExitCodeOf(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// A sandbox while it is kept.
+struct Kept {
+  pid_t bwrap = 0;
+  bool reaped = false;
+  int exit_code = 0;    // if reaped
+  pid_t frozen = 0;     // the driver, or 0
+  int64_t millis_left;  // of its life, which does not go on while frozen
+};
+
+// Answers one request of the owner's; false if it let go.
+bool AnswerOwner(int control, const Cgroup& cgroup, Kept* kept) {
+  char request;
+  const ssize_t size = recv(control, &request, 1, MSG_DONTWAIT);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (size <= 0) return false;
+  bool done = false;
+  if (request == kFreeze) {
+    kept->frozen = FreezeDriver(kept->bwrap, cgroup, kFreezeMax);
+    done = kept->frozen != 0;
+  } else if (kept->frozen != 0) {
+    done = ThawDriver(kept->frozen);
+    kept->frozen = 0;
+  }
+  const KeeperReply reply = {done ? KeeperReply::kDone : KeeperReply::kRefused,
+                             0};
+  return send(control, &reply, sizeof(reply), MSG_NOSIGNAL) == sizeof(reply);
+}
+
+// Returns when the sandbox ended, or is to be ended.
+void Keep(const sigset_t& signals, int control, const Cgroup& cgroup,
+          Kept* kept) {
+  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  while (signal_fd >= 0 && kept->millis_left > 0) {
+    struct pollfd events[] = {{signal_fd, POLLIN, 0}, {control, POLLIN, 0}};
+    const bool running = kept->frozen == 0;
+    const int64_t begin = MonotonicMillis();
+    poll(events, 2,
+         static_cast<int>(
+             running ? std::min(kept->millis_left, kPollMillisMax)
+                     : kPollMillisMax));
+    if (running) kept->millis_left -= MonotonicMillis() - begin;
+    struct signalfd_siginfo info;
+    while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
+      if (info.ssi_signo == SIGTERM) return;
+    }
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (pid != kept->bwrap) continue;
+      kept->reaped = true;
+      kept->exit_code = ExitCodeOf(status);
+    }
+    if (kept->reaped) return;
+    if (events[1].revents != 0 && !AnswerOwner(control, cgroup, kept)) return;
+  }
+}
+
 [[noreturn]] void RunKeeper(const Helper& helper, uint32_t slot, pid_t parent,
-                            int session, int errors, int status) {
+                            const SandboxFds& fds, int status) {
   const sigset_t signals = BlockSignals();
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -191,35 +257,29 @@ void ReapAll() {
     Die(status, std::string(made.message()));
   }
   const pid_t self = getpid();
-  const pid_t sandbox = fork();
-  if (sandbox == 0) {
-    BecomeSandbox(helper, slot, cgroup, self, session, errors, status);
+  Kept kept;
+  kept.millis_left = 1000ll * helper.options.limits.life_seconds_max;
+  kept.bwrap = fork();
+  if (kept.bwrap == 0) {
+    BecomeSandbox(helper, slot, cgroup, self, fds, status);
   }
-  if (sandbox < 0) {
+  if (kept.bwrap < 0) {
     const int error = errno;
     cgroup.Remove();
     errno = error;
     Die(status, "fork");
   }
-  close(session);
-  close(errors);
+  close(fds.session);
+  close(fds.output);
+  close(fds.errors);
   close(status);
-  const int64_t end =
-      MonotonicMillis() + 1000ll * helper.options.limits.life_seconds_max;
-  bool reaped = false;
-  for (bool over = false; !over && !reaped;) {
-    const int64_t left = end - MonotonicMillis();
-    const int signal = left > 0 ? WaitSignal(signals, left) : SIGTERM;
-    if (signal == SIGTERM) over = true;
-    if (signal == SIGCHLD) {
-      pid_t pid;
-      while ((pid = waitpid(-1, nullptr, WNOHANG)) > 0) {
-        if (pid == sandbox) reaped = true;
-      }
-    }
-  }
+  Keep(signals, fds.control, cgroup, &kept);
   cgroup.Kill();
-  if (!reaped) kill(sandbox, SIGKILL);
+  if (!kept.reaped) kill(kept.bwrap, SIGKILL);
+  if (kept.reaped) {
+    const KeeperReply reply = {KeeperReply::kEnded, kept.exit_code};
+    (void)send(fds.control, &reply, sizeof(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
   ReapAll();
   cgroup.Remove();
   _exit(0);
@@ -244,7 +304,7 @@ SandboxReply KillSlot(Helper* helper, uint32_t slot, int64_t end) {
     if (MonotonicMillis() >= end) {
       return ReplyOf(absl::StatusCode::kUnavailable,
                      absl::StrCat("the sandbox of slot ", slot,
-                                  " did not end in ", kKillMillisMax, " ms"));
+                                  " did not end in time"));
     }
     WaitSignal(child, 20);
   }
@@ -253,8 +313,7 @@ SandboxReply KillSlot(Helper* helper, uint32_t slot, int64_t end) {
 }
 
 // Forks the keeper and waits until bubblewrap runs or could not be started.
-SandboxReply LaunchSlot(Helper* helper, uint32_t slot, int session,
-                        int errors) {
+SandboxReply LaunchSlot(Helper* helper, uint32_t slot, const SandboxFds& fds) {
   if (helper->keepers.count(slot) > 0) {
     return ReplyOf(absl::StatusCode::kInternal,
                    absl::StrCat("slot ", slot, " is in use"));
@@ -267,7 +326,7 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, int session,
   const pid_t self = getpid();
   const pid_t keeper = fork();
   if (keeper == 0) {
-    RunKeeper(*helper, slot, self, session, errors, status[1]);
+    RunKeeper(*helper, slot, self, fds, status[1]);
   }
   close(status[1]);
   if (keeper < 0) {
@@ -286,15 +345,15 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, int session,
   }
   close(status[0]);
   if (size == 0) return ReplyOf(absl::StatusCode::kOk, "");
-  KillSlot(helper, slot, MonotonicMillis() + kKillMillisMax);
+  KillSlot(helper, slot, MonotonicMillis() + helper->options.end_max_millis);
   return ReplyOf(absl::StatusCode::kUnavailable, std::string(text, size));
 }
 
 // Receives a request and the descriptors with it; false when the socket closed.
-bool Receive(int socket, SandboxRequest* request, int fds[2]) {
-  fds[0] = fds[1] = -1;
+bool Receive(int socket, SandboxRequest* request, SandboxFds* fds) {
+  *fds = SandboxFds();
   struct iovec data = {request, sizeof(*request)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(SandboxFds))];
   struct msghdr message = {};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
@@ -307,8 +366,8 @@ bool Receive(int socket, SandboxRequest* request, int fds[2]) {
   if (size != sizeof(*request)) return false;
   const struct cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header != nullptr && header->cmsg_type == SCM_RIGHTS &&
-      header->cmsg_len == CMSG_LEN(2 * sizeof(int))) {
-    memcpy(fds, CMSG_DATA(header), 2 * sizeof(int));
+      header->cmsg_len == CMSG_LEN(sizeof(SandboxFds))) {
+    memcpy(fds, CMSG_DATA(header), sizeof(SandboxFds));
   }
   return true;
 }
@@ -372,19 +431,21 @@ void RunSandboxHelper(int socket, const SandboxHelperOptions& options) {
   for (;;) {
     if (send(kept, &reply, sizeof(reply), MSG_NOSIGNAL) < 0) break;
     SandboxRequest request;
-    int fds[2];
-    if (!Receive(kept, &request, fds)) break;
+    SandboxFds fds;
+    if (!Receive(kept, &request, &fds)) break;
+    const bool waits = request.operation == SandboxRequest::kKill;
     reply = request.operation == SandboxRequest::kLaunch
-                ? LaunchSlot(&helper, request.slot, fds[0], fds[1])
+                ? LaunchSlot(&helper, request.slot, fds)
                 : KillSlot(&helper, request.slot,
-                           MonotonicMillis() + kKillMillisMax);
-    for (int fd : fds) {
+                           MonotonicMillis() +
+                               (waits ? options.end_max_millis : 0));
+    for (int fd : {fds.session, fds.output, fds.errors, fds.control}) {
       if (fd >= 0) close(fd);
     }
   }
   // All at once: they end side by side.
   for (const auto& [slot, keeper] : helper.keepers) kill(keeper, SIGTERM);
-  const int64_t end = MonotonicMillis() + kKillMillisMax;
+  const int64_t end = MonotonicMillis() + options.end_max_millis;
   while (!helper.keepers.empty()) {
     const uint32_t slot = helper.keepers.begin()->first;
     if (KillSlot(&helper, slot, end).code != 0) helper.keepers.erase(slot);

@@ -4,8 +4,9 @@
 //   parent --socketpair--> helper --fork--> keeper --fork, exec--> bubblewrap
 //
 // One keeper a sandbox: it makes the cgroup, is the subreaper of all that the
-// sandbox leaves, ends the sandbox when told or when its life is over, reaps to
-// ECHILD, and only then removes the cgroup and exits. The helper ends when its
+// sandbox leaves, freezes and thaws the sandbox for its owner, to whom it has a
+// socket, ends it when told, when the owner let go or when its life is over,
+// reaps to ECHILD, and only then removes the cgroup and exits. The helper ends when its
 // socket closes, a keeper when the helper does (PDEATHSIG), and bubblewrap when
 // its keeper does: a kill -9 anywhere leaves nothing.
 //
@@ -26,12 +27,14 @@ struct SandboxHelperOptions {
   std::string bwrap;   // path of the binary
   std::string python;  // path of the binary, links resolved
   uint32_t slots_max = 0;
+  int64_t end_max_millis = 0;  // for kKill
 };
 
-// One datagram each way (SOCK_SEQPACKET). A launch carries two descriptors: the
-// sandbox's stdin and stdout, and its stderr.
+// One datagram each way (SOCK_SEQPACKET). A launch carries the descriptors of
+// SandboxFds (sandbox_keeper.h). kKill ends the sandbox of a slot and waits for its end; kEnded
+// asks, without waiting, whether it came after all.
 struct SandboxRequest {
-  enum Operation : uint32_t { kLaunch, kKill };
+  enum Operation : uint32_t { kLaunch, kKill, kEnded };
   Operation operation;
   uint32_t slot;
 };

@@ -49,7 +49,9 @@ constexpr const char* kDenied[] = {
     "quotactl", "quotactl_fd", "nfsservctl", "iopl", "ioperm", "vhangup",
     "sethostname", "setdomainname", "settimeofday", "clock_settime",
     "clock_adjtime", "adjtimex", "stime", "move_pages", "migrate_pages",
-    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall"};
+    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall",
+    // Would send SIGCONT to a frozen sandbox (sandbox_freeze.h).
+    "timer_create"};
 
 // Calls `name` refused with `error`; a name this library does not know is one
 // its kernel headers did not have, and is passed over.
@@ -81,9 +83,10 @@ int AddRules(scmp_filter_ctx filter) {
   // kBufferBytes is of those that the kernel gives unasked. It takes these
   // arguments for 32 bits: what stands above them must not hide them.
   constexpr uint64_t kInt = 0xffffffff;
-  if (rc == 0) {
+  for (uint64_t command : {F_SETPIPE_SZ, F_SETSIG}) {  // F_SETSIG: as above
+    if (rc != 0) break;
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(fcntl), 1,
-                          SCMP_A1(SCMP_CMP_MASKED_EQ, kInt, F_SETPIPE_SZ));
+                          SCMP_A1(SCMP_CMP_MASKED_EQ, kInt, command));
   }
   if (rc == 0) {
     rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
@@ -112,7 +115,7 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
   each.processes_max = std::min(limits.processes_max, kProcessesMax);
   each.open_files_max = std::min(limits.open_files_max, kOpenFilesMax);
   const uint64_t shared =
-      2 * limits.file_bytes_max +
+      3 * limits.file_bytes_max +
       uint64_t{each.processes_max} * each.open_files_max * kBufferBytes;
   const uint64_t rest =
       limits.memory_bytes_max - std::min(limits.memory_bytes_max, shared);
@@ -157,6 +160,7 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
                   "/usr/bin/python3",
                   "-s",
                   "-S",
+                  "-u",  // what was printed is there when the process is not
                   "-X",
                   "utf8",
                   "-c",

@@ -2,9 +2,9 @@
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
 // The file system is read-only: /usr/lib, one Python binary, /dev/null, and two
-// tmpfs, /tmp and, for the output of cells, /dev/shm. There is no /proc, so
-// neither the launcher's environment nor a sysctl is there to be read; no
-// shell; no network namespace but an empty one.
+// tmpfs, /tmp and /dev/shm. Output goes to a memory file of the launcher's.
+// There is no /proc, so neither the launcher's environment nor a sysctl is there
+// to be read; no shell; no network namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -25,18 +25,18 @@ namespace temper {
 struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;
-  uint64_t file_bytes_max = 16ull << 20;  // each file, and all of /tmp; output
+  uint64_t file_bytes_max = 16ull << 20;  // each file, all of a tmpfs, output
   uint32_t open_files_max = 64;
-  // CPU of one process and life of the whole sandbox. Backstops: a call has its
-  // own, shorter limit.
+  // CPU of one process and life of the whole sandbox, while frozen not counted.
+  // Backstops: a call has its own, shorter limit.
   uint32_t cpu_seconds_max = 300;
   uint32_t life_seconds_max = 1800;
 };
 
 // What each process is held to: `limits`, if a cgroup holds the memory of all.
 // Else fewer and smaller processes, with fewer files, that together stay within
-// memory_bytes_max: processes_max times their address space, the two tmpfs, and
-// full buffers of all their pipes and sockets. Memory files, which the address
+// memory_bytes_max: processes_max times their address space, the two tmpfs, the
+// output, and full buffers of all their pipes and sockets. Memory files, which the address
 // space need not show, are denied always. What stays outside is memory of the
 // kernel's own that only a memory cgroup counts: inodes of empty files (about
 // 1 KiB each, some 100,000 a second) and record locks.
@@ -57,7 +57,8 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
 // The filter as a BPF program in a sealed file descriptor, for bwrap --seccomp.
 // Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify,
 // clocks, every socket but AF_UNIX, memory files, larger buffers for pipes and
-// sockets, and foreign system call tables (which kill). fcntl's record locks
+// sockets, signals of the kernel's that would wake a stopped process, and
+// foreign system call tables (which kill). fcntl's record locks
 // are not: libraries use them, and on the system's files, which sandboxes
 // share, they can carry a signal from one to another. The caller closes it.
 // Internal if libseccomp refuses a rule.

@@ -61,6 +61,7 @@ SandboxSupervisor::SandboxSupervisor(int socket, pid_t helper_pid,
     : socket_(socket),
       helper_pid_(helper_pid),
       limits_(options.limits),
+      sandbox_end_max_(options.sandbox_end_max),
       end_max_(options.end_max) {}
 
 absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
@@ -79,6 +80,7 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   SandboxHelperOptions helper;
   helper.limits = options.limits;
   helper.slots_max = options.slots_max;
+  helper.end_max_millis = options.sandbox_end_max.count();
   ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
   ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3"));
   int sockets[2];
@@ -134,9 +136,10 @@ absl::Status SandboxSupervisor::ReadGreeting() {
   return absl::Status(static_cast<absl::StatusCode>(reply.code), reply.text);
 }
 
-absl::Status SandboxSupervisor::Ask(const void* request, const int* fds) {
+absl::Status SandboxSupervisor::Ask(const void* request,
+                                    const SandboxFds* fds) {
   struct iovec data = {const_cast<void*>(request), sizeof(SandboxRequest)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(SandboxFds))] = {};
   struct msghdr message = {};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
@@ -146,8 +149,8 @@ absl::Status SandboxSupervisor::Ask(const void* request, const int* fds) {
     struct cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(2 * sizeof(int));
-    memcpy(CMSG_DATA(header), fds, 2 * sizeof(int));
+    header->cmsg_len = CMSG_LEN(sizeof(SandboxFds));
+    memcpy(CMSG_DATA(header), fds, sizeof(SandboxFds));
   }
   SandboxReply reply;
   MutexLock lock(&mutex_);
@@ -163,16 +166,19 @@ absl::Status SandboxSupervisor::Ask(const void* request, const int* fds) {
   return absl::Status(static_cast<absl::StatusCode>(reply.code), reply.text);
 }
 
-absl::Status SandboxSupervisor::Launch(uint32_t slot, int session_fd,
-                                       int errors_fd) {
+absl::Status SandboxSupervisor::Launch(uint32_t slot, const SandboxFds& fds) {
   const SandboxRequest request = {SandboxRequest::kLaunch, slot};
-  const int fds[2] = {session_fd, errors_fd};
-  return Ask(&request, fds);
+  return Ask(&request, &fds);
 }
 
 absl::Status SandboxSupervisor::Kill(uint32_t slot) {
   const SandboxRequest request = {SandboxRequest::kKill, slot};
   return Ask(&request, nullptr);
+}
+
+bool SandboxSupervisor::Ended(uint32_t slot) {
+  const SandboxRequest request = {SandboxRequest::kEnded, slot};
+  return Ask(&request, nullptr).ok();
 }
 
 bool SandboxSupervisor::lost() {

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "environments/sandbox_keeper.h"
 #include "environments/sandbox_policy.h"
 #include "environments/step_limits.h"
 #include "kernels/base/mutex.h"
@@ -25,6 +26,8 @@ struct SandboxSupervisorOptions {
   uint32_t slots_max = 16;  // sandboxes at a time
   std::string bwrap = "/usr/bin/bwrap";
   std::string python = "/usr/bin/python3";
+  // How long one sandbox may take to end.
+  std::chrono::milliseconds sandbox_end_max = kSandboxEndMax;
   // How long the end may take before the helper is killed; above what it takes
   // to end all sandboxes at once.
   std::chrono::milliseconds end_max = kSandboxEndMax + std::chrono::seconds(5);
@@ -56,15 +59,18 @@ class SandboxSupervisor {
   const std::string& description() const { return description_; }
   pid_t helper_pid() const { return helper_pid_; }
   const SandboxLimits& limits() const { return limits_; }
+  std::chrono::milliseconds sandbox_end_max() const { return sandbox_end_max_; }
 
-  // Starts a sandbox in the free `slot`, `session_fd` its stdin and stdout and
-  // `errors_fd` its stderr; both stay the caller's. Unavailable, with the step
-  // that failed, if it did not start or the helper is gone.
-  absl::Status Launch(uint32_t slot, int session_fd, int errors_fd);
+  // Starts a sandbox in the free `slot`. Unavailable, with the step that failed,
+  // if it did not start or the helper is gone.
+  absl::Status Launch(uint32_t slot, const SandboxFds& fds);
 
   // Ends the sandbox of `slot`, if any; on OK all its processes are reaped and
-  // the slot is free. Unavailable: the slot must not be used again.
+  // the slot is free. Unavailable: it did not end in sandbox_end_max; the slot
+  // must not be used before Ended.
   absl::Status Kill(uint32_t slot);
+  // Whether it ended after all. Does not wait for it.
+  bool Ended(uint32_t slot);
 
   // Whether the helper is gone or stopped answering: nothing will start again.
   bool lost();
@@ -75,7 +81,7 @@ class SandboxSupervisor {
 
   // Reads the helper's first reply.
   absl::Status ReadGreeting();
-  absl::Status Ask(const void* request, const int* fds);
+  absl::Status Ask(const void* request, const SandboxFds* fds);
   // Whether the helper was reaped within `limit`.
   bool Reap(std::chrono::milliseconds limit);
 
@@ -83,6 +89,7 @@ class SandboxSupervisor {
   const int socket_;
   const pid_t helper_pid_;
   const SandboxLimits limits_;
+  const std::chrono::milliseconds sandbox_end_max_;
   const std::chrono::milliseconds end_max_;
   uint32_t slots_ = 0;
   bool holds_memory_ = false;

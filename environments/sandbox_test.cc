@@ -15,6 +15,7 @@
 #include "environments/environment.h"
 #include "environments/memory_attack.h"
 #include "environments/python_session.h"
+#include "environments/sandbox_processes.h"
 #include "environments/step_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -23,6 +24,7 @@ namespace temper {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 SteadyTime In(int millis) {
   return std::chrono::steady_clock::now() + std::chrono::milliseconds(millis);
@@ -191,11 +193,11 @@ TEST(SandboxTest, AnOrdinaryUserIsServedAndMemoryIsBoundedWithoutACgroup) {
     if (!supervisor->holds_memory()) {
       EXPECT_EQ(supervisor->slots(), 1u);
       EXPECT_THAT(supervisor->description(),
-                  HasSubstr("1 slot of 4 processes of 112 MiB"));
+                  HasSubstr("1 slot of 4 processes of 108 MiB"));
     }
     const auto pool = SandboxPool::Create(supervisor.get());
     ASSERT_TRUE(pool.ok()) << pool.status();
-    for (const int child_mib : {20, 60, 90, 110}) {
+    for (const int child_mib : {20, 60, 90, 106}) {
       PythonSession session(pool->get(), 1, PythonSessionLimits());
       const auto result = session.Run(TakeMemory(child_mib));
       ASSERT_TRUE(result.ok()) << result.status();
@@ -206,6 +208,99 @@ TEST(SandboxTest, AnOrdinaryUserIsServedAndMemoryIsBoundedWithoutACgroup) {
       EXPECT_GE(mib << 20, 2 * supervisor->limits().file_bytes_max);
     }
   }));
+}
+
+TEST(SandboxTest, NothingRunsBetweenStepsWithoutACgroup) {
+  EXPECT_TRUE(HoldsForAnOrdinaryUser([] {
+    auto supervisor = NewSupervisor(1);
+    auto pool = *SandboxPool::Create(supervisor.get());
+    PythonSessionLimits limits;
+    limits.cell_max = std::chrono::milliseconds(1500);
+    for (const std::string& cell : CellsThatGoOn()) {
+      PythonSession session(pool.get(), 1, limits);
+      EXPECT_EQ(session.Run("1")->content(), "1\n");
+      session.EndStep();
+      EXPECT_THAT(AwakeBelow(supervisor->helper_pid()), IsEmpty());
+      ASSERT_TRUE(session.Run(cell).ok());
+      session.EndStep();
+      EXPECT_THAT(AwakeBelow(supervisor->helper_pid()), IsEmpty()) << cell;
+      usleep(300'000);
+      EXPECT_THAT(AwakeBelow(supervisor->helper_pid()), IsEmpty()) << cell;
+    }
+  }));
+}
+
+// One session, whose state would show that it was run again.
+class ParkedTest : public testing::Test {
+ protected:
+  void Start(uint32_t life_seconds_max) {
+    SandboxSupervisorOptions options;
+    options.slots_max = 1;
+    options.limits.life_seconds_max = life_seconds_max;
+    supervisor_ = *SandboxSupervisor::Start(options);
+    pool_ = *SandboxPool::Create(supervisor_.get());
+    session_ = std::make_unique<PythonSession>(pool_.get(), 1,
+                                               PythonSessionLimits());
+  }
+  ToolResult Run(const std::string& cell) {
+    const auto result = session_->Run(cell);
+    EXPECT_TRUE(result.ok()) << result.status();
+    session_->EndStep();
+    return result.ok() ? *result : ToolResult();
+  }
+
+  std::unique_ptr<SandboxSupervisor> supervisor_;
+  std::unique_ptr<SandboxPool> pool_;
+  std::unique_ptr<PythonSession> session_;
+};
+
+TEST_F(ParkedTest, TimeThatASandboxIsParkedIsNoneOfItsLife) {
+  Start(/*life_seconds_max=*/2);
+  const std::string x = Run("import os, time; x = os.urandom(8); x").content();
+  sleep(3);
+  EXPECT_EQ(Run("x").content(), x);
+  EXPECT_THAT(Run("time.sleep(4)").content(), HasSubstr("died"));  // it is one
+}
+
+TEST_F(ParkedTest, DeathWhileParkedIsNotTheCandidates) {
+  Start(/*life_seconds_max=*/1800);
+  const std::string x = Run("import os; x = os.urandom(8); x").content();
+  bool killed = false;
+  for (const SandboxProcess& process :
+       ProcessesBelow(supervisor_->helper_pid())) {
+    if (process.state != 'T') continue;
+    ASSERT_EQ(kill(process.pid, SIGKILL), 0);
+    killed = true;
+  }
+  ASSERT_TRUE(killed);
+  const ToolResult again = Run("x");
+  EXPECT_EQ(again.outcome(), OUTCOME_OK) << again.content();
+  EXPECT_NE(again.content(), x);
+}
+
+TEST(SandboxTest, ASlotWhoseSandboxEndsLateIsUsedAgain) {
+  SandboxSupervisorOptions options;
+  options.slots_max = 1;
+  options.sandbox_end_max = std::chrono::milliseconds(100);
+  auto supervisor = *SandboxSupervisor::Start(options);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  auto sandbox = *pool->Start(In(10000));
+  pid_t keeper = 0;
+  for (const SandboxProcess& process :
+       ProcessesBelow(supervisor->helper_pid())) {
+    if (process.parent == supervisor->helper_pid()) keeper = process.pid;
+  }
+  ASSERT_NE(keeper, 0);
+  kill(keeper, SIGSTOP);
+  sandbox.reset();  // in vain
+  EXPECT_TRUE(absl::IsUnavailable(pool->Start(In(300)).status()));
+  EXPECT_FALSE(pool->lost());
+  const SteadyTime end = In(10000);
+  while (!pool->lost() && std::chrono::steady_clock::now() < end) usleep(1000);
+  EXPECT_TRUE(pool->lost());  // nothing can start
+  kill(keeper, SIGCONT);
+  EXPECT_TRUE(pool->Start(In(10000)).ok());
+  EXPECT_FALSE(pool->lost());
 }
 
 TEST(SandboxTest, KillNineOfTheStarterLeavesNothing) {
@@ -252,7 +347,7 @@ TEST(SandboxTest, KillNineOfTheHelperLeavesNothingAndIsReported) {
   EXPECT_TRUE(supervisor->lost());
   char byte;
   EXPECT_TRUE(absl::IsAborted((*sandbox)->Read(&byte, 1, In(10000))));
-  EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, 0, 2)));
+  EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, {})));
 }
 
 TEST(SandboxTest, AHelperThatHangsIsKilledAtTheEnd) {

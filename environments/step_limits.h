@@ -17,10 +17,12 @@
 
 namespace temper {
 
-// Of the machine: from a slot to the handshake of its sandbox, and from the
-// order to end it to its last process.
+// Of the machine: from a slot to the handshake of its sandbox, from the order
+// to end it to its last process, and from a question to who keeps it (frozen?
+// thawed? how did it end?) to the answer.
 inline constexpr std::chrono::milliseconds kSandboxStartMax{10'000};
 inline constexpr std::chrono::milliseconds kSandboxEndMax{10'000};
+inline constexpr std::chrono::milliseconds kSandboxAskMax{5'000};
 
 // Of the candidate: the wall time of a cell, and of all the cells of a session
 // when they ran first.
@@ -32,12 +34,13 @@ inline constexpr std::chrono::milliseconds kSessionMax{20'000};
 inline constexpr int kReplayFactor = 4;
 inline constexpr std::chrono::milliseconds kReplayMax{25'000};
 
-// The longest that one Step keeps a slot. What cells took at first, t, is gone
-// from kSessionMax, so they can take kReplayMax again at the earliest where
-// kReplayFactor * t + kCellMax is that.
+// The longest that one Step keeps a slot, with a question at either end. What
+// cells took at first, t, is gone from kSessionMax, so they can take kReplayMax
+// again at the earliest where kReplayFactor * t + kCellMax is that.
 inline constexpr std::chrono::milliseconds kSlotHoldMax =
     kSandboxStartMax + kReplayMax +
-    (kSessionMax - (kReplayMax - kCellMax) / kReplayFactor) + kSandboxEndMax;
+    (kSessionMax - (kReplayMax - kCellMax) / kReplayFactor) + kSandboxEndMax +
+    2 * kSandboxAskMax;
 
 inline constexpr int kStepsPerSlotMax = 9;
 inline constexpr std::chrono::milliseconds kSlotWaitMax =
@@ -45,7 +48,7 @@ inline constexpr std::chrono::milliseconds kSlotWaitMax =
 
 // The deadline of who asks for a Step: a minute for what no limit above names
 // (threads to get a turn, bytes to travel).
-inline constexpr std::chrono::seconds kStepMax{600};
+inline constexpr std::chrono::seconds kStepMax{700};
 
 static_assert(kReplayFactor >= 1 && kReplayMax >= kCellMax &&
                   (kReplayMax - kCellMax) / kReplayFactor <= kSessionMax,

@@ -33,7 +33,7 @@ struct LocalRolloutOptions {
   uint64_t weight_version = 0;   // recorded
   Purpose purpose = PURPOSE_EVAL;
   std::string run = "local";
-  int job_threads = 4;
+  int job_threads = 4;  // at most kStepsPerSlotMax (step_limits.h)
   // Episodes without any progress for so long: DeadlineExceeded.
   int64_t stall_ms_max = 120000;
   // Called now and then with episodes done and in all; may be empty.

@@ -19,6 +19,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "environments/step_limits.h"
 #include "kernels/ops/backend.h"
 #include "rollout/agent_loop.h"
 #include "rollout/engine.h"
@@ -34,6 +35,12 @@ struct EnvironmentLimits {
   int64_t grade_ms = 0;
 };
 
+// Environment calls at once. Where each worker has a sandbox, their Steps end
+// before their deadline whatever candidates do.
+inline constexpr int kJobThreads = 8;
+static_assert(kJobThreads <= kStepsPerSlotMax,
+              "a worker asks for more Steps at a time than one slot serves");
+
 struct WorkerOptions {
   // Where the learner is, the worker's name, how many episodes it holds.
   LearnerClientOptions learner;
@@ -44,7 +51,7 @@ struct WorkerOptions {
   // reported; empty: none is known.
   std::function<EnvironmentLimits(const std::string& environment)>
       environment_limits;
-  int job_threads = 8;  // environment calls at once
+  int job_threads = kJobThreads;
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;
 };

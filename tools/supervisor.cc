@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
+#include "kernels/base/signal_name.h"
 #include "tools/exit_code.h"
 
 namespace temper {
@@ -49,7 +50,7 @@ constexpr uint64_t kTailBytesMax = 64 << 10;
 
 std::string HowItEnded(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return absl::StrCat("exit ", info.si_status);
-  return absl::StrCat("signal ", info.si_status);
+  return DescribeSignal(info.si_status);
 }
 
 std::string ReadTail(const std::string& path, uint64_t bytes_max) {

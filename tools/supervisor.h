@@ -47,7 +47,7 @@ struct ChildEvent {
   enum class Kind { kStarted, kFinished, kFailed, kRestarting, kSpent };
   std::string child;
   Kind kind = Kind::kStarted;
-  std::string detail;  // "pid 12", "exit 1", "signal 9", "in 500 ms, 1 of 3"
+  std::string detail;  // "pid 12", "exit 1", "signal 15 (SIGTERM)", "in 500 ms"
 };
 std::string EventKindName(ChildEvent::Kind kind);
 

@@ -97,7 +97,8 @@ TEST_F(SupervisorTest, DeadLearnerFailsTheRunAtOnceAndItsWordsAreKept) {
   ASSERT_TRUE(supervisor->Start(Shell("w", "rollout", "sleep 1000")).ok());
   EXPECT_TRUE(Reaches(supervisor.get(), RunState::kFailed));
   EXPECT_EQ(supervisor->first_failure(), "learner");
-  EXPECT_THAT(details_, ::testing::Contains("signal 9"));
+  EXPECT_THAT(details_,
+              ::testing::Contains(::testing::StartsWith("signal 9 (SIGKILL")));
   EXPECT_EQ(LastLines(supervisor->LogPath("learner"), 1), "two\n");
 }
 
@@ -244,7 +245,18 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
   EXPECT_EQ(LastLines(order, 9), "first\nsecond\n");
   EXPECT_EQ(kill(pid, 0), -1);
   EXPECT_EQ(events_.back(), "deaf failed");
-  EXPECT_EQ(details_.back(), "signal 9");
+  EXPECT_THAT(details_.back(), ::testing::StartsWith("signal 9 "));
+}
+
+TEST_F(SupervisorTest, ASignalThatMeansALimitNamesIt) {
+  const auto supervisor = New();
+  ChildSpec learner = Shell("learner", "learner",
+                            "ulimit -f 1; exec head -c 9999 /dev/zero >big");
+  learner.essential = true;
+  ASSERT_TRUE(supervisor->Start(learner).ok());
+  EXPECT_TRUE(Reaches(supervisor.get(), RunState::kFailed));
+  EXPECT_THAT(details_, ::testing::Contains(::testing::HasSubstr(
+                            "signal 25 (SIGXFSZ: a file grew past")));
 }
 
 TEST_F(SupervisorTest, HurryKillsWithoutWaitingForGrace) {
