@@ -161,7 +161,7 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
                          StepTimes times) {
   const uint64_t version = counters_.weight_version;
   ASSIGN_OR_RETURN(const StepMetrics trained,
-                   model_->Train(batch.episodes, step, version));
+                   model_->Train(batch.episodes, version));
   times.trained_us = clock_->MonotonicMicros();
   std::vector<Trajectory> trajectories;
   for (const Episode& episode : batch.episodes) {

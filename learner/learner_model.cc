@@ -41,11 +41,11 @@ absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
 }
 
 absl::StatusOr<StepMetrics> LearnerModel::Train(
-    const std::vector<Episode>& episodes, int64_t step, uint64_t version) {
+    const std::vector<Episode>& episodes, uint64_t version) {
   std::vector<const Episode*> pointers;
   for (const Episode& episode : episodes) pointers.push_back(&episode);
   return train_step_->Run(pointers, version,
-                          LearningRateAt(config_.optimizer(), step));
+                          config_.optimizer().learning_rate());
 }
 
 absl::Status LearnerModel::Save(const std::string& directory,

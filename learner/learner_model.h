@@ -38,11 +38,10 @@ class LearnerModel {
   const ModelConfig& model() const { return model_; }
   const ModelWeights& weights() const { return *weights_; }
 
-  // Trains on a step's episodes, whole groups in (group, sample) order, at the
-  // learning rate of `step` (1, 2, ...). `version` is of the weights before.
-  // Errors as TrainStep::Run.
+  // Trains on a step's episodes, whole groups in (group, sample) order.
+  // `version` is of the weights before. Errors as TrainStep::Run.
   absl::StatusOr<StepMetrics> Train(const std::vector<Episode>& episodes,
-                                    int64_t step, uint64_t version);
+                                    uint64_t version);
 
   // Writes a checkpoint's files (learner/learner_state.h) into `directory`.
   absl::Status Save(const std::string& directory,

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -78,8 +79,8 @@ class LearnerModelTest : public testing::Test {
     return model.ok() ? *std::move(model) : nullptr;
   }
 
-  StepMetrics Train(LearnerModel* model, int64_t step) {
-    const auto metrics = model->Train(episodes_, step, /*version=*/1);
+  StepMetrics Train(LearnerModel* model) {
+    const auto metrics = model->Train(episodes_, /*version=*/1);
     EXPECT_TRUE(metrics.ok()) << metrics.status();
     return metrics.ok() ? *metrics : StepMetrics();
   }
@@ -90,20 +91,51 @@ class LearnerModelTest : public testing::Test {
   std::vector<Episode> episodes_;
 };
 
-TEST_F(LearnerModelTest, BeginsWithTheConfiguredModelAndTrainsAtTheStepsRate) {
+TEST_F(LearnerModelTest,
+       BeginsWithTheConfiguredModelAndTrainsAtEachUpdatesRate) {
   const auto model = Open(Config(Model()));
   EXPECT_EQ(model->weights().GetValues(), base_->GetValues());
-  EXPECT_EQ(Train(model.get(), 1).values.at("lr"), 0x1p-9);
-  EXPECT_EQ(Train(model.get(), 2).values.at("lr"), 0x1p-8);
-  EXPECT_EQ(Train(model.get(), 4).values.at("lr"), 0x1p-7);
-  EXPECT_EQ(Train(model.get(), 5).values.at("lr"), 0x1p-7);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-9);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-8);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1.8p-8);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-7);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-7);
   EXPECT_NE(model->weights().GetValues(), base_->GetValues());
+}
+
+// By updates, as its key says: two a step here, and a step in the middle of the
+// warm-up has two rates.
+TEST_F(LearnerModelTest, TheWarmUpIsOverUpdatesNotSteps) {
+  for (const uint32_t sample : {0u, 1u}) {
+    EpisodeSpec spec;
+    spec.group = 2;
+    spec.sample = sample;
+    spec.reward = sample;
+    episodes_.push_back(MakeEpisode(backend_.get(), *base_, spec));
+  }
+  RunConfig config = Config(Model());
+  config.mutable_optimizer()->set_learning_rate(0.75);
+  config.mutable_optimizer()->set_warmup_steps(3);
+  config.mutable_objective()->set_minibatches(2);
+  const auto model = Open(config);
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0.5);
+  // The same by steps of one update.
+  const std::vector<Episode> episodes = std::exchange(episodes_, {});
+  config.mutable_objective()->set_minibatches(1);
+  const auto other = Open(config);
+  episodes_ = {episodes[0], episodes[1]};
+  EXPECT_EQ(Train(other.get()).values.at("lr"), 0.25);
+  episodes_ = {episodes[2], episodes[3]};
+  EXPECT_EQ(Train(other.get()).values.at("lr"), 0.5);
+  EXPECT_EQ(model->weights().GetValues(), other->weights().GetValues());
+  episodes_ = episodes;
+  EXPECT_EQ(Train(model.get()).values.at("lr"), 0.75);
 }
 
 TEST_F(LearnerModelTest, FromACheckpointItGoesOnBitForBitWithTheSameReference) {
   const RunConfig config = Config(Model());
   const auto model = Open(config);
-  Train(model.get(), 1);
+  Train(model.get());
   LearnerCounters counters;
   counters.step = 1;
   counters.optimizer_steps = 1;
@@ -115,25 +147,25 @@ TEST_F(LearnerModelTest, FromACheckpointItGoesOnBitForBitWithTheSameReference) {
   ASSERT_TRUE(read.ok()) << read.status();
   const auto resumed = Open(config, checkpoint, *read);
   EXPECT_EQ(resumed->weights().GetValues(), model->weights().GetValues());
-  const StepMetrics metrics = Train(model.get(), 2);
-  EXPECT_EQ(Train(resumed.get(), 2).values, metrics.values);
+  const StepMetrics metrics = Train(model.get());
+  EXPECT_EQ(Train(resumed.get()).values, metrics.values);
   EXPECT_EQ(resumed->weights().GetValues(), model->weights().GetValues());
   // Against the configured model the policy has moved; against itself not.
   EXPECT_GT(metrics.values.at("kl"), 1e-6);
 }
 
 TEST_F(LearnerModelTest, AtFirstThePolicyIsTheReference) {
-  EXPECT_EQ(Train(Open(Config(Model())).get(), 1).values.at("kl"), 0);
+  EXPECT_EQ(Train(Open(Config(Model())).get()).values.at("kl"), 0);
 }
 
 TEST_F(LearnerModelTest, WithoutABetaThereIsNoReference) {
   RunConfig config = Config(Model());
   config.mutable_objective()->set_kl_coef(0);
-  EXPECT_EQ(Train(Open(config).get(), 1).values.count("kl"), 0u);
+  EXPECT_EQ(Train(Open(config).get()).values.count("kl"), 0u);
   DomainConfig* domain = config.add_domain();
   domain->set_domain_name("math");
   domain->set_domain_kl_coef(0.1);
-  EXPECT_EQ(Train(Open(config).get(), 1).values.count("kl"), 1u);
+  EXPECT_EQ(Train(Open(config).get()).values.count("kl"), 1u);
 }
 
 TEST_F(LearnerModelTest, WhatCannotBeOpenedIsNamed) {

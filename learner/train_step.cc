@@ -248,6 +248,7 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
                    ReferenceLogProbs(episodes));
   MetricsBuilder metrics(/*has_reference=*/reference_ != nullptr);
   bool first = true;
+  double rate = learning_rate;
   for (const PackedRange range : SplitByGroup(episodes, options_.minibatches)) {
     Minibatch minibatch;
     minibatch.first = std::exchange(first, false);
@@ -259,9 +260,11 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
       minibatch.shape.tokens += episodes[i]->SampledTokens();
     }
     minibatch.shape.sequences = static_cast<int64_t>(range.end - range.begin);
-    RETURN_IF_ERROR(RunMinibatch(minibatch, learning_rate, &metrics));
+    rate = WarmedUp(learning_rate, options_.warmup_updates,
+                    optimizer_->steps() + 1);
+    RETURN_IF_ERROR(RunMinibatch(minibatch, rate, &metrics));
   }
-  return metrics.Finish(learning_rate);
+  return metrics.Finish(rate);
 }
 
 absl::Status TrainStep::RunMinibatch(const Minibatch& minibatch,

@@ -52,7 +52,9 @@ class TrainStep {
       Optimizer* optimizer, const TrainStepOptions& options);
 
   // Trains on `episodes`, whose weights version is compared with `version`
-  // (the learner's) for the mismatch metric. InvalidArgument or
+  // (the learner's) for the mismatch metric. `learning_rate` is that after the
+  // warm-up, which goes by the optimizer's updates; metric `lr` is the rate of
+  // the last update. InvalidArgument or
   // ResourceExhausted names the episode; the weights are then unchanged unless
   // an earlier minibatch of this call was already applied.
   absl::StatusOr<StepMetrics> Run(const std::vector<const Episode*>& episodes,

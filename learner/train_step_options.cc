@@ -39,6 +39,7 @@ absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
   options.optimizer.beta2 = optimizer.beta2();
   options.optimizer.eps = optimizer.adam_eps();
   options.optimizer.grad_clip = optimizer.grad_clip();
+  options.warmup_updates = optimizer.warmup_steps();
   options.temperature = temperature;
   options.keep_routing = objective.keep_routing();
   options.keep_sampling_mask = objective.keep_sampling_mask();
@@ -50,12 +51,10 @@ absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
   return options;
 }
 
-double LearningRateAt(const OptimizerConfig& config, int64_t step) {
-  double rate = config.learning_rate();
-  if (step <= static_cast<int64_t>(config.warmup_steps())) {
-    rate *= static_cast<double>(step) / config.warmup_steps();
-  }
-  return rate;
+double WarmedUp(double learning_rate, int64_t warmup_updates, int64_t update) {
+  if (update >= warmup_updates) return learning_rate;
+  return learning_rate *
+         (static_cast<double>(update) / static_cast<double>(warmup_updates));
 }
 
 }  // namespace temper

@@ -20,7 +20,8 @@ namespace temper {
 
 struct TrainStepOptions {
   ObjectiveOptions objective;
-  OptimizerOptions optimizer;  // its learning_rate is the step's instead
+  OptimizerOptions optimizer;  // its learning_rate is TrainStep::Run's instead
+  int64_t warmup_updates = 0;  // over which the learning rate rises
   double temperature = 1;      // above 0
   bool keep_routing = true;
   bool keep_sampling_mask = true;
@@ -38,9 +39,10 @@ struct TrainStepOptions {
 // other limits are tools/config.h's.
 absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config);
 
-// The learning rate of `step` (1, 2, ...): it rises by equal parts to
-// learning_rate at warmup_steps, then stays.
-double LearningRateAt(const OptimizerConfig& config, int64_t step);
+// The learning rate of `update` (1, 2, ...; a step makes one for each
+// minibatch): it rises by equal parts to `learning_rate` at `warmup_updates`,
+// then stays.
+double WarmedUp(double learning_rate, int64_t warmup_updates, int64_t update);
 
 }  // namespace temper
 

@@ -43,6 +43,7 @@ RunConfig Config() {
   optimizer->set_beta2(0.19);
   optimizer->set_adam_eps(0.2);
   optimizer->set_grad_clip(0.21);
+  optimizer->set_warmup_steps(22);
   return config;
 }
 
@@ -72,7 +73,8 @@ std::map<std::string, double> Values(const TrainStepOptions& options) {
       {"beta1", options.optimizer.beta1},
       {"beta2", options.optimizer.beta2},
       {"adam_eps", options.optimizer.eps},
-      {"grad_clip", options.optimizer.grad_clip}};
+      {"grad_clip", options.optimizer.grad_clip},
+      {"warmup_steps", static_cast<double>(options.warmup_updates)}};
 }
 
 struct KeyCase {
@@ -137,6 +139,11 @@ std::vector<KeyCase> OptimizerCases() {
           {"beta2", optimizer(&C::set_beta2, 0.75), 0.75},
           {"adam_eps", optimizer(&C::set_adam_eps, 0.125), 0.125},
           {"grad_clip", optimizer(&C::set_grad_clip, kInf), kInf},
+          {"warmup_steps",
+           [](RunConfig* config) {
+             config->mutable_optimizer()->set_warmup_steps(23);
+           },
+           23},
           {"temperature",
            [](RunConfig* config) {
              config->mutable_sampling()->set_temperature(0.5);
@@ -180,16 +187,17 @@ TEST(TrainStepOptionsTest, ValuesAreTheConfigurationsOwn) {
       {"beta1", 0.18},
       {"beta2", 0.19},
       {"adam_eps", 0.2},
-      {"grad_clip", 0.21}};
+      {"grad_clip", 0.21},
+      {"warmup_steps", 22}};
   EXPECT_EQ(values, want);
 }
 
 // A key that is added to the configuration must be said to be the step's, or
 // not to be.
 TEST(TrainStepOptionsTest, NoKeyOfObjectiveAndOptimizerIsForgotten) {
-  std::set<std::string> known = {
-      "group_size", "prompts_per_step", "max_staleness",  // the batch's
-      "learning_rate", "warmup_steps"};                   // LearningRateAt
+  std::set<std::string> known = {"group_size", "prompts_per_step",
+                                 "max_staleness",   // the batch's
+                                 "learning_rate"};  // TrainStep::Run's
   for (const KeyCase& one : Cases()) known.insert(one.key);
   known.erase("temperature");  // sampling's
   std::vector<std::string> keys;
@@ -263,14 +271,11 @@ TEST(TrainStepOptionsTest, WhatNoStepCanDoIsRefusedByName) {
 }
 
 TEST(TrainStepOptionsTest, TheLearningRateRisesOverTheWarmUpAndStays) {
-  OptimizerConfig config;
-  config.set_learning_rate(0.5);
-  EXPECT_EQ(LearningRateAt(config, 1), 0.5);
-  config.set_warmup_steps(4);
-  EXPECT_EQ(LearningRateAt(config, 1), 0.125);
-  EXPECT_EQ(LearningRateAt(config, 3), 0.375);
-  EXPECT_EQ(LearningRateAt(config, 4), 0.5);
-  EXPECT_EQ(LearningRateAt(config, 1000), 0.5);
+  EXPECT_EQ(WarmedUp(0.5, /*warmup_updates=*/0, 1), 0.5);
+  EXPECT_EQ(WarmedUp(0.5, 4, 1), 0.125);
+  EXPECT_EQ(WarmedUp(0.5, 4, 3), 0.375);
+  EXPECT_EQ(WarmedUp(0.5, 4, 4), 0.5);
+  EXPECT_EQ(WarmedUp(0.5, 4, 1000), 0.5);
 }
 
 }  // namespace

@@ -131,7 +131,8 @@ std::vector<ConfigKey> OptimizerKeys() {
       Number("grad_clip", "1", 1e-9, kInf, kFixed,
              "The gradient's norm is scaled down to this. inf is off."),
       Number("warmup_steps", "0", 0, 1e6, kFixed,
-             "Updates over which the learning rate rises from 0."),
+             "Updates, minibatches of them a step, over which the learning "
+             "rate rises from 0."),
   };
 }
 
