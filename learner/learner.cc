@@ -1,10 +1,12 @@
 #include "learner/learner.h"
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
 #include "learner/evaluation.h"
@@ -168,9 +170,16 @@ absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
     ASSIGN_OR_RETURN(trajectories.emplace_back(),
                      records_->ledger()->Load({episode.group, episode.sample}));
   }
-  RETURN_IF_ERROR(records_->ledger()->CommitStep(
-      MakeStepRecord(step, version, batch, trajectories, trained, times,
-                     link_->buffer()->counts())));
+  StepRecord record = MakeStepRecord(step, version, batch, trajectories,
+                                     trained, times, link_->buffer()->counts());
+  const std::vector<std::string> not_finite = NullWhatIsNotFinite(&record);
+  if (!not_finite.empty()) {
+    records_->Event(
+        "learner", "metric_not_finite",
+        absl::StrCat("step ", step, ": ", absl::StrJoin(not_finite, ", "),
+                     "; recorded without a value"));
+  }
+  RETURN_IF_ERROR(records_->ledger()->CommitStep(record));
   counters_.step = step;
   return absl::OkStatus();
 }

@@ -1,5 +1,7 @@
 #include "learner/learner_model.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -152,6 +154,23 @@ TEST_F(LearnerModelTest, FromACheckpointItGoesOnBitForBitWithTheSameReference) {
   EXPECT_EQ(resumed->weights().GetValues(), model->weights().GetValues());
   // Against the configured model the policy has moved; against itself not.
   EXPECT_GT(metrics.values.at("kl"), 1e-6);
+}
+
+TEST_F(LearnerModelTest, AfterAnUpdateFarAstrayEveryMetricIsFinite) {
+  RunConfig config = Config(Model());
+  config.mutable_optimizer()->set_learning_rate(6);
+  config.mutable_optimizer()->set_warmup_steps(0);
+  const auto model = Open(config);
+  Train(model.get());
+  const StepMetrics metrics = Train(model.get());
+  float least = 0;
+  for (const TrainedEpisode& one : metrics.trained) {
+    for (const float logp : one.logp) least = std::min(least, logp);
+  }
+  ASSERT_LT(least, -800) << "nothing here would overflow";
+  for (const auto& [name, value] : metrics.values) {
+    EXPECT_TRUE(std::isfinite(value)) << name << " is " << value;
+  }
 }
 
 TEST_F(LearnerModelTest, AtFirstThePolicyIsTheReference) {

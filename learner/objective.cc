@@ -145,20 +145,26 @@ SequenceTerms ComputeSequence(const ObjectiveOptions& options,
     const double surrogate = std::min(raw, bounded);
     const double dsurrogate = raw <= bounded ? raw : 0;
     KlTerm kl = {0, 0};
-    double k3 = 0;
+    double k3 = 0, unbiased = 0;
     if (has_reference) {
       const double logp_ref = sequence.logp_ref[t];
       kl = Kl(options.kl_estimator, ratio, logp, logp_old, logp_ref);
       k3 = Expm1(logp_ref - logp) - (logp_ref - logp);
+      unbiased =
+          Kl(KlEstimator::kUnbiasedK3, ratio, logp, logp_old, logp_ref).value;
     }
-    const double token_loss = sequence.kl_coef * kl.value - keep * surrogate;
+    // A biased estimator may overflow, and infinity times 0 is no number.
+    const KlTerm loss_kl = sequence.kl_coef == 0 ? KlTerm{0, 0} : kl;
+    const double token_loss =
+        sequence.kl_coef * loss_kl.value - keep * surrogate;
     terms.ratio.push_back(ratio);
     terms.surrogates.push_back(surrogate);
     terms.k3.push_back(k3);
     terms.kls.push_back(kl.value);
+    terms.unbiased_kl.push_back(unbiased);
     terms.token_loss.push_back(token_loss);
     terms.dlogp.push_back(static_cast<float>(
-        weight * (sequence.kl_coef * kl.derivative - keep * dsurrogate)));
+        weight * (sequence.kl_coef * loss_kl.derivative - keep * dsurrogate)));
     terms.surrogate += keep * surrogate;
     terms.kl += kl.value;
     terms.loss += token_loss;

@@ -55,6 +55,11 @@ struct SequenceTerms {
   double surrogate = 0;  // 1/n sum of M * surrogate
   double kl = 0;         // 1/n sum of kl
   std::vector<double> ratio, surrogates, k3, kls, token_loss;
+  // r k3, whatever kl_estimator is: of tokens that the sampler drew it is the
+  // unbiased estimate of KL(pi || pi_ref), and it stays finite where the policy
+  // gives a drawn token next to nothing and k3 alone overflows. 0 without a
+  // reference.
+  std::vector<double> unbiased_kl;
   std::vector<float> dlogp;  // d(batch loss) / d logp
 };
 

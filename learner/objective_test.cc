@@ -107,6 +107,33 @@ TEST(ObjectiveTest, UnbiasedKlStaysFiniteWhereThePolicyVanishes) {
   EXPECT_TRUE(std::isfinite(terms.dlogp[0]));
 }
 
+TEST(ObjectiveTest, TheUnbiasedKlIsThereWhateverTheLossEstimates) {
+  for (const KlEstimator kl : {KlEstimator::kUnbiasedK3, KlEstimator::kK3,
+                               KlEstimator::kK2, KlEstimator::kK1}) {
+    ObjectiveOptions options;
+    options.kl_estimator = kl;
+    const ObjectiveSequence sequence = MakeSequence(1, 0.05);
+    const SequenceTerms terms = ComputeSequence(options, {1, 9}, sequence);
+    for (size_t t = 0; t < sequence.logp.size(); ++t) {
+      EXPECT_NEAR(terms.unbiased_kl[t], terms.ratio[t] * terms.k3[t], 1e-12);
+    }
+  }
+}
+
+// Infinity times a coefficient of 0 is no number.
+TEST(ObjectiveTest, AnInfiniteKlOfCoefficientZeroIsNotInTheLoss) {
+  ObjectiveOptions options;
+  options.kl_estimator = KlEstimator::kK3;
+  ObjectiveSequence sequence;
+  sequence.logp = {-800};
+  sequence.logp_old = {-1};
+  sequence.logp_ref = {-2};
+  const SequenceTerms terms = ComputeSequence(options, {1, 1}, sequence);
+  EXPECT_EQ(terms.token_loss[0], 0);
+  EXPECT_EQ(terms.dlogp[0], 0);
+  EXPECT_NEAR(terms.unbiased_kl[0], std::exp(-1.0), 1e-12);
+}
+
 TEST(ObjectiveTest, AdvantagesAreCentredInTheirGroup) {
   const auto a = ComputeAdvantages({1, 0, 1, 5}, {7, 7, 7, 9},
                                    AdvantageNorm::kNone);

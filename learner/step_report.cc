@@ -1,9 +1,11 @@
 #include "learner/step_report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "learner/batch_metrics.h"
 
@@ -91,6 +93,17 @@ StepRecord MakeStepRecord(int64_t step, uint64_t version,
   AddTimings(times, &record);
   AddCounts(counts, &record);
   return record;
+}
+
+std::vector<std::string> NullWhatIsNotFinite(StepRecord* record) {
+  std::vector<std::string> found;
+  for (MetricValue& metric : record->metrics) {
+    if (!metric.value.has_value() || std::isfinite(*metric.value)) continue;
+    found.push_back(absl::StrCat(metric.name, " is ", *metric.value));
+    metric.value.reset();
+  }
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 }  // namespace temper

@@ -6,6 +6,7 @@
 #define LEARNER_STEP_REPORT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "learner/ledger.h"
@@ -33,6 +34,12 @@ StepRecord MakeStepRecord(int64_t step, uint64_t version,
                           const std::vector<Trajectory>& trajectories,
                           const StepMetrics& trained, const StepTimes& times,
                           const BufferCounts& counts);
+
+// Gives every metric of the record that is not finite no value, and returns
+// "NAME is VALUE" of each, by name. run.db takes finite numbers only, and no
+// metric is worth a run: what must be finite to go on, the gradient's norm,
+// the optimizer looks at itself.
+std::vector<std::string> NullWhatIsNotFinite(StepRecord* record);
 
 }  // namespace temper
 

@@ -1,5 +1,7 @@
 #include "learner/step_report.h"
 
+#include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -97,6 +99,26 @@ TEST_F(StepReportTest, WhatTrainingDidNotMeasureIsNull) {
     trained_.values = {{name, 0.0}};
     EXPECT_EQ(Metrics()[name], 0.0) << name;
   }
+}
+
+TEST_F(StepReportTest, WhatIsNotFiniteIsNullAndNamed) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  trained_.values = {{"ratio/max", infinity}, {"loss", 0.5}, {"kl", -infinity}};
+  trained_.values["ratio/mean"] = std::nan("");
+  StepRecord record = Make();
+  EXPECT_THAT(
+      NullWhatIsNotFinite(&record),
+      ElementsAre("kl is -inf", "ratio/max is inf", "ratio/mean is nan"));
+  int found = 0;
+  for (const MetricValue& metric : record.metrics) {
+    if (trained_.values.count(metric.name) == 0) continue;
+    const auto want =
+        metric.name == "loss" ? std::optional<double>(0.5) : std::nullopt;
+    EXPECT_EQ(metric.value, want) << metric.name;
+    ++found;
+  }
+  EXPECT_EQ(found, 4);
+  EXPECT_THAT(NullWhatIsNotFinite(&record), ElementsAre());
 }
 
 }  // namespace

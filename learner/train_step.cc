@@ -79,7 +79,7 @@ class TrainStep::MetricsBuilder {
           ratio > 1 + options.clip_ratio_high && sequence.advantage > 0;
       mismatch_kl_ +=
           static_cast<double>(sequence.logp_old[t]) - sequence.logp[t];
-      kl_ += terms.k3[t];
+      kl_ += terms.unbiased_kl[t];
     }
     tokens_ += static_cast<double>(terms.ratio.size());
     metrics_.trained.push_back({episode.group, episode.sample,

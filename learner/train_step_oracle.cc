@@ -121,8 +121,9 @@ std::vector<double> Advantages(const std::vector<Episode>& episodes,
 
 // Sums over tokens that become means.
 struct Sums {
-  double tokens = 0, entropy = 0, k3 = 0, drift = 0, ratio = 0, ratio_max = 0,
-         low = 0, high = 0, compared = 0, gap = 0, gap_max = 0, pg = 0, kl = 0;
+  double tokens = 0, entropy = 0, unbiased_kl = 0, drift = 0, ratio = 0,
+         ratio_max = 0, low = 0, high = 0, compared = 0, gap = 0, gap_max = 0,
+         pg = 0, kl = 0;
 };
 
 struct EpisodeTerms {
@@ -162,7 +163,7 @@ EpisodeTerms AddEpisode(const Episode& episode,
     if (!reference.empty()) {
       const double d = reference[t].logp - policy[t].logp;
       const double k3 = std::exp(d) - d - 1;
-      sums->k3 += k3;
+      sums->unbiased_kl += ratio * k3;
       sums->kl += weight * options.KlCoef(episode.domain) * ratio * k3;
     }
     sums->tokens += 1;
@@ -289,7 +290,9 @@ OracleStep ComputeOracleStep(Backend* backend, const ModelWeights& weights,
     for (const PlainLogProb& token : policy) logp.push_back(token.logp);
   }
   step.values = Values(sums, step.masked, drifts);
-  if (reference != nullptr) step.values["kl"] = sums.k3 / sums.tokens;
+  if (reference != nullptr) {
+    step.values["kl"] = sums.unbiased_kl / sums.tokens;
+  }
   return step;
 }
 
