@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <string>
 
@@ -18,9 +19,13 @@ class Means {
   void Add(const std::string& name, double value) {
     Sum& sum = sums_[name];
     sum.total += value;
-    sum.squares += value * value;
     sum.largest = sum.count == 0 ? value : std::max(sum.largest, value);
     ++sum.count;
+    // Welford's: equal values deviate by exactly 0, and a large mean hides no
+    // small deviation.
+    const double delta = value - sum.centre;
+    sum.centre += delta / sum.count;
+    sum.squares += delta * (value - sum.centre);
   }
   void WriteMean(const std::string& name, const std::string& as,
                  std::vector<MetricValue>* out) const {
@@ -37,8 +42,7 @@ class Means {
   }
   double Deviation(const std::string& name) const {
     const Sum& sum = sums_.at(name);
-    const double mean = sum.total / sum.count;
-    return std::sqrt(std::max(0.0, sum.squares / sum.count - mean * mean));
+    return std::sqrt(sum.squares / sum.count);
   }
   // Every name that begins with `prefix`, as its mean under name + `suffix`.
   void WriteAll(const std::string& prefix, const std::string& suffix,
@@ -52,7 +56,8 @@ class Means {
 
  private:
   struct Sum {
-    double total = 0, squares = 0, largest = 0, count = 0;
+    double total = 0, largest = 0, count = 0;
+    double centre = 0, squares = 0;  // the mean, and what deviates from it
   };
   std::map<std::string, Sum> sums_;
 };
@@ -71,14 +76,17 @@ int AssistantTurns(const Trajectory& trajectory) {
       [](const Turn& turn) { return turn.role() == "assistant"; }));
 }
 
-void AddBranches(const Trajectory& trajectory, Means* means) {
+// Of the tokens whose sampling was truncated; an empty row is the whole
+// vocabulary and has no size.
+void AddMaskSizes(const Trajectory& trajectory, Means* means) {
   for (const Branch& branch : trajectory.branches()) {
-    const double rows =
-        static_cast<double>(branch.logprobs().size() / sizeof(float));
-    if (rows > 0) {
-      means->Add("mask", static_cast<double>(branch.kept_ids().size() /
-                                             sizeof(int32_t)) /
-                             rows);
+    std::vector<uint32_t> offsets(branch.kept_offsets().size() /
+                                  sizeof(uint32_t));
+    std::memcpy(offsets.data(), branch.kept_offsets().data(),
+                offsets.size() * sizeof(uint32_t));
+    for (size_t row = 0; row + 1 < offsets.size(); ++row) {
+      const uint32_t size = offsets[row + 1] - offsets[row];
+      if (size > 0) means->Add("mask", size);
     }
   }
 }
@@ -98,7 +106,7 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
     means.Add("turns", AssistantTurns(t));
     means.Add("environment", static_cast<double>(t.environment_us()) * 1e-6);
     means.Add("scoring", static_cast<double>(t.reward_us()) * 1e-6);
-    AddBranches(t, &means);
+    AddMaskSizes(t, &means);
     const auto [it, first] = group_range.try_emplace(
         t.key().group(), std::pair(t.reward(), t.reward()));
     it->second.first = std::min(it->second.first, t.reward());

@@ -13,7 +13,9 @@
 
 namespace temper {
 
-// Means over the trajectories, which all carry a reward.
+// Means over the trajectories, which all carry a reward and have passed the
+// door. sampling_mask/mean_size is over the tokens whose sampling was
+// truncated, without a value where there is none.
 std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch);
 
 // eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so

@@ -98,6 +98,11 @@ std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
   for (size_t i = 0; i < groups.size(); ++i) members[groups[i]].push_back(i);
   std::vector<double> advantages(rewards.size());
   for (const auto& [group, indices] : members) {
+    const double first = rewards[indices[0]];
+    if (std::all_of(indices.begin(), indices.end(),
+                    [&](size_t i) { return rewards[i] == first; })) {
+      continue;  // 0: the mean of equal numbers may be rounded away from them
+    }
     double sum = 0;
     for (const size_t i : indices) sum += rewards[i];
     const double mean = sum / static_cast<double>(indices.size());

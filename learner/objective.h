@@ -72,6 +72,8 @@ struct BatchShape {
 
 // A_i of every sequence: rewards[i] belongs to group groups[i]. With kStd,
 // A / (std + 1e-6) with one degree of freedom less; a group of one has A = 0.
+// Where all rewards of a group are equal every A is 0 exactly, not what the
+// rounding of their mean leaves.
 std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
                                       const std::vector<int64_t>& groups,
                                       AdvantageNorm norm);

@@ -145,6 +145,33 @@ TEST(ObjectiveTest, AdvantagesAreCentredInTheirGroup) {
   EXPECT_NEAR(s[0], 0.5 / (std::sqrt(0.5) + 1e-6), 1e-12);
 }
 
+// A mean of equal numbers may differ from them in its last bit: what is then
+// left, -2.2e-16, is neither nothing to learn nor a negative advantage.
+TEST(ObjectiveTest, EqualRewardsHaveAnAdvantageOfExactlyZero) {
+  for (const AdvantageNorm norm : {AdvantageNorm::kNone, AdvantageNorm::kStd}) {
+    for (const double reward : {1.1, -1.1, 0.1, 1e-300, 100.3}) {
+      for (size_t size = 1; size <= 16; ++size) {
+        std::vector<double> rewards(size, reward);
+        std::vector<int64_t> groups(size, 7);
+        rewards.push_back(3);  // another group's
+        groups.push_back(9);
+        for (const double a : ComputeAdvantages(rewards, groups, norm)) {
+          EXPECT_EQ(a, 0) << size << " rewards of " << reward;
+        }
+      }
+    }
+  }
+}
+
+TEST(ObjectiveTest, StdDoesNotBlowUpRewardsThatAreApartByRounding) {
+  const double sum = 0.1 + 0.2;
+  ASSERT_NE(sum, 0.3);
+  for (const double a :
+       ComputeAdvantages({sum, 0.3}, {7, 7}, AdvantageNorm::kStd)) {
+    EXPECT_LT(std::fabs(a), 1e-9);
+  }
+}
+
 TEST(ObjectiveTest, UnknownEstimatorIsRefusedByName) {
   ObjectiveConfig config;
   config.set_kl_estimator("k4");
