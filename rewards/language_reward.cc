@@ -1,85 +1,104 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "rewards/language_reward.h"
+
+#include <pcre2.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/model/utf8.h"
 
 namespace temper {
 namespace {
 
-enum Script {
-  kLatin,
-  kHan,
-  kKana,
-  kHangul,
-  kCyrillic,
-  kOther,
-  kScripts,  // how many
-  kNone      // not a letter
-};
+// As Unicode calls them; the first is the target where a task has no words.
+// Those in modern use (UAX 31, tables 5 and 7), the frequent ones first; a
+// letter of any other script belongs to one group more, after them.
+constexpr const char* kScripts[] = {"Latin",     "Han",
+                                    "Hangul",    "Hiragana}\\p{Katakana",
+                                    "Cyrillic",  "Arabic",
+                                    "Greek",     "Hebrew",
+                                    "Thai",      "Devanagari",
+                                    "Armenian",  "Bengali",
+                                    "Bopomofo",  "Canadian_Aboriginal",
+                                    "Cherokee",  "Ethiopic",
+                                    "Georgian",  "Gujarati",
+                                    "Gurmukhi",  "Kannada",
+                                    "Khmer",     "Lao",
+                                    "Malayalam", "Mongolian",
+                                    "Myanmar",   "Oriya",
+                                    "Sinhala",   "Tamil",
+                                    "Telugu",    "Thaana",
+                                    "Tibetan",   "Tifinagh"};
+constexpr size_t kHan = 1, kHangul = 2, kKana = 3;
+constexpr size_t kGroups = std::size(kScripts) + 1;
 
-struct Range {
-  char32_t first;
-  char32_t last;
-  Script script;
-};
-
-// Letters only, ascending; what is in no range is not part of a word.
-// clang-format off
-constexpr Range kRanges[] = {
-    {'A', 'Z', kLatin},           {'a', 'z', kLatin},
-    {0xC0, 0xD6, kLatin},         {0xD8, 0xF6, kLatin},
-    {0xF8, 0x24F, kLatin},        {0x370, 0x3FF, kOther},
-    {0x400, 0x52F, kCyrillic},    {0x530, 0x1FFF, kOther},
-    {0x2C00, 0x2DFF, kOther},     {0x3040, 0x30FF, kKana},
-    {0x3400, 0x4DBF, kHan},       {0x4E00, 0x9FFF, kHan},
-    {0xA000, 0xABFF, kOther},     {0xAC00, 0xD7A3, kHangul},
-    {0xF900, 0xFAFF, kHan},       {0x20000, 0x323AF, kHan}};
-// clang-format on
-
-Script ScriptOf(char32_t c) {
-  for (const Range& range : kRanges) {
-    if (c >= range.first && c <= range.last) return range.script;
+// One word: capture 1 + i takes part if it is of group i. Its loops are
+// possessive, so that a match takes time linear in its length.
+std::string WordPattern() {
+  std::string pattern = "(?=\\p{L})(?:";
+  for (size_t i = 0; i < std::size(kScripts); ++i) {
+    const std::string script = absl::StrCat("[\\p{", kScripts[i], "}]");
+    if (i == kHan || i == kHangul || i == kKana) {
+      // With its marks; a syllable of Hangul may be spelt letter by letter.
+      absl::StrAppend(&pattern, "((?=", script, ")\\X)|");
+    } else {
+      absl::StrAppend(&pattern, "((?:(?=\\p{L})", script,
+                      "|[\\p{M}\\x{200C}\\x{200D}])++)|");
+    }
   }
-  return kNone;
+  // A letter of no script (Common) is no language's: a micro sign.
+  return pattern + "((?:(?!\\p{sc:Common})\\p{L}|\\p{M})++))";
 }
 
-// Decodes the character at `*i` of valid UTF-8 (protobuf strings are); a stray
-// byte is no letter.
-char32_t NextCharacter(const std::string& s, size_t* i) {
-  const auto byte = [&s](size_t at) -> char32_t {
-    return at < s.size() ? static_cast<unsigned char>(s[at]) : 0;
-  };
-  const char32_t lead = byte(*i);
-  const size_t size = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  char32_t c = size == 1 ? lead : lead & (0x7F >> size);
-  for (size_t k = 1; k < size; ++k) c = c << 6 | (byte(*i + k) & 0x3F);
-  *i += size;
-  return size == 1 && lead >= 0x80 ? 0 : c;
+const pcre2_code* WordCode() {
+  static const pcre2_code* const code = [] {
+    const std::string pattern = WordPattern();
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    const pcre2_code* const compiled = pcre2_compile(
+        reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+        PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+    CHECK(compiled != nullptr)
+        << "PCRE2 error " << error << " at " << offset << " of " << pattern;
+    return compiled;
+  }();
+  return code;
 }
 
 struct WordCounts {
-  size_t of[kScripts] = {};
+  size_t of[kGroups] = {};
   size_t total = 0;
 };
 
 void CountWords(const std::string& text, WordCounts* counts) {
-  Script previous = kNone;
-  for (size_t i = 0; i < text.size();) {
-    const Script script = ScriptOf(NextCharacter(text, &i));
-    const bool alone = script == kHan || script == kKana || script == kHangul;
-    if (script != kNone && (alone || script != previous)) {
-      ++counts->of[script];
-      ++counts->total;
-    }
-    previous = script;
+  // Sampled bytes need not be text; checked once, not by every match.
+  const std::string valid = ReplaceInvalidUtf8(text);
+  pcre2_match_data* const data =
+      pcre2_match_data_create_from_pattern(WordCode(), nullptr);
+  CHECK(data != nullptr);
+  for (size_t at = 0; at < valid.size();) {
+    const int found =
+        pcre2_match(WordCode(), reinterpret_cast<PCRE2_SPTR>(valid.data()),
+                    valid.size(), at, PCRE2_NO_UTF_CHECK, data, nullptr);
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    // One more than the last capture that takes part: 1 is of no group.
+    CHECK(found >= 2) << "PCRE2 error " << found;
+    ++counts->of[found - 2];
+    ++counts->total;
+    at = pcre2_get_ovector_pointer(data)[1];
   }
+  pcre2_match_data_free(data);
 }
 
 // Japanese mixes Han and kana: with kana in the task, both are the target.
-bool InTarget(Script script, Script target, bool japanese) {
-  if (japanese) return script == kHan || script == kKana;
-  return script == target;
+bool InTarget(size_t group, size_t target, bool japanese) {
+  if (japanese) return group == kHan || group == kKana;
+  return group == target;
 }
 
 class LanguageReward : public RewardFunction {
@@ -87,25 +106,30 @@ class LanguageReward : public RewardFunction {
   const char* name() const override { return "language"; }
 
   double Score(const RewardInput& input) const override {
-    WordCounts task, reasoning;
+    // What such an episode wrote last is nobody's reasoning or answer, whatever
+    // field it stands in.
+    const Outcome outcome = input.verdict.outcome();
+    if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR)
+      return 0;
+    WordCounts task, written;
     for (const Message& message : input.transcript) {
       if (message.role() == "user") CountWords(message.content(), &task);
       if (message.role() == "assistant") {
-        CountWords(message.reasoning_content(), &reasoning);
+        CountWords(
+            input.thinking ? message.reasoning_content() : message.content(),
+            &written);
       }
     }
-    if (reasoning.total == 0) return 0;
-    const Script target = static_cast<Script>(
-        std::max_element(task.of, task.of + kScripts) - task.of);
+    if (written.total == 0) return 0;
+    const size_t target =
+        std::max_element(task.of, task.of + kGroups) - task.of;
     const bool japanese =
         task.of[kKana] > 0 && (target == kHan || target == kKana);
     size_t matching = 0;
-    for (int script = 0; script < kScripts; ++script) {
-      if (InTarget(static_cast<Script>(script), target, japanese)) {
-        matching += reasoning.of[script];
-      }
+    for (size_t group = 0; group < kGroups; ++group) {
+      if (InTarget(group, target, japanese)) matching += written.of[group];
     }
-    return static_cast<double>(matching) / static_cast<double>(reasoning.total);
+    return static_cast<double>(matching) / static_cast<double>(written.total);
   }
 };
 

@@ -8,12 +8,17 @@
 //   length    0 up to length_target_tokens sampled tokens, then falling
 //             linearly to -1 at twice as many: -min(1, (n - target) / target).
 //   language  DeepSeek-R1's language consistency: the share of the words of
-//             the reasoning that are of the target language,
-//             words_target / words. The target is the language of the task: the
-//             script most words of the user's messages are written in (Latin
-//             without any). A word is a run of letters of one script; a Han,
-//             kana or Hangul character is a word of its own; in a Japanese task
-//             Han and kana are one language. No words: 0.
+//             the reasoning, or where the model does not think the content,
+//             that are of the target language, words_target / words. The target
+//             is the language of the task: the script most words of the user's
+//             messages are written in (Latin without any). A word is a run of
+//             letters, and their marks, of one script by Unicode's tables; a
+//             Han, kana or Hangul character is a word of its own; in a Japanese
+//             task Han and kana are one language. Digits of any script,
+//             punctuation and symbols are no words. No words: 0. As format, 0
+//             if the episode did not end by itself, so that broken text is
+//             never paid where whole text is not. Languages of one script
+//             (English, Vietnamese) are not told apart.
 //
 // A reward exists only if a verifier ran (promise P4). Thread-safe: a Reward is
 // constant after construction.
@@ -37,6 +42,7 @@ struct RewardInput {
   const std::vector<Message>& transcript;  // prompt, answers, tool results
   const Verdict& verdict;
   uint64_t sampled_tokens;  // of the whole episode
+  bool thinking;  // sampling's: an assistant message opens with reasoning
 };
 
 // One named part. Score is finite, in [-1, 1], and depends on its input alone.

@@ -13,6 +13,7 @@ struct Episode {
   std::vector<Message> transcript;
   Verdict verdict;
   uint64_t sampled_tokens = 10;
+  bool thinking = true;
 
   Message* Add(const char* role, const char* content) {
     transcript.emplace_back();
@@ -44,8 +45,9 @@ std::unique_ptr<Reward> AllParts() {
 
 // The value of part `name`; a NaN if it is not there.
 double Part(const Episode& episode, const std::string& name) {
-  const auto parts = AllParts()->Score(
-      {episode.transcript, episode.verdict, episode.sampled_tokens});
+  const auto parts =
+      AllParts()->Score({episode.transcript, episode.verdict,
+                         episode.sampled_tokens, episode.thinking});
   for (const RewardPart& part : *parts) {
     if (part.name() == name) return part.value();
   }
@@ -54,8 +56,8 @@ double Part(const Episode& episode, const std::string& name) {
 
 TEST(RewardTest, SumsNamedPartsByWeight) {
   const Episode episode = Solved();
-  const auto parts =
-      AllParts()->Score({episode.transcript, episode.verdict, 150});
+  const auto parts = AllParts()->Score(
+      {episode.transcript, episode.verdict, 150, /*thinking=*/true});
   ASSERT_TRUE(parts.ok());
   std::string line;
   for (const RewardPart& part : *parts) {
@@ -69,7 +71,8 @@ TEST(RewardTest, ExistsOnlyIfAVerifierRan) {
   for (int outcome = 0; outcome <= OUTCOME_CANCELLED; ++outcome) {
     Episode episode = Solved();
     episode.verdict.set_outcome(static_cast<Outcome>(outcome));
-    const RewardInput input = {episode.transcript, episode.verdict, 1};
+    const RewardInput input = {episode.transcript, episode.verdict, 1,
+                               /*thinking=*/true};
     const bool graded = outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
     EXPECT_EQ(AllParts()->Score(input).ok(), graded) << outcome;
     episode.verdict.set_verified(false);
@@ -154,6 +157,86 @@ TEST(RewardTest, LanguageIsTheShareOfWordsInTheTasksLanguage) {
   }
 }
 
+double LanguageShare(const std::string& task, const std::string& reasoning) {
+  Episode episode = Solved();
+  episode.transcript[0].set_content(task);
+  episode.transcript[1].set_reasoning_content(reasoning);
+  return Part(episode, "language");
+}
+
+TEST(RewardTest, EveryLanguageIsTheLanguageOfItsOwnTasks) {
+  for (const char* text :
+       {"Tôi cộng ba và bốn được bảy, rồi trả lời: bảy",
+        "þrír og fjórir eru sjö",
+        // The same by combining marks.
+        "To\u0302i co\u0323\u0302ng ba va\u0300 bo\u0302\u0301n",
+        "τρία και τέσσερα", "три и четыре", "երեք և չորս", "שלוש ועוד ארבע",
+        "ثلاثة وأربعة", "तीन और चार", "তিন আর চার", "மூன்று", "మూడు", "മൂന്ന്",
+        "สามกับสี่", "ສາມ", "បី", "သုံး", "სამი და ოთხი", "ሦስት", "གསུམ",
+        "三加四等于七", "三と四でナナ", "ｱﾊﾟｰﾄ", "셋 더하기 넷", "ᏦᎢ", "ᠭᠤᠷᠪᠠ",
+        "ﬁne ＡＢＣ"}) {
+    EXPECT_EQ(LanguageShare(text, text), 1) << text;
+    EXPECT_EQ(LanguageShare(text, "ⲁⲃⲅ"), 0) << text;  // Coptic
+  }
+  EXPECT_EQ(LanguageShare("ⲁⲃⲅ", "ⲁⲃⲅ one"), 0.5);
+  EXPECT_EQ(LanguageShare("τρία", "երեք"), 0);
+  EXPECT_EQ(LanguageShare("तीन", "তিন"), 0);
+}
+
+TEST(RewardTest, AWordIsOneWordWhateverItsMarksAndJoiners) {
+  EXPECT_EQ(LanguageShare("तीन", "हिन्दी word"), 0.5);
+  EXPECT_EQ(LanguageShare("तीन", "क्\u200dष word"), 0.5);
+  EXPECT_EQ(LanguageShare("ba", "to\u0302i три"), 0.5);
+  EXPECT_EQ(LanguageShare("셋", "셋 three"), 0.5);
+  // The same syllable by its letters.
+  EXPECT_EQ(LanguageShare("셋", "\u1109\u1166\u11ba three"), 0.5);
+}
+
+TEST(RewardTest, DigitsPunctuationAndSymbolsOfAnyScriptAreNoWords) {
+  const std::string signs =
+      "12 १२३ ৪৫ ٤٥ ۴۵ ๓ ༤ 〇 Ⅳ ² ① ½ 、。「」 । ؟ … € → ∑ Ⓐ 🙂 "
+      "𝟗 "
+      "µ";
+  EXPECT_EQ(LanguageShare("add", "one " + signs), 1);
+  EXPECT_EQ(LanguageShare("add", signs), 0);  // nothing said
+  EXPECT_EQ(LanguageShare("三 " + signs, "四"), 1);
+}
+
+TEST(RewardTest, BytesThatAreNoTextAreNoWordsAndLongTextIsRead) {
+  EXPECT_EQ(LanguageShare("add", "\xff one \xe4\xb8 two \xf5"), 1);
+  std::string text;
+  while (text.size() < 1000000) text += "word три 三 ३ \u0301\u0302 ";
+  EXPECT_NEAR(LanguageShare("add", text), 1.0 / 3, 1e-9);
+  EXPECT_EQ(LanguageShare("add", "a" + std::string(1000000, 'b')), 1);
+}
+
+// Without thinking the content is what the model wrote; an unparsed message is
+// reasoning to a grader in either mode, and nobody is paid for it.
+TEST(RewardTest, LanguageIsJudgedByWhatIsWrittenInThatMode) {
+  Episode episode = Solved();
+  episode.thinking = false;
+  episode.transcript[1].clear_reasoning_content();
+  episode.transcript[1].set_content("it is seven, 七");
+  EXPECT_EQ(Part(episode, "language"), 0.75);
+  episode.thinking = true;
+  EXPECT_EQ(Part(episode, "language"), 0);
+}
+
+TEST(RewardTest, LanguageOfAnEpisodeThatDidNotEndItselfIsNotPaid) {
+  for (const bool thinking : {true, false}) {
+    for (const Outcome outcome : {OUTCOME_TRUNCATED, OUTCOME_MODEL_ERROR}) {
+      Episode episode = Solved();
+      episode.thinking = thinking;
+      episode.transcript[1].set_content("seven");
+      EXPECT_EQ(Part(episode, "language"), 1);
+      episode.verdict.set_outcome(outcome);
+      EXPECT_EQ(Part(episode, "language"), 0) << thinking;
+      episode.transcript[1].clear_content();
+      EXPECT_EQ(Part(episode, "language"), 0) << thinking;
+    }
+  }
+}
+
 TEST(RewardTest, ToolOutputDoesNotCountAsTheModelsLanguage) {
   Episode episode = Solved();
   episode.transcript[1].set_reasoning_content("\xE4\xBD\xA0");
@@ -189,7 +272,8 @@ TEST(RewardTest, NegatedWeightNegatesTheReward) {
   config.set_rule_weight(-1);
   const Episode episode = Solved();
   const auto parts = (*Reward::Create(config))
-                         ->Score({episode.transcript, episode.verdict, 1});
+                         ->Score({episode.transcript, episode.verdict, 1,
+                                  /*thinking=*/true});
   EXPECT_EQ(Reward::Sum(*parts), -1);
 }
 

@@ -275,6 +275,7 @@ void AgentLoop::Grade(Outcome outcome) {
   const uint64_t sampled = static_cast<uint64_t>(
       services_->engine->record(sequence_).sampled_count());
   Post(Call::kGrade, [outcome, sampled, transcript = transcript_,
+                      thinking = spec_.sampling.thinking(),
                       reward = services_->reward](Work* work) {
     const int64_t begin = NowUs();
     auto verdict = work->environment->Grade(outcome, transcript);
@@ -287,7 +288,7 @@ void AgentLoop::Grade(Outcome outcome) {
       work->verdict.set_outcome(outcome);
     }
     if (!work->verdict.verified() || !IsGraded(work->verdict.outcome())) return;
-    auto parts = reward->Score({transcript, work->verdict, sampled});
+    auto parts = reward->Score({transcript, work->verdict, sampled, thinking});
     work->status = parts.status();
     if (parts.ok()) work->reward_parts = *std::move(parts);
     work->reward_us = NowUs() - graded;
