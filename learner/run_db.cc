@@ -1,14 +1,8 @@
 #include "learner/run_db.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "learner/run_db_schema.h"
 
@@ -71,19 +65,16 @@ absl::Status CheckPages(Sqlite* sqlite, const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<RunDbLock>> RunDbLock::Take(
     const std::string& path) {
-  const std::string lock_path = path + ".writer";
-  const int fd = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return FileError("open", lock_path, errno);
-  std::unique_ptr<RunDbLock> lock(new RunDbLock(fd));
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return FileError("lock", lock_path, errno);
-  return absl::FailedPreconditionError(
-      absl::StrCat(path,
-                   " is being written by another process; a run has "
-                   "one learner: stop it first"));
+  auto lock = FileLock::Take(path + ".writer");
+  if (absl::IsFailedPrecondition(lock.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     " is being written by another process; a run has "
+                     "one learner: stop it first"));
+  }
+  RETURN_IF_ERROR(lock.status());
+  return std::unique_ptr<RunDbLock>(new RunDbLock(*std::move(lock)));
 }
-
-RunDbLock::~RunDbLock() { close(fd_); }
 
 absl::StatusOr<int64_t> CurrentAttempt(Transaction* transaction) {
   return transaction->QueryInt(kCurrentAttempt, {}, 0);

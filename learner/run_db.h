@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/file_lock.h"
 #include "learner/sqlite.h"
 
 namespace temper {
@@ -68,13 +69,10 @@ class RunDbLock {
   // while another has it.
   static absl::StatusOr<std::unique_ptr<RunDbLock>> Take(
       const std::string& path);
-  ~RunDbLock();
-  RunDbLock(const RunDbLock&) = delete;
-  RunDbLock& operator=(const RunDbLock&) = delete;
 
  private:
-  explicit RunDbLock(int fd) : fd_(fd) {}
-  const int fd_;
+  explicit RunDbLock(std::unique_ptr<FileLock> lock) : lock_(std::move(lock)) {}
+  const std::unique_ptr<FileLock> lock_;
 };
 
 class RunDb {

@@ -66,17 +66,12 @@ size_t TaskQueue::TaskAt(int64_t position) {
   const auto count = static_cast<int64_t>(train_.size());
   const int64_t epoch = position / count;
   if (epoch != order_epoch_) {
-    order_ = train_;
-    for (size_t i = order_.size(); i > 1; --i) {
-      const uint64_t j = UniformBelow(
-          {options_.seed, RngPurpose::kTaskOrder, static_cast<uint64_t>(epoch),
-           0, static_cast<uint32_t>(i)},
-          i);
-      std::swap(order_[i - 1], order_[j]);
-    }
+    order_ = Permutation(
+        {options_.seed, RngPurpose::kTaskOrder, static_cast<uint64_t>(epoch)},
+        static_cast<uint32_t>(count));
     order_epoch_ = epoch;
   }
-  return order_[static_cast<size_t>(position % count)];
+  return train_[order_[static_cast<size_t>(position % count)]];
 }
 
 absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {

@@ -122,7 +122,8 @@ class TaskQueue {
   uint64_t next_lease_ ABSL_GUARDED_BY(mutex_) = 1;
   int64_t next_position_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t order_epoch_ ABSL_GUARDED_BY(mutex_) = -1;
-  std::vector<size_t> order_ ABSL_GUARDED_BY(mutex_);  // of that epoch
+  // Of that epoch: indices into train_.
+  std::vector<uint32_t> order_ ABSL_GUARDED_BY(mutex_);
   // Unsettled groups of an earlier attempt, ascending.
   std::deque<PendingGroup> backlog_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, OpenGroup> open_ ABSL_GUARDED_BY(mutex_);

@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
-#include <filesystem>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -34,22 +32,12 @@ constexpr uint64_t kQuickstartKinds = 3;
 constexpr uint64_t kConfigBytesMax = 1 << 20;
 
 // The run goes on from any working directory, so nothing in it depends on one.
-absl::StatusOr<std::string> Absolute(const std::string& path) {
-  std::error_code error;
-  const auto absolute = std::filesystem::absolute(path, error);
-  if (error) {
-    return absl::InternalError(
-        absl::StrCat(path, ": the working directory is gone: ", error.message(),
-                     "; change to one that exists"));
-  }
-  return absolute.lexically_normal().string();
-}
-
 absl::Status MakePathsAbsolute(RunConfig* config) {
-  ASSIGN_OR_RETURN(*config->mutable_model(), Absolute(config->model()));
-  ASSIGN_OR_RETURN(*config->mutable_runs_dir(), Absolute(config->runs_dir()));
+  ASSIGN_OR_RETURN(*config->mutable_model(), AbsolutePath(config->model()));
+  ASSIGN_OR_RETURN(*config->mutable_runs_dir(),
+                   AbsolutePath(config->runs_dir()));
   if (config->tasks() == kQuickstart) return absl::OkStatus();
-  ASSIGN_OR_RETURN(*config->mutable_tasks(), Absolute(config->tasks()));
+  ASSIGN_OR_RETURN(*config->mutable_tasks(), AbsolutePath(config->tasks()));
   return absl::OkStatus();
 }
 
@@ -256,7 +244,7 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets) {
   PreparedRun run;
-  ASSIGN_OR_RETURN(run.dir, Absolute(dir));
+  ASSIGN_OR_RETURN(run.dir, AbsolutePath(dir));
   ASSIGN_OR_RETURN(const RunConfig was, ReadRunConfig(run.dir));
   run.config = was;
   for (const std::string& assignment : sets) {

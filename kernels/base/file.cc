@@ -199,6 +199,17 @@ absl::Status RemoveAll(const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  if (error) {
+    return absl::InternalError(
+        absl::StrCat(path, ": the working directory is gone: ", error.message(),
+                     "; change to one that exists"));
+  }
+  return absolute.lexically_normal().string();
+}
+
 std::string ParentOf(const std::string& path) {
   const std::string parent = std::filesystem::path(path).parent_path().string();
   return parent.empty() ? "." : parent;

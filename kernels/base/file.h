@@ -71,6 +71,10 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);
 // Removes `path` and all below it; fine if it is not there.
 absl::Status RemoveAll(const std::string& path);
 
+// `path` seen from the root, without "." and "..". Internal if the working
+// directory is gone.
+absl::StatusOr<std::string> AbsolutePath(const std::string& path);
+
 // The directory that holds `path`: "." for a bare name.
 std::string ParentOf(const std::string& path);
 

@@ -1,6 +1,8 @@
 #include "kernels/base/rng.h"
 
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "kernels/base/log.h"
 #include "kernels/base/math.h"
@@ -50,6 +52,16 @@ uint64_t UniformBelow(const RngKey& key, uint64_t bound) {
   const uint64_t word = uint64_t{words[1]} << 32 | words[0];
   return static_cast<uint64_t>(static_cast<unsigned __int128>(word) * bound >>
                                64);
+}
+
+std::vector<uint32_t> Permutation(RngKey key, uint32_t count) {
+  std::vector<uint32_t> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  for (uint32_t i = count; i > 1; --i) {
+    key.ordinal = i;
+    std::swap(order[i - 1], order[UniformBelow(key, i)]);
+  }
+  return order;
 }
 
 double Normal(const RngKey& key) {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace temper {
 
@@ -22,6 +23,7 @@ enum class RngPurpose : uint16_t {
   kTaskGenerator = 4,
   kEpisode = 5,
   kTest = 6,
+  kDemonstrationOrder = 7,
 };
 
 // Names one random number. `group` is below 2^48. `ordinal` counts within
@@ -52,6 +54,10 @@ float Uniform(const RngKey& key);
 // One integer in [0, bound), bound >= 1, by multiplication of the first two
 // words (bias below bound / 2^64).
 uint64_t UniformBelow(const RngKey& key, uint64_t bound);
+
+// The numbers 0 .. count - 1 in an order drawn by `key`, whose ordinal is not
+// looked at: the shuffle of Fisher and Yates, from the last place down.
+std::vector<uint32_t> Permutation(RngKey key, uint32_t count);
 
 // One standard normal, from the first two words of `key` by Box and Muller
 // with our own log and cosine (kernels/base/math.h).

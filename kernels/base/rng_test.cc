@@ -55,6 +55,19 @@ TEST(RngTest, UniformBelowReachesEveryValueAndNoOther) {
   EXPECT_EQ(seen, (std::set<uint64_t>{0, 1, 2, 3, 4}));
 }
 
+// From a Philox of its own, in Python.
+TEST(RngTest, APermutationIsItsKeys) {
+  using Order = std::vector<uint32_t>;
+  EXPECT_EQ(Permutation({1, RngPurpose::kDemonstrationOrder, 0}, 6),
+            (Order{5, 3, 0, 4, 1, 2}));
+  EXPECT_EQ(Permutation({1, RngPurpose::kDemonstrationOrder, 1}, 6),
+            (Order{0, 5, 1, 3, 4, 2}));
+  EXPECT_EQ(Permutation({1, RngPurpose::kTest, 3, 0, /*ordinal=*/7}, 8),
+            (Order{5, 1, 6, 2, 4, 3, 0, 7}));
+  EXPECT_EQ(Permutation({}, 1), Order{0});
+  EXPECT_EQ(Permutation({}, 0), Order{});
+}
+
 TEST(RngTest, NormalsHaveTheMomentsOfAStandardNormal) {
   double sums[5] = {};
   constexpr int kDraws = 20000;

@@ -1,6 +1,6 @@
 // One message a line, in proto3 JSON: tasks.jsonl and demonstrations.jsonl.
 //
-// A function without state; thread-safe.
+// Functions without state; thread-safe.
 
 #ifndef PROTO_WIRE_JSON_LINE_H_
 #define PROTO_WIRE_JSON_LINE_H_
@@ -8,10 +8,17 @@
 #include <google/protobuf/message.h>
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 
 namespace temper {
+
+// A line that such a file skips: nothing in it but spaces, tabs and the
+// carriage return of a file of Windows.
+inline bool IsBlankLine(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
+}
 
 // Reads `line` into `message`, which is empty. InvalidArgument in one line,
 // begun with `where` ("FILE:LINE"): what is wrong and what was expected;

@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
     at = end + 1;
     const std::string place = absl::StrCat(source, ":", ++line);
     const std::string where = place + ": ";
-    if (json.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (IsBlankLine(json)) continue;
     if (json.size() > kTaskLineBytesMax || tasks.size() == kTasksMax) {
       return absl::ResourceExhaustedError(absl::StrCat(
           where, json.size(), " bytes of task ", tasks.size(), "; at most ",
