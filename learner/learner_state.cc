@@ -26,8 +26,19 @@ absl::Status SaveLearnerState(const std::string& dir,
   ASSIGN_OR_RETURN(const std::string tokenizer,
                    ReadFile(absl::StrCat(tokenizer_dir, "/tokenizer.json"),
                             kTokenizerBytesMax));
-  RETURN_IF_ERROR(WriteFileDurably(absl::StrCat(model_dir, "/tokenizer.json"),
-                                   tokenizer));
+  RETURN_IF_ERROR(
+      WriteFileDurably(absl::StrCat(model_dir, "/tokenizer.json"), tokenizer));
+  RETURN_IF_ERROR(
+      SaveMoments(absl::StrCat(dir, "/optimizer.safetensors"), optimizer));
+  const nlohmann::json state = {{"attempt", counters.attempt},
+                                {"step", counters.step},
+                                {"weight_version", counters.weight_version},
+                                {"optimizer_steps", optimizer.steps()}};
+  return WriteFileDurably(absl::StrCat(dir, "/state.json"),
+                          state.dump(2) + "\n");
+}
+
+absl::Status SaveMoments(const std::string& path, const Optimizer& optimizer) {
   ASSIGN_OR_RETURN(const std::vector<float> moments, optimizer.GetMoments());
   SafetensorsEntry entry;
   entry.name = "moments";
@@ -35,14 +46,18 @@ absl::Status SaveLearnerState(const std::string& dir,
   entry.shape = {2, static_cast<int64_t>(moments.size() / 2)};
   entry.data = reinterpret_cast<const std::byte*>(moments.data());
   entry.bytes = moments.size() * sizeof(float);
-  RETURN_IF_ERROR(
-      WriteSafetensors(absl::StrCat(dir, "/optimizer.safetensors"), {entry}));
-  const nlohmann::json state = {{"attempt", counters.attempt},
-                                {"step", counters.step},
-                                {"weight_version", counters.weight_version},
-                                {"optimizer_steps", optimizer.steps()}};
-  return WriteFileDurably(absl::StrCat(dir, "/state.json"),
-                          state.dump(2) + "\n");
+  return WriteSafetensors(path, {entry});
+}
+
+absl::Status LoadMoments(const std::string& path, int64_t steps,
+                         Optimizer* optimizer) {
+  ASSIGN_OR_RETURN(const auto file, Safetensors::Open(path));
+  const SafetensorsEntry* entry = file->Find("moments");
+  if (entry == nullptr) {
+    return absl::DataLossError(absl::StrCat(path, " has no \"moments\""));
+  }
+  ASSIGN_OR_RETURN(const std::vector<float> moments, DecodeFloats(*entry));
+  return optimizer->SetState(steps, moments);
 }
 
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir) {
@@ -69,14 +84,8 @@ absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir) {
 absl::Status LoadOptimizerState(const std::string& dir,
                                 const LearnerCounters& counters,
                                 Optimizer* optimizer) {
-  const std::string path = absl::StrCat(dir, "/optimizer.safetensors");
-  ASSIGN_OR_RETURN(const auto file, Safetensors::Open(path));
-  const SafetensorsEntry* entry = file->Find("moments");
-  if (entry == nullptr) {
-    return absl::DataLossError(absl::StrCat(path, " has no \"moments\""));
-  }
-  ASSIGN_OR_RETURN(const std::vector<float> moments, DecodeFloats(*entry));
-  return optimizer->SetState(counters.optimizer_steps, moments);
+  return LoadMoments(absl::StrCat(dir, "/optimizer.safetensors"),
+                     counters.optimizer_steps, optimizer);
 }
 
 }  // namespace temper

@@ -34,6 +34,14 @@ absl::Status SaveLearnerState(const std::string& dir,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters);
 
+// AdamW's moments as the file `path`.
+absl::Status SaveMoments(const std::string& path, const Optimizer& optimizer);
+
+// Sets the optimizer to them, after `steps` updates. DataLoss names a file that
+// is damaged; nothing changes.
+absl::Status LoadMoments(const std::string& path, int64_t steps,
+                         Optimizer* optimizer);
+
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir);
 
 // Sets the optimizer to what `dir` holds. The model is read from its model/

@@ -5,8 +5,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "learner/learner_state.h"
 
 namespace temper {
+namespace {
+
+std::string ModelFile(const std::string& dir) {
+  return absl::StrCat(dir, "/optimizer.safetensors");
+}
+
+std::string IndexerFile(const std::string& dir) {
+  return absl::StrCat(dir, "/indexer_optimizer.safetensors");
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<SftStep>> SftStep::Create(Backend* backend,
                                                          ModelWeights* weights,
@@ -108,6 +120,33 @@ absl::StatusOr<double> SftStep::Evaluate(
   options.train_indexer = false;
   ASSIGN_OR_RETURN(const SftMetrics metrics, Run(demonstrations, options));
   return metrics.loss;
+}
+
+SftUpdates SftStep::updates() const {
+  return {model_optimizer_->steps(), indexer_optimizer_->steps()};
+}
+
+absl::Status SftStep::SaveOptimizers(const std::string& dir) const {
+  if (model_optimizer_->steps() > 0) {
+    RETURN_IF_ERROR(SaveMoments(ModelFile(dir), *model_optimizer_));
+  }
+  if (indexer_optimizer_->steps() > 0) {
+    RETURN_IF_ERROR(SaveMoments(IndexerFile(dir), *indexer_optimizer_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SftStep::LoadOptimizers(const std::string& dir,
+                                     const SftUpdates& updates) {
+  if (updates.model > 0) {
+    RETURN_IF_ERROR(
+        LoadMoments(ModelFile(dir), updates.model, model_optimizer_.get()));
+  }
+  if (updates.indexer > 0) {
+    RETURN_IF_ERROR(LoadMoments(IndexerFile(dir), updates.indexer,
+                                indexer_optimizer_.get()));
+  }
+  return absl::OkStatus();
 }
 
 void SftStep::CountLoad(const std::vector<int32_t>& routes) {

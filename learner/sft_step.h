@@ -8,8 +8,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/transformer.h"
 #include "kernels/model/weights.h"
@@ -39,6 +41,12 @@ struct SftMetrics {
   int64_t rows = 0;
 };
 
+// How often each of the two optimizers stepped.
+struct SftUpdates {
+  int64_t model = 0;
+  int64_t indexer = 0;
+};
+
 // Not thread-safe.
 class SftStep {
  public:
@@ -54,6 +62,17 @@ class SftStep {
   // The mean loss, with nothing trained.
   absl::StatusOr<double> Evaluate(
       const std::vector<const Episode*>& demonstrations);
+
+  // The optimizers, as a checkpoint keeps them beside the weights: files in an
+  // existing directory,
+  //   optimizer.safetensors, indexer_optimizer.safetensors
+  // of which one that has made no update yet has none. Load's `updates` are
+  // those of the object that saved. DataLoss names a file that is damaged; this
+  // object is of no use then.
+  SftUpdates updates() const;
+  absl::Status SaveOptimizers(const std::string& dir) const;
+  absl::Status LoadOptimizers(const std::string& dir,
+                              const SftUpdates& updates);
 
  private:
   SftStep() = default;

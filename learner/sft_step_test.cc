@@ -1,9 +1,13 @@
 #include "learner/sft_step.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -137,6 +141,39 @@ TEST_F(SftStepTest, TheLanguageModelsLossNeverTouchesTheIndexer) {
       ASSERT_EQ(trained[parameter.offset + i], values[parameter.offset + i])
           << parameter.name;
     }
+  }
+}
+
+// Weights and optimizers, saved and loaded into another object, go on to the
+// same bits: also where only one of the two optimizers has a state.
+TEST_F(SftStepTest, ASavedStateGoesOnAsIfItHadNeverStopped) {
+  SftStepOptions options;
+  options.model.learning_rate = 1e-2;
+  options.model.weight_decay = 0.1;
+  options.indexer.learning_rate = 1e-2;
+  options.bias_update_speed = 0.01;
+  for (const bool train_indexer : {false, true}) {
+    SCOPED_TRACE(train_indexer);
+    options.train_indexer = train_indexer;
+    Run(0, 8, options);
+    Run(8, 8, options);
+    const std::vector<float> values = weights_->GetValues();
+    const std::string dir =
+        absl::StrCat(getenv("TEST_TMPDIR"), "/state", train_indexer);
+    ASSERT_TRUE(MakeDirectories(dir).ok());
+    ASSERT_TRUE(step_->SaveOptimizers(dir).ok());
+    const SftUpdates updates = step_->updates();
+    EXPECT_EQ(updates.model, train_indexer ? 5 : 2);
+    EXPECT_EQ(updates.indexer, train_indexer ? 3 : 0);
+    options.train_indexer = true;
+    Run(16, 8, options);
+    const std::vector<float> expected = weights_->GetValues();
+
+    ASSERT_TRUE(weights_->SetValues(values).ok());
+    step_ = *SftStep::Create(backend_.get(), weights_.get(), 4096);
+    ASSERT_TRUE(step_->LoadOptimizers(dir, updates).ok());
+    Run(16, 8, options);
+    EXPECT_TRUE(weights_->GetValues() == expected);
   }
 }
 
