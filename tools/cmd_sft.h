@@ -1,4 +1,5 @@
-// `temper sft CONFIG [--output DIR]`: makes a checkpoint from demonstrations.
+// `temper sft CONFIG [--output DIR]` and `temper sft --resume DIR`: makes a
+// checkpoint from demonstrations.
 
 #ifndef TOOLS_CMD_SFT_H_
 #define TOOLS_CMD_SFT_H_

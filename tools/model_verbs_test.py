@@ -141,79 +141,10 @@ def check_bad_models():
               "vocab_size is" % (ids + 1), err)
 
 
-STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
-  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
-demonstrations_per_step: 2 threads: 1
-"""
-
-
-def manifest_of(output):
-  with open(os.path.join(HOME, output, "manifest.json")) as text:
-    return json.load(text)
-
-
-def check_sft():
-  shown = write("shown.jsonl", "".join(json.dumps({"messages": [
-      {"role": "user", "content": "%d + 1?" % i},
-      {"role": "assistant", "reasoning_content": "add",
-       "content": str(i + 1)}]}) + "\n"
-      for i in range(3)))
-  start = STAGE + 'demonstrations: "%s"\n' % shown
-  on = write("on.textproto", start + 'model: "%s"\n' % MODEL)
-  temper(0, "sft", on, "--output", "made", "--steps", "1")
-  expect("files", sorted(os.listdir(HOME + "/made")),
-         ["config.json", "manifest.json", "model.safetensors",
-          "tokenizer.json"])
-  made = manifest_of("made")
-  expect("manifest", sorted(made), ["files", "fp32_sha256", "made_by", "steps"])
-  expect("steps", made["steps"], 1)
-  temper(0, "generate", "made", "--prompt", "1 + 1?", "--max-tokens", "2")
-  # What is there is not written over.
-  _, err = temper(2, "sft", on, "--output", "made")
-  expect_in("made exists and holds config.json; give another --output", err)
-  expect("manifest", manifest_of("made"), made)
-  # On from a checkpoint of a run; to the last stage's end.
-  tasks = write("math.jsonl", math_task("t", "train", "1 + 1?") +
-                math_task("h", "heldout", "2 + 2?"))
-  temper(0, "train", "--name", "r", "--set", "model=" + MODEL, "--set",
-         "tasks=" + tasks, "--steps", "1", "--set", "prompts_per_step=1",
-         "--set", "group_size=2", "--set", "max_tokens=4", "--set",
-         "eval_tasks=0")
-  further = write("further.textproto", start +
-                  'model: "runs/r/checkpoints/step_1/model" output: "more"\n')
-  temper(0, "sft", further, "--revision", "abc")
-  more = manifest_of("more")
-  expect("revision", (more["revision"], more["steps"]), ("abc", 2))
-  for text, said in (
-      (STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
-       "; set demonstrations to a demonstrations.jsonl file"),
-      (start + 'model: "no"', "; name a directory in the Hugging Face layout"),
-      (start + 'model_config: "no" tokenizer: "no"',
-       "; set model_config to a config.json"),
-      (start + 'model: "%s" tokenizer: "no"' % MODEL,
-       "; name the tokenizer.json that was made for the model"),
-      (start + 'model: "large"', "the model's vocab_size is 512")):
-    _, err = temper(2, "sft", write("bad.textproto", text), "--output", "new")
-    expect_in(said, err)
-  for line, said in (("[1]", "mute.jsonl:1: "),
-                     ('{"messages": [{"role": "user", "content": "?"}]}',
-                      "demonstration 1 in the order of training: ")):
-    text = STAGE + 'demonstrations: "%s" model: "%s"' % (
-        write("mute.jsonl", line + "\n"), MODEL)
-    _, err = temper(2, "sft", write("bad.textproto", text), "--output", "new")
-    expect_in(said, err)
-    expect("lines", err.count("temper sft: "), 1)
-  _, err = temper(2, "sft", "no.textproto")
-  expect_in("; name an SftConfig", err)
-  _, err = temper(2, "sft", on, "--output", on)
-  expect_in("; name a new directory", err)
-
-
 def main():
   check_generate()
   check_eval()
   check_bad_models()
-  check_sft()
   if failures:
     sys.exit("\n".join(failures))
 

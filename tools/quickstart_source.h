@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "tools/sft.h"
+#include "tools/demonstrations.h"
 
 namespace temper {
 

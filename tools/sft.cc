@@ -1,57 +1,20 @@
 #include "tools/sft.h"
 
-#include <algorithm>
 #include <chrono>
 #include <limits>
-#include <sstream>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/checksum.h"
-#include "kernels/base/file.h"
+#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/bpe_trainer.h"
-#include "kernels/model/chat_tokens.h"
 #include "proto/wire/episode_limit.h"
-#include "proto/wire/json_line.h"
-#include "rollout/chat_template.h"
 #include "tools/config_keys.h"
-#include "tools/next_step.h"
 #include "tools/text_config.h"
 
 namespace temper {
 namespace {
-
-constexpr int64_t kPreambleWeight = 20;
-constexpr int64_t kDemonstrationBytesMax = int64_t{1} << 30;
-
-class FileSource : public DemonstrationSource {
- public:
-  explicit FileSource(std::vector<Demonstration> demonstrations)
-      : demonstrations_(std::move(demonstrations)) {}
-
-  absl::StatusOr<Demonstration> Get(const std::string& mix,
-                                    uint64_t index) override {
-    if (!mix.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mix \"", mix, "\": a demonstrations file has no mixes; leave it out"));
-    }
-    return demonstrations_[index % demonstrations_.size()];
-  }
-
- private:
-  const std::vector<Demonstration> demonstrations_;
-};
-
-void DropPreamble(Demonstration* demonstration) {
-  demonstration->clear_tools();
-  auto* const messages = demonstration->mutable_messages();
-  for (int i = messages->size() - 1; i >= 0; --i) {
-    if (messages->Get(i).role() == "system") {
-      messages->DeleteSubrange(i, 1);
-    }
-  }
-}
 
 // What to say of a name that is no key where it stands in a file.
 std::string UnknownKey(const std::string&, const std::string& name) {
@@ -120,29 +83,6 @@ absl::Status CheckStage(const SftStage& stage, int index) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
-    const std::string& path) {
-  const auto text = ReadFile(path, kDemonstrationBytesMax);
-  RETURN_IF_ERROR(IfUnusable(
-      text.status(),
-      "set demonstrations to a demonstrations.jsonl file, or to quickstart"));
-  std::vector<Demonstration> demonstrations;
-  std::istringstream lines(*text);
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    if (line.empty()) continue;
-    Demonstration demonstration;
-    RETURN_IF_ERROR(ParseJsonLine(line, absl::StrCat(path, ":", number),
-                                  &demonstration));
-    demonstrations.push_back(std::move(demonstration));
-  }
-  if (demonstrations.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " holds no demonstrations"));
-  }
-  return std::make_unique<FileSource>(std::move(demonstrations));
-}
-
 absl::StatusOr<SftConfig> ParseSftConfig(const std::string& text,
                                          const std::string& source) {
   SftConfig config;
@@ -178,6 +118,7 @@ absl::Status ResolveSftConfig(SftConfig* config) {
   if (!config->has_grad_clip()) config->set_grad_clip(1);
   if (!config->has_initializer_range()) config->set_initializer_range(0.02);
   if (!config->has_bias_update_speed()) config->set_bias_update_speed(0.001);
+  if (!config->has_save_interval()) config->set_save_interval(20);
   const std::tuple<const char*, double, double, double> limits[] = {
       {"threads", config->threads(), 0, 1024},
       {"demonstrations_per_step", config->demonstrations_per_step(), 1, 4096},
@@ -185,7 +126,8 @@ absl::Status ResolveSftConfig(SftConfig* config) {
       {"grad_clip", config->grad_clip(), 1e-9,
        std::numeric_limits<double>::infinity()},
       {"initializer_range", config->initializer_range(), 1e-9, 10},
-      {"bias_update_speed", config->bias_update_speed(), 0, 1}};
+      {"bias_update_speed", config->bias_update_speed(), 0, 1},
+      {"save_interval", config->save_interval(), 1, 1e6}};
   for (const auto& [key, value, min, max] : limits) {
     RETURN_IF_ERROR(CheckRange(key, value, min, max));
   }
@@ -198,57 +140,10 @@ absl::Status ResolveSftConfig(SftConfig* config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Episode> EncodeDemonstration(
-    const Tokenizer& tokenizer, const Demonstration& demonstration) {
-  ASSIGN_OR_RETURN(const auto chat, ChatTemplate::Create(&tokenizer));
-  ASSIGN_OR_RETURN(
-      RenderedChat rendered,
-      chat->Render({demonstration.messages().begin(),
-                    demonstration.messages().end()},
-                   {demonstration.tools().begin(), demonstration.tools().end()},
-                   ChatOptions()));
-  EpisodeBranch branch;
-  branch.tokens = std::move(rendered.tokens);
-  branch.kept_offsets.push_back(0);
-  for (size_t t = 0; t < branch.tokens.size(); ++t) {
-    if (!rendered.sampled[t]) continue;
-    branch.sampled.push_back(static_cast<int32_t>(t));
-    branch.logprobs.push_back(0);
-    branch.kept_offsets.push_back(0);
-  }
-  if (branch.sampled.empty()) {
-    return absl::InvalidArgumentError(
-        "a demonstration has no assistant message after its last user message");
-  }
-  Episode episode;
-  episode.branches.push_back(std::move(branch));
-  return episode;
-}
-
-absl::StatusOr<TokenizerSpec> LearnTokenizer(
-    DemonstrationSource* source, const std::vector<std::string>& mixes,
-    uint64_t count, int32_t vocab_size) {
-  std::vector<TrainingText> texts;
-  for (const std::string& mix : mixes) {
-    for (uint64_t i = 0; i < count; ++i) {
-      ASSIGN_OR_RETURN(const Demonstration demonstration, source->Get(mix, i));
-      ASSIGN_OR_RETURN(
-          const std::string text,
-          RenderChatText({demonstration.messages().begin(),
-                          demonstration.messages().end()},
-                         {demonstration.tools().begin(),
-                          demonstration.tools().end()},
-                         ChatOptions()));
-      // The preamble is the same in all: it is learnt from once, heavily
-      // enough to be cut into few tokens.
-      const size_t user = text.find(kUserToken);
-      if (texts.empty()) texts.push_back({text, kPreambleWeight});
-      texts.push_back({user == std::string::npos ? text : text.substr(user), 1});
-    }
-  }
-  BpeTrainerOptions options;
-  options.vocab_size = vocab_size;
-  return TrainBpe(texts, options);
+int64_t TotalSteps(const SftConfig& config) {
+  int64_t steps = 0;
+  for (const SftStage& stage : config.stage()) steps += stage.steps();
+  return steps;
 }
 
 double StageRate(const SftStage& stage, double peak, int64_t step) {
@@ -263,60 +158,67 @@ double StageRate(const SftStage& stage, double peak, int64_t step) {
   return peak * (1 - done * (1 - stage.final_fraction()));
 }
 
-absl::Status RunSft(const SftConfig& config, Backend* backend,
-                    const Tokenizer& tokenizer, DemonstrationSource* source,
-                    ModelWeights* weights,
-                    const std::function<bool(const SftProgress&)>& report) {
-  ASSIGN_OR_RETURN(const auto trainer,
+absl::StatusOr<std::unique_ptr<SftTrainer>> SftTrainer::Create(
+    const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
+    const DemonstrationSource* source, ModelWeights* weights) {
+  std::unique_ptr<SftTrainer> trainer(
+      new SftTrainer(config, tokenizer, source, weights->config()));
+  ASSIGN_OR_RETURN(trainer->trainer_,
                    SftStep::Create(backend, weights, kEpisodeTokensMax));
-  SftProgress progress;
-  for (const SftStage& stage : config.stage()) {
-    progress.steps_total += stage.steps();
-  }
-  uint64_t next = 0;
-  for (const SftStage& stage : config.stage()) {
-    SftStepOptions options;
-    options.dense_attention = stage.attention() == "dense";
-    options.train_model = stage.train_model();
-    options.train_indexer = stage.train_indexer();
-    options.bias_update_speed = config.bias_update_speed();
-    options.model.weight_decay = config.weight_decay();
-    options.model.grad_clip = options.indexer.grad_clip = config.grad_clip();
-    for (int64_t step = 0; step < stage.steps(); ++step) {
-      const auto start = std::chrono::steady_clock::now();
-      std::vector<Episode> episodes;
-      for (uint32_t i = 0; i < config.demonstrations_per_step(); ++i) {
-        ASSIGN_OR_RETURN(Demonstration demonstration,
-                         source->Get(stage.mix(), next++));
-        if (stage.has_preamble() && !stage.preamble()) {
-          DropPreamble(&demonstration);
-        }
-        auto episode = EncodeDemonstration(tokenizer, demonstration);
-        if (!episode.ok()) {
-          return absl::Status(
-              episode.status().code(),
-              absl::StrCat("demonstration ", next, " in the order of training: ",
-                           std::string(episode.status().message())));
-        }
-        episodes.push_back(*std::move(episode));
-      }
-      std::vector<const Episode*> batch;
-      for (const Episode& episode : episodes) batch.push_back(&episode);
-      options.model.learning_rate =
-          StageRate(stage, stage.learning_rate(), step);
-      options.indexer.learning_rate =
-          StageRate(stage, stage.indexer_learning_rate(), step);
-      ASSIGN_OR_RETURN(progress.metrics, trainer->Run(batch, options));
-      progress.stage = &stage;
-      progress.stage_step = step + 1;
-      ++progress.step;
-      progress.seconds = std::chrono::duration<double>(
-                             std::chrono::steady_clock::now() - start)
-                             .count();
-      if (!report(progress)) return absl::OkStatus();
-    }
-  }
+  return trainer;
+}
+
+absl::Status SftTrainer::Resume(int64_t step, const SftUpdates& updates,
+                                const std::string& dir) {
+  RETURN_IF_ERROR(trainer_->LoadOptimizers(dir, updates));
+  step_ = step;
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Episode>> SftTrainer::Batch(const SftStage& stage) {
+  const uint64_t count = config_.demonstrations_per_step();
+  std::vector<Episode> episodes;
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t index = order_.At(static_cast<uint64_t>(step_) * count + i);
+    ASSIGN_OR_RETURN(Demonstration demonstration,
+                     source_->Get(stage.mix(), index));
+    ASSIGN_OR_RETURN(
+        episodes.emplace_back(),
+        EncodeDemonstration(*tokenizer_, model_, stage, demonstration));
+  }
+  return episodes;
+}
+
+absl::StatusOr<SftProgress> SftTrainer::Step() {
+  CHECK_LT(step_, TotalSteps(config_));
+  const auto start = std::chrono::steady_clock::now();
+  int64_t step = step_;  // of its stage
+  int index = 0;
+  while (step >= config_.stage(index).steps()) {
+    step -= config_.stage(index++).steps();
+  }
+  const SftStage& stage = config_.stage(index);
+  SftStepOptions options;
+  options.dense_attention = stage.attention() == "dense";
+  options.train_model = stage.train_model();
+  options.train_indexer = stage.train_indexer();
+  options.bias_update_speed = config_.bias_update_speed();
+  options.model.weight_decay = config_.weight_decay();
+  options.model.grad_clip = options.indexer.grad_clip = config_.grad_clip();
+  options.model.learning_rate = StageRate(stage, stage.learning_rate(), step);
+  options.indexer.learning_rate =
+      StageRate(stage, stage.indexer_learning_rate(), step);
+  ASSIGN_OR_RETURN(const std::vector<Episode> episodes, Batch(stage));
+  std::vector<const Episode*> batch;
+  for (const Episode& episode : episodes) batch.push_back(&episode);
+  SftProgress progress;
+  ASSIGN_OR_RETURN(progress.metrics, trainer_->Run(batch, options));
+  progress.stage = stage.name();
+  progress.step = ++step_;
+  progress.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  return progress;
 }
 
 std::string WeightsDigest(const ModelWeights& weights) {

@@ -8,7 +8,6 @@
 #define TOOLS_SFT_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,23 +19,9 @@
 #include "learner/episode.h"
 #include "learner/sft_step.h"
 #include "proto/sft_config.pb.h"
-#include "proto/task.pb.h"
+#include "tools/demonstrations.h"
 
 namespace temper {
-
-// Where demonstrations come from. Thread-compatible.
-class DemonstrationSource {
- public:
-  virtual ~DemonstrationSource() = default;
-  // Demonstration `index` of the endless stream `mix` ("" where the source has
-  // one only). InvalidArgument names a mix there is not.
-  virtual absl::StatusOr<Demonstration> Get(const std::string& mix,
-                                            uint64_t index) = 0;
-};
-
-// A demonstrations.jsonl file, over and over. Errors name the line.
-absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
-    const std::string& path);
 
 // Reads proto3 text; `source` (a path) begins each message. InvalidArgument
 // names the line, and for an unknown key the nearest one.
@@ -46,35 +31,60 @@ absl::StatusOr<SftConfig> ParseSftConfig(const std::string& text,
 // Fills defaults in and checks every key; messages name key, value and limit.
 absl::Status ResolveSftConfig(SftConfig* config);
 
-// Tokens of a demonstration, with those an assistant wrote marked as sampled.
-// InvalidArgument if none is.
-absl::StatusOr<Episode> EncodeDemonstration(const Tokenizer& tokenizer,
-                                            const Demonstration& demonstration);
-
-// The tokenizer that `vocab_size` ids learn from the first `count`
-// demonstrations of each mix.
-absl::StatusOr<TokenizerSpec> LearnTokenizer(
-    DemonstrationSource* source, const std::vector<std::string>& mixes,
-    uint64_t count, int32_t vocab_size);
+// Of all stages.
+int64_t TotalSteps(const SftConfig& config);
 
 // The learning rate of `step` (from 0) of a stage.
 double StageRate(const SftStage& stage, double peak, int64_t step);
 
 struct SftProgress {
-  const SftStage* stage = nullptr;
-  int64_t stage_step = 0;  // from 1
-  int64_t step = 0;        // over all stages, from 1
-  int64_t steps_total = 0;
+  std::string stage;  // its name
+  int64_t step = 0;   // over all stages, from 1
   SftMetrics metrics;
   double seconds = 0;  // of this step
 };
 
-// Trains `weights` through all stages. `report` is called after each step; when
-// it returns false the run ends there, without an error.
-absl::Status RunSft(const SftConfig& config, Backend* backend,
-                    const Tokenizer& tokenizer, DemonstrationSource* source,
-                    ModelWeights* weights,
-                    const std::function<bool(const SftProgress&)>& report);
+// Trains step by step through all stages. Not thread-safe.
+class SftTrainer {
+ public:
+  // `config` is resolved; all that is pointed to outlives the object, and
+  // `weights` is what it trains, from step 1 on.
+  static absl::StatusOr<std::unique_ptr<SftTrainer>> Create(
+      const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
+      const DemonstrationSource* source, ModelWeights* weights);
+
+  // Goes on behind `step` instead: `weights` are what they were then,
+  // `updates` and the files in `dir` what updates() and SaveOptimizers gave.
+  absl::Status Resume(int64_t step, const SftUpdates& updates,
+                      const std::string& dir);
+
+  // The next step; there is one.
+  absl::StatusOr<SftProgress> Step();
+
+  int64_t step() const { return step_; }  // done
+  SftUpdates updates() const { return trainer_->updates(); }
+  absl::Status SaveOptimizers(const std::string& dir) const {
+    return trainer_->SaveOptimizers(dir);
+  }
+
+ private:
+  SftTrainer(const SftConfig& config, const Tokenizer* tokenizer,
+             const DemonstrationSource* source, const ModelConfig& model)
+      : config_(config),
+        tokenizer_(tokenizer),
+        source_(source),
+        model_(model),
+        order_(config.seed(), source->size()) {}
+  absl::StatusOr<std::vector<Episode>> Batch(const SftStage& stage);
+
+  const SftConfig config_;
+  const Tokenizer* const tokenizer_;
+  const DemonstrationSource* const source_;
+  const ModelConfig model_;
+  DemonstrationOrder order_;
+  std::unique_ptr<SftStep> trainer_;
+  int64_t step_ = 0;
+};
 
 // SHA-256 (hexadecimal) of the fp32 values: what two makings are compared by.
 std::string WeightsDigest(const ModelWeights& weights);

@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""temper sft: inputs are checked before anything is made; a making that was
+killed or stopped goes on to the bytes of one that was not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+TEMPER = os.path.abspath(sys.argv[1])
+MODEL = os.path.abspath(sys.argv[2])
+HOME = os.environ["TEST_TMPDIR"]
+DEADLINE_S = 240
+FILES = ["config.json", "manifest.json", "model.safetensors", "tokenizer.json"]
+failures = []
+
+
+def temper(code, *args, cwd=HOME):
+  """stdout and stderr of a command that is to end with `code`."""
+  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
+                        timeout=DEADLINE_S, cwd=cwd)
+  if done.returncode != code:
+    failures.append("temper %s: exit %d, not %d\n%s" % (
+        " ".join(map(str, args))[:200], done.returncode, code, done.stderr))
+    if code == 0:  # what comes next needs it
+      sys.exit("\n".join(failures))
+  return done.stdout, done.stderr
+
+
+def expect_in(what, text):
+  if what not in text:
+    failures.append("no %r in %r" % (what, text[:700]))
+
+
+def expect(what, got, wanted):
+  if got != wanted:
+    failures.append("%s is %r, not %r" % (what, got, wanted))
+
+
+def write(name, text):
+  path = os.path.join(HOME, name)
+  with open(path, "w", newline="") as out:
+    out.write(text)
+  return path
+
+
+def bytes_of(output):
+  """What a finished output directory holds, by name."""
+  files = {}
+  for name in sorted(os.listdir(os.path.join(HOME, output))):
+    with open(os.path.join(HOME, output, name), "rb") as file:
+      files[name] = file.read()
+  return files
+
+
+def manifest_of(output):
+  return json.loads(bytes_of(output)["manifest.json"])
+
+
+def line(number):
+  return json.dumps({"messages": [
+      {"role": "user", "content": "%d + 1?" % number},
+      {"role": "assistant", "reasoning_content": "add",
+       "content": str(number + 1)}]})
+
+
+def config(name, text):
+  return write(name + ".textproto", text)
+
+
+STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
+  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
+demonstrations_per_step: 2 threads: 1
+"""
+
+
+def check_making():
+  shown = write("shown.jsonl", "".join(line(i) + "\n" for i in range(7)))
+  start = STAGE + 'demonstrations: "%s"\n' % shown
+  on = config("on", start + 'model: "%s"\n' % MODEL)
+  out, err = temper(0, "sft", on, "--output", "made", "--steps", "1")
+  expect("stdout", out, "made\n")
+  expect_in("7 demonstrations of ", err)
+  expect_in("a checkpoint every 20 in made/unfinished, the model at the end in "
+            "made\n", err)
+  expect_in("saved config.json, model.safetensors (BF16), tokenizer.json and "
+            "manifest.json in made\n", err)
+  expect("files", sorted(os.listdir(HOME + "/made")), FILES)
+  made = manifest_of("made")
+  expect("manifest", sorted(made), ["files", "fp32_sha256", "made_by", "steps"])
+  expect("steps", made["steps"], 1)
+  temper(0, "generate", "made", "--prompt", "1 + 1?", "--max-tokens", "2")
+  # What is there is not written over.
+  _, err = temper(2, "sft", on, "--output", "made")
+  expect_in("made exists and holds config.json; give another --output", err)
+  expect("manifest", manifest_of("made"), made)
+  # The seed draws the order of demonstrations.
+  digests = set()
+  for seed in 1, 2:
+    temper(0, "sft", config("seed", start + 'model: "%s" seed: %d' % (
+        MODEL, seed)), "--output", "seed_%d" % seed)
+    digests.add(manifest_of("seed_%d" % seed)["fp32_sha256"])
+  expect("orders", len(digests), 2)
+  # On from a checkpoint of a run; to the last stage's end.
+  tasks = write("math.jsonl", "".join(json.dumps({
+      "id": id, "environment": "math", "split": split,
+      "messages": [{"role": "user", "content": "1 + 1?"}],
+      "payload_json": json.dumps({"answer": "2"})}) + "\n"
+      for id, split in (("t", "train"), ("h", "heldout"))))
+  temper(0, "train", "--name", "r", "--set", "model=" + MODEL, "--set",
+         "tasks=" + tasks, "--steps", "1", "--set", "prompts_per_step=1",
+         "--set", "group_size=2", "--set", "max_tokens=4", "--set",
+         "eval_tasks=0")
+  further = config("further", start + 'model: "runs/r/checkpoints/step_1/model"'
+                   ' output: "more"\n')
+  temper(0, "sft", further, "--revision", "abc")
+  more = manifest_of("more")
+  expect("revision", (more["revision"], more["steps"]), ("abc", 2))
+
+
+def refused(text, *said):
+  """A configuration that is no good: exit 2, and nothing is made."""
+  _, err = temper(2, "sft", config("bad", text), "--output", "new/deep")
+  for what in said:
+    expect_in(what, err)
+  expect("lines of ours", err.count("temper sft: "), 1)
+  if os.path.exists(HOME + "/new"):
+    failures.append("refused, but made: %r" % text)
+    shutil.rmtree(HOME + "/new")
+
+
+def check_refusals():
+  shown = write("shown.jsonl", line(1) + "\n")
+  start = STAGE + 'demonstrations: "%s"\n' % shown
+  large = shutil.copytree(MODEL, HOME + "/large")
+  os.chmod(large, 0o755)
+  os.chmod(large + "/tokenizer.json", 0o644)
+  tokenizer = json.load(open(large + "/tokenizer.json"))
+  last = max(token["id"] for token in tokenizer["added_tokens"])
+  ids = max(last, max(tokenizer["model"]["vocab"].values())) + 1
+  tokenizer["added_tokens"].append(dict(tokenizer["added_tokens"][0], id=ids,
+                                        content="<more>"))
+  json.dump(tokenizer, open(large + "/tokenizer.json", "w"))
+  refused(STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
+          "; set demonstrations to a demonstrations.jsonl file")
+  refused(start + 'model: "no"',
+          "; name a directory in the Hugging Face layout")
+  refused(start + 'model_config: "no" tokenizer: "no"',
+          "; set model_config to a config.json")
+  refused(start + 'model: "%s" tokenizer: "no"' % MODEL,
+          "; name the tokenizer.json that was made for the model")
+  refused(start + 'model: "large"', "the model's vocab_size is 512")
+  refused(start + 'model: "%s" save_interval: 0' % MODEL,
+          "save_interval 0 is outside 1 .. ")
+  # Of 120 lines two are bad, whose turn would come after others.
+  lines = [line(i) for i in range(120)]
+  lines[88] = '{"messages": [{"role": "user", "content": "?"}]}'
+  lines[99] = '{"mesages": []}'
+  text = STAGE + 'demonstrations: "%s" model: "%s"' % (
+      write("mute.jsonl", "\r\n\r\n".join(lines)), MODEL)
+  refused(text, "2 of 120 demonstrations cannot be learnt from",
+          "mute.jsonl:177: messages: no assistant message after the last user",
+          "mute.jsonl:199: mesages: Cannot find field.")
+  # Before a tokenizer is learnt from them, too.
+  lines[88] = '{"messages": [{"role": "bot", "content": "?"}]}'
+  write("mute.jsonl", "\n".join(lines))
+  refused(STAGE + 'demonstrations: "mute.jsonl" tokenizer: "train" '
+          'model_config: "%s/config.json"' % MODEL,
+          "mute.jsonl:89: message 0 (role 'bot'): unknown role; known: system",
+          "mute.jsonl:100: mesages: ")
+  on = config("on", start + 'model: "%s"\n' % MODEL)
+  _, err = temper(2, "sft", "no.textproto")
+  expect_in("; name an SftConfig", err)
+  _, err = temper(2, "sft")
+  expect_in("; name an SftConfig", err)
+  _, err = temper(2, "sft", on, "--output", on)
+  expect_in("; name a new directory", err)
+
+
+# Each kind of stage, with the demonstrations' epochs across them. 400 steps: no
+# machine makes them all before a checkpoint of the first is seen.
+LONG = """
+stage { name: "dense" steps: 6 attention: "dense" train_model: true
+  learning_rate: 1e-3 warmup_steps: 4 }
+stage { name: "warm" steps: 5 attention: "dense" train_indexer: true
+  indexer_learning_rate: 1e-3 }
+stage { name: "sparse" steps: 389 attention: "sparse" train_model: true
+  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3
+  decay_fraction: 1 }
+demonstrations_per_step: 2 threads: 1 save_interval: 4
+output_dtype: "F32" tokenizer: "train"
+model_config: "%s/config.json" demonstrations: "long.jsonl" initializer_range: 0.05
+""" % MODEL
+
+
+def end_in_the_middle(args, output, step, sign, cwd=HOME):
+  """Sends `sign` once the checkpoint of `step` is there."""
+  child = subprocess.Popen([TEMPER, "sft", *args], cwd=cwd,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           text=True)
+  deadline = time.monotonic() + DEADLINE_S
+  checkpoint = os.path.join(HOME, output, "unfinished", "step_%d" % step)
+  while not os.path.exists(checkpoint) and child.poll() is None:
+    if time.monotonic() > deadline:
+      child.kill()
+      sys.exit("no %s in %d s" % (checkpoint, DEADLINE_S))
+    time.sleep(0.005)
+  child.send_signal(sign)
+  _, err = child.communicate(timeout=DEADLINE_S)
+  if os.path.exists(os.path.join(HOME, output, "manifest.json")):
+    sys.exit("%s was made before it was killed: %s" % (output, err))
+  return child.returncode, err
+
+
+def check_resume():
+  lines = [line(i) for i in range(7)]
+  write("long.jsonl", "\n".join(lines) + "\n")
+  long = config("long", LONG)
+  steps = ["--steps", "80", "--revision", "abc"]
+  temper(0, "sft", long, "--output", "whole", *steps)
+  whole = bytes_of("whole")
+  expect("files", sorted(whole), FILES)
+
+  # Killed in the middle of the first stage, of the second, of the third; then
+  # its newest checkpoint is damaged.
+  code, _ = end_in_the_middle([long, "--output", "cut", *steps], "cut", 4,
+                              signal.SIGKILL)
+  expect("exit", code, -signal.SIGKILL)
+  resume = ["sft", "--resume", "cut"]
+  for step in 8, 16:
+    code, _ = end_in_the_middle(resume[1:], "cut", step, signal.SIGKILL)
+    expect("exit", code, -signal.SIGKILL)
+  newest = max(int(name[5:]) for name in os.listdir(HOME + "/cut/unfinished")
+               if name.startswith("step_"))
+  with open(HOME + "/cut/unfinished/step_%d/model/model.safetensors" % newest,
+            "r+b") as file:
+    file.seek(-1, os.SEEK_END)
+    byte = file.read(1)
+    file.seek(-1, os.SEEK_END)
+    file.write(bytes([byte[0] ^ 1]))
+  os.mkdir(HOME + "/elsewhere")
+  refusals(resume, long, lines)
+  out, err = temper(0, "sft", "--resume", "../cut", cwd=HOME + "/elsewhere")
+  expect_in("skipped ../cut/unfinished/step_%d: " % newest, err)
+  expect_in("going on from ../cut/unfinished/step_%d\n" % (newest - 4), err)
+  expect("stdout", out, "../cut\n")
+  if bytes_of("cut") != whole:
+    failures.append("a killed sft went on to other bytes: %r, not %r" % (
+        manifest_of("cut"), manifest_of("whole")))
+
+  # Of a finished one there is nothing to do, and nothing is done.
+  out, err = temper(0, *resume)
+  expect("stdout", out, "cut\n")
+  expect_in("cut is finished, there is nothing to do", err)
+  expect("cut", bytes_of("cut") == whole, True)
+
+
+def refusals(resume, long, lines):
+  """What may not change meanwhile is named; what is there stays."""
+  before = sorted(os.listdir(HOME + "/cut/unfinished"))
+  # By the same command, which does not go on by itself.
+  _, err = temper(2, "sft", long, "--output", "cut")
+  expect_in("cut is unfinished; go on with it by `temper sft --resume cut`",
+            err)
+  for text, said in (
+      (LONG + "seed: 2", "seed: 1 -> 2"),
+      (LONG.replace("steps: 389", "steps: 388"), "stage[2].steps: 389 -> 388"),
+      (LONG.replace("learning_rate: 1e-3 w", "learning_rate: 1e-2 w"),
+       "stage[0].learning_rate: 0.001 -> 0.01")):
+    _, err = temper(2, *resume, config("changed", text))
+    expect_in("changed.textproto: the configuration is not what it began with: "
+              "modified: " + said, err)
+  _, err = temper(2, *resume, "--steps", "3")
+  expect_in("leave out --output, --revision and --steps", err)
+  _, err = temper(2, "sft", "--resume", "elsewhere")
+  expect_in("nothing in elsewhere that `temper sft` began", err)
+  write("long.jsonl", "\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+  _, err = temper(2, *resume)
+  expect_in("/long.jsonl is not what cut began with: its SHA-256 is ", err)
+  write("long.jsonl", "\n".join(lines) + "\n")
+  expect("checkpoints", sorted(os.listdir(HOME + "/cut/unfinished")), before)
+
+
+def check_stop():
+  """A stop is a checkpoint and the command that goes on; threads may change."""
+  long = config("stopped", LONG)
+  write("long.jsonl", "".join(line(i) + "\n" for i in range(7)))
+  code, err = end_in_the_middle([long, "--output", "stop"], "stop", 4,
+                                signal.SIGTERM)
+  expect("exit", code, 1)
+  expect_in("; go on by `temper sft --resume stop`", err)
+  stopped = err.split("stopped after step ")[1].split(" of 400")[0]
+  saved = os.listdir(HOME + "/stop/unfinished")
+  expect("checkpoint", "step_" + stopped in saved, True)
+  expect("kept", len([name for name in saved if name != "lock"]), 2)
+  # Not by two at a time.
+  child = subprocess.Popen(
+      [TEMPER, "sft", "--resume", "stop",
+       config("threads", LONG.replace("threads: 1", "threads: 2"))], cwd=HOME,
+      stderr=subprocess.PIPE, text=True)
+  for text in child.stderr:
+    if "going on from" in text:
+      break
+  expect_in("stop/unfinished/step_%s\n" % stopped, text)
+  _, err = temper(1, "sft", "--resume", "stop")
+  expect_in("stop is being made by another process", err)
+  child.kill()
+  child.communicate(timeout=DEADLINE_S)
+  expect("exit", child.returncode, -signal.SIGKILL)
+
+
+def main():
+  check_making()
+  check_refusals()
+  check_resume()
+  check_stop()
+  if failures:
+    sys.exit("\n".join(failures))
+
+
+main()
