@@ -2,49 +2,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <numeric>
-#include <regex>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kGradientTolerance = 1e-3;
-constexpr size_t kSampleStride = 127;
+using Kind = GoldenRules::Kind;
 
-enum class Kind { kSets, kRelativeMax, kAbsolute, kAbsoluteAboveOne };
-
-struct Rule {
-  std::regex name;
-  Kind kind;
-  double tolerance;
-};
-
-// First match wins.
-const std::vector<Rule>& Rules() {
-  static const auto* rules = new std::vector<Rule>{
-      {std::regex("(topk|routes)$"), Kind::kSets, 0},
-      {std::regex("^grpo/(opsm_mask|advantages)$"), Kind::kRelativeMax, 1e-9},
-      {std::regex("_grad_l2"), Kind::kAbsolute, 1e-12},
-      {std::regex("^grpo/drift$"), Kind::kAbsolute, 2e-5},
-      {std::regex("^grpo/seq\\d+/(ratio|surrogate|k3|kl|token_loss|dlogp)$"),
-       Kind::kRelativeMax, 5e-4},
-      {std::regex("^grpo/(loss|surrogate|kl|seq_loss|loss_std|loss_refreplay|"
-                  "advantages_std)"),
-       Kind::kAbsoluteAboveOne, 2e-4},
-      {std::regex("^grpo_\\w+/seq\\d+/dlogp$"), Kind::kRelativeMax, 5e-4},
-      {std::regex("^grpo_\\w+/loss$"), Kind::kAbsoluteAboveOne, 2e-4},
-      {std::regex("^adamw/loss_"), Kind::kRelativeMax, 1e-4},
-      {std::regex("^adamw/grad_norms$"), Kind::kRelativeMax, 1e-3},
-      {std::regex("^adamw/final_l2/"), Kind::kRelativeMax, 2e-5},
-      {std::regex("^(lm|dsa_\\w+)/loss"), Kind::kRelativeMax, 2e-5},
-      {std::regex(""), Kind::kRelativeMax, 1e-4},
-  };
-  return *rules;
+// compare.py's names; those of FP8 tensors are only told from the others.
+Kind ParseKind(const std::string& name) {
+  if (name == "sets") return Kind::kSets;
+  if (name == "relmax") return Kind::kRelativeMax;
+  if (name == "abs") return Kind::kAbsolute;
+  if (name == "abs_of_kl") return Kind::kAbsoluteAboveOne;
+  CHECK(name == "fp8" || name == "exact") << "kind " << name;
+  return Kind::kFp8;
 }
 
 double AbsoluteMax(const std::vector<double>& a, const std::vector<double>& b) {
@@ -123,7 +103,8 @@ GradientName ParseGradientName(const std::string& name) {
 }
 
 // The excess over the tolerance as text; empty if it passes.
-std::string CompareGradient(const std::string& variant,
+std::string CompareGradient(const GoldenRules& rules,
+                            const std::string& variant,
                             const GoldenTensor& golden,
                             const std::vector<double>& full) {
   if (variant == "_check") {
@@ -133,7 +114,7 @@ std::string CompareGradient(const std::string& variant,
       dot += full[i] * std::cos(static_cast<double>(i));
     }
     const double norm = std::sqrt(squares);
-    const double limit = kGradientTolerance * golden.values[0] + 1e-12;
+    const double limit = rules.gradient_tolerance * golden.values[0] + 1e-12;
     if (std::abs(norm - golden.values[0]) <= limit &&
         std::abs(dot - golden.values[1]) <= limit) {
       return "";
@@ -144,15 +125,16 @@ std::string CompareGradient(const std::string& variant,
   std::vector<double> values = full;
   if (variant == "_sample") {
     values.clear();
-    for (size_t i = 0; i < full.size(); i += kSampleStride) {
+    for (size_t i = 0; i < full.size(); i += rules.gradient_sample_stride) {
       values.push_back(full[i]);
     }
   }
   const double d = RelativeMax(golden.values, values);
-  return d <= kGradientTolerance ? "" : absl::StrCat("max rel ", d);
+  return d <= rules.gradient_tolerance ? "" : absl::StrCat("max rel ", d);
 }
 
-std::string CompareTensor(const std::string& name, const GoldenTensors& golden,
+std::string CompareTensor(const GoldenRules& rules, const std::string& name,
+                          const GoldenTensors& golden,
                           const GoldenTensors& candidate) {
   const GoldenTensor& want = golden.at(name);
   GoldenTensor aligned = want, got = candidate.at(name);
@@ -166,11 +148,17 @@ std::string CompareTensor(const std::string& name, const GoldenTensors& golden,
       aligned.values = ByExpert(want, golden.at(routes));
     }
   }
-  const Rule& rule = *std::find_if(
-      Rules().begin(), Rules().end(),
-      [&](const Rule& r) { return std::regex_search(name, r.name); });
+  const auto found_rule = std::find_if(rules.rules.begin(), rules.rules.end(),
+                                       [&](const GoldenRules::Rule& r) {
+                                         return std::regex_search(name, r.name);
+                                       });
+  CHECK(found_rule != rules.rules.end()) << "no rule for " << name;
+  const GoldenRules::Rule& rule = *found_rule;
   double d = 0, limit = rule.tolerance;
   switch (rule.kind) {
+    case Kind::kFp8:
+      CHECK(false) << name << " meets a rule of FP8 tensors";
+      break;
     case Kind::kSets:
       d = DifferentSets(aligned, got);
       break;
@@ -192,16 +180,34 @@ std::string CompareTensor(const std::string& name, const GoldenTensors& golden,
 
 }  // namespace
 
-GoldenReport CompareGolden(const GoldenTensors& golden,
+GoldenRules ReadGoldenRules(const std::string& path) {
+  std::ifstream file(path);
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  CHECK(json.is_object()) << path << " is not there or no JSON";
+  GoldenRules rules;
+  rules.not_compared = json.at("not_compared").get<std::string>();
+  rules.gradient_tolerance = json.at("gradient_tolerance").get<double>();
+  rules.gradient_sample_stride =
+      json.at("gradient_sample_stride").get<size_t>();
+  for (const auto& rule : json.at("rules")) {
+    rules.rules.push_back({std::regex(rule.at("name").get<std::string>()),
+                           ParseKind(rule.at("kind").get<std::string>()),
+                           rule.at("tolerance").get<double>()});
+  }
+  return rules;
+}
+
+GoldenReport CompareGolden(const GoldenRules& rules,
+                           const GoldenTensors& golden,
                            const GoldenTensors& candidate,
                            const std::string& without) {
-  const std::regex diagnostic("(_margin$|/x$|/w$)");
   const std::regex left_out(without);
   GoldenReport report;
   for (const auto& [name, tensor] : golden) {
     if (absl::StartsWith(name, "fp8/")) continue;
     const GradientName gradient = ParseGradientName(name);
-    if (!gradient.is_gradient && std::regex_search(name, diagnostic)) continue;
+    if (!gradient.is_gradient && std::regex_search(name, rules.not_compared))
+      continue;
     const std::string key = gradient.is_gradient ? gradient.full : name;
     const auto found = candidate.find(key);
     if (found == candidate.end()) {
@@ -212,9 +218,9 @@ GoldenReport CompareGolden(const GoldenTensors& golden,
     }
     ++report.compared;
     const std::string fault =
-        gradient.is_gradient
-            ? CompareGradient(gradient.variant, tensor, found->second.values)
-            : CompareTensor(name, golden, candidate);
+        gradient.is_gradient ? CompareGradient(rules, gradient.variant, tensor,
+                                               found->second.values)
+                             : CompareTensor(rules, name, golden, candidate);
     if (!fault.empty()) report.failed.push_back(name + ": " + fault);
   }
   return report;

@@ -41,6 +41,12 @@ GoldenTensors Expected(const Golden& golden) {
   return *std::move(expected);
 }
 
+const GoldenRules& Rules() {
+  static const auto* const rules =
+      new GoldenRules(ReadGoldenRules("tests/golden/model/rules.json"));
+  return *rules;
+}
+
 GoldenTensors Computed(const Golden& golden, Tier tier, int threads) {
   auto backend = NewCpuBackend(tier, threads);
   EXPECT_TRUE(backend.ok()) << backend.status();
@@ -68,8 +74,8 @@ class ModelParityTest : public ::testing::TestWithParam<Golden> {
 
 TEST_P(ModelParityTest, EveryGoldenInScopeIsMetAndTiersAgreeBitForBit) {
   const GoldenTensors computed = Computed(GetParam(), Tier::kScalar, 1);
-  const GoldenReport report =
-      CompareGolden(Expected(GetParam()), computed, GetParam().without);
+  const GoldenReport report = CompareGolden(Rules(), Expected(GetParam()),
+                                            computed, GetParam().without);
   EXPECT_GE(report.compared, GetParam().compared_min);
   for (const std::string& name : report.failed) ADD_FAILURE() << name;
   for (const std::string& name : report.missing) {
@@ -98,7 +104,8 @@ TEST(GoldenCompareTest, CatchesAnErrorInEveryTensorThatItCompares) {
     if (suffix != std::string::npos) {
       one.insert(*golden.find(name.substr(0, suffix) + "routes"));
     }
-    ASSERT_TRUE(CompareGolden(one, computed, "").failed.empty()) << name;
+    ASSERT_TRUE(CompareGolden(Rules(), one, computed, "").failed.empty())
+        << name;
     size_t largest = 0;
     double size = 0;
     for (size_t i = 0; i < tensor.values.size(); ++i) {
@@ -107,7 +114,8 @@ TEST(GoldenCompareTest, CatchesAnErrorInEveryTensorThatItCompares) {
     }
     const double kept = tensor.values[largest];
     tensor.values[largest] += tensor.dtype == "I32" ? 1000 : 0.01 * size + 1e-3;
-    EXPECT_FALSE(CompareGolden(one, computed, "").failed.empty()) << name;
+    EXPECT_FALSE(CompareGolden(Rules(), one, computed, "").failed.empty())
+        << name;
     tensor.values[largest] = kept;
     ++tried;
   }
@@ -117,9 +125,9 @@ TEST(GoldenCompareTest, CatchesAnErrorInEveryTensorThatItCompares) {
 TEST(GoldenCompareTest, ReportsWhatIsMissingUnlessLeftOut) {
   const GoldenTensors golden = {{"seq0/logits", {"F32", {1}, {1.0}}},
                                 {"seq0/mtp_logits", {"F32", {1}, {1.0}}}};
-  const GoldenReport all = CompareGolden(golden, {}, "");
+  const GoldenReport all = CompareGolden(Rules(), golden, {}, "");
   EXPECT_EQ(all.missing.size(), 2u);
-  const GoldenReport some = CompareGolden(golden, {}, "mtp");
+  const GoldenReport some = CompareGolden(Rules(), golden, {}, "mtp");
   ASSERT_EQ(some.missing.size(), 1u);
   EXPECT_EQ(some.missing[0], "seq0/logits");
 }
