@@ -1,137 +1,82 @@
 #include "environments/answer.h"
 
-#include <cstdint>
-#include <numeric>
+#include <cstddef>
+#include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "environments/environment.h"
-#include "proto/wire/outcome.h"
+#include "environments/same_answer.h"
 #include "environments/text.h"
 #include "nlohmann/json.hpp"
+#include "proto/wire/outcome.h"
 
 namespace temper {
 namespace {
 
 constexpr size_t kAnswerBytesMax = 4096;
-constexpr size_t kExactDigitsMax = 18;  // what int64 holds
-constexpr int kBoxesMax = 16;           // each unclosed one costs a scan
+// "\boxed{" at `at`, blanks allowed before its brace: the brace's place.
+size_t BoxBrace(const std::string& s, size_t at) {
+  for (const char* const command : {"\\boxed", "\\fbox"}) {
+    const size_t size = strlen(command);
+    if (s.compare(at, size, command) != 0) continue;
+    const size_t brace = s.find_first_not_of(" \t\r\n", at + size);
+    if (brace != std::string::npos && s[brace] == '{') return brace;
+  }
+  return std::string::npos;
+}
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-// A decimal: value = digits / 10^scale, without superfluous zeros.
-struct Decimal {
-  bool negative = false;
-  std::string digits;  // "0" for zero
-  size_t scale = 0;
-};
-
-// Reads the integer part of `s` at `*i`, commas allowed only every third digit.
-bool ReadInteger(const std::string& s, size_t* i, std::string* digits) {
-  size_t run = 0;
-  bool commas = false;
-  for (; *i < s.size(); ++*i) {
-    if (IsDigit(s[*i])) {
-      digits->push_back(s[*i]);
-      ++run;
-      if (commas && run > 3) return false;
-    } else if (s[*i] == ',') {
-      if (commas ? run != 3 : run < 1 || run > 3) return false;
-      commas = true;
-      run = 0;
-    } else {
-      break;
+// What the last box holds; none without a box, empty where it is not closed.
+std::optional<std::string> LastBox(const std::string& s) {
+  std::vector<bool>
+      boxes;  // of the braces that are open: whether it is a box's
+  std::vector<size_t> begins;  // of the boxes that are open
+  size_t last_begin = 0;       // of the box that began last
+  size_t begin = 0, end = 0;   // of the box that closed last
+  for (size_t i = 0; i < s.size(); ++i) {
+    if (s[i] == '\\') {
+      const size_t brace = BoxBrace(s, i);
+      if (brace == std::string::npos) {
+        ++i;  // an escaped brace is none
+        continue;
+      }
+      boxes.push_back(true);
+      begins.push_back(brace + 1);
+      last_begin = brace + 1;
+      i = brace;
+    } else if (s[i] == '{') {
+      boxes.push_back(false);
+    } else if (s[i] == '}' && !boxes.empty()) {
+      if (boxes.back()) {
+        begin = begins.back();
+        end = i;
+        begins.pop_back();
+      }
+      boxes.pop_back();
     }
   }
-  return !commas || run == 3;
+  if (last_begin == 0) return std::nullopt;
+  // The one that closed last is around the one that began last, or is it.
+  if (!begins.empty() && begins.back() == last_begin) return "";
+  return s.substr(begin, end - begin);
 }
 
-bool ReadDecimal(const std::string& s, size_t* i, Decimal* out) {
-  if (*i < s.size() && (s[*i] == '-' || s[*i] == '+')) {
-    out->negative = s[(*i)++] == '-';
+// What follows the last "####" of the last line, if that is on it.
+std::optional<std::string> AfterMark(const std::string& content) {
+  const std::string text = TrimBlanks(content);
+  const size_t mark = text.rfind("####");
+  if (mark == std::string::npos || text.find('\n', mark) != std::string::npos) {
+    return std::nullopt;
   }
-  if (*i < s.size() && s[*i] == '$') ++*i;
-  if (!ReadInteger(s, i, &out->digits)) return false;
-  const size_t whole = out->digits.size();
-  if (*i + 1 < s.size() && s[*i] == '.' && IsDigit(s[*i + 1])) {
-    for (++*i; *i < s.size() && IsDigit(s[*i]); ++*i) {
-      out->digits.push_back(s[*i]);
-      ++out->scale;
-    }
-  }
-  if (whole + out->scale == 0) return false;
-  while (out->scale > 0 && out->digits.back() == '0') {
-    out->digits.pop_back();
-    --out->scale;
-  }
-  const size_t zeros = out->digits.find_first_not_of('0');
-  out->digits = zeros == std::string::npos ? "0" : out->digits.substr(zeros);
-  if (out->digits == "0") out->negative = false;
-  return true;
-}
-
-int64_t PowerOfTen(size_t exponent) {
-  int64_t power = 1;
-  for (; exponent > 0; --exponent) power *= 10;
-  return power;
-}
-
-std::string Reduced(bool negative, int64_t numerator, int64_t denominator) {
-  const int64_t divisor = std::gcd(numerator, denominator);
-  std::string out = absl::StrCat(negative ? "-" : "", numerator / divisor);
-  if (denominator != divisor) absl::StrAppend(&out, "/", denominator / divisor);
-  return out;
+  return text.substr(mark + 4);
 }
 
 }  // namespace
 
 std::string ExtractAnswer(const std::string& content) {
-  static const std::string kBox = "\\boxed{";
-  size_t at = content.rfind(kBox);
-  for (int box = 0; box < kBoxesMax && at != std::string::npos; ++box) {
-    const size_t begin = at + kBox.size();
-    size_t depth = 1;
-    for (size_t i = begin; i < content.size(); ++i) {
-      if (content[i] == '{') ++depth;
-      if (content[i] == '}' && --depth == 0) {
-        return TrimBlanks(content.substr(begin, i - begin));
-      }
-    }
-    at = at == 0 ? std::string::npos : content.rfind(kBox, at - 1);
-  }
+  if (const auto box = LastBox(content)) return TrimBlanks(*box);
+  if (const auto marked = AfterMark(content)) return TrimBlanks(*marked);
   return TrimBlanks(content);
-}
-
-std::string CanonicalAnswer(const std::string& answer) {
-  std::string s = TrimBlanks(answer);
-  if (s.size() > 1 && s[0] == '$' && (s[1] == '-' || s[1] == '+'))
-    s.erase(0, 1);
-  const std::string text = s;
-  if (s.size() > 1 && s.back() == '.') s.pop_back();
-  Decimal number;
-  size_t i = 0;
-  if (!ReadDecimal(s, &i, &number)) return text;
-  Decimal divisor;
-  divisor.digits = "1";
-  if (i < s.size() && s[i] == '/' && number.scale == 0) {
-    ++i;
-    divisor = Decimal();
-    if (i >= s.size() || !IsDigit(s[i]) || !ReadDecimal(s, &i, &divisor) ||
-        divisor.scale != 0 || divisor.digits == "0" ||
-        divisor.digits.size() > kExactDigitsMax ||
-        number.digits.size() > kExactDigitsMax) {
-      return text;
-    }
-  }
-  if (i != s.size()) return text;
-  if (number.digits.size() > kExactDigitsMax ||
-      number.scale > kExactDigitsMax) {
-    return absl::StrCat(number.negative ? "-" : "", number.digits, "e-",
-                        number.scale);
-  }
-  const int64_t denominator = divisor.digits == "1"
-                                  ? PowerOfTen(number.scale)
-                                  : std::stoll(divisor.digits);
-  return Reduced(number.negative, std::stoll(number.digits), denominator);
 }
 
 absl::StatusOr<std::string> TruthOf(const Task& task) {
@@ -182,7 +127,7 @@ absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
   const std::string answer = ExtractAnswer(transcript.back().content());
   verdict.set_answer(SanitizeText(answer, kAnswerBytesMax));
   verdict.set_correct(!answer.empty() && answer.size() <= kAnswerBytesMax &&
-                      CanonicalAnswer(answer) == CanonicalAnswer(truth));
+                      SameAnswer(answer, truth));
   if (!verdict.correct())
     verdict.set_detail("the answer is not the expected one");
   return verdict;

@@ -1,5 +1,7 @@
 // The rule that checks a final answer, shared by the environments that ask for
-// one. Text is compared with text; nothing is evaluated.
+// one: which part of a message is the answer. When it is right is
+// environments/same_answer.h's: forms of one value are equal, nothing is
+// evaluated.
 
 #ifndef ENVIRONMENTS_ANSWER_H_
 #define ENVIRONMENTS_ANSWER_H_
@@ -12,16 +14,14 @@
 
 namespace temper {
 
-// The answer in an assistant's final message: what stands in the last
-// \boxed{...} with balanced braces, else the whole content, blanks trimmed.
+// The answer in an assistant's final message, blanks trimmed, empty for none:
+//   - where there is a \boxed{...} or \fbox{...}, what stands in the last one.
+//     If that one is not closed there is no answer; a box inside another is
+//     part of it. Braces balance but for those escaped, as LaTeX reads them.
+//   - else, if the last line holds "####", what follows it, as GSM8K writes
+//   - else the whole content: an answer within a sentence does not count.
+// Time and memory are linear in the content.
 std::string ExtractAnswer(const std::string& content);
-
-// The form in which answers are compared. A number (sign, digits, thousands
-// commas in their places, decimals, or an integer fraction; a '$' before and a
-// '.' after are dropped) becomes a reduced fraction, so "1,000.50" and "2001/2"
-// are one answer; "-0" is "0". Anything else is itself with blanks trimmed.
-// Numbers of more than 18 digits are compared as decimal strings.
-std::string CanonicalAnswer(const std::string& answer);
 
 // The "answer" of a task's payload_json, which must be a non-empty string. For
 // GSM8K's own answers what follows "####" counts. InvalidArgument otherwise.
@@ -29,8 +29,8 @@ absl::StatusOr<std::string> TruthOf(const Task& task);
 
 // Grades the transcript's last message against `truth`. Only an episode that
 // ended by itself (not TRUNCATED, not MODEL_ERROR) with an assistant message
-// that calls no tool can be correct. InvalidArgument if `outcome` is not
-// graded.
+// that calls no tool, whose answer has at most 4096 bytes, can be correct.
+// InvalidArgument if `outcome` is not graded.
 absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
                                     const std::vector<Message>& transcript,
                                     const std::string& truth);

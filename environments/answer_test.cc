@@ -32,39 +32,73 @@ TEST(AnswerTest, NumbersAreEqualWhateverTheirSpelling) {
 }
 
 TEST(AnswerTest, WrongOrHedgedAnswersAreNotCorrect) {
-  for (const char* cheat : {"",
-                            " ",
-                            "43",
-                            "-42",
-                            "4 2",
-                            "42 or 43",
-                            "41 42",
-                            "42,43",
-                            "4,2",
-                            "42e0",
-                            "0x2a",
-                            "21*2",
-                            "\\boxed{42} or \\boxed{43}",
-                            "\\boxed{}",
-                            "\\boxed{42",
-                            "42/0",
-                            "42/1/1",
-                            "42%",
-                            "nan",
-                            "--42",
-                            "42..",
-                            "answer: 42",
-                            "{\"answer\": \"42\"}",
+  for (const char* cheat : {"",           " ",
+                            "43",         "-42",
+                            "4 2",        "42 or 43",
+                            "41 42",      "42,43",
+                            "4,2",        "0x2a",
+                            "21*2",       "\\boxed{42} or \\boxed{43}",
+                            "\\boxed{}",  "\\boxed{42",
+                            "42/0",       "42/1/1",
+                            "42%",        "nan",
+                            "--42",       "42..",
+                            "answer: 42", "{\"answer\": \"42\"}",
                             "42.0.0"}) {
     EXPECT_FALSE(Correct(cheat, "42")) << cheat;
   }
 }
 
-TEST(AnswerTest, TheLastClosedBoxCounts) {
+TEST(AnswerTest, FormsThatModelsWriteAreTheirValue) {
+  for (const char* right :
+       {"$42$", "\\(42\\)", "\\[42\\]", "**42**", "\\boxed{$42$}",
+        "\\boxed{\\text{42}}", "Six times seven.\n#### 42", "#### $42.00 ",
+        "#### **42**.", "\\boxed {42}", "\\fbox{42}", "\\boxed{\\boxed{42}}",
+        "so $\\boxed{\\dfrac{84}{2}}$ it is", "\\boxed{42}.\n#### 7"}) {
+    EXPECT_TRUE(Correct(right, "42")) << right;
+  }
+  EXPECT_TRUE(Correct("\\boxed{\\$1,234.00}", "1234"));
+  EXPECT_TRUE(Correct("\\boxed{\\frac{1}{2}}", "1/2"));
+  EXPECT_TRUE(Correct("\\boxed{\\dfrac12}", "1/2"));
+  EXPECT_TRUE(Correct("\\boxed{\\text{E}}", "E"));
+  EXPECT_TRUE(Correct("2, 3", "2,3"));
+}
+
+TEST(AnswerTest, TheLastBoxCountsAndMustBeClosed) {
   EXPECT_EQ(ExtractAnswer("\\boxed{1} then \\boxed{\\frac{1}{2}} end"),
             "\\frac{1}{2}");
-  EXPECT_EQ(ExtractAnswer("\\boxed{1} then \\boxed{2"), "1");
+  EXPECT_EQ(ExtractAnswer("\\boxed{1 or {2} \\boxed{3} 4}"),
+            "1 or {2} \\boxed{3} 4");
+  EXPECT_EQ(ExtractAnswer("\\boxed{1 \\boxed{2}"), "2");
+  EXPECT_EQ(ExtractAnswer("\\boxed{\\{1, 2\\}}"), "\\{1, 2\\}");
+  EXPECT_EQ(ExtractAnswer("} \\boxed{5}}"), "5");
   EXPECT_EQ(ExtractAnswer(" plain\n"), "plain");
+  for (const char* none :
+       {"\\boxed{7} so it is \\boxed{", "\\boxed{7", "\\boxed{}",
+        "\\boxed{7\\}", "7\n####", "\\boxed{1}\\boxed{2}\\boxed{\\boxed{3}"}) {
+    const std::string answer = ExtractAnswer(none);
+    EXPECT_TRUE(answer.empty() || answer == "3") << none << ": " << answer;
+    EXPECT_FALSE(Correct(none, "7")) << none;
+  }
+}
+
+TEST(AnswerTest, AMarkCountsInTheLastLineOnly) {
+  EXPECT_EQ(ExtractAnswer("a #### b\nc #### d \n"), "d");
+  EXPECT_EQ(ExtractAnswer("#### Solution\n42"), "#### Solution\n42");
+  EXPECT_FALSE(Correct("#### 42 #### 43", "42"));
+}
+
+TEST(AnswerTest, ManyAnswersAreNotTheOneThatIsAskedFor) {
+  std::string every, boxes;
+  for (int i = 0; i < 500; ++i) {
+    every += (i == 0 ? "" : ", ") + std::to_string(i);
+    boxes += "\\boxed{" + std::to_string(i) + "} ";
+  }
+  EXPECT_FALSE(Correct(every, "42"));
+  EXPECT_FALSE(Correct("\\boxed{" + every + "}", "42"));
+  EXPECT_FALSE(Correct(boxes, "42"));
+  EXPECT_TRUE(Correct(boxes + "\\boxed{42}", "42"));
+  EXPECT_FALSE(Correct("\\boxed{41 \\boxed{42}}", "42"));
+  EXPECT_FALSE(Correct("\\boxed{42}{43}\\boxed{\\text{42 }43}", "42"));
 }
 
 TEST(AnswerTest, TextIsComparedAsText) {
@@ -73,10 +107,14 @@ TEST(AnswerTest, TextIsComparedAsText) {
   EXPECT_FALSE(Correct("drow drow", "drow"));
 }
 
-TEST(AnswerTest, ManyUnclosedBoxesAreReadInBoundedTime) {
-  std::string flood;
-  for (int i = 0; i < 200000; ++i) flood += "\\boxed{";
-  EXPECT_FALSE(Correct(flood, "42"));
+TEST(AnswerTest, HostileContentIsReadInLinearTime) {
+  for (const char* part : {"\\boxed{", "{", "}", "\\boxed{}", "####", "\\", "$",
+                           "\\boxed ", "\\boxed{{}", "1,", "(", "9"}) {
+    std::string flood;
+    while (flood.size() < 4000000) flood += part;
+    EXPECT_FALSE(Correct(flood, "42")) << part;
+    EXPECT_FALSE(Correct(flood + "\\boxed{43}", "42")) << part;
+  }
 }
 
 TEST(AnswerTest, OnlyAnEpisodeThatEndedItselfCanBeCorrect) {

@@ -1,0 +1,469 @@
+#include "environments/same_answer.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+#include "environments/rational.h"
+
+namespace temper {
+namespace {
+
+constexpr int kDepthMax = 8;
+constexpr int kWrappersMax = 16;
+constexpr int kExponentMax = 1000;
+
+// Characters of a text that Plain has gone over, besides its own.
+constexpr char kThinSpace = '\x01';  // groups thousands, else is a blank
+constexpr char kDollar = '\x02';     // "\$", which opens no formula
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsLetter(char c) {
+  return absl::ascii_isalpha(static_cast<unsigned char>(c));
+}
+// Of words and numbers: blanks between two of these matter.
+bool IsWord(char c) {
+  return IsLetter(c) || IsDigit(c) || c == '.' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+
+using Substitute = std::pair<absl::string_view, absl::string_view>;
+
+constexpr Substitute kCharacters[] = {
+    {"\xE2\x88\x92", "-"},     // minus sign
+    {"\xE2\x80\x93", "-"},     // en dash
+    {"\xC3\x97", "\\times "},  // multiplication sign
+    {"\xC2\xA0", " "},         // no-break space
+    {"\xE2\x80\x89", "\x01"},  // thin space
+    {"\xE2\x80\xAF", "\x01"},  // narrow no-break space
+    {"{,}", ","},
+    {"~", " "},
+    {"\t", " "},
+    {"\r", " "},
+    {"\n", " "},
+    {"\\,", "\x01"},
+    {"\\;", " "},
+    {"\\:", " "},
+    {"\\ ", " "},
+    {"\\!", ""},
+    {"\\$", "\x02"},
+    {"\\%", "%"}};
+
+// Commands of letters; those of kLooks lose the braces after them as well.
+constexpr Substitute kCommands[] = {
+    {"left", ""},        {"right", ""},       {"displaystyle", ""},
+    {"textstyle", ""},   {"quad", " "},       {"qquad", " "},
+    {"dfrac", "\\frac"}, {"tfrac", "\\frac"}, {"cfrac", "\\frac"}};
+constexpr absl::string_view kLooks[] = {
+    "text",   "textbf", "textit", "textrm", "textsf", "texttt",      "mathrm",
+    "mathbf", "mathit", "mathsf", "mathtt", "mbox",   "operatorname"};
+
+template <typename Table>
+bool Contains(const Table& table, absl::string_view name) {
+  for (const absl::string_view entry : table) {
+    if (entry == name) return true;
+  }
+  return false;
+}
+
+const Substitute* FindCharacter(absl::string_view rest) {
+  for (const Substitute& one : kCharacters) {
+    if (absl::StartsWith(rest, one.first)) return &one;
+  }
+  return nullptr;
+}
+
+// `text` without what only changes how it looks, whatever it means.
+std::string Plain(absl::string_view text) {
+  std::string out;
+  std::vector<bool> dropped;  // of the braces that are open
+  for (size_t i = 0; i < text.size();) {
+    if (const Substitute* const one = FindCharacter(text.substr(i))) {
+      out.append(one->second.data(), one->second.size());
+      i += one->first.size();
+      continue;
+    }
+    if (text[i] == '\\' && i + 1 < text.size()) {
+      size_t end = i + 1;
+      while (end < text.size() && IsLetter(text[end])) ++end;
+      const absl::string_view name = text.substr(i + 1, end - i - 1);
+      if (name.empty()) {  // "\{" and the like: two characters
+        out.append(text.data() + i, 2);
+        i += 2;
+        continue;
+      }
+      absl::string_view as = text.substr(i, end - i);
+      for (const Substitute& command : kCommands) {
+        if (command.first == name) as = command.second;
+      }
+      i = end;
+      if (Contains(kLooks, name) && i < text.size() && text[i] == '{') {
+        dropped.push_back(true);
+        ++i;
+      } else {
+        out.append(as.data(), as.size());
+      }
+      continue;
+    }
+    const char c = text[i++];
+    if (c == '{') dropped.push_back(false);
+    if (c == '}' && !dropped.empty()) {
+      const bool drop = dropped.back();
+      dropped.pop_back();
+      if (drop) continue;
+    }
+    if (static_cast<unsigned char>(c) >= ' ') out.push_back(c);
+  }
+  return out;
+}
+
+// Whether `separator` and three digits, no more, stand at `at`.
+bool IsGroup(const std::string& s, size_t at) {
+  if (at + 3 >= s.size() || (s[at] != ',' && s[at] != kThinSpace)) return false;
+  return IsDigit(s[at + 1]) && IsDigit(s[at + 2]) && IsDigit(s[at + 3]) &&
+         (at + 4 == s.size() || !IsDigit(s[at + 4]));
+}
+
+// Takes out what groups thousands, so that any comma left separates.
+std::string WithoutGrouping(const std::string& s) {
+  std::string out;
+  for (size_t i = 0; i < s.size();) {
+    const bool number = IsDigit(s[i]) && s[i] != '0' &&
+                        (i == 0 || (!IsDigit(s[i - 1]) && s[i - 1] != '.'));
+    if (!number) {
+      out.push_back(s[i] == kThinSpace ? ' ' : s[i]);
+      ++i;
+      continue;
+    }
+    const size_t begin = i;
+    while (i < s.size() && IsDigit(s[i])) out.push_back(s[i++]);
+    if (i - begin > 3 || !IsGroup(s, i)) continue;
+    // All of a number's groups are parted alike.
+    for (const char separator = s[i]; IsGroup(s, i) && s[i] == separator;
+         i += 4) {
+      out.append(s, i + 1, 3);
+    }
+  }
+  return out;
+}
+
+// The place just after the bracket that closes the one at `open`; npos if none
+// does. Brackets of all kinds are counted together: (1, 2] is an interval.
+size_t AfterClosing(absl::string_view s, size_t open) {
+  int depth = 0;
+  for (size_t i = open; i < s.size(); ++i) {
+    const char c = s[i];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if ((c == ')' || c == ']' || c == '}') && --depth == 0) return i + 1;
+  }
+  return absl::string_view::npos;
+}
+
+absl::string_view Trimmed(absl::string_view s) {
+  return absl::StripAsciiWhitespace(s);
+}
+
+constexpr Substitute kWrappers[] = {
+    {"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"},    {"\\[", "\\]"},   {"**", "**"},
+    {"*", "*"},   {"`", "`"}, {"\\boxed{", "}"}, {"\\fbox{", "}"}, {"{", "}"}};
+
+// Takes one wrapper off `s`, if it is around all of it.
+bool Unwrap(absl::string_view* s) {
+  for (const auto& [open, close] : kWrappers) {
+    if (s->size() <= open.size() + close.size()) continue;
+    if (!absl::StartsWith(*s, open) || !absl::EndsWith(*s, close)) continue;
+    const absl::string_view inner =
+        s->substr(open.size(), s->size() - open.size() - close.size());
+    const bool whole = close == "}"
+                           ? AfterClosing(*s, open.size() - 1) == s->size()
+                           : inner.find(close) == absl::string_view::npos;
+    if (!whole) continue;
+    *s = inner;
+    return true;
+  }
+  return false;
+}
+
+absl::string_view Bare(absl::string_view s) {
+  bool stop = false;  // one full stop, inside the wrappers or outside
+  for (int i = 0; i < kWrappersMax; ++i) {
+    s = Trimmed(s);
+    if (!stop && s.size() > 1 && s.back() == '.') {
+      stop = true;
+      s.remove_suffix(1);
+      s = Trimmed(s);
+    }
+    if (!Unwrap(&s)) break;
+  }
+  if (s.size() == 3 && s[0] == '(' && IsLetter(s[1]) && s[2] == ')') {
+    s = s.substr(1, 1);
+  }
+  return s;
+}
+
+// Reads a number off the front of a text.
+class NumberReader {
+ public:
+  explicit NumberReader(absl::string_view s) : s_(s) {}
+
+  // All of the text as a number.
+  std::optional<Rational> Read() {
+    bool negative = false;
+    const bool sign = Sign(&negative);
+    if (Take("$") || Take(std::string(1, kDollar))) {
+      Blanks();
+      if (!sign) Sign(&negative);
+    }
+    std::optional<Rational> value = Unsigned();
+    if (!value.has_value()) return std::nullopt;
+    Blanks();
+    if (Take("%")) value = Divide(*value, MakeDecimal("1", -2));
+    if (!s_.empty()) return std::nullopt;
+    value->negative = value->negative != negative && !IsZero(*value);
+    return value;
+  }
+
+ private:
+  bool Take(absl::string_view prefix) {
+    if (!absl::StartsWith(s_, prefix)) return false;
+    s_.remove_prefix(prefix.size());
+    return true;
+  }
+  bool Blanks() {
+    const size_t before = s_.size();
+    while (Take(" ")) {
+    }
+    return s_.size() != before;
+  }
+  bool Sign(bool* negative) {
+    *negative = absl::StartsWith(s_, "-");
+    if (!Take("-") && !Take("+")) return false;
+    Blanks();
+    return true;
+  }
+  std::string Digits() {
+    size_t size = 0;
+    while (size < s_.size() && IsDigit(s_[size])) ++size;
+    const std::string digits(s_.substr(0, size));
+    s_.remove_prefix(size);
+    return digits;
+  }
+
+  // "12", "12.5", ".5", each perhaps with an exponent.
+  std::optional<Rational> Decimal() {
+    std::string digits = Digits();
+    int scale = 0;
+    if (s_.size() > 1 && s_[0] == '.' && IsDigit(s_[1])) {
+      s_.remove_prefix(1);
+      const std::string decimals = Digits();
+      scale = static_cast<int>(decimals.size());
+      digits += decimals;
+    }
+    if (digits.empty()) return std::nullopt;
+    const std::optional<int> exponent = Exponent();
+    whole_ = scale == 0 && !exponent.has_value();
+    if (std::abs(exponent.value_or(0)) > kExponentMax) return std::nullopt;
+    return MakeDecimal(digits, scale - exponent.value_or(0));
+  }
+
+  // "e3", "\times 10^{3}" and the like; nothing is taken if there is none.
+  std::optional<int> Exponent() {
+    const absl::string_view before = s_;
+    if (const auto exponent = TryExponent()) return exponent;
+    s_ = before;
+    return std::nullopt;
+  }
+  std::optional<int> TryExponent() {
+    bool brace = false;
+    if (!Take("e") && !Take("E")) {
+      Blanks();
+      if (!Take("\\times") && !Take("\\cdot") && !Take("*")) {
+        return std::nullopt;
+      }
+      Blanks();
+      if (!Take("10^")) return std::nullopt;
+      brace = Take("{");
+    }
+    bool negative = false;
+    Sign(&negative);
+    const std::string digits = Digits();
+    if (digits.empty() || (brace && !Take("}"))) return std::nullopt;
+    const std::string value = MakeDecimal(digits, 0).numerator;
+    // Too large for what follows, whatever it is.
+    if (value.size() > 4) return kExponentMax + 1;
+    return negative ? -std::atoi(value.c_str()) : std::atoi(value.c_str());
+  }
+
+  // What stands in the braces of \frac: {-1.5}, or one digit without braces.
+  std::optional<Rational> Argument() {
+    Blanks();
+    if (!s_.empty() && IsDigit(s_[0])) {
+      const std::string digit(s_.substr(0, 1));
+      s_.remove_prefix(1);
+      return MakeDecimal(digit, 0);
+    }
+    if (!Take("{")) return std::nullopt;
+    Blanks();
+    bool negative = false;
+    Sign(&negative);
+    std::optional<Rational> value = Decimal();
+    Blanks();
+    if (!value.has_value() || !Take("}")) return std::nullopt;
+    value->negative = negative && !IsZero(*value);
+    return value;
+  }
+  std::optional<Rational> LatexFraction() {
+    const std::optional<Rational> above = Argument();
+    if (!above.has_value()) return std::nullopt;
+    const std::optional<Rational> below = Argument();
+    if (!below.has_value() || IsZero(*below)) return std::nullopt;
+    return Divide(*above, *below);
+  }
+
+  std::optional<Rational> Unsigned() {
+    if (Take("\\frac")) return LatexFraction();
+    const std::optional<Rational> first = Decimal();
+    if (!first.has_value() || !whole_) return first;
+    const bool blank = Blanks();
+    if (Take("/")) return Below(*first);
+    if (Take("\\frac")) return Mixed(*first, LatexFraction());
+    if (!blank || s_.empty() || !IsDigit(s_[0])) return first;
+    const std::optional<Rational> above = Decimal();
+    Blanks();
+    if (!above.has_value() || !whole_ || !Take("/")) return std::nullopt;
+    return Mixed(*first, Below(*above));
+  }
+  std::optional<Rational> Below(const Rational& above) {
+    Blanks();
+    const std::optional<Rational> below = Decimal();
+    if (!below.has_value() || !whole_ || IsZero(*below)) return std::nullopt;
+    return Divide(above, *below);
+  }
+  // A mixed number's fraction is below 1, or it is a product.
+  static std::optional<Rational> Mixed(const Rational& whole,
+                                       const std::optional<Rational>& part) {
+    if (!part.has_value() || part->negative || IsZero(*part) ||
+        part->numerator.size() > part->denominator.size() ||
+        (part->numerator.size() == part->denominator.size() &&
+         part->numerator >= part->denominator)) {
+      return std::nullopt;
+    }
+    return Add(whole, *part);
+  }
+
+  absl::string_view s_;
+  bool whole_ = true;  // the last decimal had neither point nor exponent
+};
+
+// `s` at its commas outside of brackets.
+std::vector<absl::string_view> Items(absl::string_view s) {
+  std::vector<absl::string_view> items;
+  int depth = 0;
+  size_t begin = 0;
+  for (size_t i = 0; i < s.size(); ++i) {
+    const char c = s[i];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+    if (c != ',' || depth > 0) continue;
+    items.push_back(s.substr(begin, i - begin));
+    begin = i + 1;
+  }
+  items.push_back(s.substr(begin));
+  return items;
+}
+
+struct Brackets {
+  std::string open, close;  // empty: `inner` is in none
+  absl::string_view inner;
+};
+
+Brackets SplitBrackets(absl::string_view s) {
+  const size_t size = absl::StartsWith(s, "\\{") ? 2 : 1;
+  const bool opens =
+      size == 2 || absl::StartsWith(s, "(") || absl::StartsWith(s, "[");
+  if (!opens || s.size() < 2 * size || AfterClosing(s, size - 1) != s.size() ||
+      (size == 2 && !absl::EndsWith(s, "\\}"))) {
+    return {"", "", s};
+  }
+  return {std::string(s.substr(0, size)),
+          std::string(s.substr(s.size() - size)),
+          s.substr(size, s.size() - 2 * size)};
+}
+
+// Whether the blank at `i` of `s` (one, not at an end) means nothing. Around a
+// sign only where it is on both sides: "3 -4" is not "3-4".
+bool IsIdleBlank(absl::string_view s, size_t i) {
+  const char before = s[i - 1], after = s[i + 1];
+  const auto sign = [](char c) { return c == '-' || c == '+'; };
+  if (sign(after)) {
+    return (!IsWord(before) && !sign(before)) ||
+           (i + 2 < s.size() && s[i + 2] == ' ');
+  }
+  if (sign(before)) {
+    return i == 1 || s[i - 2] == ' ' || !IsWord(s[i - 2]);
+  }
+  return !IsWord(before) || !IsWord(after);
+}
+
+// Text as it is compared.
+std::string Text(absl::string_view s) {
+  std::string single;
+  for (const char c : Trimmed(s)) {
+    if (c != ' ' || single.back() != ' ') single.push_back(c);
+  }
+  std::string out;
+  for (size_t i = 0; i < single.size(); ++i) {
+    if (single[i] == ' ' && IsIdleBlank(single, i)) continue;
+    // {2} after ^, _ and \sqrt is 2.
+    if (single[i] == '{' && i + 2 < single.size() && single[i + 2] == '}' &&
+        IsWord(single[i + 1]) && single[i + 1] != '.' &&
+        (absl::EndsWith(out, "^") || absl::EndsWith(out, "_") ||
+         (absl::EndsWith(out, "\\sqrt") && IsDigit(single[i + 1])))) {
+      out.push_back(single[i + 1]);
+      i += 2;
+      continue;
+    }
+    out.push_back(single[i]);
+  }
+  return out;
+}
+
+bool Same(absl::string_view a, absl::string_view b, int depth) {
+  a = Bare(a);
+  b = Bare(b);
+  if (depth == kDepthMax) return Text(a) == Text(b);
+  const std::vector<absl::string_view> left = Items(a), right = Items(b);
+  if (left.size() != right.size()) return false;
+  if (left.size() > 1) {
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (!Same(left[i], right[i], depth + 1)) return false;
+    }
+    return true;
+  }
+  const std::optional<Rational> x = NumberReader(a).Read();
+  const std::optional<Rational> y = NumberReader(b).Read();
+  if (x.has_value() || y.has_value()) {
+    return x.has_value() && y.has_value() && SameValue(*x, *y);
+  }
+  const Brackets in_a = SplitBrackets(a), in_b = SplitBrackets(b);
+  if (in_a.open != in_b.open || in_a.close != in_b.close) return false;
+  if (!in_a.open.empty()) return Same(in_a.inner, in_b.inner, depth + 1);
+  return Text(a) == Text(b);
+}
+
+}  // namespace
+
+bool SameAnswer(const std::string& a, const std::string& b) {
+  const std::string x = WithoutGrouping(Plain(a));
+  const std::string y = WithoutGrouping(Plain(b));
+  // Nothing is no answer, not even to a truth that is nothing to see.
+  return !Text(Bare(x)).empty() && Same(x, y, 0);
+}
+
+}  // namespace temper

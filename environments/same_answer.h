@@ -1,0 +1,47 @@
+// Whether two final answers mean the same. Text is compared with text and
+// numbers with numbers, exactly; nothing is evaluated.
+//
+// Equal are forms that models and data sets write for one value:
+//
+//   numbers      42  +42  042  42.0  42.  1,234  1{,}234  1,\!234  1\,234  .5
+//                -5 with a Unicode minus, - 5  1.5e3  1.5 \times 10^{3}
+//   fractions    1/2  2/4  \frac{1}{2}  \dfrac12  0.5  50%  50\%
+//                mixed numbers: 1 1/2  1\frac{1}{2}
+//   dollars      $42  \$42  -$42 are 42
+//   lists        2, 3  2,3    item by item, in order; so are the insides of
+//                ( ) [ ] \{ \}, whose brackets must be the same
+//   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  `..`  {..}
+//                \boxed{..}; one full stop after; (E) for E, of one letter
+//   LaTeX        \left \right \displaystyle, spaces, and \text{..} \mathrm{..}
+//                and the like, which only change how something looks;
+//                x^{2} is x^2, \sqrt{2} is \sqrt2
+//   blanks       x + 1 is x+1; between words any number is one
+//
+// A comma after one to three digits (the first not 0), or after such a group,
+// and before exactly three digits without a blank groups thousands; any other
+// comma separates: 1,234 is a number; 1,23  1, 234  0,123  1234,567 are lists.
+//
+// Unequal on purpose, being more or less than a value: units (5 cm, 90^\circ,
+// any currency but dollars), intervals against tuples, what needs algebra (x=5,
+// 2+3, \pi/2 against \frac{\pi}{2}, 2^3, sets in another order), sentences, and
+// letters of another case. Digits are ASCII's alone. Unequal values never are
+// equal.
+//
+// Numbers are rationals of any size, without rounding or overflow; only an
+// exponent beyond +-1000 and brackets nested deeper than 8 make what holds them
+// text. Time grows with the product of the sizes at worst (long fractions), so
+// the caller bounds them. Pure; thread-safe.
+
+#ifndef ENVIRONMENTS_SAME_ANSWER_H_
+#define ENVIRONMENTS_SAME_ANSWER_H_
+
+#include <string>
+
+namespace temper {
+
+// Symmetric. Bytes need not be UTF-8.
+bool SameAnswer(const std::string& a, const std::string& b);
+
+}  // namespace temper
+
+#endif  // ENVIRONMENTS_SAME_ANSWER_H_
