@@ -96,6 +96,7 @@ absl::Status Loop::OpenRecords() {
   info.config = config_.DebugString();
   info.revision = options_.revision;
   info.machine = options_.machine;
+  ASSIGN_OR_RETURN(info.tasks_sha256, TasksSha256(options_.run_dir));
   ASSIGN_OR_RETURN(records_,
                    options_.resume
                        ? RunRecords::Resume(options_.run_dir, info, clock_)

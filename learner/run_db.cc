@@ -132,8 +132,10 @@ absl::Status RunDb::StartRun(const RunInfo& info) {
         "run.db already holds a run; resume it, or choose another name");
   }
   RETURN_IF_ERROR(transaction->Run(
-      "INSERT INTO run VALUES (1, ?, ?, ?)",
-      {info.name, static_cast<int64_t>(info.seed), clock_->UnixMicros()}));
+      "INSERT INTO run(id, name, seed, created_us, tasks_sha256) "
+      "VALUES (1, ?, ?, ?, ?)",
+      {info.name, static_cast<int64_t>(info.seed), clock_->UnixMicros(),
+       info.tasks_sha256}));
   RETURN_IF_ERROR(transaction->Run(
       "INSERT INTO attempt VALUES (1, 0, ?, ?, ?, ?)",
       {clock_->UnixMicros(), info.config, info.revision, info.machine}));
@@ -146,20 +148,23 @@ absl::Status RunDb::RecordAttempt(const RunInfo& info) {
       "UPDATE attempt SET config = ?, revision = ?, machine = ? "
       "WHERE attempt = (SELECT max(attempt) FROM attempt)",
       {info.config, info.revision, info.machine}));
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE run SET tasks_sha256 = ? WHERE tasks_sha256 = ''",
+      {info.tasks_sha256}));
   return transaction->Commit();
 }
 
 absl::StatusOr<RunInfo> RunDb::ReadRun() {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
-  ASSIGN_OR_RETURN(
-      const auto rows,
-      transaction->Query(
-          "SELECT name, seed, config, revision, machine FROM run, attempt "
-          "ORDER BY attempt DESC LIMIT 1"));
+  const std::string query =
+      absl::StrCat("SELECT name, seed, config, revision, machine, ",
+                   version_ >= 3 ? "tasks_sha256" : "''",
+                   " FROM run, attempt ORDER BY attempt DESC LIMIT 1");
+  ASSIGN_OR_RETURN(const auto rows, transaction->Query(query.c_str()));
   if (rows.empty()) return absl::NotFoundError("run.db holds no run yet");
   const SqlRow& row = rows[0];
-  return RunInfo{row[0].AsString(), row[1].AsUint(), row[2].AsString(),
-                 row[3].AsString(), row[4].AsString()};
+  return RunInfo{row[0].AsString(), row[1].AsUint(),   row[2].AsString(),
+                 row[3].AsString(), row[4].AsString(), row[5].AsString()};
 }
 
 absl::StatusOr<int64_t> RunDb::CurrentAttempt() {

@@ -36,6 +36,9 @@ struct RunInfo {
   std::string config;    // resolved, proto3 text
   std::string revision;  // of the program
   std::string machine;
+  // SHA-256 of the run's tasks.jsonl, hexadecimal; empty: not known, as of a
+  // run that was begun before it was kept.
+  std::string tasks_sha256 = {};
 };
 
 struct MetricValue {
@@ -94,8 +97,9 @@ class RunDb {
   // Writes the run's row and attempt 1, from step 0. AlreadyExists if the file
   // has a run: then Ledger::Resume goes on with it.
   absl::Status StartRun(const RunInfo& info);
-  // What the current attempt runs with: configuration, revision, machine. Until
-  // it is said, an attempt is taken to run with what the one before did.
+  // What the current attempt runs with: configuration, revision, machine, and
+  // the digest of the tasks where the run has none yet. Until it is said, an
+  // attempt is taken to run with what the one before did.
   absl::Status RecordAttempt(const RunInfo& info);
   // The run, as its current attempt runs it. NotFound before StartRun.
   absl::StatusOr<RunInfo> ReadRun();

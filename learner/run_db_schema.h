@@ -235,9 +235,12 @@ CREATE VIEW lineage_episode AS
   SELECT e.* FROM episode e JOIN ledger l ON l.episode = e.id;
 )sql";
 
-// Names of the enums: as in the proto files, without the prefix (a test
-// compares). lineage_episode has them too.
+// Which tasks the run is of; names of the enums: as in the proto files, without
+// the prefix (a test compares). lineage_episode has them too.
 inline constexpr char kRunDbToVersion3[] = R"sql(
+-- Of tasks.jsonl as the run began with it, hexadecimal; '': not known.
+ALTER TABLE run ADD COLUMN tasks_sha256 TEXT NOT NULL DEFAULT '';
+
 CREATE VIEW outcome_names(value, name) AS VALUES
   (0, 'UNSPECIFIED'), (1, 'OK'), (2, 'TRUNCATED'), (3, 'MODEL_ERROR'),
   (4, 'TOOL_ERROR'), (5, 'TIMEOUT'), (6, 'SANDBOX_ERROR'),

@@ -1,6 +1,12 @@
 #include "learner/run_records.h"
 
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "kernels/base/checksum.h"
+#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 
@@ -8,9 +14,37 @@ namespace temper {
 namespace {
 
 constexpr int kCheckpointsKept = 2;
+constexpr size_t kBlockBytes = 1 << 20;
 constexpr char kLearner[] = "learner";
 
 }  // namespace
+
+absl::StatusOr<std::string> TasksSha256(const std::string& run_dir) {
+  const std::string path = run_dir + "/tasks.jsonl";
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(path.c_str(), "re"),
+                                                   &fclose);
+  if (file == nullptr) return FileError("open", path, errno);
+  Sha256 sha256;
+  std::vector<char> block(kBlockBytes);
+  for (;;) {
+    errno = 0;
+    const size_t size = fread(block.data(), 1, block.size(), file.get());
+    sha256.Update(block.data(), size);
+    if (ferror(file.get()) != 0) return FileError("read", path, errno);
+    if (size < block.size()) return HexOf(sha256.Finish());
+  }
+}
+
+absl::Status CheckSameTasks(const RunInfo& was, const std::string& now,
+                            const std::string& run_dir) {
+  if (was.tasks_sha256.empty() || was.tasks_sha256 == now) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      run_dir, "/tasks.jsonl has changed since the run began: its SHA-256 is ",
+      now, ", run.db has ", was.tasks_sha256,
+      "; put it back as it was, or start a new run with the other tasks"));
+}
 
 absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Open(
     const std::string& run_dir, Clock* clock) {
@@ -37,11 +71,12 @@ absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Start(
 absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
     const std::string& run_dir, const RunInfo& info, Clock* clock) {
   ASSIGN_OR_RETURN(auto records, Open(run_dir, clock));
-  const absl::Status began = records->db_->ReadRun().status();
-  if (absl::IsNotFound(began)) {
+  const absl::StatusOr<RunInfo> was = records->db_->ReadRun();
+  if (absl::IsNotFound(was.status())) {
     RETURN_IF_ERROR(records->db_->StartRun(info));
   } else {
-    RETURN_IF_ERROR(began);
+    RETURN_IF_ERROR(was.status());
+    RETURN_IF_ERROR(CheckSameTasks(*was, info.tasks_sha256, run_dir));
   }
   RETURN_IF_ERROR(records->OpenLedger());
   RETURN_IF_ERROR(records->GoOn());

@@ -27,6 +27,15 @@
 
 namespace temper {
 
+// SHA-256 of the tasks.jsonl in `run_dir`, hexadecimal. Errors as ReadFile's.
+absl::StatusOr<std::string> TasksSha256(const std::string& run_dir);
+
+// InvalidArgument, naming the file, if the run `was` begun with other tasks
+// than those of SHA-256 `now`. Its groups would be of other tasks than their
+// ids say. OK where `was` does not know its own.
+absl::Status CheckSameTasks(const RunInfo& was, const std::string& now,
+                            const std::string& run_dir);
+
 class RunRecords {
  public:
   // Begins the run. AlreadyExists if the directory has one. `clock` outlives
@@ -37,7 +46,8 @@ class RunRecords {
   // lineage, under a new attempt of `info`: rolls ledger and steps back to it,
   // records what was skipped. A run that died before it recorded any checkpoint
   // or step goes on from step 0 without one; one that died before it began,
-  // begins. NotFound if it had checkpoints and none can be loaded.
+  // begins. NotFound if it had checkpoints and none can be loaded;
+  // InvalidArgument, nothing changed, by CheckSameTasks.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Resume(
       const std::string& run_dir, const RunInfo& info, Clock* clock);
 

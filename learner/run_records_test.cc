@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/checksum.h"
 #include "kernels/base/file.h"
 
 namespace temper {
@@ -122,6 +123,37 @@ TEST_F(RunRecordsTest, ASecondStartIsRefused) {
   Start().reset();
   EXPECT_TRUE(absl::IsAlreadyExists(
       RunRecords::Start(directory_, info_, &clock_).status()));
+}
+
+TEST_F(RunRecordsTest, OtherTasksThanTheRunBeganWithAreRefused) {
+  info_.tasks_sha256 = "11aa";
+  { Start(); }
+  info_.tasks_sha256 = "22bb";
+  const absl::Status refused = Resume().status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(directory_ + "/tasks.jsonl has changed since the run "
+                                     "began: its SHA-256 is 22bb, run.db has "
+                                     "11aa"));
+  info_.tasks_sha256 = "11aa";
+  const auto records = Resume();
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)->counters().attempt, 2) << "the refusal left an attempt";
+}
+
+TEST_F(RunRecordsTest, ARunWithoutADigestTakesThatOfItsNextAttempt) {
+  { Start(); }
+  info_.tasks_sha256 = "11aa";
+  { ASSERT_TRUE(Resume().ok()); }
+  info_.tasks_sha256 = "22bb";
+  EXPECT_FALSE(Resume().ok());
+}
+
+TEST_F(RunRecordsTest, TheDigestIsThatOfTheFile) {
+  EXPECT_TRUE(absl::IsNotFound(TasksSha256(directory_).status()));
+  const std::string text((1 << 20) + 5, 'x');
+  ASSERT_TRUE(WriteFileDurably(directory_ + "/tasks.jsonl", text).ok());
+  EXPECT_EQ(*TasksSha256(directory_), HexOf(Sha256Of(text)));
 }
 
 }  // namespace
