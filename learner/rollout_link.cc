@@ -11,6 +11,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "learner/event_log.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
 
@@ -72,6 +73,11 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
           config_.objective().group_size() +
       int64_t{config_.schedule().eval_tasks()} * config_.environments_size() +
       1;
+  options.task_failed = [this](const Task& task, const std::string& reason) {
+    records_->Event("learner", kTaskFailedEvent,
+                    absl::StrCat("task ", task.id(), " of ", task.environment(),
+                                 ": ", reason));
+  };
   ASSIGN_OR_RETURN(buffer_, TrajectoryBuffer::Create(*door_, records_->db(),
                                                      records_->ledger(),
                                                      queue_.get(), options));

@@ -91,7 +91,11 @@ std::string TrajectoryBuffer::TaskMismatch(const Trajectory& trajectory) const {
 
 void TrajectoryBuffer::NoteFailure(uint64_t group, const std::string& reason) {
   const Task* const task = queue_->TaskOf(group);
-  if (task == nullptr || !broken_.ok()) return;
+  if (task == nullptr) return;
+  if (failed_tasks_.insert(task->id()).second && options_.task_failed) {
+    options_.task_failed(*task, reason);
+  }
+  if (!broken_.ok()) return;
   const int failed = ++failed_groups_[task->environment()];
   if (failed < kFailedGroupsMax) return;
   broken_ = absl::FailedPreconditionError(absl::StrCat(

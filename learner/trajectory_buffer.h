@@ -18,6 +18,7 @@
 #define LEARNER_TRAJECTORY_BUFFER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +41,10 @@ namespace temper {
 struct TrajectoryBufferOptions {
   int64_t max_staleness = 0;
   int64_t capacity_samples = 1 << 16;  // of groups that may be open at a time
+  // Told once of each task of which a group was dropped for failures or a
+  // refusal, with the first reason; may be empty. Called with the buffer
+  // locked: it must not call back.
+  std::function<void(const Task& task, const std::string& reason)> task_failed;
 };
 
 // What to tell the worker.
@@ -132,7 +137,8 @@ class TrajectoryBuffer {
   // group is open, another task (the domain picks beta, the environment whose
   // failure it is). Empty where it is one.
   std::string TaskMismatch(const Trajectory& trajectory) const;
-  // Counts a failed group, which is still open, against its environment.
+  // Tells of a failed group's task, which is still open, and counts the group
+  // against its environment.
   void NoteFailure(uint64_t group, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Passes a receipt on; an error of the ledger is kept for Take.
@@ -162,6 +168,7 @@ class TrajectoryBuffer {
   std::map<uint64_t, Group> groups_ ABSL_GUARDED_BY(mutex_);
   std::set<uint64_t> dropped_eval_ ABSL_GUARDED_BY(mutex_);
   BufferCounts counts_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> failed_tasks_ ABSL_GUARDED_BY(mutex_);
   // By environment: groups that failed since one came whole.
   std::map<std::string, int> failed_groups_ ABSL_GUARDED_BY(mutex_);
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);

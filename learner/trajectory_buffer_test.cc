@@ -30,6 +30,9 @@ class TrajectoryBufferTest : public testing::Test {
   // (Re)opens everything over the same files, as a restarted learner does.
   void Open() {
     buffer_.reset();
+    options_.task_failed = [this](const Task& task, const std::string& reason) {
+      told_.emplace_back(task.id(), reason);
+    };
     queue_.reset();
     ledger_.reset();
     db_.reset();
@@ -97,6 +100,7 @@ class TrajectoryBufferTest : public testing::Test {
 
   FakeClock clock_;
   TrajectoryBufferOptions options_;
+  std::vector<std::pair<std::string, std::string>> told_;  // task id, reason
   std::string directory_;
   std::unique_ptr<RunDb> db_;
   std::unique_ptr<Ledger> ledger_;
@@ -279,6 +283,18 @@ TEST_F(TrajectoryBufferTest, AnEnvironmentThatOnlyFailsEndsTheRun) {
   EXPECT_THAT(message, HasSubstr("environment \"math\": 32 groups"));
   EXPECT_THAT(message, HasSubstr("the sandbox would not start"));
   EXPECT_THAT(message, HasSubstr("logs/env-host.log"));
+}
+
+TEST_F(TrajectoryBufferTest, ATaskThatFailsIsToldOfOnce) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  EXPECT_TRUE(told_.empty());
+  const std::string first = queue_->TaskOf(1)->id();
+  FailGroup();
+  ASSERT_EQ(told_.size(), 1u);
+  EXPECT_EQ(told_[0].first, first);
+  EXPECT_THAT(told_[0].second, HasSubstr("the sandbox would not start"));
+  FailGroup();  // its replacement, of the same task
+  EXPECT_EQ(told_.size(), 1u);
 }
 
 TEST_F(TrajectoryBufferTest, RefusalsToTheEndEndTheRunToo) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "kernels/base/log.h"
 
@@ -206,6 +207,24 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
                                 rise, well_formed));
   }
   return table;
+}
+
+std::string OneLine(const std::string& text) {
+  return absl::StrReplaceAll(text, {{"\n", "\\n"}, {"\r", "\\r"}});
+}
+
+std::string FormatFailedTasks(const std::vector<std::string>& details) {
+  if (details.empty()) return "";
+  std::string text =
+      absl::StrCat("tasks that got no reward: ", details.size(), "\n");
+  for (size_t i = 0; i < details.size() && i < kFailedTasksShown; ++i) {
+    absl::StrAppend(&text, "  ", OneLine(details[i]), "\n");
+  }
+  if (details.size() > kFailedTasksShown) {
+    absl::StrAppend(&text, "  and ", details.size() - kFailedTasksShown,
+                    " more\n");
+  }
+  return text;
 }
 
 std::string FormatEpisode(const std::string& title, const EpisodeView& episode,

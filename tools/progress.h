@@ -85,6 +85,14 @@ std::string DrawRewardCurve(const std::vector<StepView>& steps, int columns,
 // how many episodes were well-formed (proto/wire/outcome.h) then and now.
 std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
 
+// `text` with its line ends spelt out.
+std::string OneLine(const std::string& text);
+
+// How many tasks got no reward for an episode, and the first kFailedTasksShown
+// of them with the reason; "" where there are none.
+inline constexpr size_t kFailedTasksShown = 10;
+std::string FormatFailedTasks(const std::vector<std::string>& details);
+
 // The conversation; texts longer than `chars_max` are cut in the middle, with
 // the number of bytes left out.
 std::string FormatEpisode(const std::string& title, const EpisodeView& episode,

@@ -138,5 +138,16 @@ TEST(ProgressTest, DurationsReadShort) {
   EXPECT_EQ(FormatDuration(3725.0), "1h02m");
 }
 
+TEST(ProgressTest, TasksWithoutARewardAreListedUpToTenThenCounted) {
+  EXPECT_EQ(FormatFailedTasks({}), "");
+  EXPECT_EQ(FormatFailedTasks({"task a of math: it\nbroke"}),
+            "tasks that got no reward: 1\n  task a of math: it\\nbroke\n");
+  const std::string many =
+      FormatFailedTasks(std::vector<std::string>(12, "task b of math: no"));
+  EXPECT_EQ(std::count(many.begin(), many.end(), '\n'), 12);
+  EXPECT_THAT(many, HasSubstr("tasks that got no reward: 12\n"));
+  EXPECT_THAT(many, HasSubstr("\n  and 2 more\n"));
+}
+
 }  // namespace
 }  // namespace temper

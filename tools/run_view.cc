@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "learner/event_log.h"
 #include "learner/sqlite.h"
 #include "proto/task.pb.h"
 #include "proto/trajectory.pb.h"
@@ -299,6 +300,21 @@ absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count) {
                      row[3].AsString()});
   }
   std::reverse(views.begin(), views.end());
+  return views;
+}
+
+absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db,
+                                                            int64_t after) {
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      QueryOnce(db,
+                "SELECT min(id), detail FROM event WHERE kind = ? AND id > ? "
+                "GROUP BY substr(detail, 1, instr(detail, ': ')) ORDER BY 1",
+                {kTaskFailedEvent, after}));
+  std::vector<FailedTaskView> views;
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsInt(), row[1].AsString()});
+  }
   return views;
 }
 

@@ -100,6 +100,17 @@ struct EventView {
 // The last `count`, oldest first.
 absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count);
 
+// A task that got no reward, in the words of the learner: "task ID of
+// ENVIRONMENT: reason".
+struct FailedTaskView {
+  int64_t event = 0;  // ascending
+  std::string detail;
+};
+// What was told of since the event `after`, ascending; with `after` 0 each task
+// once, by its first reason, whatever attempt it was of.
+absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db,
+                                                            int64_t after);
+
 // Samples of the groups for `purpose` by ledger state: ("trained", 640), ...
 // Those of an evaluation stay "received".
 absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(

@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
+#include "learner/event_log.h"
 #include "learner/ledger.h"
 #include "learner/trajectory_fixture.h"
 
@@ -280,6 +281,20 @@ TEST_F(RunViewTest, UnknownEpisodeNamesThoseThereAre) {
   Train(1, {});
   EXPECT_THAT(std::string(ReadEpisode(db_.get(), 7).status().message()),
               HasSubstr("there are 1 to 2"));
+}
+
+TEST_F(RunViewTest, AFailedTaskIsToldOnceByItsFirstReason) {
+  for (const char* detail : {"task a of math: first", "task b of math: no",
+                             "task a of math: again"}) {
+    ASSERT_TRUE(writer_->RecordEvent("learner", kTaskFailedEvent, detail).ok());
+  }
+  ASSERT_TRUE(writer_->RecordEvent("learner", "resumed", "task c: x").ok());
+  const auto all = ReadFailedTasks(db_.get(), 0);
+  ASSERT_TRUE(all.ok()) << all.status();
+  ASSERT_EQ(all->size(), 2u);
+  EXPECT_EQ((*all)[0].detail, "task a of math: first");
+  EXPECT_EQ((*all)[1].detail, "task b of math: no");
+  EXPECT_EQ(ReadFailedTasks(db_.get(), (*all)[1].event)->size(), 1u);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,10 @@ constexpr size_t kEpisodeChars = 700;
 
 RunWatcher::RunWatcher(const std::string& run_dir, int64_t steps_total)
     : path_(run_dir + "/run.db"), steps_total_(steps_total) {
-  if (Open()) attempt_before_ = db_->CurrentAttempt().value_or(0);
+  if (!Open()) return;
+  attempt_before_ = db_->CurrentAttempt().value_or(0);
+  const auto failed = ReadFailedTasks(db_.get(), 0);
+  if (failed.ok() && !failed->empty()) failed_event_ = failed->back().event;
 }
 
 bool RunWatcher::Open() {
@@ -50,8 +54,24 @@ bool RunWatcher::Begun() {
   return true;
 }
 
+void RunWatcher::WarnOfFailedTasks() {
+  const auto failed = ReadFailedTasks(db_.get(), failed_event_);
+  if (!failed.ok()) return;
+  for (const FailedTaskView& view : *failed) {
+    failed_event_ = std::max(failed_event_, view.event);
+    if (++failed_tasks_ <= kFailedTasksShown) {
+      fprintf(stderr, "warning: %s\n", OneLine(view.detail).c_str());
+    } else if (failed_tasks_ == kFailedTasksShown + 1) {
+      fprintf(stderr,
+              "warning: more tasks get no reward; they are counted at "
+              "the end\n");
+    }
+  }
+}
+
 void RunWatcher::PrintNew() {
   if (!Begun()) return;
+  WarnOfFailedTasks();
   const auto steps = ReadSteps(db_.get(), last_step());
   if (!steps.ok()) return;
   for (const StepView& step : *steps) {
@@ -76,6 +96,10 @@ absl::Status RunWatcher::PrintSummary() {
   printf("\n%s", DrawRewardCurve(steps, kCurveColumns, kCurveRows).c_str());
   ASSIGN_OR_RETURN(const auto evaluations, ReadEvaluations(db_.get()));
   printf("\n%s", FormatBeforeAfter(evaluations).c_str());
+  ASSIGN_OR_RETURN(const auto failed, ReadFailedTasks(db_.get(), 0));
+  std::vector<std::string> details;
+  for (const FailedTaskView& view : failed) details.push_back(view.detail);
+  if (!details.empty()) printf("\n%s", FormatFailedTasks(details).c_str());
   ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
   if (!picked.has_value()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));

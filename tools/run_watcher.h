@@ -25,12 +25,13 @@ class RunWatcher {
   // earlier attempts.
   RunWatcher(const std::string& run_dir, int64_t steps_total);
 
-  // A line per step of this attempt that was not printed yet. Does nothing
+  // A line per step of this attempt that was not printed yet, and a warning per
+  // task that got no reward, the first kFailedTasksShown of them. Does nothing
   // before the learner has begun the attempt, nor where run.db cannot be read.
   void PrintNew();
 
-  // The whole run's reward curve, held-out results, and one task's episodes
-  // before and after.
+  // The whole run's reward curve, held-out results, tasks that got no reward,
+  // and one task's episodes before and after.
   absl::Status PrintSummary();
 
   // Of the last checkpoint; 0 before the first.
@@ -42,6 +43,7 @@ class RunWatcher {
   // those that it goes on from.
   bool Begun();
   void PrintStillAlive();
+  void WarnOfFailedTasks();
   int64_t last_step() const { return steps_.empty() ? 0 : steps_.back().step; }
 
   const std::string path_;
@@ -50,6 +52,8 @@ class RunWatcher {
   int64_t attempt_before_ = 0;
   bool begun_ = false;
   std::vector<StepView> steps_;
+  int64_t failed_event_ = 0;  // the last that was seen
+  size_t failed_tasks_ = 0;   // seen in this attempt
   int64_t printed_us_ = SystemClock()->MonotonicMicros();
 };
 
