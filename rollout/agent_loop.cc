@@ -139,7 +139,7 @@ void AgentLoop::OnReset() {
   transcript_ = observation.messages;
   ChatOptions options;
   options.mode = mode();
-  const auto rendered = services_->chat_template->Render(
+  const auto rendered = services_->chat_template->RenderPrompt(
       observation.messages, observation.tools, options);
   if (!rendered.ok()) return FailInfra(rendered.status());
   SequenceOptions sequence;
@@ -150,12 +150,12 @@ void AgentLoop::OnReset() {
   const auto opened = services_->engine->Open(sequence);
   if (!opened.ok()) return FailInfra(opened.status());
   sequence_ = *opened;
-  const int64_t size = static_cast<int64_t>(rendered->tokens.size());
+  const int64_t size = static_cast<int64_t>(rendered->size());
   for (const Message& message : observation.messages) {
     AddTurn(message.role(), message.content(), 0, size);
   }
   const absl::Status status = services_->engine->Extend(
-      sequence_, rendered->tokens, spec_.sampling.max_tokens());
+      sequence_, *rendered, spec_.sampling.max_tokens());
   if (!status.ok()) return FailInfra(status);
   turn_begin_ = size;
   generate_begin_us_ = NowUs();

@@ -106,6 +106,7 @@ struct Behaviour {
   absl::Status reset, step, grade;
   std::shared_future<void> step_waits_for;
   bool verified = true;
+  std::string last_role = "user";  // of the prompt's one message
 };
 
 // The threads on which environments ended.
@@ -142,10 +143,10 @@ class FakeEnvironment : public Environment {
     if (!behaviour_.reset.ok()) return behaviour_.reset;
     return Validate(task);
   }
-  absl::StatusOr<Observation> Validate(const Task&) const override {
+  absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
     Message message;
-    message.set_role("user");
+    message.set_role(behaviours_->at(task.id()).last_role);
     message.set_content("What is it?");
     observation.messages.push_back(message);
     Tool tool;
@@ -298,6 +299,18 @@ TEST_F(AgentLoopTest, ToolResultsAreAppendedAsUnsampledTokens) {
   EXPECT_EQ(SampledIn(branch),
             static_cast<int64_t>(call.size() + answer.size()));
   EXPECT_EQ(branch.routes().size(), size - 1);
+}
+
+TEST_F(AgentLoopTest, NothingIsSampledAfterAPromptThatEndsWithTheAssistant) {
+  behaviours_["system"].last_role = "system";
+  EpisodeSpec spec = Spec(0);
+  spec.task.set_id("system");
+  const Trajectory t = RunOne(spec);
+  EXPECT_EQ(t.outcome(), OUTCOME_ENVIRONMENT_ERROR);
+  EXPECT_NE(t.error().find("message 0 (role 'system') is the last"),
+            std::string::npos)
+      << t.error();
+  EXPECT_TRUE(t.branches().empty());
 }
 
 TEST_F(AgentLoopTest, MalformedMessageIsTheModelsErrorAndGraded) {

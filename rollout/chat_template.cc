@@ -91,6 +91,20 @@ absl::StatusOr<std::string> RenderChatText(const std::vector<Message>& messages,
   return text;
 }
 
+absl::Status CheckPromptEnd(const std::vector<Message>& messages) {
+  const std::string role = messages.empty() ? "" : messages.back().role();
+  if (role == "user" || role == "developer" || role == "tool") {
+    return absl::OkStatus();
+  }
+  if (messages.empty()) {
+    return absl::InvalidArgumentError("messages is empty; a prompt has one");
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "message ", messages.size() - 1, " (role '", role,
+      "') is the last: a prompt ends with a message of a user, developer or "
+      "tool, after which the assistant writes"));
+}
+
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(
     const Tokenizer* tokenizer) {
   for (const std::string& marker : ChatMarkers()) {
@@ -113,6 +127,14 @@ absl::StatusOr<RenderedChat> ChatTemplate::Render(
   ASSIGN_OR_RETURN(const std::vector<ChatPiece> pieces,
                    ConversationMarkup(messages, tools, ToMarkup(options)));
   return EncodePieces(*tokenizer_, pieces);
+}
+
+absl::StatusOr<std::vector<int32_t>> ChatTemplate::RenderPrompt(
+    const std::vector<Message>& messages, const std::vector<Tool>& tools,
+    const ChatOptions& options) const {
+  RETURN_IF_ERROR(CheckPromptEnd(messages));
+  ASSIGN_OR_RETURN(RenderedChat chat, Render(messages, tools, options));
+  return std::move(chat.tokens);
 }
 
 absl::StatusOr<std::vector<int32_t>> ChatTemplate::ToolResults(

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/tokenizer.h"
 #include "proto/task.pb.h"
@@ -49,6 +50,11 @@ absl::StatusOr<std::string> RenderChatText(const std::vector<Message>& messages,
                                            const std::vector<Tool>& tools,
                                            const ChatOptions& options);
 
+// Whether `messages` are a prompt, after which the assistant writes: the last
+// is a user's, a developer's or a tool's. InvalidArgument names it: after an
+// assistant's EOS, say, nothing may be sampled.
+absl::Status CheckPromptEnd(const std::vector<Message>& messages);
+
 struct RenderedChat {
   std::vector<int32_t> tokens;
   // Whether an assistant wrote the token: its reasoning, content, calls and
@@ -77,6 +83,12 @@ class ChatTemplate {
   absl::StatusOr<RenderedChat> Render(const std::vector<Message>& messages,
                                       const std::vector<Tool>& tools,
                                       const ChatOptions& options) const;
+
+  // Render of what the assistant is to go on from. Errors: CheckPromptEnd's,
+  // too.
+  absl::StatusOr<std::vector<int32_t>> RenderPrompt(
+      const std::vector<Message>& messages, const std::vector<Tool>& tools,
+      const ChatOptions& options) const;
 
   // What follows an assistant's EOS when its calls were answered: `results` in
   // the order of the calls, and the opening of the next assistant message.

@@ -116,6 +116,24 @@ TEST(ChatTextTest, RefusesABadConversationNamingTheMessage) {
               HasSubstr("tool 'f'"));
 }
 
+TEST_F(ChatTemplateTest, APromptEndsWhereTheAssistantBeginsToWrite) {
+  const Message user = Make("user", "1+1?");
+  const auto prompt = template_->RenderPrompt({user}, {}, {});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(*prompt, Render({user}).tokens);
+  for (const Message& last :
+       {Make("assistant", "2", "add"), Make("system", "Be brief.")}) {
+    const auto refused = template_->RenderPrompt({user, last}, {}, {});
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(refused.status().message()),
+                HasSubstr("message 1 (role '" + last.role() +
+                          "') is the last: a prompt ends with"));
+  }
+  EXPECT_THAT(
+      std::string(template_->RenderPrompt({}, {}, {}).status().message()),
+      HasSubstr("messages is empty"));
+}
+
 TEST_F(ChatTemplateTest, IdsOfEveryGoldenDecodeToItsText) {
   for (const RenderCase& c : RenderCases()) {
     const RenderedChat chat = Render(c.messages, c.tools, c.options);

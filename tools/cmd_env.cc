@@ -14,7 +14,6 @@
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
-#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
@@ -22,6 +21,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/next_step.h"
+#include "tools/task_check.h"
 
 namespace temper {
 namespace {
@@ -105,6 +105,41 @@ absl::Status Play(const Task& task, uint64_t seed,
   return absl::OkStatus();
 }
 
+// The tasks of environment `name` in the file `path`, all of which can run as
+// far as is known without a model.
+absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
+                                             const std::string& path) {
+  auto reader = TaskFileReader::Open(path);
+  RETURN_IF_ERROR(IfUnusable(
+      reader.status(), "name a tasks.jsonl file; every run directory has one"));
+  std::vector<Task> tasks;
+  TaskFaults faults;
+  int64_t seen = 0;
+  for (;;) {
+    ASSIGN_OR_RETURN(auto line, (*reader)->Next());
+    if (!line.has_value()) break;
+    ++seen;
+    absl::Status status = line->task.status();
+    if (status.ok() && line->task->environment() != name) continue;
+    if (status.ok()) {
+      status = CheckWithoutModel(*line->task);
+      if (status.ok()) {
+        tasks.push_back(*std::move(line->task));
+        continue;
+      }
+      status = absl::InvalidArgumentError(absl::StrCat(
+          path, ":", line->number, ": ", std::string(status.message())));
+    }
+    faults.Add(status);
+  }
+  RETURN_IF_ERROR(faults.status(path, seen));
+  if (tasks.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " has no task of environment ", name, "; name a file that has"));
+  }
+  return tasks;
+}
+
 // How many tasks were played.
 absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
                              uint64_t seed, int64_t tasks_max) {
@@ -112,10 +147,7 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();
   }
-  const auto text = ReadFile(path, kTaskFileBytesMax);
-  RETURN_IF_ERROR(IfUnusable(
-      text.status(), "name a tasks.jsonl file; every run directory has one"));
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ParseTasks(*text, path));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ValidTasks(name, path));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
   if (facts->needs_sandbox) {
@@ -127,7 +159,6 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   context.sandboxes = pool.get();
   int64_t played = 0;
   for (const Task& task : tasks) {
-    if (task.environment() != name) continue;
     if (played == tasks_max) break;
     const absl::Status status = Play(task, seed, context);
     if (!status.ok()) {
@@ -136,10 +167,6 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
                                        std::string(status.message())));
     }
     ++played;
-  }
-  if (played == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, " has no task of environment ", name, "; name a file that has"));
   }
   return played;
 }
@@ -151,14 +178,15 @@ int TestVerb(int argc, char** argv) {
   int64_t tasks_max = 16;
   bool json = false;
   Flags flags("env test",
-              "Plays tasks of an environment without a model and checks what "
-              "it promises.");
+              "Checks all tasks of an environment in a file, then plays some "
+              "without a model and checks what the environment promises.");
   flags.Text("NAME", &name, "The environment; `temper env list` lists them.");
   flags.Require();
   flags.Text("--tasks", &tasks, "A tasks.jsonl file.");
   flags.Require();
   flags.Number("--seed", &seed, 0, INT64_MAX, "Of the episodes; default 1.");
-  flags.Number("--count", &tasks_max, 1, 1 << 20, "Tasks at most; default 16.");
+  flags.Number("--count", &tasks_max, 1, 1 << 20,
+               "Tasks to play at most; default 16.");
   AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   const absl::StatusOr<int64_t> played =

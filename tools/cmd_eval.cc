@@ -29,7 +29,9 @@
 #include "tools/json_output.h"
 #include "tools/loaded_model.h"
 #include "tools/pass_at_k.h"
+#include "tools/progress.h"
 #include "tools/run_setup.h"
+#include "tools/task_check.h"
 #include "tools/without_tools.h"
 
 namespace temper {
@@ -80,6 +82,26 @@ std::map<std::string, EnvironmentResult> Collect(
     result.scores.push_back(score);
   }
   return results;
+}
+
+// Tasks of which an episode had no verdict, with the reason.
+void WarnOfFailedTasks(const std::vector<Task>& tasks,
+                       const std::vector<Trajectory>& trajectories,
+                       int64_t samples) {
+  std::vector<std::string> details;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    for (int64_t s = 0; s < samples; ++s) {
+      const Trajectory& trajectory =
+          trajectories[i * static_cast<size_t>(samples) +
+                       static_cast<size_t>(s)];
+      if (trajectory.has_reward()) continue;
+      details.push_back(absl::StrCat("task ", tasks[i].id(), " of ",
+                                     tasks[i].environment(), ": ",
+                                     trajectory.error()));
+      break;
+    }
+  }
+  fprintf(stderr, "%s", FormatFailedTasks(details).c_str());
 }
 
 void PrintText(const std::map<std::string, EnvironmentResult>& results,
@@ -219,13 +241,30 @@ absl::StatusOr<Sandboxes> StartSandboxes(const RunConfig& config) {
   return sandboxes;
 }
 
+// The tasks to play, all of which can run; what else the file holds is only
+// read.
+absl::StatusOr<std::vector<Task>> PlayedTasks(RunConfig* config,
+                                              TaskCheck& check) {
+  const int64_t count = config->schedule().eval_tasks();
+  std::map<std::string, int64_t> taken;  // as HeldOutTasks takes them
+  ASSIGN_OR_RETURN(
+      const std::vector<Task> all,
+      MakeTasks(*config, [&](const Task& task) -> absl::Status {
+        if (task.split() != "heldout" || taken[task.environment()]++ >= count) {
+          return absl::OkStatus();
+        }
+        return check.Check(task);
+      }));
+  RETURN_IF_ERROR(CheckTasks(all, config));
+  return HeldOutTasks(all, count);
+}
+
 absl::Status Evaluate(const EvalFlags& flags) {
-  RETURN_IF_ERROR(ReadNamedConfig(flags.model).status());
+  ASSIGN_OR_RETURN(const ModelConfig named, ReadNamedConfig(flags.model));
   ASSIGN_OR_RETURN(RunConfig config, EvalConfig(flags));
-  ASSIGN_OR_RETURN(const std::vector<Task> all, MakeTasks(config));
-  RETURN_IF_ERROR(CheckTasks(all, &config));
-  const std::vector<Task> tasks =
-      HeldOutTasks(all, config.schedule().eval_tasks());
+  ASSIGN_OR_RETURN(const auto check,
+                   TaskCheck::Create(flags.model, named, config.sampling()));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks, PlayedTasks(&config, *check));
   ASSIGN_OR_RETURN(const Sandboxes sandboxes, StartSandboxes(config));
   EnvironmentContext context;
   context.sandboxes = sandboxes.pool.get();
@@ -235,8 +274,12 @@ absl::Status Evaluate(const EvalFlags& flags) {
                    LoadModel(backend.get(), flags.model));
   LocalRolloutOptions options;
   options.engine =
-      SizeEngine(static_cast<int64_t>(tasks.size()) * flags.samples,
-                 config.sampling().max_tokens());
+      SizeEngine({.samples = static_cast<int64_t>(tasks.size()) * flags.samples,
+                  .group_size = flags.samples,
+                  .prompt_tokens = check->prompt_tokens(),
+                  .max_tokens = config.sampling().max_tokens(),
+                  .max_turns = config.sampling().max_turns()},
+                 named);
   options.sampling = config.sampling();
   options.rewards = config.rewards();
   options.seed = config.seed();
@@ -258,6 +301,7 @@ absl::Status Evaluate(const EvalFlags& flags) {
       const std::vector<Trajectory> trajectories,
       RunLocalRollout(backend.get(), model.weights.get(), *model.tokenizer,
                       tasks, new_environment, options));
+  WarnOfFailedTasks(tasks, trajectories, flags.samples);
   const auto results = Collect(tasks, trajectories, flags.samples);
   if (flags.json) {
     PrintJson(ToJson(results, flags));

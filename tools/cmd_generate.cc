@@ -22,6 +22,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/loaded_model.h"
+#include "tools/task_check.h"
 #include "tools/without_tools.h"
 
 namespace temper {
@@ -135,12 +136,8 @@ absl::Status Print(const GenerateFlags& flags,
 absl::Status Generate(const GenerateFlags& flags) {
   RETURN_IF_ERROR(CheckUtf8("--prompt", flags.prompt));
   RETURN_IF_ERROR(CheckUtf8("--system", flags.system));
-  ASSIGN_OR_RETURN(const auto backend,
-                   NewComputeBackend(static_cast<int>(flags.threads)));
-  ASSIGN_OR_RETURN(const LoadedModel model,
-                   LoadModel(backend.get(), flags.model));
+  ASSIGN_OR_RETURN(const ModelConfig named, ReadNamedConfig(flags.model));
   LocalRolloutOptions options;
-  options.engine = SizeEngine(flags.samples, flags.max_tokens);
   options.rewards.set_rule_weight(1);  // it is not shown
   options.sampling.set_temperature(flags.temperature);
   options.sampling.set_top_p(flags.top_p);
@@ -151,15 +148,29 @@ absl::Status Generate(const GenerateFlags& flags) {
   options.sampling.set_thinking(!flags.no_thinking);
   options.seed = static_cast<uint64_t>(flags.seed);
   options.samples = static_cast<uint32_t>(flags.samples);
-  ASSIGN_OR_RETURN(const std::vector<Trajectory> trajectories,
-                   RunLocalRollout(
-                       backend.get(), model.weights.get(), *model.tokenizer,
-                       {PromptTask(flags)},
-                       [](const std::string&)
-                           -> absl::StatusOr<std::unique_ptr<Environment>> {
-                         return std::make_unique<Conversation>();
-                       },
-                       options));
+  const Task task = PromptTask(flags);
+  ASSIGN_OR_RETURN(const auto check,
+                   TaskCheck::Create(flags.model, named, options.sampling));
+  ASSIGN_OR_RETURN(const Observation prompt, Conversation().Validate(task));
+  RETURN_IF_ERROR(check->CheckPrompt(prompt));
+  options.engine = SizeEngine({.samples = flags.samples,
+                               .group_size = flags.samples,
+                               .prompt_tokens = check->prompt_tokens(),
+                               .max_tokens = flags.max_tokens},
+                              named);
+  ASSIGN_OR_RETURN(const auto backend,
+                   NewComputeBackend(static_cast<int>(flags.threads)));
+  ASSIGN_OR_RETURN(const LoadedModel model,
+                   LoadModel(backend.get(), flags.model));
+  ASSIGN_OR_RETURN(
+      const std::vector<Trajectory> trajectories,
+      RunLocalRollout(
+          backend.get(), model.weights.get(), *model.tokenizer, {task},
+          [](const std::string&)
+              -> absl::StatusOr<std::unique_ptr<Environment>> {
+            return std::make_unique<Conversation>();
+          },
+          options));
   return Print(flags, trajectories);
 }
 

@@ -16,11 +16,13 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "proto/wire/episode_limit.h"
 #include "rollout/worker.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
 #include "tools/engine_size.h"
 #include "tools/flags.h"
+#include "tools/loaded_model.h"
 #include "tools/run_setup.h"
 #include "tools/stop_signal.h"
 
@@ -36,6 +38,7 @@ struct RolloutFlags {
   std::string name = "worker-0";
   std::string env_host_file;
   int64_t threads = 0;
+  int64_t prompt_tokens = 0;
 };
 
 // What another process of the run writes when it is up.
@@ -81,9 +84,10 @@ class StopWatch {
 absl::Status Work(const RolloutFlags& flags) {
   ASSIGN_OR_RETURN(const RunConfig config, ReadRunConfig(flags.run_dir));
   WorkerOptions options;
-  const int64_t samples = WorkerSamples(config);
-  options.learner.capacity_samples = static_cast<uint32_t>(samples);
-  options.engine = SizeEngine(samples, config.sampling().max_tokens());
+  const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
+  options.learner.capacity_samples = static_cast<uint32_t>(demand.samples);
+  ASSIGN_OR_RETURN(const ModelConfig model, ReadNamedConfig(config.model()));
+  options.engine = SizeEngine(demand, model);
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;
   if (!flags.env_host_file.empty()) {
@@ -139,6 +143,9 @@ int RunRolloutVerb(int argc, char** argv) {
              "all.");
   flags.Number("--threads", &values.threads, 0, 1024,
                "Compute threads; 0: this machine's cores.");
+  flags.Number("--prompt-tokens", &values.prompt_tokens, 0, kEpisodeTokensMax,
+               "Of the run's longest prompt, which the cache is sized by; 0: "
+               "not known.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
   InstallStopSignal();
   const absl::Status status = Work(values);

@@ -46,9 +46,9 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
 }
 
 ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
-                     int64_t values) {
+                     int64_t prompt_tokens, int64_t values) {
   const EngineOptions engine =
-      SizeEngine(WorkerSamples(config), config.sampling().max_tokens());
+      SizeEngine(WorkerDemand(config, prompt_tokens), model);
   const int64_t cache = KvCache::BytesFor(model, engine.pages);
   ProcessMemory worker;
   worker.name = "each worker";
@@ -104,13 +104,15 @@ int64_t MemoryPlan::bytes() const {
   return sum;
 }
 
-MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model) {
+MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
+                      int64_t prompt_tokens) {
   int64_t elements = 0;
   for (const Parameter& parameter : ListParameters(model)) {
     elements += parameter.elements;
   }
   const int64_t values = elements * static_cast<int64_t>(sizeof(float));
-  return {{Learner(config, model, values), Worker(config, model, values)}};
+  return {{Learner(config, model, values),
+           Worker(config, model, prompt_tokens, values)}};
 }
 
 int64_t AvailableMemoryBytes() {
@@ -150,8 +152,8 @@ std::string MemoryWarning(const MemoryPlan& plan, int64_t available_bytes) {
   return absl::StrFormat(
       "the plan takes %.0f MiB of memory and %.0f MiB are available: the "
       "system may kill a process of the run. Lower workers, prompts_per_step, "
-      "group_size or max_tokens, take a smaller model, or end what else runs "
-      "here",
+      "group_size or max_tokens, shorten the longest prompts, take a smaller "
+      "model, or end what else runs here",
       Mebibytes(plan.bytes()), Mebibytes(available_bytes));
 }
 

@@ -36,9 +36,11 @@ struct MemoryPlan {
 // runs.
 inline constexpr int64_t kProcessBytes = 48 << 20;
 
-// `config` is resolved (a choice that is none is CHECKed). Sandboxes are not in
-// it: they have limits of their own (environments/sandbox_policy.h).
-MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model);
+// `config` is resolved (a choice that is none is CHECKed), `prompt_tokens`
+// those of the longest prompt. Sandboxes are not in it: they have limits of
+// their own (environments/sandbox_policy.h).
+MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
+                      int64_t prompt_tokens);
 
 // What this machine, or the control group around this process, has left for
 // new processes without swapping; 0 if the system does not say.

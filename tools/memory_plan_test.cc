@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include "kernels/model/test_model.h"
 #include "learner/optimizer.h"
+#include "proto/wire/episode_limit.h"
 #include "rollout/engine.h"
 #include "tools/engine_size.h"
 
@@ -15,6 +16,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kPromptTokens = 300;
 
 RunConfig Config() {
   RunConfig config;
@@ -40,7 +42,7 @@ int64_t Part(const ProcessMemory& process, const std::string& name) {
 
 TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   const ModelConfig model = TinyConfig();
-  const MemoryPlan plan = PlanMemory(Config(), model);
+  const MemoryPlan plan = PlanMemory(Config(), model, kPromptTokens);
   ASSERT_EQ(plan.processes.size(), 2u);
   const ProcessMemory& learner = plan.processes[0];
   const ProcessMemory& worker = plan.processes[1];
@@ -48,30 +50,55 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   EXPECT_EQ(Part(learner, "gradients"), Optimizer::BytesFor(model) / 2);
   EXPECT_GT(Part(learner, "reference"), 3 * Part(learner, "weights"));
   // Two workers share five groups: three for one of them.
-  EXPECT_EQ(WorkerSamples(Config()), 12);
+  const EngineDemand demand = WorkerDemand(Config(), kPromptTokens);
+  EXPECT_EQ(demand.samples, 12);
+  EXPECT_EQ(demand.group_size, 4);
   EXPECT_EQ(Part(worker, "KV cache") + Part(worker, "activations"),
-            Engine::BytesFor(model, SizeEngine(12, 100)));
+            Engine::BytesFor(model, SizeEngine(demand, model)));
   EXPECT_EQ(plan.bytes(), learner.bytes() + 2 * worker.bytes());
 }
 
 TEST(MemoryPlanTest, WithoutKlThereIsNoReference) {
   RunConfig config = Config();
   config.mutable_objective()->set_kl_coef(0);
-  EXPECT_EQ(Part(PlanMemory(config, TinyConfig()).processes[0], "reference"),
+  EXPECT_EQ(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
+                 "reference"),
             0);
   DomainConfig* domain = config.add_domain();
   domain->set_domain_name("math");
   domain->set_domain_kl_coef(0.1);
-  EXPECT_GT(Part(PlanMemory(config, TinyConfig()).processes[0], "reference"),
+  EXPECT_GT(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
+                 "reference"),
             0);
 }
 
 TEST(MemoryPlanTest, AnEngineHoldsAtMost256EpisodesAtOnce) {
-  EXPECT_EQ(SizeEngine(10'000, 64).sequences_max, 256);
-  EXPECT_EQ(SizeEngine(0, 64).sequences_max, 1);
+  const ModelConfig model = TinyConfig();
+  EXPECT_EQ(SizeEngine({.samples = 10'000}, model).sequences_max, 256);
+  EXPECT_EQ(SizeEngine({.samples = 0}, model).sequences_max, 1);
   RunConfig config = Config();
   config.mutable_objective()->set_group_size(1000);
-  EXPECT_EQ(WorkerSamples(config), 256);
+  EXPECT_EQ(WorkerDemand(config, 0).samples, 256);
+}
+
+TEST(MemoryPlanTest, TheCacheHoldsTheLongestPromptsAndAnyOneEpisode) {
+  ModelConfig model = TinyConfig();
+  model.max_position_embeddings = 8192;
+  EXPECT_EQ(EpisodeTokens(model), 8192);
+  EngineDemand demand{
+      .samples = 32, .group_size = 8, .prompt_tokens = 5000, .max_tokens = 64};
+  // Four prompts, and of each sample what it samples and reads.
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 79 + 32 * 4);
+  demand.max_turns = 6;  // 5 tool results of 128 tokens
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 79 + 32 * 13);
+  // However few samples there are: an episode may grow as long.
+  demand.samples = 1;
+  EXPECT_EQ(SizeEngine(demand, model).pages, 128);
+  model.max_position_embeddings = 1 << 20;
+  EXPECT_EQ(EpisodeTokens(model), kEpisodeTokensMax);
+  // And more than all of them at their longest is never asked for.
+  demand = {.samples = 4, .max_tokens = kEpisodeTokensMax, .max_turns = 256};
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 256);
 }
 
 TEST(MemoryPlanTest, APlanAboveWhatIsThereWarnsAndNamesWhatToLower) {

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <ctime>
 #include <set>
 #include <utility>
@@ -11,15 +12,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/registry.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "learner/run_db.h"
+#include "learner/run_records.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
 #include "tools/loaded_model.h"
 #include "tools/next_step.h"
 #include "tools/quickstart_tasks.h"
 #include "tools/run_view.h"
+#include "tools/task_check.h"
 
 namespace temper {
 namespace {
@@ -30,6 +34,7 @@ constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
 constexpr uint64_t kConfigBytesMax = 1 << 20;
+constexpr int64_t kProgressUs = 2'000'000;
 
 // The run goes on from any working directory, so nothing in it depends on one.
 absl::Status MakePathsAbsolute(RunConfig* config) {
@@ -105,7 +110,8 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
   return absl::OkStatus();
 }
 
-absl::Status CheckSteps(const std::string& dir, const RunConfig& config) {
+// That a resume goes on with what the run has done: steps, and tasks.
+absl::Status CheckGoesOn(const std::string& dir, const RunConfig& config) {
   const std::string run_db = dir + "/run.db";
   if (!Exists(run_db)) return absl::OkStatus();
   const auto db = RunDb::OpenReader(run_db);
@@ -113,6 +119,11 @@ absl::Status CheckSteps(const std::string& dir, const RunConfig& config) {
   // judge.
   if (absl::IsFailedPrecondition(db.status())) return db.status();
   if (!db.ok()) return absl::OkStatus();
+  const auto was = (*db)->ReadRun();
+  if (was.ok() && !was->tasks_sha256.empty()) {
+    ASSIGN_OR_RETURN(const std::string now, TasksSha256(dir));
+    RETURN_IF_ERROR(CheckSameTasks(*was, now, dir));
+  }
   ASSIGN_OR_RETURN(const int64_t done, ReadCheckpointStep(db->get()));
   if (config.steps() >= done) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -120,26 +131,7 @@ absl::Status CheckSteps(const std::string& dir, const RunConfig& config) {
                    " that ", dir, " has done; give ", done, " or more"));
 }
 
-}  // namespace
-
-absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
-  const std::string path = dir + kConfigFile;
-  const auto text = ReadFile(path, kConfigBytesMax);
-  RETURN_IF_ERROR(IfUnusable(
-      text.status(), "name a run directory, which `temper train` makes"));
-  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
-  RETURN_IF_ERROR(ResolveConfig(&config));
-  return config;
-}
-
-absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
-  if (config.tasks() != kQuickstart) {
-    const auto text = ReadFile(config.tasks(), kTaskFileBytesMax);
-    RETURN_IF_ERROR(IfUnusable(
-        text.status(),
-        absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
-    return ParseTasks(*text, config.tasks());
-  }
+absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
   const uint64_t wanted =
       uint64_t{config.steps()} * config.objective().prompts_per_step();
   // One environment may get as few as one kind of three.
@@ -162,6 +154,90 @@ absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config) {
       /*seed=*/0, TaskSplit::kHeldOut, static_cast<uint32_t>(heldout));
   KeepNamed(config, &held);
   tasks.insert(tasks.end(), held.begin(), held.end());
+  return tasks;
+}
+
+// Signs of life while many tasks are checked.
+class Progress {
+ public:
+  explicit Progress(const std::string& source) : source_(source) {}
+
+  // After `tasks` of them, `part` of `whole`.
+  void Show(size_t tasks, uint64_t part, uint64_t whole) {
+    const int64_t now = SystemClock()->MonotonicMicros();
+    if (now - shown_us_ < kProgressUs) return;
+    shown_us_ = now;
+    fprintf(stderr, "checking tasks: %zu of %s, %.0f %%\n", tasks,
+            source_.c_str(),
+            100.0 * static_cast<double>(part) /
+                static_cast<double>(std::max<uint64_t>(1, whole)));
+  }
+
+ private:
+  const std::string source_;
+  int64_t shown_us_ = SystemClock()->MonotonicMicros();
+};
+
+absl::StatusOr<std::vector<Task>> ReadTasks(
+    const std::string& path,
+    const std::function<absl::Status(const Task&)>& check) {
+  auto reader = TaskFileReader::Open(path);
+  RETURN_IF_ERROR(IfUnusable(
+      reader.status(),
+      absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
+  std::vector<Task> tasks;
+  TaskFaults faults;
+  Progress progress(path);
+  for (size_t seen = 0;;) {
+    ASSIGN_OR_RETURN(auto line, (*reader)->Next());
+    if (!line.has_value()) {
+      RETURN_IF_ERROR(faults.status(path, static_cast<int64_t>(seen)));
+      return tasks;
+    }
+    ++seen;
+    progress.Show(seen, (*reader)->bytes_read(), (*reader)->bytes_total());
+    if (!line->task.ok()) {
+      faults.Add(line->task.status());
+      continue;
+    }
+    const absl::Status checked = check ? check(*line->task) : absl::OkStatus();
+    if (checked.ok()) {
+      tasks.push_back(*std::move(line->task));
+    } else {
+      faults.Add(absl::InvalidArgumentError(absl::StrCat(
+          path, ":", line->number, ": ", std::string(checked.message()))));
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
+  const std::string path = dir + kConfigFile;
+  const auto text = ReadFile(path, kConfigBytesMax);
+  RETURN_IF_ERROR(IfUnusable(
+      text.status(), "name a run directory, which `temper train` makes"));
+  ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
+  RETURN_IF_ERROR(ResolveConfig(&config));
+  return config;
+}
+
+absl::StatusOr<std::vector<Task>> MakeTasks(
+    const RunConfig& config,
+    const std::function<absl::Status(const Task&)>& check) {
+  if (config.tasks() != kQuickstart) {
+    return ReadTasks(config.tasks(), check);
+  }
+  ASSIGN_OR_RETURN(std::vector<Task> tasks, GenerateTasks(config));
+  TaskFaults faults;
+  Progress progress(kQuickstart);
+  for (size_t i = 0; check && i < tasks.size(); ++i) {
+    const absl::Status checked = check(tasks[i]);
+    if (!checked.ok()) faults.Add(checked);
+    progress.Show(i + 1, i + 1, tasks.size());
+  }
+  RETURN_IF_ERROR(
+      faults.status(kQuickstart, static_cast<int64_t>(tasks.size())));
   return tasks;
 }
 
@@ -209,7 +285,13 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      run.dir, "`"));
   }
   ASSIGN_OR_RETURN(run.model, CheckNamedModel(config.model()));
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks, MakeTasks(config));
+  ASSIGN_OR_RETURN(
+      const auto check,
+      TaskCheck::Create(config.model(), run.model, config.sampling()));
+  ASSIGN_OR_RETURN(
+      const std::vector<Task> tasks,
+      MakeTasks(config, [&](const Task& t) { return check->Check(t); }));
+  run.prompt_tokens = check->prompt_tokens();
   RETURN_IF_ERROR(CheckTasks(tasks, &config));
   Count(tasks, &run);
   if (std::none_of(tasks.begin(), tasks.end(),
@@ -252,10 +334,16 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   }
   RETURN_IF_ERROR(ResolveConfig(&run.config));
   RETURN_IF_ERROR(CheckResume(was, run.config));
-  RETURN_IF_ERROR(CheckSteps(run.dir, run.config));
+  RETURN_IF_ERROR(CheckGoesOn(run.dir, run.config));
   ASSIGN_OR_RETURN(run.model, CheckNamedModel(run.config.model()));
+  ASSIGN_OR_RETURN(
+      const auto check,
+      TaskCheck::Create(run.config.model(), run.model, run.config.sampling()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
-                   ReadTaskFile(run.dir + "/tasks.jsonl"));
+                   ReadTasks(run.dir + "/tasks.jsonl", [&](const Task& task) {
+                     return check->Check(task);
+                   }));
+  run.prompt_tokens = check->prompt_tokens();
   Count(tasks, &run);
   // A live run's processes read their configuration from here.
   ASSIGN_OR_RETURN(const auto no_learner, RunDbLock::Take(run.dir + "/run.db"));

@@ -9,6 +9,7 @@
 #define TOOLS_RUN_SETUP_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -28,14 +29,15 @@ struct PreparedRun {
   // Resolved; name and environments filled in, every path absolute.
   RunConfig config;
   ModelConfig model;
+  int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
   std::map<std::pair<std::string, std::string>, int64_t> task_counts;
 };
 
 // Makes the directory of a new run from a configuration as the user gave it;
 // `config_path` names the run where `name` is empty, with `unix_seconds`.
-// InvalidArgument or NotFound names what is wrong with a key, the model, the
-// tasks, or that the directory exists; nothing is made then.
+// InvalidArgument or NotFound names what is wrong with a key, the model, any of
+// the tasks, or that the directory exists; nothing is made then.
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
                                        int64_t unix_seconds);
@@ -55,8 +57,14 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
 // The resolved configuration of a run directory. NotFound says what to name.
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
 
-// The tasks that `config` names: of a generator, or of a file.
-absl::StatusOr<std::vector<Task>> MakeTasks(const RunConfig& config);
+// The tasks that `config` names: of a generator, or of a file. `check`, unless
+// it is empty, is asked of each as it is read; what it or the file's reader
+// refuses is gathered and is one InvalidArgument, by the file's lines
+// (TaskFaults of tools/task_check.h). Tells stderr how far it is when that
+// takes long.
+absl::StatusOr<std::vector<Task>> MakeTasks(
+    const RunConfig& config,
+    const std::function<absl::Status(const Task&)>& check);
 
 // Checks tasks against the configuration: known environments (filled in where
 // none are named), enough held-out tasks, domains that exist.

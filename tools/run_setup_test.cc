@@ -13,6 +13,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "learner/run_db.h"
+#include "learner/run_records.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
 
@@ -80,11 +81,11 @@ TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {
 }
 
 TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
-  const auto first = MakeTasks(config_);
+  const auto first = MakeTasks(config_, {});
   ASSERT_TRUE(first.ok());
   config_.set_seed(99);
   ASSERT_TRUE(ResolveConfig(&config_).ok());
-  const auto second = MakeTasks(config_);
+  const auto second = MakeTasks(config_, {});
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(first->back().SerializeAsString(),
             second->back().SerializeAsString());
@@ -139,7 +140,7 @@ TEST_F(RunSetupTest, GeneratorMakesTasksOfTheNamedEnvironmentsAlone) {
 }
 
 TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
-  const auto tasks = MakeTasks(config_);
+  const auto tasks = MakeTasks(config_, {});
   ASSERT_TRUE(tasks.ok());
   ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
   config_.set_tasks(directory_ + "/tasks.jsonl");
@@ -150,7 +151,7 @@ TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
 }
 
 TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
-  const auto tasks = MakeTasks(config_);
+  const auto tasks = MakeTasks(config_, {});
   ASSERT_TRUE(tasks.ok());
   ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
   config_.set_tasks(directory_ + "/tasks.jsonl");
@@ -162,7 +163,7 @@ TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
 }
 
 TEST_F(RunSetupTest, HeldOutTasksAloneAreEnoughToEvaluateNotToTrain) {
-  auto tasks = MakeTasks(config_);
+  auto tasks = MakeTasks(config_, {});
   ASSERT_TRUE(tasks.ok());
   std::vector<Task> held_out;
   for (const Task& task : *tasks) {
@@ -182,7 +183,7 @@ TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {
 
 TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
   const std::string here = std::filesystem::current_path();
-  const auto tasks = MakeTasks(config_);
+  const auto tasks = MakeTasks(config_, {});
   ASSERT_TRUE(tasks.ok());
   ASSERT_TRUE(WriteTaskFile(directory_ + "/some.jsonl", *tasks).ok());
   for (const char* assignment :
@@ -243,6 +244,27 @@ TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
   ASSERT_TRUE((*db)->RecordCheckpoint(2, "step_2").ok());
   EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=1"}).status().message()),
               HasSubstr("steps 1 is less than the 2"));
+  EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
+}
+
+TEST_F(RunSetupTest, AResumeWithOtherTasksIsRefusedAndChangesNothing) {
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    RunInfo info;
+    info.name = "trial";
+    info.tasks_sha256 = *TasksSha256(run->dir);
+    ASSERT_TRUE((*db)->StartRun(info).ok());
+  }
+  ASSERT_TRUE(ReopenRun(run->dir, {}).ok());
+  const std::string path = run->dir + "/tasks.jsonl";
+  std::vector<Task> tasks = *ReadTaskFile(path);
+  tasks.pop_back();
+  ASSERT_TRUE(WriteTaskFile(path, tasks).ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=9"}).status().message()),
+              HasSubstr(path + " has changed since the run began"));
   EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
 }
 

@@ -60,7 +60,8 @@ std::string DescribeTasks(const PreparedRun& run) {
   for (const auto& [key, count] : run.task_counts) {
     parts.push_back(absl::StrCat(count, " ", key.first, " (", key.second, ")"));
   }
-  return absl::StrJoin(parts, ", ");
+  return absl::StrCat(absl::StrJoin(parts, ", "), "; the longest prompt has ",
+                      run.prompt_tokens, " tokens");
 }
 
 std::string DescribeProcesses(const TrainOptions& options) {
@@ -192,7 +193,9 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
                    "--name",
                    worker.name,
                    "--threads",
-                   absl::StrCat(WorkerThreads(config))};
+                   absl::StrCat(WorkerThreads(config)),
+                   "--prompt-tokens",
+                   absl::StrCat(options.run.prompt_tokens)};
     if (host) {
       worker.args.insert(worker.args.end(), {"--env-host-file", host_file});
     }
@@ -228,8 +231,8 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   " held-out tasks an environment, with the "
                                   "run's own sampling")},
   };
-  const auto memory =
-      DescribeMemory(PlanMemory(config, model), AvailableMemoryBytes());
+  const auto memory = DescribeMemory(
+      PlanMemory(config, model, run.prompt_tokens), AvailableMemoryBytes());
   lines.insert(lines.end(), memory.begin(), memory.end());
   if (model.num_nextn_predict_layers > 0) {
     lines.emplace_back("MTP", "carried through every save, not trained");
@@ -254,7 +257,8 @@ int TrainRun(const TrainOptions& options) {
   printf("%s\n", FormatPlan(DescribePlan(options)).c_str());
   fflush(stdout);
   const std::string warning =
-      MemoryWarning(PlanMemory(options.run.config, options.run.model),
+      MemoryWarning(PlanMemory(options.run.config, options.run.model,
+                               options.run.prompt_tokens),
                     AvailableMemoryBytes());
   if (!warning.empty()) {
     fprintf(stderr, "temper train: warning: %s\n", warning.c_str());

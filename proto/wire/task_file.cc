@@ -1,8 +1,12 @@
 #include "proto/wire/task_file.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <sys/stat.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -57,51 +61,85 @@ absl::StatusOr<std::string> FormatTasks(const std::vector<Task>& tasks) {
   return text;
 }
 
-absl::StatusOr<std::vector<Task>> ParseTasks(const std::string& text,
-                                             const std::string& source) {
-  if (text.size() > kTaskFileBytesMax) {
+absl::StatusOr<std::unique_ptr<TaskFileReader>> TaskFileReader::Open(
+    const std::string& path) {
+  FILE* const file = fopen(path.c_str(), "re");
+  if (file == nullptr) return FileError("open", path, errno);
+  struct stat info = {};
+  const int error = fstat(fileno(file), &info) == 0 ? 0 : errno;
+  std::unique_ptr<TaskFileReader> reader(
+      new TaskFileReader(path, file, static_cast<uint64_t>(info.st_size)));
+  if (error != 0) return FileError("stat", path, error);
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is not a regular file"));
+  }
+  if (reader->bytes_total_ > kTaskFileBytesMax) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(source, ": ", text.size(), " bytes of tasks, at most ",
-                     kTaskFileBytesMax));
+        absl::StrCat(path, ": ", reader->bytes_total_,
+                     " bytes of tasks, at most ", kTaskFileBytesMax));
   }
-  std::vector<Task> tasks;
-  absl::flat_hash_map<std::string, size_t> lines;  // of each id
-  size_t line = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string json = text.substr(at, end - at);
-    at = end + 1;
-    const std::string place = absl::StrCat(source, ":", ++line);
-    const std::string where = place + ": ";
+  return reader;
+}
+
+absl::StatusOr<std::optional<TaskFileReader::Line>> TaskFileReader::Next() {
+  for (;;) {
+    char* text = nullptr;
+    size_t capacity = 0;
+    errno = 0;
+    const ssize_t size = getline(&text, &capacity, file_.get());
+    const int error = errno;
+    const std::unique_ptr<char, void (*)(void*)> owned(text, &free);
+    if (size < 0) {
+      if (ferror(file_.get()) != 0) return FileError("read", path_, error);
+      if (tasks_ > 0) return std::optional<Line>();
+      return absl::InvalidArgumentError(absl::StrCat(path_, " holds no tasks"));
+    }
+    ++number_;
+    bytes_read_ += static_cast<uint64_t>(size);
+    std::string json(text, static_cast<size_t>(size));
+    if (json.back() == '\n') json.pop_back();
     if (IsBlankLine(json)) continue;
-    if (json.size() > kTaskLineBytesMax || tasks.size() == kTasksMax) {
+    if (++tasks_ > kTasksMax) {
       return absl::ResourceExhaustedError(absl::StrCat(
-          where, json.size(), " bytes of task ", tasks.size(), "; at most ",
-          kTaskLineBytesMax, " bytes and ", kTasksMax, " tasks"));
+          path_, ":", number_, ": more than ", kTasksMax, " tasks"));
     }
-    Task task;
-    RETURN_IF_ERROR(ParseJsonLine(json, place, &task));
-    const absl::Status checked = CheckTask(task);
-    if (!checked.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(where, checked.message()));
-    }
-    const auto [first, inserted] = lines.try_emplace(task.id(), line);
-    if (!inserted) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, "task id ", task.id(), " is on line ",
-                       first->second, " already"));
-    }
-    tasks.push_back(std::move(task));
+    return std::optional<Line>(Line{number_, Parse(json)});
   }
-  if (tasks.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(source, " holds no tasks"));
+}
+
+absl::StatusOr<Task> TaskFileReader::Parse(const std::string& json) {
+  const std::string place = absl::StrCat(path_, ":", number_);
+  if (json.size() > kTaskLineBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": a line of ", json.size(), " bytes, at most ",
+                     kTaskLineBytesMax));
   }
-  return tasks;
+  Task task;
+  RETURN_IF_ERROR(ParseJsonLine(json, place, &task));
+  const absl::Status checked = CheckTask(task);
+  if (!checked.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(place, ": ", checked.message()));
+  }
+  const auto [first, inserted] = lines_.try_emplace(task.id(), number_);
+  if (!inserted) {
+    return absl::InvalidArgumentError(absl::StrCat(place, ": task id ",
+                                                   task.id(), " is on line ",
+                                                   first->second, " already"));
+  }
+  return task;
 }
 
 absl::StatusOr<std::vector<Task>> ReadTaskFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kTaskFileBytesMax));
-  return ParseTasks(text, path);
+  ASSIGN_OR_RETURN(const auto reader, TaskFileReader::Open(path));
+  std::vector<Task> tasks;
+  for (;;) {
+    ASSIGN_OR_RETURN(auto line, reader->Next());
+    if (!line.has_value()) return tasks;
+    RETURN_IF_ERROR(line->task.status());
+    tasks.push_back(*std::move(line->task));
+  }
 }
 
 absl::Status WriteTaskFile(const std::string& path,

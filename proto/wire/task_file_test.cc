@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "kernels/base/file.h"
+
 namespace temper {
 namespace {
 
@@ -21,8 +23,14 @@ Task Make(const std::string& id) {
   return task;
 }
 
+std::string Written(const std::string& text) {
+  const std::string path = std::string(getenv("TEST_TMPDIR")) + "/t.jsonl";
+  EXPECT_TRUE(WriteFileDurably(path, text).ok());
+  return path;
+}
+
 std::string Error(const std::string& text) {
-  return ParseTasks(text, "t.jsonl").status().ToString();
+  return ReadTaskFile(Written(text)).status().ToString();
 }
 
 TEST(TaskFileTest, TasksComeBackAsTheyWereOnTheirOwnLines) {
@@ -48,6 +56,25 @@ TEST(TaskFileTest, ErrorsNameTheLine) {
   EXPECT_THAT(Error("\n \n"), HasSubstr("holds no tasks"));
   EXPECT_THAT(Error(std::string(kTaskLineBytesMax + 1, 'x')),
               HasSubstr("t.jsonl:1: "));
+}
+
+TEST(TaskFileTest, ABadLineIsItsOwnAndTheLinesAfterItAreRead) {
+  const std::string text = *FormatTasks({Make("a")}) + "{\"id\": 5}\r\n\r\n" +
+                           std::string(kTaskLineBytesMax + 1, 'x') + "\n" +
+                           *FormatTasks({Make("b")});
+  const auto reader = TaskFileReader::Open(Written(text));
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->bytes_total(), text.size());
+  std::string seen;
+  for (;;) {
+    const auto line = (*reader)->Next();
+    ASSERT_TRUE(line.ok()) << line.status();
+    if (!line->has_value()) break;
+    const auto& task = (*line)->task;
+    seen += std::to_string((*line)->number) + (task.ok() ? task->id() : "-");
+  }
+  EXPECT_EQ(seen, "1a2-4-5b");
+  EXPECT_EQ((*reader)->bytes_read(), text.size());
 }
 
 TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {

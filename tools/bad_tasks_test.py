@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Tasks that can never run are refused by line before a process is started or a
+directory made; what fits the model runs, however long its prompt. Through the
+real binary, on the quickstart's model (4096 positions)."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+
+TEMPER = os.path.abspath(sys.argv[1])
+MODEL = os.path.abspath(sys.argv[2])
+HOME = os.environ["TEST_TMPDIR"]
+failures = []
+
+
+def bar_new_processes():
+  """From now on whoever forks is killed; threads may be made (seccomp)."""
+  def op(code, jt, jf, k):
+    return struct.pack("=HBBI", code, jt, jf, k)
+  load_nr, load_flags = 0, 16  # of struct seccomp_data
+  kill, allow, no_such = 0x80000000, 0x7fff0000, 0x00050000 | 38
+  program = [
+      op(0x20, 0, 0, load_nr),
+      op(0x15, 6, 0, 57),        # fork
+      op(0x15, 5, 0, 58),        # vfork
+      op(0x15, 5, 0, 435),       # clone3: is tried first, then clone
+      op(0x15, 0, 2, 56),        # clone
+      op(0x20, 0, 0, load_flags),
+      op(0x45, 0, 1, 0x10000),   # CLONE_THREAD
+      op(0x06, 0, 0, allow),
+      op(0x06, 0, 0, kill),
+      op(0x06, 0, 0, no_such),
+  ]
+  code = ctypes.create_string_buffer(b"".join(program))
+  class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+  libc = ctypes.CDLL(None, use_errno=True)
+  if libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS
+    os._exit(97)
+  filter = Program(len(program), ctypes.addressof(code))
+  if libc.prctl(22, 2, ctypes.byref(filter), 0, 0) != 0:  # PR_SET_SECCOMP
+    os._exit(98)
+
+
+def temper(code, *args, alone=False):
+  """stdout and stderr of a command that is to end with `code`. `alone`: and to
+  start no process."""
+  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
+                        timeout=240, cwd=HOME,
+                        preexec_fn=bar_new_processes if alone else None)
+  if done.returncode != code:
+    failures.append("temper %s: exit %d, not %d\n%s" % (
+        " ".join(map(str, args))[:300], done.returncode, code,
+        done.stderr[-2000:]))
+  return done.stdout, done.stderr
+
+
+def expect_in(what, text):
+  if what not in text:
+    failures.append("no %r in %r" % (what, text[:1500]))
+
+
+def expect(what, got, wanted):
+  if got != wanted:
+    failures.append("%s is %r, not %r" % (what, got, wanted))
+
+
+def task(id, split="train", content="1 + 1?", **fields):
+  made = {"id": id, "environment": "math", "split": split,
+          "messages": [{"role": "user", "content": content}],
+          "payload_json": json.dumps({"answer": "2"})}
+  made.update(fields)
+  return made
+
+
+def write(name, tasks):
+  path = os.path.join(HOME, name)
+  with open(path, "w") as out:
+    out.writelines(json.dumps(task) + "\n" for task in tasks)
+  return path
+
+
+def settings(tasks, **more):
+  values = dict(model=MODEL, tasks=tasks, steps=1, prompts_per_step=1,
+                group_size=2, max_tokens=64, eval_tasks=1, **more)
+  return [word for key, value in values.items()
+          for word in ("--set", "%s=%s" % (key, value))]
+
+
+def user(content="1 + 1?"):
+  return {"role": "user", "content": content}
+
+
+# A task and what is said of it, behind the file and the line.
+BAD = [
+    (task("b", payload_json='{"anwser": "2"}'),
+     'task b: payload_json has the key "anwser"; its keys are answer, tools'),
+    (task("b", payload_json='{"answer": 2}'),
+     'task b: payload_json must be an object with a string "answer"; this one '
+     'is a number'),
+    (task("b", environment="interpreter",
+          payload_json='{"answer": "2", "table": {"k": 5}}'),
+     'task b: payload_json.table["k"] is a number; it must be a string'),
+    (task("b", payload_json="answer: 2"),
+     "task b: payload_json is not JSON; its keys are answer, tools"),
+    (task("b", environment="maths"),
+     'task b: there is no environment "maths"; there are example, '),
+    (task("b", split="test"), 'split is "test", not train or heldout'),
+    (task("b", mesages=[]), "of fields id, environment, domain, split, mess"),
+    (task("b", messages=[user(), {"role": "tool", "content": "4"}]),
+     "task b: message 1 (role 'tool'): 1 results follow a message with 0 tool"),
+    (task("b", messages=[user(), {"role": "robot", "content": "4"}]),
+     "task b: message 1 (role 'robot') is the last: a prompt ends with"),
+    (task("b", messages=[{"role": "robot", "content": "4"}, user()]),
+     "task b: message 0 (role 'robot'): unknown role; known: system, "),
+    (task("b", messages=[user(), {"role": "assistant", "content": "2",
+                                  "reasoning_content": "add"}]),
+     "task b: message 1 (role 'assistant') is the last: a prompt ends with a "
+     "message of a user, developer or tool"),
+    (task("b", messages=[{"role": "system", "content": "Be brief."}]),
+     "task b: message 0 (role 'system') is the last"),
+    (task("b", content="a b " * 3000),
+     "with max_tokens 64 that is above 4096, the model's "
+     "max_position_embeddings; shorten it"),
+]
+
+
+def check_each_kind():
+  for i, (bad, said) in enumerate(BAD):
+    path = write("bad.jsonl", [task("a"), bad, task("h", "heldout")])
+    _, err = temper(2, "train", "--name", "r%d" % i, *settings(path),
+                    alone=True)
+    expect_in("temper train: %s:2: " % path, err)
+    expect_in(said, err)
+    expect("lines of stderr", err.count("\n"), 1)
+    expect("something was made", os.path.exists(HOME + "/runs"), False)
+    # In an evaluation the task is one that is played.
+    path = write("bad.jsonl", [task("a"), dict(bad, split="heldout")
+                               if bad["split"] == "train" else bad])
+    _, err = temper(2, "eval", MODEL, *settings(path)[2:4], "--set",
+                    "eval_tasks=1", "--set", "max_tokens=64", alone=True)
+    expect_in("temper eval: %s:2: " % path, err)
+    expect_in(said, err)
+
+
+def check_many():
+  good = [task("g%d" % i) for i in range(30)] + [task("h", "heldout")]
+  bad = [task("b%d" % i, payload_json="{}") for i in range(12)]
+  path = write("many.jsonl", good + bad + [task("g0")])
+  _, err = temper(2, "train", "--name", "many", *settings(path), alone=True)
+  expect_in("%s: 13 of 44 tasks cannot run:\n  %s:32: task b0: " %
+            (path, path), err)
+  expect_in("%s:41: task b9: " % path, err)
+  expect_in("\n  and 3 more\n", err)
+  expect("lines of stderr", err.count("\n"), 12)
+  _, err = temper(2, "env", "test", "math", "--tasks", path, alone=True)
+  expect_in("13 of 44 tasks cannot run:", err)
+  expect_in("%s:32: task b0: payload_json must be an object" % path, err)
+  path = write("end.jsonl", [task("a"), BAD[10][0]])
+  _, err = temper(2, "env", "test", "math", "--tasks", path, alone=True)
+  expect_in("task b: message 1 (role 'assistant') is the last", err)
+
+
+def check_the_bar():
+  """It is the bar that a good run meets: it starts a process, then dies."""
+  path = write("good.jsonl", [task("a"), task("h", "heldout")])
+  temper(-signal.SIGSYS, "train", "--name", "barred", *settings(path),
+         alone=True)
+  expect("the run's directory", os.path.exists(HOME + "/runs/barred"), True)
+
+
+def check_generate():
+  _, err = temper(2, "generate", MODEL, "--prompt", "a b " * 3000, alone=True)
+  expect_in("with max_tokens 256 that is above 4096", err)
+  _, err = temper(2, "generate", MODEL, "--prompt", "a", "--max-tokens", "4096")
+  expect_in("; shorten it, or lower max_tokens to 40", err)
+
+
+def check_long_prompt():
+  """A prompt above the 4096 tokens that the cache of a small run held."""
+  model = os.path.join(HOME, "long")
+  shutil.copytree(MODEL, model)
+  for file in os.listdir(model):
+    os.chmod(os.path.join(model, file), 0o644)
+  config = json.load(open(model + "/config.json"))
+  config["max_position_embeddings"] = 8192
+  json.dump(config, open(model + "/config.json", "w"))
+  path = write("long.jsonl", [task("a", content="a b " * 2600)])
+  values = settings(path, threads=2)
+  values[values.index("model=" + MODEL)] = "model=" + model
+  values[values.index("eval_tasks=1")] = "eval_tasks=0"
+  values[values.index("max_tokens=64")] = "max_tokens=8"
+  out, _ = temper(0, "train", "--name", "long", *values)
+  expect_in("step   1/1", out)
+  expect_in("the longest prompt has 5", out)
+
+
+def main():
+  check_each_kind()
+  check_many()
+  check_generate()
+  check_the_bar()
+  check_long_prompt()
+  if failures:
+    sys.exit("\n".join(failures))
+
+
+main()
