@@ -134,7 +134,7 @@ TEST_F(DemonstrationsTest, WhatIsWrongIsNamedWithItsLimit) {
   EXPECT_EQ(Refusal(kGood), "");
   const std::pair<std::string, std::string> cases[] = {
       {"[1]", ":2: "},
-      {R"({"mesages": []})", ":2: mesages"},
+      {R"({"mesages": []})", "mesages"},
       {R"({"messages": []})", ":2: messages: no assistant message"},
       {R"({"messages": [{"content": "?"}]})",
        ":2: message 0 (role ''): unknown role; known: system"},

@@ -1,7 +1,8 @@
 #include "tools/sft_state.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
-#include <google/protobuf/util/message_differencer.h>
 
 #include <nlohmann/json.hpp>
 
@@ -21,6 +22,47 @@ std::string ConfigPath(const std::string& dir) {
 
 std::string StatePath(const std::string& dir) {
   return absl::StrCat(dir, "/state.json");
+}
+
+// Of a field that is not repeated.
+std::string Value(const google::protobuf::Message& message,
+                  const google::protobuf::FieldDescriptor* field) {
+  if (!message.GetReflection()->HasField(message, field)) return "unset";
+  std::string text;
+  google::protobuf::TextFormat::PrintFieldValueToString(message, field,
+                                                        /*index=*/-1, &text);
+  return text;
+}
+
+// The first field that differs, with both values; "" if none does. The fields
+// are scalars, but for the repeated `stage`.
+std::string Difference(const google::protobuf::Message& was,
+                       const google::protobuf::Message& now) {
+  const google::protobuf::Descriptor* type = was.GetDescriptor();
+  for (int f = 0; f < type->field_count(); ++f) {
+    const google::protobuf::FieldDescriptor* field = type->field(f);
+    if (!field->is_repeated()) {
+      const std::string before = Value(was, field), after = Value(now, field);
+      if (before == after) continue;
+      return absl::StrCat(field->name(), " is ", after, ", and began as ",
+                          before);
+    }
+    const int count = was.GetReflection()->FieldSize(was, field);
+    const int count_now = now.GetReflection()->FieldSize(now, field);
+    if (count != count_now) {
+      return absl::StrCat("there are ", count_now, " of ", field->name(),
+                          ", and it began with ", count);
+    }
+    for (int i = 0; i < count; ++i) {
+      const std::string inner =
+          Difference(was.GetReflection()->GetRepeatedMessage(was, field, i),
+                     now.GetReflection()->GetRepeatedMessage(now, field, i));
+      if (!inner.empty()) {
+        return absl::StrCat(field->name(), " ", i + 1, ": ", inner);
+      }
+    }
+  }
+  return "";
 }
 
 absl::Status Parse(const nlohmann::json& json, SftState* state) {
@@ -117,15 +159,10 @@ absl::Status CheckSameMaking(SftConfig was, SftConfig now) {
     config->clear_save_interval();
     config->clear_output();
   }
-  google::protobuf::util::MessageDifferencer differencer;
-  std::string differences;
-  differencer.ReportDifferencesToString(&differences);
-  if (differencer.Compare(was, now)) return absl::OkStatus();
-  // A line each: "modified: stage[1].learning_rate: 0.001 -> 0.002".
+  const std::string difference = Difference(was, now);
+  if (difference.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("the configuration is not what it began with: ",
-                   differences.substr(0, differences.find('\n')),
-                   "; only threads and save_interval may change"));
+      absl::StrCat(difference, "; only threads and save_interval may change"));
 }
 
 }  // namespace temper
