@@ -20,8 +20,8 @@ int main() {
     temper::Message message;
     message.set_role("assistant");
     message.set_content(pair[0].get<std::string>());
-    const auto verdict = temper::GradeAnswer(
-        temper::OUTCOME_OK, {message}, pair[1].get<std::string>());
+    const auto verdict = temper::GradeAnswer(temper::OUTCOME_OK, {message},
+                                             pair[1].get<std::string>());
     std::cout << (verdict.ok() && verdict->correct() ? "1\n" : "0\n");
   }
 }

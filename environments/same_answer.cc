@@ -43,7 +43,6 @@ constexpr Substitute kCharacters[] = {
     {"\xE2\x80\x89", "\x01"},  // thin space
     {"\xE2\x80\xAF", "\x01"},  // narrow no-break space
     {"{,}", ","},
-    {"~", " "},
     {"\t", " "},
     {"\r", " "},
     {"\n", " "},
@@ -117,6 +116,10 @@ std::string Plain(absl::string_view text) {
       const bool drop = dropped.back();
       dropped.pop_back();
       if (drop) continue;
+    }
+    if (c == '~' && !out.empty() && IsWord(out.back())) {
+      out.push_back(' ');  // LaTeX's blank; in front it is "about"
+      continue;
     }
     if (static_cast<unsigned char>(c) >= ' ') out.push_back(c);
   }
@@ -429,7 +432,7 @@ std::string Text(absl::string_view s) {
       i += 2;
       continue;
     }
-    out.push_back(single[i]);
+    out.push_back(single[i] == kDollar ? '$' : single[i]);
   }
   return out;
 }

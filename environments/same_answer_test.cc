@@ -81,6 +81,8 @@ TEST(SameAnswerTest, FormsOfOneValueAreEqual) {
                          {"\\{1, 2\\}", "\\left\\{1,2\\right\\}"},
                          {"[1, [2, 3]]", "[1,[2,3]]"},
                          {"(2, 3]", "(2,3]"},
+                         {"5~cm", "5 cm"},
+                         {"\\$5 off", "$5 off"},
                          {"x^{2} + 1", "x^2+1"},
                          {"\\sqrt{2}", "\\sqrt2"},
                          {"2 \\pi", "2\\pi"},
@@ -118,6 +120,8 @@ TEST(SameAnswerTest, OtherValuesAndWhatIsMoreThanAValueAreNot) {
             "\xE2\x82\xAC"
             "42"},
            {"42", "x=42"},
+           {"42", "~42"},
+           {"42", "\\sim 42"},
            {"42", "40+2"},
            {"42", "6*7"},
            {"42", "0x2a"},
