@@ -273,6 +273,16 @@ TEST_F(AgentLoopTest, AnswerIsGradedAndRewarded) {
   EXPECT_EQ(t.turns(t.turns_size() - 1).text(), kAnswer);
 }
 
+TEST_F(AgentLoopTest, WithoutThinkingTheAnswersLanguageIsPaid) {
+  engine_.Play(0, {"forty two<｜end▁of▁sentence｜>"});
+  EpisodeSpec spec = Spec(0);
+  spec.sampling.set_thinking(false);
+  const Trajectory t = RunOne(spec);
+  ASSERT_EQ(t.outcome(), OUTCOME_OK);
+  EXPECT_EQ(t.reward_parts().rbegin()->name(), "language");
+  EXPECT_EQ(t.reward_parts().rbegin()->value(), 1);
+}
+
 TEST_F(AgentLoopTest, ToolResultsAreAppendedAsUnsampledTokens) {
   engine_.Play(0, {kCall, kAnswer});
   const Trajectory t = RunOne(Spec(0));
