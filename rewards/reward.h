@@ -18,7 +18,7 @@
 //             punctuation and symbols are no words. No words: 0. As format, 0
 //             if the episode did not end by itself, so that broken text is
 //             never paid where whole text is not. Languages of one script
-//             (English, Vietnamese) are not told apart.
+//             (English, Vietnamese) and scripts out of use are not told apart.
 //
 // A reward exists only if a verifier ran (promise P4). Thread-safe: a Reward is
 // constant after construction.
