@@ -16,6 +16,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/model/test_model.h"
+#include "learner/trajectory_fixture.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
@@ -157,6 +158,25 @@ TEST_F(RolloutLinkTest, TheWaitForWorkersToLeaveIsSeen) {
   EXPECT_EQ(link_->workers(), 0) << "it did not wait";
   EXPECT_EQ(ReadUntil(LearnerMessage::kStop).stop().reason(), "done");
   EXPECT_THAT(Waits(), IsEmpty());
+}
+
+TEST_F(RolloutLinkTest, ATaskThatGetsNoRewardIsOneEvent) {
+  ASSERT_TRUE(link_->queue()->IssueTrain(1).ok());
+  for (const uint64_t group : {1, 2}) {  // and the one in its place
+    for (const uint64_t lease : {1, 2, 3}) {
+      Trajectory failed = FixtureFailure(group, 0, lease);
+      failed.set_task_id("a");
+      ASSERT_TRUE(link_->buffer()->Receive(failed).ok());
+    }
+  }
+  auto transaction = *records_->db()->sqlite()->Begin();
+  const auto rows = *transaction->Query(
+      "SELECT process, detail FROM event WHERE kind = 'task_failed'");
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0][0].AsString(), "learner");
+  EXPECT_EQ(rows[0][1].AsString(),
+            "task a of math: sample 0 got no reward in all its retries: the "
+            "sandbox would not start");
 }
 
 TEST_F(RolloutLinkTest, TheWeightsAreSyncedOnceTheWorkerSaysSo) {

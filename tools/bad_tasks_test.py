@@ -200,12 +200,29 @@ def check_long_prompt():
   expect_in("the longest prompt has 5", out)
 
 
+def check_other_tasks():
+  """A resume of that run with a task more is refused and changes nothing."""
+  run = os.path.join(HOME, "runs", "long")
+  config = open(run + "/config.textproto").read()
+  tasks = open(run + "/tasks.jsonl").read()
+  with open(run + "/tasks.jsonl", "a") as out:
+    out.write(json.dumps(task("more")) + "\n")
+  _, err = temper(2, "train", "--resume", run, "--steps", "2", alone=True)
+  expect_in("%s/tasks.jsonl has changed since the run began: " % run, err)
+  expect("config", open(run + "/config.textproto").read(), config)
+  # As it was, it goes on: here, to where it is.
+  with open(run + "/tasks.jsonl", "w") as out:
+    out.write(tasks)
+  temper(0, "train", "--resume", run)
+
+
 def main():
   check_each_kind()
   check_many()
   check_generate()
   check_the_bar()
   check_long_prompt()
+  check_other_tasks()
   if failures:
     sys.exit("\n".join(failures))
 

@@ -2,18 +2,38 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace temper {
 namespace {
 
-std::string FieldsOf(const google::protobuf::Message& message) {
+constexpr char kByteOrderMark[] = "\xEF\xBB\xBF";
+
+// "id, messages {role, content}".
+std::string FieldsOf(const google::protobuf::Descriptor& type) {
   std::string names;
-  const auto* const type = message.GetDescriptor();
-  for (int i = 0; i < type->field_count(); ++i) {
-    absl::StrAppend(&names, i == 0 ? "" : ", ", type->field(i)->name());
+  for (int i = 0; i < type.field_count(); ++i) {
+    const auto* const field = type.field(i);
+    absl::StrAppend(&names, i == 0 ? "" : ", ", field->name());
+    if (field->message_type() == nullptr) continue;
+    absl::StrAppend(&names, " {", FieldsOf(*field->message_type()), "}");
   }
   return names;
+}
+
+// What protobuf's words for it leave open.
+std::string Hint(const std::string& line, const std::string& error) {
+  if (absl::StartsWith(line, kByteOrderMark)) {
+    return "; the line begins with a byte-order mark: save the file without it";
+  }
+  const size_t name = error.rfind(' ') + 1;
+  if (absl::StrContains(error, "on a scalar field") &&
+      absl::EndsWith(error, "_json")) {
+    return absl::StrCat("; ", error.substr(name),
+                        " is a string that holds the JSON");
+  }
+  return "";
 }
 
 }  // namespace
@@ -24,11 +44,13 @@ absl::Status ParseJsonLine(const std::string& line, const std::string& where,
       google::protobuf::util::JsonStringToMessage(line, message);
   if (status.ok()) return absl::OkStatus();
   // protobuf shows the place on two more lines.
-  const std::string text(status.message());
-  return absl::InvalidArgumentError(absl::StrCat(
-      where, ": ", text.substr(0, text.find('\n')), "; a line is one ",
-      message->GetDescriptor()->name(),
-      " of proto/task.proto in JSON, of fields ", FieldsOf(*message)));
+  std::string text(status.message());
+  text = text.substr(0, text.find('\n'));
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, ": ", text, Hint(line, text), "; a line is one ",
+                   message->GetDescriptor()->name(),
+                   " of proto/task.proto in JSON, of fields ",
+                   FieldsOf(*message->GetDescriptor())));
 }
 
 }  // namespace temper

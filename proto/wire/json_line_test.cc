@@ -36,5 +36,20 @@ TEST(JsonLineTest, AnErrorIsOneLineThatSaysWhatIsExpected) {
   }
 }
 
+TEST(JsonLineTest, AnErrorSaysWhatIsAllowedAndWhatWasMeant) {
+  const auto error = [](const std::string& line) {
+    Task task;
+    return std::string(ParseJsonLine(line, "t:1", &task).message());
+  };
+  EXPECT_THAT(error(R"({"messages": [{"contnt": "5"}]})"),
+              AllOf(HasSubstr("(messages[0]) contnt: "),
+                    HasSubstr("of fields id, environment, domain, split, "
+                              "messages {role, content, reasoning_content, "
+                              "tool_calls {name, arguments_json}}, payload_")));
+  EXPECT_THAT(error(R"({"payload_json": {"answer": "5"}})"),
+              HasSubstr("; payload_json is a string that holds the JSON; "));
+  EXPECT_THAT(error("\xEF\xBB\xBF{}"), HasSubstr("a byte-order mark"));
+}
+
 }  // namespace
 }  // namespace temper
