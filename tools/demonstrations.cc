@@ -257,6 +257,10 @@ absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
   for (const SftStage& stage : config.stage()) {
     RETURN_IF_ERROR(source.CheckMix(stage.mix()));
   }
+  if (tokenizer != nullptr) {  // else every demonstration would be at fault
+    RETURN_IF_ERROR(
+        IfUnusable(ChatTemplate::Create(tokenizer).status(), kNameATokenizer));
+  }
   DemonstrationTotals totals;
   Faults faults;
   for (const Part& part : PartsOf(config, steps, source.size())) {

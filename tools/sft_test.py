@@ -130,6 +130,7 @@ def refused(text, *said):
   if os.path.exists(HOME + "/new"):
     failures.append("refused, but made: %r" % text)
     shutil.rmtree(HOME + "/new")
+  return err
 
 
 def check_refusals():
@@ -144,6 +145,10 @@ def check_refusals():
   tokenizer["added_tokens"].append(dict(tokenizer["added_tokens"][0], id=ids,
                                         content="<more>"))
   json.dump(tokenizer, open(large + "/tokenizer.json", "w"))
+  del tokenizer["added_tokens"][-1]
+  for token in tokenizer["added_tokens"]:
+    token["content"] = token["content"].replace("think", "thonk")
+  json.dump(tokenizer, open(HOME + "/thonk.json", "w"))
   refused(STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
           "; set demonstrations to a demonstrations.jsonl file")
   refused(start + 'model: "no"',
@@ -153,6 +158,9 @@ def check_refusals():
   refused(start + 'model: "%s" tokenizer: "no"' % MODEL,
           "; name the tokenizer.json that was made for the model")
   refused(start + 'model: "large"', "the model's vocab_size is 512")
+  err = refused(start + 'model: "%s" tokenizer: "thonk.json"' % MODEL,
+                "; name the tokenizer.json that was made for the model")
+  expect("faults", err.count("has no added token"), 1)
   refused(start + 'model: "%s" save_interval: 0' % MODEL,
           "save_interval 0 is outside 1 .. ")
   # Of 120 lines two are bad, whose turn would come after others.
