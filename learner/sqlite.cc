@@ -1,6 +1,9 @@
 #include "learner/sqlite.h"
 
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 
@@ -55,20 +58,27 @@ Sqlite::~Sqlite() {
 absl::Status Sqlite::Error(int code, const char* what) const {
   const std::string message =
       absl::StrCat(path_, ": ", sqlite3_errmsg(handle_), " (", what, ")");
+  // What the system said, where that is the cause, is not the path's fault.
+  const int error = sqlite3_system_errno(handle_);
   switch (code & 0xff) {
     case SQLITE_FULL:
       return absl::ResourceExhaustedError(
           absl::StrCat(message, "; free space on its file system"));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-    case SQLITE_IOERR:
       return absl::DataLossError(message);
+    case SQLITE_IOERR:
+      return error == 0 ? absl::InternalError(message)
+                        : FileError(message, path_, error);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError(message);
     case SQLITE_CONSTRAINT:
       return absl::FailedPreconditionError(message);
     case SQLITE_CANTOPEN:
+      if (error == EMFILE || error == ENFILE || error == EIO) {
+        return FileError("open", path_, error);
+      }
       return absl::NotFoundError(message);
     case SQLITE_PERM:
     case SQLITE_READONLY:

@@ -15,16 +15,15 @@ namespace temper {
 // Of reading what the user named: "; <next_step>" behind the message, and
 // InvalidArgument (a missing file stays NotFound) whichever way it cannot be
 // used: it is forbidden, of another kind, damaged, not what it should be. What
-// is no fault of what was named (a limit, a lack of memory, a stop) stays as it
-// is.
+// is no fault of what was named (a limit, a lack of memory or descriptors, a
+// disk that fails, a stop) stays as it is: it says itself what to do.
 inline absl::Status IfUnusable(const absl::Status& status,
                                const std::string& next_step) {
   const absl::StatusCode code = status.code();
   const bool not_found = code == absl::StatusCode::kNotFound;
   if (!not_found && code != absl::StatusCode::kInvalidArgument &&
       code != absl::StatusCode::kPermissionDenied &&
-      code != absl::StatusCode::kDataLoss &&
-      code != absl::StatusCode::kInternal) {
+      code != absl::StatusCode::kDataLoss) {
     return status;
   }
   const std::string message =

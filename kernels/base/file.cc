@@ -18,6 +18,8 @@
 namespace temper {
 namespace {
 
+constexpr size_t kPieceBytes = 1 << 20;
+
 // Closes on every path out.
 class Descriptor {
  public:
@@ -56,22 +58,12 @@ absl::StatusOr<size_t> CheckedSize(int fd, const std::string& path,
   return static_cast<size_t>(size);
 }
 
-absl::Status WriteNew(const std::string& path, const void* data, size_t size) {
-  Descriptor fd(
-      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (fd.get() < 0) return FileError("create", path, errno);
-  RETURN_IF_ERROR(WriteAll(fd.get(), data, size, path));
-  if (fsync(fd.get()) != 0) return FileError("fsync", path, errno);
-  if (fd.Close() != 0) return FileError("close", path, errno);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status FileError(const std::string& what, const std::string& path,
                        int error) {
-  const std::string message = absl::StrCat(
-      what, " ", path, ": ", std::generic_category().message(error));
+  std::string message = absl::StrCat(what, " ", path, ": ",
+                                     std::generic_category().message(error));
   switch (error) {
     case ENOENT:
       return absl::NotFoundError(message);
@@ -82,14 +74,32 @@ absl::Status FileError(const std::string& what, const std::string& path,
     case EPERM:
     case EROFS:
       return absl::PermissionDeniedError(message);
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EINVAL:
+    case ENXIO:
+      return absl::InvalidArgumentError(message);
+    case EMFILE:
+      absl::StrAppend(&message,
+                      " in this process; raise its limit with `ulimit -n`");
+      return absl::ResourceExhaustedError(message);
+    case ENFILE:
+      absl::StrAppend(&message,
+                      " on this machine; raise fs.file-max or end what has "
+                      "them open");
+      return absl::ResourceExhaustedError(message);
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-    case EMFILE:
-    case ENFILE:
+    case ENOMEM:
       return absl::ResourceExhaustedError(message);
     case EIO:
-      return absl::DataLossError(message);
+      absl::StrAppend(&message,
+                      "; the disk or its file system failed, which `dmesg` "
+                      "tells more of");
+      return absl::InternalError(message);
     default:
       return absl::InternalError(message);
   }
@@ -112,6 +122,21 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
     done += static_cast<size_t>(got);
   }
   return data;
+}
+
+absl::Status ReadPieces(
+    const std::string& path, uint64_t limit_bytes,
+    const std::function<void(const char* data, size_t size)>& piece) {
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  RETURN_IF_ERROR(CheckedSize(fd.get(), path, limit_bytes).status());
+  std::vector<char> bytes(kPieceBytes);
+  for (;;) {
+    const ssize_t got = read(fd.get(), bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError("read", path, errno);
+    if (got == 0) return absl::OkStatus();
+    piece(bytes.data(), static_cast<size_t>(got));
+  }
 }
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(
@@ -144,15 +169,41 @@ absl::Status WriteAll(int fd, const void* data, size_t size,
   return absl::OkStatus();
 }
 
-absl::Status WriteFileDurably(const std::string& path, const void* data,
-                              size_t size) {
+absl::StatusOr<std::unique_ptr<DurableFile>> DurableFile::Create(
+    const std::string& path) {
   static std::atomic<uint64_t> next_suffix{0};
   const std::string temporary =
       absl::StrCat(path, ".tmp.", getpid(), ".", next_suffix++);
-  absl::Status status = WriteNew(temporary, data, size);
-  if (status.ok()) status = RenameDurably(temporary, path);
-  if (!status.ok()) unlink(temporary.c_str());
-  return status;
+  const int fd =
+      open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError("create", temporary, errno);
+  return std::unique_ptr<DurableFile>(new DurableFile(path, temporary, fd));
+}
+
+DurableFile::~DurableFile() {
+  if (fd_ >= 0) close(fd_);
+  if (!committed_) unlink(temporary_.c_str());
+}
+
+absl::Status DurableFile::Append(const void* data, size_t size) {
+  return WriteAll(fd_, data, size, temporary_);
+}
+
+absl::Status DurableFile::Commit() {
+  if (fsync(fd_) != 0) return FileError("fsync", temporary_, errno);
+  const int fd = fd_;
+  fd_ = -1;
+  if (close(fd) != 0) return FileError("close", temporary_, errno);
+  RETURN_IF_ERROR(RenameDurably(temporary_, path_));
+  committed_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status WriteFileDurably(const std::string& path, const void* data,
+                              size_t size) {
+  ASSIGN_OR_RETURN(const auto file, DurableFile::Create(path));
+  RETURN_IF_ERROR(file->Append(data, size));
+  return file->Commit();
 }
 
 absl::Status SyncPath(const std::string& path) {

@@ -1,16 +1,19 @@
 // Whole files, read with a limit and written so that a crash leaves the old
-// bytes or the new ones. Errors: NotFound; ResourceExhausted for a file above
-// the limit or a full disk; DataLoss where reading fails half way; Internal
-// for what else the system refuses, with its words. Thread-safe as far as the
-// file system is.
+// bytes or the new ones. Errors: NotFound, PermissionDenied, InvalidArgument
+// for what is wrong with the path; ResourceExhausted for a file above the
+// limit, a full disk, no more descriptors or memory; DataLoss for a file that
+// ends early; Internal for what else the system refuses (a disk that fails),
+// with its words. Thread-safe as far as the file system is.
 
 #ifndef KERNELS_BASE_FILE_H_
 #define KERNELS_BASE_FILE_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,13 +21,19 @@
 
 namespace temper {
 
-// The error that `errno` (as `error`) is, for doing `what` to `path`.
+// The error that `errno` (as `error`) is, for doing `what` to `path`. Of what
+// this machine is to blame for, and not the path, it says what to do.
 absl::Status FileError(const std::string& what, const std::string& path,
                        int error);
 
 // The bytes of `path`, at most `limit_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path,
                                      uint64_t limit_bytes);
+
+// Gives the bytes of `path` to `piece`, in order and in pieces.
+absl::Status ReadPieces(
+    const std::string& path, uint64_t limit_bytes,
+    const std::function<void(const char* data, size_t size)>& piece);
 
 // A file's bytes, mapped read-only for as long as the object lives. Whoever
 // truncates the file meanwhile makes reads fault: map only what is renamed
@@ -44,6 +53,31 @@ class MappedFile {
   MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}
   const std::byte* const data_;
   const size_t size_;
+};
+
+// A file written in pieces. Until Commit `path` is as it was, and nothing is
+// left of the pieces if there is none; then it is the whole new file, fsynced,
+// and its name too. One thread at a time.
+class DurableFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<DurableFile>> Create(
+      const std::string& path);
+  ~DurableFile();
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+
+  absl::Status Append(const void* data, size_t size);
+  // Once, and nothing is appended after.
+  absl::Status Commit();
+
+ private:
+  DurableFile(std::string path, std::string temporary, int fd)
+      : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+
+  const std::string path_;
+  const std::string temporary_;
+  int fd_;
+  bool committed_ = false;
 };
 
 // Writes `path` through a temporary file beside it, fsync, rename, fsync of

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -61,6 +62,25 @@ TEST(FileTest, WhatIsMissingIsNotFoundAndADirectoryIsNoFile) {
   EXPECT_TRUE(
       absl::IsInvalidArgument(ReadFile(ParentOf(TestPath("a")), 1).status()));
   EXPECT_TRUE(RemoveAll(TestPath("none")).ok());
+}
+
+// Only what this machine or this process is to blame for is Internal or
+// ResourceExhausted: whoever asked for the path can do nothing about it there.
+TEST(FileTest, TheMachinesFaultsAreNotThePathsAndSayWhatToDo) {
+  const auto code = [](int error) { return FileError("a", "b", error).code(); };
+  for (const int error :
+       {ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EINVAL, ENXIO}) {
+    EXPECT_EQ(code(error), absl::StatusCode::kInvalidArgument) << error;
+  }
+  EXPECT_EQ(code(EIO), absl::StatusCode::kInternal);
+  EXPECT_EQ(code(ENOMEM), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(code(EMFILE), absl::StatusCode::kResourceExhausted);
+  const auto message = [](int error) {
+    return std::string(FileError("open", "b", error).message());
+  };
+  EXPECT_THAT(message(EMFILE), testing::HasSubstr("ulimit -n"));
+  EXPECT_THAT(message(ENFILE), testing::HasSubstr("fs.file-max"));
+  EXPECT_THAT(message(EIO), testing::HasSubstr("dmesg"));
 }
 
 TEST(FileTest, AnEmptyFileIsReadAndMapped) {
