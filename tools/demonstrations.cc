@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/byte_order_mark.h"
 #include "kernels/base/checksum.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
@@ -192,6 +193,7 @@ absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
   RETURN_IF_ERROR(IfUnusable(
       text.status(),
       "set demonstrations to a demonstrations.jsonl file, or to quickstart"));
+  RETURN_IF_ERROR(RefuseByteOrderMark(*text, path));
   auto source = std::make_unique<FileSource>(path, *std::move(text));
   if (source->size() > 0) return source;
   return absl::InvalidArgumentError(

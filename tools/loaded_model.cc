@@ -4,10 +4,31 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/chat_tokens.h"
 #include "kernels/model/tokenizer_file.h"
 #include "tools/next_step.h"
 
 namespace temper {
+
+absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
+                                const ModelConfig& config) {
+  RETURN_IF_ERROR(CheckVocabulary(tokenizer, config.vocab_size));
+  struct Named {
+    const char* key;
+    int64_t id;
+    const char* token;
+  };
+  for (const Named& named :
+       {Named{"bos_token_id", config.bos_token_id, kBosToken},
+        Named{"eos_token_id", config.eos_token_id, kEosToken}}) {
+    const auto id = tokenizer.SpecialId(named.token);
+    if (!id.has_value() || *id == named.id) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        named.token, " has id ", *id, " in tokenizer.json, but ", named.key,
+        " of config.json is ", named.id, "; make them equal"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
   auto config = ReadModelConfig(dir);
@@ -27,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config) {
   auto tokenizer = LoadTokenizer(path);
   RETURN_IF_ERROR(IfUnusable(tokenizer.status(), kNameATokenizer));
-  const absl::Status fits = CheckVocabulary(**tokenizer, config.vocab_size);
+  const absl::Status fits = CheckTokenizerFits(**tokenizer, config);
   if (fits.ok()) return tokenizer;
   return absl::InvalidArgumentError(absl::StrCat(
       path, ": ", std::string(fits.message()), "; ", kNameATokenizer));

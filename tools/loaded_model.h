@@ -29,7 +29,13 @@ absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir);
 absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
     Backend* backend, const std::string& dir);
 
-// A tokenizer.json all of whose ids the model has.
+// InvalidArgument if the tokenizer has ids that the model lacks, or another id
+// for the tokens that begin and end a text: the tokenizer's are what prompts
+// begin with and turns end with, config.json's are what other readers go by.
+absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
+                                const ModelConfig& config);
+
+// A tokenizer.json that fits the model.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config);
 

@@ -8,6 +8,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "kernels/base/byte_order_mark.h"
+#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -76,6 +78,7 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 absl::Status ParseTextConfig(const std::string& text, const std::string& source,
                              const UnknownKeyText& unknown_key,
                              google::protobuf::Message* config) {
+  RETURN_IF_ERROR(RefuseByteOrderMark(text, source));
   FirstError error(text, source, unknown_key);
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);

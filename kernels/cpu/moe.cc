@@ -1,6 +1,9 @@
 // Mixture of experts of CpuBackend: gate, plan, combination.
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -10,6 +13,8 @@ namespace temper {
 namespace {
 
 constexpr float kLowest = -__builtin_inff();
+constexpr float kLowestFinite = std::numeric_limits<float>::lowest();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kGrainElements = 4096;
 
 int64_t RowGrain(int64_t columns) {
@@ -49,11 +54,13 @@ void KeepBestGroups(const GateOptions& options, int64_t experts, float* biased,
   const int64_t groups = options.n_group;
   const int64_t size = experts / groups;
   for (int64_t group = 0; group < groups; ++group) {
-    group_scores[group] = TopTwoSum(biased + group * size, size);
+    // Two biases may come to -inf, which is what a taken group has.
+    group_scores[group] =
+        std::max(TopTwoSum(biased + group * size, size), kLowestFinite);
   }
   for (int32_t kept = 0; kept < options.topk_group; ++kept) {
     const int64_t best = ArgMax(group_scores, groups);
-    CHECK_GE(best, 0) << "router scores are not finite";
+    CHECK_GE(best, 0);  // finite, and more than are wanted
     group_scores[best] = kLowest;
   }
   // A kept group is one whose score was taken.
@@ -61,6 +68,15 @@ void KeepBestGroups(const GateOptions& options, int64_t experts, float* biased,
     if (group_scores[group] == kLowest) continue;
     std::fill_n(biased + group * size, size, kLowest);
   }
+}
+
+// Whether the experts can be told apart: weights that are finite but huge make
+// a router whose logits are not numbers.
+bool CanChoose(const float* scores, const float* bias, int64_t experts) {
+  for (int64_t e = 0; e < experts; ++e) {
+    if (!std::isfinite(scores[e] + bias[e])) return false;
+  }
+  return true;
 }
 
 void ChooseExperts(const GateOptions& options, const float* scores,
@@ -73,7 +89,7 @@ void ChooseExperts(const GateOptions& options, const float* scores,
   }
   for (int64_t slot = 0; slot < slots; ++slot) {
     const int64_t best = ArgMax(biased, experts);
-    CHECK_GE(best, 0) << "router scores are not finite";
+    CHECK_GE(best, 0);  // finite, and more than are wanted
     routes[slot] = static_cast<int32_t>(best);
     biased[best] = kLowest;
   }
@@ -114,8 +130,11 @@ void CpuBackend::MoeGate(const Tensor& logits, const Tensor& bias,
           const float* s = score.row(n);
           int32_t* r = route.row(n);
           tier_.sigmoid(from.row(n), score.row(n), experts);
-          if (r[0] < 0) {
+          const bool can_choose = CanChoose(s, expert_bias, experts);
+          if (r[0] < 0 && can_choose) {
             ChooseExperts(options, s, expert_bias, experts, slots, scratch, r);
+          } else if (r[0] < 0) {
+            std::iota(r, r + slots, 0);
           }
           for (int64_t a = 0; a < slots; ++a) {
             CHECK(r[a] >= 0 && r[a] < experts)
@@ -123,7 +142,9 @@ void CpuBackend::MoeGate(const Tensor& logits, const Tensor& bias,
           }
           const float sum = ScoreSum(s, r, slots);
           for (int64_t a = 0; a < slots; ++a) {
-            gate.row(n)[a] = s[r[a]] / sum * options.routed_scaling_factor;
+            gate.row(n)[a] = can_choose
+                                 ? s[r[a]] / sum * options.routed_scaling_factor
+                                 : kNaN;
           }
         }
       });

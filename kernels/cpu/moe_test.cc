@@ -1,5 +1,9 @@
 #include "kernels/reference/moe.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "gtest/gtest.h"
 #include "kernels/cpu/op_case.h"
 
@@ -81,6 +85,36 @@ TEST(MoeTest, TiesGoToTheLowestExpertAndRecordedRoutesAreKept) {
   const Gate replayed =
       RunGate(Definition(), s, {9, 9, 9, 9, -1, -2}, Floats(6, 0.0f), {4, 5});
   EXPECT_EQ(replayed.routes, (Ints{4, 5}));
+}
+
+TEST(MoeTest, ARowThatIsNotANumberGetsSomeExpertsAndNoFiniteGate) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Shape& s : kShapes) {
+    Floats logits = Normals(1, 3 * s.experts);
+    std::fill_n(logits.begin() + s.experts, s.experts, nan);  // row 1
+    logits[3 * s.experts - 1] = nan;                          // of row 2
+    const Ints unset(3 * s.slots, -1);
+    const Floats bias(s.experts, 0.0f);
+    const Gate want = RunGate(Definition(), s, logits, bias, unset);
+    for (const auto& backend : Backends()) {
+      const Gate got = RunGate(*backend, s, logits, bias, unset);
+      EXPECT_EQ(got.routes, want.routes);
+      for (int64_t i = 0; i < 3 * s.slots; ++i) {
+        EXPECT_EQ(std::isnan(got.gates[i]), i >= s.slots) << i;
+        const int32_t before = i % s.slots > 0 ? got.routes[i - 1] : -1;
+        EXPECT_TRUE(got.routes[i] > before && got.routes[i] < s.experts);
+      }
+    }
+  }
+}
+
+TEST(MoeTest, BiasesWhoseSumOverflowsStillChooseGroups) {
+  const float low = std::numeric_limits<float>::lowest();
+  for (const auto& backend : Backends()) {
+    const Gate gate = RunGate(*backend, {12, 3, 4, 2}, Normals(1, 12),
+                              Floats(12, low), {-1, -1, -1});
+    EXPECT_EQ(gate.routes, (Ints{0, 1, 2}));
+  }
 }
 
 TEST(MoeTest, TheGatesBackwardIsTheComplexStep) {

@@ -13,7 +13,6 @@ namespace {
 
 // Elements below which a second thread costs more than it saves.
 constexpr int64_t kGrainElements = 8192;
-constexpr int64_t kRotaryMax = 512;
 
 int64_t RowGrain(int64_t columns) {
   return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
@@ -110,13 +109,13 @@ void CpuBackend::Rope(const Tensor& x, const Tensor& position,
   const auto table = AsRows<const float>(cos_sin);
   const int32_t* at = AsVector<const int32_t>(position, rows.rows);
   const int64_t half = rows.columns / 2;
-  CHECK(rows.columns % 2 == 0 && rows.columns <= kRotaryMax &&
+  CHECK(rows.columns % 2 == 0 && rows.columns <= kRopeDimsMax &&
         table.columns == rows.columns)
       << x.DebugString() << " by " << cos_sin.DebugString();
   pool_.ParallelFor(
       rows.rows, RowGrain(rows.groups * rows.columns),
       [&](int, int64_t begin, int64_t end) {
-        float sin[kRotaryMax / 2], a[kRotaryMax / 2], b[kRotaryMax / 2];
+        float sin[kRopeDimsMax / 2], a[kRopeDimsMax / 2], b[kRopeDimsMax / 2];
         for (int64_t n = begin; n < end; ++n) {
           CHECK(at[n] >= 0 && at[n] < table.rows)
               << "position " << at[n] << " of " << table.rows;

@@ -11,6 +11,7 @@
 #include "kernels/base/math.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
+#include "kernels/ops/op_arguments.h"
 
 namespace temper {
 namespace {
@@ -20,6 +21,12 @@ using Json = nlohmann::json;
 constexpr uint64_t kConfigBytesMax = 1 << 20;
 constexpr char kModelType[] = "deepseek_v32";
 constexpr char kArchitecture[] = "DeepseekV32ForCausalLM";
+
+// What sizes may come to together: ten times DeepSeek-V3.2. Within them every
+// offset, and what a batch of any size takes, fits 64 bits.
+constexpr int64_t kTensorsMax = 1 << 19;
+constexpr double kParametersMax = 0x1p40;
+constexpr double kTokenNumbersMax = 0x1p32;
 
 // Keys that Hugging Face's files carry and that change nothing here.
 const std::set<std::string>& IgnoredKeys() {
@@ -64,7 +71,7 @@ const std::vector<IntKey>& IntKeys() {
       {"q_lora_rank", &C::q_lora_rank, 1, kWide, true},
       {"kv_lora_rank", &C::kv_lora_rank, 1, kWide, true},
       {"qk_nope_head_dim", &C::qk_nope_head_dim, 1, 4096, true},
-      {"qk_rope_head_dim", &C::qk_rope_head_dim, 2, 4096, true},
+      {"qk_rope_head_dim", &C::qk_rope_head_dim, 2, kRopeDimsMax, true},
       {"v_head_dim", &C::v_head_dim, 1, 4096, true},
       {"index_n_heads", &C::index_n_heads, 1, 4096, true},
       {"index_head_dim", &C::index_head_dim, 2, 4096, true},
@@ -234,12 +241,125 @@ absl::Status CheckRelations(const ModelConfig& c) {
                                " exceeds the ", c.topk_group * group_size,
                                " experts of topk_group groups"));
   }
+  if (c.has_rope_scaling && c.rope_scaling.original_max_position_embeddings >
+                                c.max_position_embeddings) {
+    return refuse(absl::StrCat("rope_scaling.original_max_position_embeddings ",
+                               c.rope_scaling.original_max_position_embeddings,
+                               " exceeds max_position_embeddings ",
+                               c.max_position_embeddings));
+  }
   if (c.bos_token_id >= c.vocab_size || c.eos_token_id >= c.vocab_size) {
     return refuse(absl::StrCat("bos_token_id ", c.bos_token_id,
                                " or eos_token_id ", c.eos_token_id,
                                " is not below vocab_size ", c.vocab_size));
   }
   return absl::OkStatus();
+}
+
+// Counts of any configuration, in double: they cannot overflow, and are exact
+// below 2^53, far above what is allowed.
+double Number(int64_t size) { return static_cast<double>(size); }
+
+double AttentionMatrices(const ModelConfig& c) {
+  const double hidden = Number(c.hidden_size),
+               heads = Number(c.num_attention_heads);
+  const double q_lora = Number(c.q_lora_rank);
+  return hidden * Number(c.q_lora_rank + c.latent_dim()) +
+         q_lora * heads * Number(c.qk_head_dim()) +
+         Number(c.kv_lora_rank) * heads *
+             Number(c.qk_nope_head_dim + c.v_head_dim) +
+         heads * Number(c.v_head_dim) * hidden +
+         q_lora * Number(c.index_n_heads) * Number(c.index_head_dim) +
+         hidden * Number(c.index_head_dim + c.index_n_heads);
+}
+
+// Matrices of the layers' feed-forward parts with `experts` experts counted.
+double MlpMatrices(const ModelConfig& c, double experts) {
+  const double hidden = Number(c.hidden_size);
+  const double expert = 3 * hidden * Number(c.moe_intermediate_size);
+  const double moe = hidden * Number(c.n_routed_experts) +
+                     (experts + Number(c.n_shared_experts)) * expert;
+  return Number(c.first_k_dense_replace) * 3 * hidden *
+             Number(c.intermediate_size) +
+         Number(c.moe_layers()) * moe;
+}
+
+double CountParameters(const ModelConfig& c) {
+  const double hidden = Number(c.hidden_size);
+  const double vectors = Number(2 * c.hidden_size + c.q_lora_rank +
+                                c.kv_lora_rank + 2 * c.index_head_dim);
+  const double experts = Number(c.n_routed_experts);
+  return 2 * Number(c.vocab_size) * hidden + hidden +
+         Number(c.num_hidden_layers) * (AttentionMatrices(c) + vectors) +
+         MlpMatrices(c, experts) + Number(c.moe_layers()) * experts;
+}
+
+// Activations that training keeps for one token, by their largest parts.
+double NumbersOfAToken(const ModelConfig& c) {
+  const double heads = Number(c.num_attention_heads);
+  const double attention =
+      heads * Number(c.latent_dim() + c.qk_head_dim() + c.v_head_dim) +
+      Number(c.q_lora_rank + c.index_n_heads * c.index_head_dim);
+  const double experts =
+      Number(c.n_routed_experts) +
+      Number(c.num_experts_per_tok + c.n_shared_experts) *
+          Number(2 * c.moe_intermediate_size + c.hidden_size);
+  const double layer = 4 * Number(c.hidden_size) + attention +
+                       2 * Number(c.intermediate_size) + experts;
+  return Number(c.vocab_size) + Number(c.num_hidden_layers) * layer;
+}
+
+// Every size is in its own range; together they may still be far too much.
+absl::Status CheckTotals(const ModelConfig& c) {
+  const auto refuse = [](const std::string& what, double limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("config.json: ", what, "; at most ",
+                     static_cast<int64_t>(limit), " are possible"));
+  };
+  const int64_t tensors = c.moe_layers() * 3 * c.n_routed_experts;
+  if (tensors > kTensorsMax) {
+    return refuse(absl::StrCat("num_hidden_layers ", c.num_hidden_layers,
+                               " with n_routed_experts ", c.n_routed_experts,
+                               " are ", tensors, " tensors of experts"),
+                  kTensorsMax);
+  }
+  if (CountParameters(c) > kParametersMax) {
+    return refuse(
+        absl::StrCat("its sizes (num_hidden_layers ", c.num_hidden_layers,
+                     ", hidden_size ", c.hidden_size, ", n_routed_experts ",
+                     c.n_routed_experts, ", ...) come to ", CountParameters(c),
+                     " parameters"),
+        kParametersMax);
+  }
+  if (NumbersOfAToken(c) > kTokenNumbersMax) {
+    return refuse(
+        absl::StrCat("its sizes (num_hidden_layers ", c.num_hidden_layers,
+                     ", num_attention_heads ", c.num_attention_heads,
+                     ", kv_lora_rank ", c.kv_lora_rank, ", ...) come to ",
+                     NumbersOfAToken(c), " numbers for each token"),
+        kTokenNumbersMax);
+  }
+  return absl::OkStatus();
+}
+
+// What to do about a key that is none of ours.
+std::string HintFor(const std::string& key) {
+  if (key != "rope_parameters") return "this key is not known";
+  return "this key is not read: write its rope_theta as rope_theta and the "
+         "rest as rope_scaling (null where rope_type is \"default\")";
+}
+
+// A token id that nothing here uses, but that other readers will.
+absl::Status CheckPadding(const Json& json, const ModelConfig& config) {
+  const auto pad = json.find("pad_token_id");
+  if (pad == json.end() || pad->is_null()) return absl::OkStatus();
+  if (pad->is_number_integer() && *pad >= Json(0) &&
+      *pad < Json(config.vocab_size)) {
+    return absl::OkStatus();
+  }
+  return Refused("pad_token_id", *pad,
+                 absl::StrCat("null or a token below vocab_size ",
+                              config.vocab_size, " is needed"));
 }
 
 absl::Status CheckKeys(const Json& json) {
@@ -257,7 +377,7 @@ absl::Status CheckKeys(const Json& json) {
                 "routed_scaling_factor", "num_key_value_heads"});
   for (const auto& [key, value] : json.items()) {
     if (known.count(key) == 0) {
-      return Refused(key, value, "this key is not known");
+      return Refused(key, value, HintFor(key));
     }
   }
   if (!json.contains("model_type")) {
@@ -277,41 +397,15 @@ double ModelConfig::softmax_scale() const {
   return m * m / std::sqrt(static_cast<double>(qk_head_dim()));
 }
 
-namespace {
-
-int64_t AttentionMatrices(const ModelConfig& c) {
-  const int64_t heads = c.num_attention_heads;
-  return c.hidden_size * (c.q_lora_rank + c.latent_dim()) +
-         c.q_lora_rank * heads * c.qk_head_dim() +
-         c.kv_lora_rank * heads * (c.qk_nope_head_dim + c.v_head_dim) +
-         heads * c.v_head_dim * c.hidden_size +
-         c.q_lora_rank * c.index_n_heads * c.index_head_dim +
-         c.hidden_size * (c.index_head_dim + c.index_n_heads);
-}
-
-// Matrices of the layers' feed-forward parts with `experts` experts counted.
-int64_t MlpMatrices(const ModelConfig& c, int64_t experts) {
-  const int64_t expert = 3 * c.hidden_size * c.moe_intermediate_size;
-  const int64_t moe = c.hidden_size * c.n_routed_experts +
-                      (experts + c.n_shared_experts) * expert;
-  return c.first_k_dense_replace * 3 * c.hidden_size * c.intermediate_size +
-         c.moe_layers() * moe;
-}
-
-}  // namespace
-
 int64_t ModelConfig::parameter_count() const {
-  const int64_t vectors =
-      2 * hidden_size + q_lora_rank + kv_lora_rank + 2 * index_head_dim;
-  return 2 * vocab_size * hidden_size + hidden_size +
-         num_hidden_layers * (AttentionMatrices(*this) + vectors) +
-         MlpMatrices(*this, n_routed_experts) + moe_layers() * n_routed_experts;
+  return static_cast<int64_t>(CountParameters(*this));
 }
 
 int64_t ModelConfig::active_parameter_count() const {
-  return vocab_size * hidden_size +
-         num_hidden_layers * AttentionMatrices(*this) +
-         MlpMatrices(*this, num_experts_per_tok);
+  return static_cast<int64_t>(Number(vocab_size) * Number(hidden_size) +
+                              Number(num_hidden_layers) *
+                                  AttentionMatrices(*this) +
+                              MlpMatrices(*this, Number(num_experts_per_tok)));
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
@@ -337,6 +431,13 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
                    "it must equal num_attention_heads");
   }
   RETURN_IF_ERROR(CheckRelations(config));
+  RETURN_IF_ERROR(CheckTotals(config));
+  RETURN_IF_ERROR(CheckPadding(json, config));
+  Json carried = Json::object();
+  for (const std::string& key : IgnoredKeys()) {
+    if (json.contains(key)) carried[key] = json[key];
+  }
+  config.carried_json = carried.dump();
   return config;
 }
 
@@ -351,8 +452,17 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir) {
   return config;
 }
 
-std::string ModelConfigToJson(const ModelConfig& config) {
-  Json json = Json::object();
+std::string ModelConfigToJson(const ModelConfig& config,
+                              const std::string& dtype) {
+  Json json = config.carried_json.empty() ? Json::object()
+                                          : Json::parse(config.carried_json);
+  if (!dtype.empty()) {
+    // Newer files call it dtype. Both may be there: both are then true.
+    if (json.contains("dtype")) json["dtype"] = dtype;
+    if (json.contains("torch_dtype") || !json.contains("dtype")) {
+      json["torch_dtype"] = dtype;
+    }
+  }
   for (const auto& [name, value] : FixedKeys()) {
     if (!value.is_null()) json[name] = value;
   }

@@ -52,6 +52,9 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;
   int64_t bos_token_id = 0;
   int64_t eos_token_id = 1;
+  // An object's text: keys of the file that change nothing here (pad_token_id,
+  // torch_dtype, auto_map, ...) and go back into what is written.
+  std::string carried_json;
 
   bool IsMoe(int64_t layer) const { return layer >= first_k_dense_replace; }
   int64_t moe_layers() const {
@@ -70,12 +73,18 @@ struct ModelConfig {
 
 // InvalidArgument names the key, its value and what is allowed: a missing or
 // mistyped key, a dimension out of range, a variant of the architecture that is
-// not this one (hidden_act, scoring_func, topk_method, attention_bias, ...).
+// not this one (hidden_act, scoring_func, topk_method, attention_bias, ...),
+// sizes that contradict each other, or that together come to more than 2^19
+// tensors of experts, 2^40 parameters or 2^32 numbers for each token.
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json);
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir);
 
-// Every key that ParseModelConfig reads; reading it back gives an equal config.
-std::string ModelConfigToJson(const ModelConfig& config);
+// Every key that ParseModelConfig reads, and those it carries; reading it back
+// gives an equal config. `dtype` ("float32", "bfloat16") is what the weights
+// beside it are written in, under torch_dtype or dtype as the input had it; ""
+// leaves what is carried.
+std::string ModelConfigToJson(const ModelConfig& config,
+                              const std::string& dtype = "");
 
 }  // namespace temper
 

@@ -123,6 +123,90 @@ TEST(ModelConfigTest, RefusesUnknownMissingMistypedAndOutOfRangeKeys) {
   }
 }
 
+TEST(ModelConfigTest, SizesAreBoundedTogetherNotOneByOneOnly) {
+  const auto refusal = [](const Json& changes) {
+    Json json = V32Config();
+    json.update(changes);
+    json["num_key_value_heads"] = json["num_attention_heads"];
+    return Refusal(json);
+  };
+  // 201 million tensors, which would be listed before one is missed.
+  const std::string many = refusal({{"num_hidden_layers", 1024},
+                                    {"n_routed_experts", 65536},
+                                    {"moe_intermediate_size", 1},
+                                    {"hidden_size", 1}});
+  EXPECT_TRUE(absl::StrContains(many, "num_hidden_layers 1024")) << many;
+  EXPECT_TRUE(absl::StrContains(many, "n_routed_experts 65536")) << many;
+  // 2^64 and more parameters.
+  const std::string large = refusal({{"num_hidden_layers", 512},
+                                     {"hidden_size", 1 << 20},
+                                     {"intermediate_size", 1 << 20},
+                                     {"moe_intermediate_size", 1 << 20}});
+  EXPECT_TRUE(absl::StrContains(large, "parameters")) << large;
+  // Few parameters, but more numbers for a token than can be laid out.
+  const std::string wide = refusal({{"num_hidden_layers", 1024},
+                                    {"first_k_dense_replace", 1024},
+                                    {"num_attention_heads", 4096},
+                                    {"kv_lora_rank", 1 << 14},
+                                    {"hidden_size", 1},
+                                    {"q_lora_rank", 1},
+                                    {"intermediate_size", 1},
+                                    {"qk_nope_head_dim", 1},
+                                    {"v_head_dim", 1}});
+  EXPECT_TRUE(absl::StrContains(wide, "for each token")) << wide;
+}
+
+TEST(ModelConfigTest, SizesThatContradictEachOtherAreRefused) {
+  Json json = V32Config();
+  json["rope_scaling"]["original_max_position_embeddings"] = 163841;
+  EXPECT_TRUE(absl::StrContains(Refusal(json), "163841")) << Refusal(json);
+  json = V32Config();
+  json["pad_token_id"] = 129280;
+  EXPECT_TRUE(absl::StrContains(Refusal(json), "pad_token_id"))
+      << Refusal(json);
+}
+
+TEST(ModelConfigTest, ARotaryPartThatNoKernelTakesIsRefused) {
+  Json json = V32Config();
+  json["index_head_dim"] = 4096;
+  json["qk_rope_head_dim"] = 512;
+  EXPECT_EQ(Refusal(json), "");
+  for (const int dims : {514, 4096}) {
+    json["qk_rope_head_dim"] = dims;
+    EXPECT_TRUE(absl::StrContains(Refusal(json), "from 2 to 512"))
+        << Refusal(json);
+  }
+}
+
+TEST(ModelConfigTest, RopeParametersAreSentToTheKeysThatAreRead) {
+  Json json = V32Config();
+  json["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 10000}};
+  const std::string message = Refusal(json);
+  for (const char* key : {"rope_parameters", "rope_scaling", "rope_theta"}) {
+    EXPECT_TRUE(absl::StrContains(message, key)) << message;
+  }
+}
+
+TEST(ModelConfigTest, AByteOrderMarkIsRefusedByName) {
+  const auto config = ParseModelConfig("\xEF\xBB\xBF" + V32Config().dump());
+  ASSERT_FALSE(config.ok());
+  EXPECT_TRUE(absl::StrContains(std::string(config.status().message()),
+                                "byte-order mark"))
+      << config.status();
+}
+
+TEST(ModelConfigTest, KeysThatChangeNothingHereAreCarried) {
+  Json json = V32Config();
+  json["pad_token_id"] = 2;
+  json["auto_map"] = {{"AutoConfig", "configuration_deepseek.DeepseekV3"}};
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  const Json written = Json::parse(ModelConfigToJson(*config));
+  for (const auto& [key, value] : json.items()) {
+    EXPECT_TRUE(written.contains(key) && written[key] == value) << key;
+  }
+}
+
 TEST(ModelConfigTest, RefusesRopeScalingThatItDoesNotCompute) {
   const auto refused = [](const std::string& key, const Json& value) {
     Json json = V32Config();

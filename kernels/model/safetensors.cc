@@ -298,8 +298,11 @@ uint16_t FloatToBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-absl::Status WriteSafetensors(const std::string& path,
-                              const std::vector<SafetensorsEntry>& entries) {
+namespace {
+
+// The 8 bytes of its length and the header itself.
+absl::StatusOr<std::string> MakeHeader(
+    const std::string& path, const std::vector<SafetensorsEntry>& entries) {
   Json header = Json::object();
   uint64_t offset = 0;
   for (const SafetensorsEntry& entry : entries) {
@@ -318,18 +321,46 @@ absl::Status WriteSafetensors(const std::string& path,
                           {"data_offsets", {offset, offset + entry.bytes}}};
     offset += entry.bytes;
   }
+  // Row-major, which Hugging Face's readers ask about by the name of PyTorch.
+  header[kMetadata] = {{"format", "pt"}};
   std::string text = header.dump();
   // The format's own writer aligns the data to 8 bytes with spaces.
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t length = text.size();
-  std::string file(kLengthBytes, '\0');
-  std::memcpy(file.data(), &length, kLengthBytes);
-  file.reserve(kLengthBytes + length + offset);
-  file += text;
-  for (const SafetensorsEntry& entry : entries) {
-    file.append(reinterpret_cast<const char*>(entry.data), entry.bytes);
+  std::string bytes(kLengthBytes, '\0');
+  std::memcpy(bytes.data(), &length, kLengthBytes);
+  return bytes + text;
+}
+
+}  // namespace
+
+absl::Status WriteSafetensors(const std::string& path,
+                              const std::vector<SafetensorsEntry>& entries,
+                              const EntryReader& read) {
+  ASSIGN_OR_RETURN(const std::string header, MakeHeader(path, entries));
+  ASSIGN_OR_RETURN(const auto file, DurableFile::Create(path));
+  RETURN_IF_ERROR(file->Append(header.data(), header.size()));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    uint64_t written = 0;
+    RETURN_IF_ERROR(read(i, [&](const void* data, uint64_t bytes) {
+      written += bytes;
+      return file->Append(data, bytes);
+    }));
+    if (written != entries[i].bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": tensor \"", entries[i].name, "\" came as ",
+                       written, " bytes, not ", entries[i].bytes));
+    }
   }
-  return WriteFileDurably(path, file);
+  return file->Commit();
+}
+
+absl::Status WriteSafetensors(const std::string& path,
+                              const std::vector<SafetensorsEntry>& entries) {
+  return WriteSafetensors(
+      path, entries, [&entries](size_t index, const ByteSink& sink) {
+        return sink(entries[index].data, entries[index].bytes);
+      });
 }
 
 }  // namespace temper

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -75,9 +76,21 @@ absl::StatusOr<std::vector<float>> DecodeFloats(const SafetensorsEntry& entry);
 // float to bfloat16, round to nearest even, denormals kept; NaN stays NaN.
 uint16_t FloatToBf16(float value);
 
+// Takes a tensor's next bytes, which are used until it returns.
+using ByteSink = std::function<absl::Status(const void* data, uint64_t bytes)>;
+// Gives the bytes of tensor `index` to `sink`, in as many pieces as it likes.
+using EntryReader =
+    std::function<absl::Status(size_t index, const ByteSink& sink)>;
+
 // Writes the entries in their order, durably: `path` is the whole new file or
-// untouched. The file is put together in memory. InvalidArgument: a name
-// twice, or bytes that do not match shape and dtype.
+// untouched. Their bytes come from `read`, each entry's when it is its turn, so
+// that no more of the file than a piece is in memory; `data` is not used.
+// The metadata say format pt. InvalidArgument: a name twice, or bytes that do
+// not match shape and dtype.
+absl::Status WriteSafetensors(const std::string& path,
+                              const std::vector<SafetensorsEntry>& entries,
+                              const EntryReader& read);
+// The same from each entry's `data`.
 absl::Status WriteSafetensors(const std::string& path,
                               const std::vector<SafetensorsEntry>& entries);
 

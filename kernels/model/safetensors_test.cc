@@ -49,6 +49,13 @@ SafetensorsEntry EntryOf(const std::string& name, const std::string& dtype,
           reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()};
 }
 
+TEST(SafetensorsTest, SaysTheFormatThatOtherReadersAskFor) {
+  const std::string path = TempPath("format.safetensors");
+  ASSERT_TRUE(WriteSafetensors(path, {EntryOf("a", "U8", {1}, "x")}).ok());
+  EXPECT_TRUE(absl::StrContains(*ReadFile(path, 1 << 20),
+                                "\"__metadata__\":{\"format\":\"pt\"}"));
+}
+
 TEST(SafetensorsTest, WhatItWritesReadsBackEqual) {
   const std::string a(24, 'a'), b = "bcd", empty;
   const std::string path = TempPath("round.safetensors");

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/byte_order_mark.h"
+#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -43,6 +45,8 @@ class KeyWatcher {
 
 absl::StatusOr<nlohmann::json> ParseStrictJson(const char* text, size_t size,
                                                const std::string& what) {
+  // The parser would pass over it, but other programs' would not.
+  RETURN_IF_ERROR(RefuseByteOrderMark(text, size, what));
   KeyWatcher watcher;
   Json value = Json::parse(
       text, text + size,

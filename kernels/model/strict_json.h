@@ -13,7 +13,8 @@ namespace temper {
 
 constexpr int kJsonDepthMax = 16;
 
-// InvalidArgument names `what` (a path) and the fault: not JSON, a key that
+// InvalidArgument names `what` (a path) and the fault: a byte-order mark before
+// it, not JSON, a key that
 // occurs twice in one object, nesting beyond kJsonDepthMax.
 absl::StatusOr<nlohmann::json> ParseStrictJson(const char* text, size_t size,
                                                const std::string& what);

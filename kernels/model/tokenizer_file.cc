@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/strict_json.h"
 #include "kernels/model/utf8.h"
 
 namespace temper {
@@ -260,6 +260,20 @@ absl::Status ReadVocab(const Json& model, TokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
+// Without a merge every text is its bytes, whatever else the vocabulary has.
+absl::Status CheckReachable(const Json& model, const TokenizerSpec& spec) {
+  if (!spec.merges.empty() || Field(model, "ignore_merges") == Json(true)) {
+    return absl::OkStatus();
+  }
+  const auto longer =
+      std::count_if(spec.tokens.begin(), spec.tokens.end(),
+                    [](const std::string& bytes) { return bytes.size() > 1; });
+  if (longer == 0) return absl::OkStatus();
+  return Bad(absl::StrCat("model.merges is empty, so that none of the ", longer,
+                          " tokens of several bytes in model.vocab could ever "
+                          "be used"));
+}
+
 absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
   const Json& merges = Field(model, "merges");
   if (!merges.is_array()) return Bad("model.merges must be a list");
@@ -296,7 +310,7 @@ absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
     }
     spec->merges.emplace_back(pair[0], pair[1]);
   }
-  return absl::OkStatus();
+  return CheckReachable(model, *spec);
 }
 
 absl::Status CheckModel(const Json& model) {
@@ -317,28 +331,6 @@ absl::Status CheckModel(const Json& model) {
   return absl::OkStatus();
 }
 
-// nlohmann keeps the last of two equal keys; a vocabulary with two is wrong.
-absl::StatusOr<Json> ParseWithoutDuplicateKeys(const std::string& text) {
-  std::vector<std::set<std::string>> open;
-  std::string duplicate;
-  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start) open.emplace_back();
-    if (event == Event::object_end) open.pop_back();
-    if (event == Event::key && duplicate.empty()) {
-      const std::string key = value.get<std::string>();
-      if (!open.back().insert(key).second) duplicate = key;
-    }
-    return true;
-  };
-  Json document = Json::parse(text, watch, /*allow_exceptions=*/false);
-  if (document.is_discarded()) return Bad("not a JSON document");
-  if (!duplicate.empty()) {
-    return Bad(absl::StrCat("key '", duplicate, "' is there twice"));
-  }
-  return document;
-}
-
 }  // namespace
 
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json) {
@@ -347,7 +339,7 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json) {
         absl::StrCat("tokenizer file of ", json.size(), " bytes, at most ",
                      kTokenizerFileBytesMax));
   }
-  ASSIGN_OR_RETURN(const Json document, ParseWithoutDuplicateKeys(json));
+  ASSIGN_OR_RETURN(const Json document, ParseStrictJson(json, "the file"));
   if (!document.is_object()) return Bad("not a JSON object");
   const Json& model = Field(document, "model");
   TokenizerSpec spec;

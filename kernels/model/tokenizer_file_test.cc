@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -38,6 +39,31 @@ TEST(TokenizerFileTest, ASpecComesBackEqualAndTheFileIsTheSameBytes) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(*again == spec);
   EXPECT_EQ(TokenizerJson(*again), json);
+}
+
+TEST(TokenizerFileTest, TokensThatNoMergeMakesAreRefused) {
+  Json document = Document();
+  document["model"]["merges"] = Json::array();
+  EXPECT_THAT(ErrorOf(document), HasSubstr("merges is empty"));
+  document["model"]["ignore_merges"] = true;
+  EXPECT_EQ(ErrorOf(document), "OK");
+  // Bytes alone need none.
+  document = Document();
+  document["model"]["merges"] = Json::array();
+  Json& vocab = document["model"]["vocab"];
+  for (auto token = vocab.begin(); token != vocab.end();) {
+    const size_t characters =
+        std::count_if(token.key().begin(), token.key().end(),
+                      [](char byte) { return (byte & 0xC0) != 0x80; });
+    token = characters > 1 ? vocab.erase(token) : std::next(token);
+  }
+  EXPECT_EQ(ErrorOf(document), "OK");
+}
+
+TEST(TokenizerFileTest, AByteOrderMarkIsRefusedByName) {
+  const auto spec = ParseTokenizerJson("\xEF\xBB\xBF" + Document().dump());
+  ASSERT_FALSE(spec.ok());
+  EXPECT_THAT(spec.status().ToString(), HasSubstr("byte-order mark"));
 }
 
 TEST(TokenizerFileTest, ReadsWhatHuggingFaceWritesForDeepSeek) {
@@ -135,7 +161,7 @@ TEST(TokenizerFileTest, RefusesAKeyThatIsThereTwiceAndWhatIsNoJson) {
   const size_t at = json.find("\"vocab\": {") + 10;
   json.insert(at, "\"!\": 5,");
   EXPECT_THAT(ParseTokenizerJson(json).status().ToString(),
-              HasSubstr("key '!' is there twice"));
+              HasSubstr("has the key \"!\" twice"));
   for (const char* bad : {"", "[]", "{\"model\":", "7", "\xFF"}) {
     EXPECT_FALSE(ParseTokenizerJson(bad).ok()) << bad;
   }

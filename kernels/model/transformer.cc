@@ -11,6 +11,7 @@
 #include "kernels/model/activations.h"
 #include "kernels/model/batch_check.h"
 #include "kernels/model/layer_gradients.h"
+#include "kernels/model/number_range.h"
 #include "kernels/model/rope.h"
 
 namespace temper {
@@ -109,6 +110,7 @@ class TransformerImpl : public Transformer {
   std::unique_ptr<Buffer> tap_buffer_;
   Tensor identity_;  // i32 [tokens_max * H]
   RopeCache rope_;
+  NumberRange range_;
   LayerScratch scratch_;
   std::vector<int32_t> host_routes_;  // [moe_layers, N, A]
 };
@@ -125,6 +127,7 @@ absl::Status TransformerImpl::Init() {
   ASSIGN_OR_RETURN(
       scratch_buffer_,
       backend_->Allocate(ScratchBytes<LayerScratch>(config_, tokens_max_)));
+  RETURN_IF_ERROR(range_.Init(backend_));
   return rope_.Reserve(backend_, config_, 1);
 }
 
@@ -242,20 +245,15 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   map.blocks = a->blocks;
   map.page_tokens = batch->page_tokens;
 
-  if (taps != nullptr) {
-    taps->selected_width = selected_width;
-    const auto clear = [](auto*... tap) {
-      ((tap ? tap->clear() : void()), ...);
-    };
-    clear(taps->hidden, taps->index_scores, taps->selected, taps->gate_weights,
-          taps->live_routes);
-  }
+  if (taps != nullptr) taps->Begin(selected_width);
   const BlockContext context = Context(map);
   backend_->Embed(weights_.embed_tokens(), a->tokens, a->layers[0].h_in);
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     RETURN_IF_ERROR(ForwardLayer(l, context, *a, cache, taps));
   }
-  backend_->RmsNorm(a->layers.back().h_out, weights_.norm(), eps(), a->hidden);
+  const Tensor& last = a->layers.back().h_out;
+  backend_->RmsNorm(last, weights_.norm(), eps(), a->hidden);
+  RETURN_IF_ERROR(range_.Check(weights_, {last, a->hidden}));
   RETURN_IF_ERROR(ReadRoutes(*a, cache, batch));
   if (goes_back) {
     impl->map = map;

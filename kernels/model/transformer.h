@@ -56,6 +56,15 @@ struct DebugTaps {
   int64_t keys_max = 0;                        // in: columns of index_scores
   // Out: the index_topk in effect, at most the batch's largest position + 1.
   int64_t selected_width = 0;
+
+  // Empties them for a forward whose `selected` is `width` wide.
+  void Begin(int64_t width) {
+    selected_width = width;
+    const auto clear = [](auto*... tap) {
+      ((tap ? tap->clear() : void()), ...);
+    };
+    clear(hidden, index_scores, selected, gate_weights, live_routes);
+  }
 };
 
 struct ForwardOptions {

@@ -217,6 +217,37 @@ TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
   EXPECT_LT(worst, 2e-5 * size);
 }
 
+TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
+  const std::vector<float> good = weights_->GetValues();
+  for (const char* name :
+       {"model.layers.1.mlp.gate.weight", "model.layers.2.mlp.gate.weight",
+        "model.layers.1.self_attn.indexer.wq_b.weight",
+        "model.layers.0.mlp.down_proj.weight",
+        "model.layers.2.mlp.experts.1.up_proj.weight",
+        "model.embed_tokens.weight", "model.norm.weight"}) {
+    for (const float size : {1e20f, 1e38f}) {
+      std::vector<float> values = good;
+      for (const Parameter& p : weights_->parameters()) {
+        if (p.name != name) continue;
+        std::fill_n(values.begin() + p.offset, p.elements, size);
+      }
+      ASSERT_TRUE(weights_->SetValues(values).ok());
+      TokenBatch batch =
+          MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
+      Tensor hidden;
+      const absl::Status status = model_->Forward(&batch, nullptr, tape_.get(),
+                                                  ForwardOptions(), &hidden);
+      if (status.ok()) {
+        for (const float x : ToHost(hidden)) ASSERT_TRUE(std::isfinite(x));
+        continue;  // it did not come to the row that is too large
+      }
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+      EXPECT_TRUE(absl::StrContains(std::string(status.message()), name))
+          << status;
+    }
+  }
+}
+
 TEST_F(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;

@@ -1,21 +1,14 @@
 #include "kernels/model/weights.h"
 
-#include <cmath>
 #include <cstring>
-#include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/safetensors.h"
 
 namespace temper {
 namespace {
-
-constexpr char kModelFile[] = "/model.safetensors";
 
 // Appends parameters, each at the end of the one before.
 class ParameterList {
@@ -104,93 +97,6 @@ Tensor Shaped(const Tensor& all, const Parameter& p) {
   if (p.shape.size() == 1) return flat;
   CHECK_EQ(p.shape.size(), 2u);
   return flat.Reshape({p.shape[0], p.shape[1]});
-}
-
-absl::Status WrongTensor(const SafetensorsEntry& entry,
-                         const std::string& what) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("tensor \"", entry.name, "\" (", entry.dtype,
-                   entry.ShapeString(), ") ", what));
-}
-
-bool IsMtpTensor(const ModelConfig& config, const std::string& name) {
-  for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) {
-    if (absl::StartsWith(name, LayerPrefix(config.num_hidden_layers + i))) {
-      return true;
-    }
-  }
-  return false;
-}
-
-absl::StatusOr<const SafetensorsEntry*> FindParameter(
-    const Parameter& parameter, const Safetensors& file) {
-  const SafetensorsEntry* entry = file.Find(parameter.name);
-  if (entry == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor \"", parameter.name, "\" is missing"));
-  }
-  if (entry->shape != parameter.shape) {
-    SafetensorsEntry wanted;
-    wanted.shape = parameter.shape;
-    return WrongTensor(
-        *entry, absl::StrCat("must have the shape ", wanted.ShapeString()));
-  }
-  return entry;
-}
-
-// Decodes all parameters in order; refuses the first that does not fit.
-absl::StatusOr<std::vector<float>> ReadParameters(
-    const std::vector<Parameter>& parameters, const Safetensors& file) {
-  std::vector<float> values;
-  values.reserve(TotalElements(parameters));
-  for (const Parameter& parameter : parameters) {
-    ASSIGN_OR_RETURN(const SafetensorsEntry* const entry,
-                     FindParameter(parameter, file));
-    ASSIGN_OR_RETURN(const std::vector<float> decoded, DecodeFloats(*entry));
-    for (const float value : decoded) {
-      if (!std::isfinite(value)) {
-        return absl::DataLossError(absl::StrCat(
-            "tensor \"", entry->name, "\" holds a value that is not finite"));
-      }
-    }
-    values.insert(values.end(), decoded.begin(), decoded.end());
-  }
-  return values;
-}
-
-// The tensors that no parameter takes, all of MTP layers that are whole.
-absl::StatusOr<std::vector<const SafetensorsEntry*>> FindCarried(
-    const ModelConfig& config, const std::map<std::string, size_t>& known,
-    const Safetensors& file) {
-  std::vector<const SafetensorsEntry*> carried;
-  std::set<int64_t> missing;
-  for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) {
-    missing.insert(config.num_hidden_layers + i);
-  }
-  for (const SafetensorsEntry& entry : file.entries()) {
-    if (known.count(entry.name) > 0) continue;
-    if (!IsMtpTensor(config, entry.name)) {
-      return WrongTensor(entry, "is not expected by config.json");
-    }
-    for (auto it = missing.begin(); it != missing.end();) {
-      it = absl::StartsWith(entry.name, LayerPrefix(*it)) ? missing.erase(it)
-                                                          : std::next(it);
-    }
-    carried.push_back(&entry);
-  }
-  if (!missing.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tensors of the MTP layer \"", LayerPrefix(*missing.begin()),
-        "\" are missing; num_nextn_predict_layers is ",
-        config.num_nextn_predict_layers));
-  }
-  return carried;
-}
-
-absl::Status InDirectory(const std::string& model_dir,
-                         const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat(model_dir, ": ", status.message()));
 }
 
 }  // namespace
@@ -333,79 +239,12 @@ void ModelWeights::Publish() {
   }
 }
 
-absl::Status ModelWeights::CheckFiles(const ModelConfig& config,
-                                      const std::string& model_dir) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
-                   Safetensors::OpenModel(model_dir));
-  const std::vector<Parameter> parameters = ListParameters(config);
-  for (const Parameter& parameter : parameters) {
-    const auto entry = FindParameter(parameter, *file);
-    if (!entry.ok()) return InDirectory(model_dir, entry.status());
-  }
-  const auto carried = FindCarried(config, IndexOf(parameters), *file);
-  if (!carried.ok()) return InDirectory(model_dir, carried.status());
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(
-    Backend* backend, const ModelConfig& config, const std::string& model_dir) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
-                   Safetensors::OpenModel(model_dir));
-  const std::vector<Parameter> parameters = ListParameters(config);
-  const auto values = ReadParameters(parameters, *file);
-  if (!values.ok()) return InDirectory(model_dir, values.status());
-  const auto carried = FindCarried(config, IndexOf(parameters), *file);
-  if (!carried.ok()) return InDirectory(model_dir, carried.status());
-  ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> weights,
-                   Create(backend, config));
-  for (const SafetensorsEntry* const entry : *carried) {
-    weights->carried_.push_back(
-        {entry->name, entry->dtype, entry->shape,
-         std::string(reinterpret_cast<const char*>(entry->data),
-                     entry->bytes)});
-  }
-  RETURN_IF_ERROR(weights->SetValues(*values));
-  return weights;
-}
-
 absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Clone() const {
   ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> copy,
                    Create(backend_, config_));
   copy->carried_ = carried_;
   RETURN_IF_ERROR(copy->SetValues(GetValues()));
   return copy;
-}
-
-absl::Status ModelWeights::Save(const std::string& model_dir,
-                                const std::string& dtype) const {
-  if (dtype != "F32" && dtype != "BF16") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot save weights as ", dtype, "; F32 or BF16"));
-  }
-  const std::vector<float> values = GetValues();
-  std::vector<uint16_t> rounded;
-  if (dtype == "BF16") {
-    rounded.reserve(values.size());
-    for (const float value : values) rounded.push_back(FloatToBf16(value));
-  }
-  std::vector<SafetensorsEntry> entries;
-  for (const Parameter& p : parameters_) {
-    // Vectors stay F32, as DeepSeek's own checkpoints have them.
-    const bool narrow = dtype == "BF16" && p.shape.size() >= 2;
-    const void* data = narrow ? static_cast<const void*>(&rounded[p.offset])
-                              : static_cast<const void*>(&values[p.offset]);
-    entries.push_back({p.name, narrow ? "BF16" : "F32", p.shape,
-                       static_cast<const std::byte*>(data),
-                       static_cast<uint64_t>(p.elements) * (narrow ? 2 : 4)});
-  }
-  for (const CarriedTensor& tensor : carried_) {
-    entries.push_back({tensor.name, tensor.dtype, tensor.shape,
-                       reinterpret_cast<const std::byte*>(tensor.bytes.data()),
-                       tensor.bytes.size()});
-  }
-  RETURN_IF_ERROR(WriteSafetensors(model_dir + kModelFile, entries));
-  return WriteFileDurably(model_dir + "/config.json",
-                          ModelConfigToJson(config_));
 }
 
 absl::Status ModelWeights::SetValues(const std::vector<float>& values) {

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
+#include "kernels/model/safetensors.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -96,9 +97,10 @@ class ModelWeights {
   // A second set with the same values (the frozen reference, a shadow).
   absl::StatusOr<std::unique_ptr<ModelWeights>> Clone() const;
 
-  // Writes model.safetensors (and config.json) into an existing directory;
-  // carried tensors go back byte for byte. `dtype` is F32 or BF16 (nearest
-  // even; vectors stay F32).
+  // Writes model.safetensors (and config.json, whose torch_dtype says what was
+  // written) into an existing directory, a piece of a tensor at a time; carried
+  // tensors go back byte for byte. `dtype` is F32 or BF16 (nearest even;
+  // vectors stay F32).
   absl::Status Save(const std::string& model_dir,
                     const std::string& dtype) const;
 
@@ -125,6 +127,10 @@ class ModelWeights {
  private:
   ModelWeights() = default;
   absl::Status MakeHandles();
+  absl::Status ReadValue(const Parameter& parameter,
+                         const SafetensorsEntry& entry);
+  absl::Status WriteValue(const Parameter& parameter, bool narrow,
+                          const ByteSink& sink) const;
   void SetVectors();
 
   Backend* backend_ = nullptr;

@@ -104,6 +104,28 @@ TEST_F(ModelWeightsTest, SavingInBf16RoundsMatricesAndIsThenStable) {
   EXPECT_FALSE((*rounded)->Save(two, "F16").ok());
 }
 
+TEST_F(ModelWeightsTest, ASavedConfigNamesTheDtypeThatWasWritten) {
+  const auto written = [&](const std::string& keys, const std::string& dtype) {
+    std::string json = ModelConfigToJson(TinyConfig());
+    json.insert(json.find('{') + 1, keys);
+    const auto config = ParseModelConfig(json);
+    EXPECT_TRUE(config.ok()) << config.status();
+    auto weights = ModelWeights::Create(backend_.get(), *config);
+    const std::string dir = Dir("dtype");
+    EXPECT_TRUE((*weights)->Save(dir, dtype).ok());
+    return *ReadFile(dir + "/config.json", 1 << 20);
+  };
+  const std::string half = "\"torch_dtype\": \"bfloat16\"";
+  const std::string full = "\"torch_dtype\": \"float32\"";
+  EXPECT_TRUE(absl::StrContains(written("", "BF16"), half));
+  EXPECT_TRUE(absl::StrContains(written(half + ",", "F32"), full));
+  const std::string newer =
+      written("\"dtype\": \"bfloat16\", \"pad_token_id\": 2,", "F32");
+  EXPECT_TRUE(absl::StrContains(newer, "\"dtype\": \"float32\""));
+  EXPECT_TRUE(absl::StrContains(newer, "\"pad_token_id\": 2"));
+  EXPECT_FALSE(absl::StrContains(newer, "torch_dtype"));
+}
+
 TEST_F(ModelWeightsTest, RefusesCheckpointsThatDoNotFitNamingTheTensor) {
   const std::string name = "model.layers.1.mlp.experts.3.up_proj.weight";
   std::vector<float> infinite(32, std::numeric_limits<float>::infinity());

@@ -106,7 +106,8 @@ class Backend {
   virtual void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
                                  const Tensor& dy, const Tensor& dx,
                                  const Tensor& dw, const Tensor& db) = 0;
-  // Rotates x [N, G, R] in place by position (kBackward: by its negative).
+  // Rotates x [N, G, R] in place by position (kBackward: by its negative). R is
+  // at most kRopeDimsMax.
   virtual void Rope(const Tensor& x, const Tensor& position,  // i32 [N]
                     const Tensor& cos_sin,  // [positions_max, R]: cos | sin
                     RopeStyle style, RopeDirection direction) = 0;
@@ -128,7 +129,8 @@ class Backend {
   // --- Attention (MLA in its absorbed form, over selected keys) -------------
   // selected[n] = positions of the min(K, position + 1) keys of largest
   //   I[n, s] = sum_h w[n, h] ReLU(q[n, h] . k[s])
-  // ties to the lowest position, ascending, then -1. A non-empty scores tap
+  // ties to the lowest position, ascending, then -1. The order is total: a NaN
+  // is beyond the infinity of its sign. A non-empty scores tap
   // [N, keys_max] receives I, -inf beyond the position.
   virtual void IndexerSelect(const Tensor& q,  // [N, Hi, Di]
                              const Tensor& w,  // [N, Hi]
@@ -171,7 +173,8 @@ class Backend {
   // scores = sigmoid(logits). A row of routes with routes[n, 0] < 0 is filled
   // with the A experts chosen from scores + bias (best topk_group of n_group by
   // the sum of their two largest, the rest -inf; ties to the lowest id),
-  // ascending by id; any other row is replayed as it is.
+  // ascending by id; any other row is replayed as it is. A row of which some
+  // score + bias is not finite gets experts 0 .. A - 1, and NaN for its gates.
   // gates[n, a] = scores[n, routes[n, a]] / sum_a * routed_scaling_factor.
   virtual void MoeGate(const Tensor& logits,  // [N, E]
                        const Tensor& bias,  // [E]

@@ -24,6 +24,9 @@ struct KeyMap {
   int32_t page_tokens = 64;
 };
 
+// The widest row that Rope takes.
+inline constexpr int64_t kRopeDimsMax = 512;
+
 enum class RopeStyle : uint8_t { kInterleaved, kHalfSplit };
 enum class RopeDirection : uint8_t { kForward, kBackward };
 

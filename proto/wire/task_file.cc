@@ -10,6 +10,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/byte_order_mark.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -99,6 +100,7 @@ absl::StatusOr<std::optional<TaskFileReader::Line>> TaskFileReader::Next() {
     bytes_read_ += static_cast<uint64_t>(size);
     std::string json(text, static_cast<size_t>(size));
     if (json.back() == '\n') json.pop_back();
+    if (number_ == 1) RETURN_IF_ERROR(RefuseByteOrderMark(json, path_));
     if (IsBlankLine(json)) continue;
     if (++tasks_ > kTasksMax) {
       return absl::ResourceExhaustedError(absl::StrCat(

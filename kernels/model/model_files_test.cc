@@ -1,0 +1,68 @@
+#include "kernels/model/model_files.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+
+namespace temper {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+std::string Dir(const std::string& name) {
+  const std::string dir = absl::StrCat(getenv("TEST_TMPDIR"), "/", name);
+  EXPECT_TRUE(MakeDirectories(dir).ok());
+  return dir;
+}
+
+TEST(ModelFilesTest, WhatIsNeitherWeightsNorWrittenAnewIsCarried) {
+  const std::string from = Dir("from"), to = Dir("to");
+  for (const char* name :
+       {"config.json", "manifest.json", "model.safetensors",
+        "model-00001-of-00002.safetensors", "model.safetensors.index.json",
+        "pytorch_model.bin", "pytorch_model.bin.index.json", ".gitattributes",
+        "model.gguf", "tokenizer.json", "tokenizer_config.json",
+        "generation_config.json", "chat_template.jinja", "LICENSE"}) {
+    ASSERT_TRUE(WriteFileDurably(from + "/" + name, name).ok());
+  }
+  Dir("from/directory");
+  // As in a cache of the Hugging Face hub.
+  const std::string blob = Dir("blobs") + "/0";
+  ASSERT_TRUE(WriteFileDurably(blob, "linked").ok());
+  ASSERT_EQ(symlink(blob.c_str(), (from + "/vocab.json").c_str()), 0);
+  auto files = ReadModelFiles(from);
+  ASSERT_TRUE(files.ok()) << files.status();
+  ASSERT_TRUE(WriteModelFiles(*files, to).ok());
+  EXPECT_THAT(
+      *ListDirectory(to),
+      ElementsAre("LICENSE", "chat_template.jinja", "generation_config.json",
+                  "tokenizer.json", "tokenizer_config.json", "vocab.json"));
+  EXPECT_EQ(*ReadFile(to + "/LICENSE", 100), "LICENSE");
+  EXPECT_EQ(*ReadFile(to + "/vocab.json", 100), "linked");
+  DropTokenizerFiles(&*files);
+  EXPECT_THAT(
+      *files,
+      ElementsAre(Pair("LICENSE", "LICENSE"),
+                  Pair("chat_template.jinja", "chat_template.jinja"),
+                  Pair("generation_config.json", "generation_config.json")));
+}
+
+TEST(ModelFilesTest, WhatIsTooLargeIsLeftOut) {
+  const std::string dir = Dir("large");
+  ASSERT_TRUE(WriteFileDurably(dir + "/notes.txt", "a").ok());
+  ASSERT_TRUE(WriteFileDurably(dir + "/data.jsonl", "").ok());
+  ASSERT_EQ(truncate((dir + "/data.jsonl").c_str(), (64 << 20) + 1), 0);
+  const auto files = ReadModelFiles(dir);
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_THAT(*files, ElementsAre(Pair("notes.txt", "a")));
+  EXPECT_FALSE(ReadModelFiles(dir + "/nothing").ok());
+}
+
+}  // namespace
+}  // namespace temper

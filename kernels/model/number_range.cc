@@ -1,0 +1,58 @@
+#include "kernels/model/number_range.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+absl::Status OutOfRange(const ModelWeights& weights, double size) {
+  const std::vector<float> values = weights.GetValues();
+  float largest = -1;
+  std::string name;
+  for (const Parameter& p : weights.parameters()) {
+    for (int64_t i = p.offset; i < p.offset + p.elements; ++i) {
+      // Written so that a NaN is the largest, and stays it.
+      if (!(std::fabs(values[i]) <= largest) && !std::isnan(largest)) {
+        largest = std::fabs(values[i]);
+        name = p.name;
+      }
+    }
+  }
+  return absl::DataLossError(absl::StrCat(
+      "the model's hidden states have a root mean square of ", size,
+      ", above the ", kRootMeanSquareMax,
+      " that fp32 can compute with; the largest of its weights is ", largest,
+      ", in \"", name,
+      "\". The weights are damaged, or training has diverged: take another "
+      "checkpoint"));
+}
+
+}  // namespace
+
+absl::Status NumberRange::Init(Backend* backend) {
+  backend_ = backend;
+  ASSIGN_OR_RETURN(squares_, backend->Allocate(sizeof(double)));
+  return absl::OkStatus();
+}
+
+absl::Status NumberRange::Check(const ModelWeights& weights,
+                                const std::vector<Tensor>& tensors) {
+  for (const Tensor& tensor : tensors) {
+    const Tensor squares(squares_->data(), DType::kF64, {1},
+                         backend_->device());
+    backend_->Zero(squares);
+    backend_->SumSquares(tensor, squares);
+    double sum = 0;
+    RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
+    RETURN_IF_ERROR(backend_->Sync());
+    const double size = std::sqrt(sum / static_cast<double>(tensor.elements()));
+    if (!(size <= kRootMeanSquareMax)) return OutOfRange(weights, size);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace temper

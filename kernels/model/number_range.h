@@ -1,0 +1,39 @@
+// Whether a forward's numbers stayed where fp32 means something. Weights can be
+// finite and so large that products are not; a norm's sum of squares overflows
+// long before, and then gives zeros instead of an error.
+//
+// Not thread-safe. The backend outlives it.
+
+#ifndef KERNELS_MODEL_NUMBER_RANGE_H_
+#define KERNELS_MODEL_NUMBER_RANGE_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+// Of a tensor; those of models that work are below 1e6.
+inline constexpr double kRootMeanSquareMax = 1e18;
+
+class NumberRange {
+ public:
+  absl::Status Init(Backend* backend);
+
+  // DataLoss if the root mean square of some tensor (f32, contiguous) is above
+  // kRootMeanSquareMax or not a number. It names the largest of the weights
+  // that they were computed with.
+  absl::Status Check(const ModelWeights& weights,
+                     const std::vector<Tensor>& tensors);
+
+ private:
+  Backend* backend_ = nullptr;
+  std::unique_ptr<Buffer> squares_;  // f64 [1]
+};
+
+}  // namespace temper
+
+#endif  // KERNELS_MODEL_NUMBER_RANGE_H_
