@@ -10,10 +10,12 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
     const RunConfig& config, const std::optional<std::string>& checkpoint,
     const LearnerCounters& counters, Backend* backend) {
   std::unique_ptr<LearnerModel> model(new LearnerModel(config));
-  ASSIGN_OR_RETURN(model->model_, ReadModelConfig(config.model()));
+  // Nothing of the first model is asked for that a checkpoint has.
   const std::string from = checkpoint.has_value()
                                ? absl::StrCat(*checkpoint, "/model")
                                : config.model();
+  ASSIGN_OR_RETURN(model->model_, ReadModelConfig(from));
+  ASSIGN_OR_RETURN(model->files_, ReadModelFiles(from));
   ASSIGN_OR_RETURN(model->weights_,
                    ModelWeights::Load(backend, model->model_, from));
   ASSIGN_OR_RETURN(model->optimizer_,
@@ -50,8 +52,7 @@ absl::StatusOr<StepMetrics> LearnerModel::Train(
 
 absl::Status LearnerModel::Save(const std::string& directory,
                                 const LearnerCounters& counters) const {
-  return SaveLearnerState(directory, config_.model(), *weights_, *optimizer_,
-                          counters);
+  return SaveLearnerState(directory, files_, *weights_, *optimizer_, counters);
 }
 
 }  // namespace temper

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
+#include "kernels/model/model_files.h"
 #include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/episode.h"
@@ -53,6 +54,7 @@ class LearnerModel {
 
   const RunConfig config_;
   ModelConfig model_;
+  ModelFiles files_;  // beside the weights that it began with
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<ModelWeights> reference_;  // may be null
   std::unique_ptr<Optimizer> optimizer_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -185,6 +186,38 @@ TEST_F(LearnerModelTest, WithoutABetaThereIsNoReference) {
   domain->set_domain_name("math");
   domain->set_domain_kl_coef(0.1);
   EXPECT_EQ(Train(Open(config).get()).values.count("kl"), 1u);
+}
+
+TEST_F(LearnerModelTest, WhatLayBesideTheFirstModelIsInEveryCheckpoint) {
+  const std::map<std::string, std::string> texts = {
+      {"tokenizer.json", "{}"},
+      {"tokenizer_config.json", "{\"eos_token\": \"a\"}"},
+      {"generation_config.json", "{}"},
+      {"chat_template.jinja", "{{ messages }}"}};
+  for (const auto& [name, text] : texts) {
+    ASSERT_TRUE(WriteFileDurably(Model() + "/" + name, text).ok());
+  }
+  std::string config_json = *ReadFile(Model() + "/config.json", 1 << 20);
+  config_json.insert(1, "\"pad_token_id\": 3,");
+  ASSERT_TRUE(WriteFileDurably(Model() + "/config.json", config_json).ok());
+  RunConfig config = Config(Model());
+  config.mutable_objective()->set_kl_coef(0);  // no reference
+  const std::string first = directory_ + "/first", second = directory_ + "/2";
+  ASSERT_TRUE(MakeDirectories(first).ok() && MakeDirectories(second).ok());
+  ASSERT_TRUE(Open(config)->Save(first, {}).ok());
+  // A resume finds no base model, and a pruned checkpoint.
+  ASSERT_TRUE(RemoveAll(Model()).ok());
+  const auto resumed = Open(config, first);
+  ASSERT_NE(resumed, nullptr);
+  ASSERT_TRUE(RemoveAll(first).ok());
+  const absl::Status saved = resumed->Save(second, {});
+  ASSERT_TRUE(saved.ok()) << saved;
+  for (const auto& [name, text] : texts) {
+    EXPECT_EQ(*ReadFile(second + "/model/" + name, 1 << 20), text) << name;
+  }
+  EXPECT_THAT(*ReadFile(second + "/model/config.json", 1 << 20),
+              AllOf(HasSubstr("\"pad_token_id\": 3"),
+                    HasSubstr("\"torch_dtype\": \"float32\"")));
 }
 
 TEST_F(LearnerModelTest, WhatCannotBeOpenedIsNamed) {

@@ -1,6 +1,8 @@
 #include "learner/learner_state.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
@@ -11,23 +13,19 @@ namespace temper {
 namespace {
 
 constexpr uint64_t kStateBytesMax = 1 << 16;
-constexpr uint64_t kTokenizerBytesMax = 256 << 20;
+// Of the moments on their way to a file.
+constexpr int64_t kPieceElements = 1 << 20;
 
 }  // namespace
 
-absl::Status SaveLearnerState(const std::string& dir,
-                              const std::string& tokenizer_dir,
+absl::Status SaveLearnerState(const std::string& dir, const ModelFiles& files,
                               const ModelWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters) {
   const std::string model_dir = absl::StrCat(dir, "/model");
   RETURN_IF_ERROR(MakeDirectories(model_dir));
+  RETURN_IF_ERROR(WriteModelFiles(files, model_dir));
   RETURN_IF_ERROR(weights.Save(model_dir, "F32"));
-  ASSIGN_OR_RETURN(const std::string tokenizer,
-                   ReadFile(absl::StrCat(tokenizer_dir, "/tokenizer.json"),
-                            kTokenizerBytesMax));
-  RETURN_IF_ERROR(
-      WriteFileDurably(absl::StrCat(model_dir, "/tokenizer.json"), tokenizer));
   RETURN_IF_ERROR(
       SaveMoments(absl::StrCat(dir, "/optimizer.safetensors"), optimizer));
   const nlohmann::json state = {{"attempt", counters.attempt},
@@ -39,14 +37,22 @@ absl::Status SaveLearnerState(const std::string& dir,
 }
 
 absl::Status SaveMoments(const std::string& path, const Optimizer& optimizer) {
-  ASSIGN_OR_RETURN(const std::vector<float> moments, optimizer.GetMoments());
+  const int64_t end = optimizer.moments();
   SafetensorsEntry entry;
   entry.name = "moments";
   entry.dtype = "F32";
-  entry.shape = {2, static_cast<int64_t>(moments.size() / 2)};
-  entry.data = reinterpret_cast<const std::byte*>(moments.data());
-  entry.bytes = moments.size() * sizeof(float);
-  return WriteSafetensors(path, {entry});
+  entry.shape = {2, end / 2};
+  entry.bytes = static_cast<uint64_t>(end) * sizeof(float);
+  std::vector<float> piece;
+  return WriteSafetensors(
+      path, {entry}, [&](size_t, const ByteSink& sink) -> absl::Status {
+        for (int64_t begin = 0; begin < end; begin += kPieceElements) {
+          piece.resize(std::min(kPieceElements, end - begin));
+          RETURN_IF_ERROR(optimizer.CopyMoments(begin, &piece));
+          RETURN_IF_ERROR(sink(piece.data(), piece.size() * sizeof(float)));
+        }
+        return absl::OkStatus();
+      });
 }
 
 absl::Status LoadMoments(const std::string& path, int64_t steps,
@@ -56,8 +62,13 @@ absl::Status LoadMoments(const std::string& path, int64_t steps,
   if (entry == nullptr) {
     return absl::DataLossError(absl::StrCat(path, " has no \"moments\""));
   }
-  ASSIGN_OR_RETURN(const std::vector<float> moments, DecodeFloats(*entry));
-  return optimizer->SetState(steps, moments);
+  if (entry->dtype != "F32" ||
+      entry->bytes != uint64_t(optimizer->moments()) * sizeof(float)) {
+    return absl::DataLossError(absl::StrCat(
+        path, ": \"moments\" is ", entry->dtype, entry->ShapeString(), ", not ",
+        optimizer->moments(), " values of F32"));
+  }
+  return optimizer->SetState(steps, entry->data);
 }
 
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir) {

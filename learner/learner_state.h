@@ -2,7 +2,8 @@
 // a resumed run has the same bits), AdamW's moments, the counters. How the
 // directory becomes durable is learner/checkpoint.h's business.
 //
-//   model/{config.json,model.safetensors,tokenizer.json}
+//   model/{config.json,model.safetensors}, and all else that lay beside the
+//                             first model (kernels/model/model_files.h)
 //   optimizer.safetensors     "moments" [2, elements]
 //   state.json                the counters
 
@@ -14,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/model_files.h"
 #include "kernels/model/weights.h"
 #include "learner/optimizer.h"
 
@@ -26,10 +28,9 @@ struct LearnerCounters {
   int64_t optimizer_steps = 0;
 };
 
-// Writes all files into the existing directory `dir`. The tokenizer is copied
-// from `tokenizer_dir`.
-absl::Status SaveLearnerState(const std::string& dir,
-                              const std::string& tokenizer_dir,
+// Writes all files into the existing directory `dir`, `files` into its model/.
+// Of what it writes no more than a piece is in memory.
+absl::Status SaveLearnerState(const std::string& dir, const ModelFiles& files,
                               const ModelWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters);

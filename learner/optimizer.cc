@@ -100,13 +100,28 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   return norm;
 }
 
+absl::Status Optimizer::CopyMoments(int64_t begin,
+                                    std::vector<float>* piece) const {
+  const Tensor all(moments_->data(), DType::kF32, {moments()},
+                   backend_->device());
+  const int64_t end = begin + static_cast<int64_t>(piece->size());
+  RETURN_IF_ERROR(
+      backend_->CopyToHost(all.Slice(0, begin, end), piece->data()));
+  return backend_->Sync();
+}
+
 absl::StatusOr<std::vector<float>> Optimizer::GetMoments() const {
-  std::vector<float> moments(2 * elements_);
-  RETURN_IF_ERROR(backend_->CopyToHost(
-      Tensor(moments_->data(), DType::kF32, {2, elements_}, backend_->device()),
-      moments.data()));
-  RETURN_IF_ERROR(backend_->Sync());
-  return moments;
+  std::vector<float> all(moments());
+  RETURN_IF_ERROR(CopyMoments(0, &all));
+  return all;
+}
+
+absl::Status Optimizer::SetState(int64_t steps, const std::byte* moments) {
+  RETURN_IF_ERROR(backend_->CopyFromHost(
+      moments, Tensor(moments_->data(), DType::kF32, {2, elements_},
+                      backend_->device())));
+  steps_ = steps;
+  return absl::OkStatus();
 }
 
 absl::Status Optimizer::SetState(int64_t steps,
@@ -116,11 +131,7 @@ absl::Status Optimizer::SetState(int64_t steps,
         absl::StrCat("optimizer state has ", moments.size(),
                      " values; this model needs ", 2 * elements_));
   }
-  RETURN_IF_ERROR(backend_->CopyFromHost(
-      moments.data(), Tensor(moments_->data(), DType::kF32, {2, elements_},
-                             backend_->device())));
-  steps_ = steps;
-  return absl::OkStatus();
+  return SetState(steps, reinterpret_cast<const std::byte*>(moments.data()));
 }
 
 }  // namespace temper

@@ -51,9 +51,10 @@ WeightPublisher::~WeightPublisher() {
 
 absl::StatusOr<WeightManifest> WeightPublisher::Publish(
     uint64_t version, const std::vector<PublishedTensor>& tensors,
-    const std::vector<float>& values) {
+    std::vector<float> given) {
   auto published = std::make_shared<Version>();
-  published->values = values;
+  published->values = std::move(given);
+  const std::vector<float>& values = published->values;
   WeightManifest& manifest = published->manifest;
   manifest.set_wire_version(kWeightWireVersion);
   manifest.set_run(options_.run);

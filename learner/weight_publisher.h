@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -52,22 +53,23 @@ class WeightPublisher {
   WeightPublisher(const WeightPublisher&) = delete;
   WeightPublisher& operator=(const WeightPublisher&) = delete;
 
-  // Copies fp32 values [elements of all tensors, in order], checksums and
-  // serves them as `version`. InvalidArgument if the counts differ or a shape
-  // is empty; AlreadyExists for a version served with other bytes.
+  // Takes fp32 values [elements of all tensors, in order], checksums and serves
+  // them as `version`: until it returns, kVersionsKept + 1 versions are held.
+  // InvalidArgument if the counts differ or a shape is empty; AlreadyExists for
+  // a version served with other bytes.
   absl::StatusOr<WeightManifest> Publish(
       uint64_t version, const std::vector<PublishedTensor>& tensors,
-      const std::vector<float>& values);
+      std::vector<float> values);
   // The same from anything with a `name` and a `shape`.
   template <typename Parameter>
   absl::StatusOr<WeightManifest> Publish(
       uint64_t version, const std::vector<Parameter>& parameters,
-      const std::vector<float>& values) {
+      std::vector<float> values) {
     std::vector<PublishedTensor> tensors;
     for (const Parameter& parameter : parameters) {
       tensors.push_back({parameter.name, parameter.shape});
     }
-    return Publish(version, tensors, values);
+    return Publish(version, tensors, std::move(values));
   }
 
   // What to connect to: tcp://127.0.0.1:port.

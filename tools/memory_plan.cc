@@ -14,6 +14,7 @@
 #include "kernels/model/weights.h"
 #include "learner/optimizer.h"
 #include "learner/train_step_options.h"
+#include "learner/weight_publisher.h"
 #include "tools/engine_size.h"
 
 namespace temper {
@@ -30,12 +31,13 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
   const int64_t rows = step->tokens_max;
   ProcessMemory learner;
   learner.name = "learner";
-  learner.parts = {{"weights", values},
-                   {"packings", 2 * values},
-                   {"gradients", values},
-                   {"optimizer", Optimizer::BytesFor(model)},
-                   {"activations", Transformer::TrainingBytes(model, rows)},
-                   {"publication", 2 * values}};
+  learner.parts = {
+      {"weights", values},
+      {"packings", 2 * values},
+      {"gradients", values},
+      {"optimizer", Optimizer::BytesFor(model)},
+      {"activations", Transformer::TrainingBytes(model, rows)},
+      {"publication", (WeightPublisher::kVersionsKept + 1) * values}};
   if (step->NeedsReference()) {
     learner.parts.push_back(
         {"reference",

@@ -1,6 +1,7 @@
 // What memory a run will take, before it starts: from the sizes that its
-// processes will ask their backend for. Bookkeeping, messages and files in the
-// making come on top; kProcessBytes stands for them.
+// processes will ask their backend for, and the weight versions on their way to
+// workers. Bookkeeping, messages and the pieces that files are written in come
+// on top; kProcessBytes stands for them.
 //
 // Functions without state; thread-safe.
 

@@ -132,10 +132,101 @@ def check_bad_models():
               "vocab_size is" % (ids + 1), err)
 
 
+def rewrite_json(path, change):
+  with open(path) as text:
+    value = json.load(text)
+  change(value)
+  with open(path, "w") as out:
+    json.dump(value, out)
+
+
+def check_files_that_disagree():
+  """Of config.json, tokenizer.json and texts that nobody may guess about."""
+  ends = copy_of_model("ends")
+  rewrite_json(ends + "/config.json", lambda c: c.update(eos_token_id=7))
+  unmerged = copy_of_model("unmerged")
+  rewrite_json(unmerged + "/tokenizer.json",
+               lambda t: t["model"].update(merges=[]))
+  for bad, said in (
+      (ends, "<｜end▁of▁sentence｜> has id 1 in tokenizer.json, but "
+       "eos_token_id of config.json is 7"),
+      (unmerged, "model.merges is empty")):
+    for verb in ("generate", bad, "--prompt", "hello"), (
+        "train", "--name", "n", "--steps", "1", "--set", "model=" + bad,
+        "--set", "tasks=quickstart"):
+      _, err = temper(2, *verb)
+      expect_in(said, err)
+  mark = b"\xef\xbb\xbf"
+  for name in "config.json", "tokenizer.json":
+    marked = copy_of_model("marked_" + name)
+    with open(marked + "/" + name, "rb") as text:
+      bytes = text.read()
+    with open(marked + "/" + name, "wb") as out:
+      out.write(mark + bytes)
+    _, err = temper(2, "generate", marked, "--prompt", "hello")
+    expect_in("begins with a byte-order mark (EF BB BF); save it as UTF-8", err)
+  tasks = write("marked.jsonl", "\ufeff" + math_task("h", "heldout", "1 + 1?"))
+  config = write("marked.textproto", "\ufeffseed: 1\n")
+  stages = write("marked_sft.textproto", "\ufeff" + STAGE)
+  shown = write("shown_sft.textproto", STAGE + 'demonstrations: "%s" model: '
+                '"%s" output: "unmade"\n' % (tasks, MODEL))
+  for verb in (("eval", MODEL, "--set", "tasks=" + tasks),
+               ("eval", MODEL, config), ("sft", stages), ("sft", shown)):
+    _, err = temper(2, *verb)
+    expect_in("begins with a byte-order mark (EF BB BF); save it as UTF-8", err)
+
+
+def check_huge_weights():
+  """Finite, and a router's logits are no numbers: no verb dies of it."""
+  huge = copy_of_model("huge")
+  with open(huge + "/model.safetensors", "rb") as file:
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+  gate = [name for name in sorted(header) if name.endswith("mlp.gate.weight")][0]
+  begin, end = header[gate]["data_offsets"]
+  number = {"BF16": b"\x97\x7e", "F32": b"\x99\x76\x96\x7e"}[
+      header[gate]["dtype"]]  # 1e38
+  values = bytearray(number * ((end - begin) // len(number)))
+  for i in range(len(values) // len(number) // 2):  # half of them negative
+    values[(2 * i + 1) * len(number) - 1] |= 0x80
+  with open(huge + "/model.safetensors", "r+b") as file:
+    file.seek(8 + length + begin)
+    file.write(values)
+  tasks = write("sums.jsonl", math_task("t", "train", "1 + 1?") +
+                math_task("h", "heldout", "2 + 2?"))
+  said = 'e+38, in "%s"' % gate
+  _, err = temper(1, "generate", huge, "--prompt", "hello")
+  expect_in(said, err)
+  _, err = temper(1, "eval", huge, "--set", "tasks=" + tasks, "--set",
+                  "eval_tasks=1")
+  expect_in(said, err)
+  _, err = temper(1, "train", "--name", "huge", "--set", "model=" + huge,
+                  "--set", "tasks=" + tasks, "--steps", "1", "--set",
+                  "prompts_per_step=1", "--set", "group_size=2", "--set",
+                  "max_tokens=4", "--set", "eval_tasks=0", "--set", "workers=1")
+  expect_in(said, err)
+  shown = write("one.jsonl", json.dumps({"messages": [
+      {"role": "user", "content": "?"},
+      {"role": "assistant", "reasoning_content": "one", "content": "1"}]}) +
+      "\n")
+  on = write("huge.textproto", STAGE + 'demonstrations: "%s" model: "%s" '
+             'output: "huge_out"\n' % (shown, huge))
+  _, err = temper(1, "sft", on)
+  expect_in(said, err)
+
+
+STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
+  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
+demonstrations_per_step: 2 threads: 1
+"""
+
+
 def main():
   check_generate()
   check_eval()
   check_bad_models()
+  check_files_that_disagree()
+  check_huge_weights()
   if failures:
     sys.exit("\n".join(failures))
 

@@ -10,6 +10,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/config.h"
+#include "kernels/model/tokenizer_file.h"
 #include "learner/init_weights.h"
 #include "tools/loaded_model.h"
 #include "tools/next_step.h"
@@ -82,7 +83,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
         TokenizerSpec spec,
         LearnTokenizer(source, MixesOf(config), kTokenizerDemonstrations,
                        static_cast<int32_t>(model.vocab_size)));
-    return Tokenizer::Create(std::move(spec));
+    ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::Create(std::move(spec)));
+    RETURN_IF_ERROR(CheckTokenizerFits(*tokenizer, model));
+    return tokenizer;
   }
   if (!config.has_tokenizer() && !config.has_model()) {
     return absl::InvalidArgumentError(
@@ -94,6 +97,19 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
       config.has_tokenizer() ? config.tokenizer()
                              : absl::StrCat(config.model(), "/tokenizer.json"),
       model);
+}
+
+// What lies beside the model to go on from, and the tokenizer.
+absl::StatusOr<ModelFiles> MakeFiles(const SftConfig& config,
+                                     const Tokenizer& tokenizer) {
+  ModelFiles files;
+  if (config.has_model()) {
+    ASSIGN_OR_RETURN(files, ReadModelFiles(config.model()));
+    if (config.has_tokenizer()) DropTokenizerFiles(&files);
+  }
+  // Its own bytes, if it is that model's.
+  files.try_emplace("tokenizer.json", TokenizerJson(tokenizer.spec()));
+  return files;
 }
 
 }  // namespace
@@ -127,6 +143,7 @@ absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
                                       : ReadStart(config.model_config()));
   ASSIGN_OR_RETURN(inputs.tokenizer,
                    MakeTokenizer(config, steps, model, *inputs.source));
+  ASSIGN_OR_RETURN(inputs.files, MakeFiles(config, *inputs.tokenizer));
   ASSIGN_OR_RETURN(
       const DemonstrationTotals totals,
       Check(config, steps, model, inputs.tokenizer.get(), *inputs.source));

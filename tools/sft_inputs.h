@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/model_files.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
@@ -25,6 +26,7 @@ struct SftInputs {
   std::unique_ptr<DemonstrationSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ModelWeights> weights;
+  ModelFiles files;  // tokenizer.json and what else lies beside the model
 };
 
 // The configuration in the file `path`, resolved; its output is `output` if

@@ -72,8 +72,11 @@ absl::StatusOr<std::unique_ptr<FileLock>> TakeLock(const std::string& output) {
 }
 
 absl::StatusOr<std::string> FileDigest(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kModelBytesMax));
-  return HexOf(Sha256Of(bytes));
+  Sha256 digest;
+  RETURN_IF_ERROR(ReadPieces(
+      path, kModelBytesMax,
+      [&digest](const char* data, size_t size) { digest.Update(data, size); }));
+  return HexOf(digest.Finish());
 }
 
 class Making {
@@ -160,6 +163,7 @@ absl::Status Making::Resume(const SftRequest& request,
                    ModelWeights::Load(backend_.get(), model, model_dir));
   ASSIGN_OR_RETURN(inputs_.tokenizer,
                    LoadTokenizer(model_dir + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(inputs_.files, ReadModelFiles(model_dir));
   RETURN_IF_ERROR(Open());
   fprintf(stderr, "going on from %s\n", loaded->directory.c_str());
   return trainer_->Resume(state_.step, state_.updates, loaded->directory);
@@ -219,9 +223,7 @@ absl::Status Making::Save() {
         const std::string model = dir + "/model";
         RETURN_IF_ERROR(MakeDirectories(model));
         RETURN_IF_ERROR(inputs_.weights->Save(model, "F32"));
-        RETURN_IF_ERROR(
-            WriteFileDurably(model + "/tokenizer.json",
-                             TokenizerJson(inputs_.tokenizer->spec())));
+        RETURN_IF_ERROR(WriteModelFiles(inputs_.files, model));
         RETURN_IF_ERROR(trainer_->SaveOptimizers(dir));
         return SaveSftState(dir, state_);
       }));
@@ -278,8 +280,7 @@ absl::Status Making::Train() {
 // end. What was not given or not reached has no key. It comes last: with it the
 // model is whole.
 absl::Status Making::WriteModel() {
-  RETURN_IF_ERROR(WriteFileDurably(output_ + "/tokenizer.json",
-                                   TokenizerJson(inputs_.tokenizer->spec())));
+  RETURN_IF_ERROR(WriteModelFiles(inputs_.files, output_));
   RETURN_IF_ERROR(inputs_.weights->Save(output_, config_.output_dtype()));
   nlohmann::json manifest = {{"made_by", "temper sft"},
                              {"steps", state_.steps},

@@ -97,6 +97,23 @@ def check_making():
   _, err = temper(2, "sft", on, "--output", "made")
   expect_in("made exists and holds config.json; give another --output", err)
   expect("manifest", manifest_of("made"), made)
+  # What lies beside the model goes on, but for another tokenizer's.
+  beside = os.path.join(HOME, "beside")
+  os.mkdir(beside)
+  for name in os.listdir(MODEL):
+    shutil.copyfile(os.path.join(MODEL, name), os.path.join(beside, name))
+  write("beside/chat_template.jinja", "{{ messages }}")
+  write("beside/tokenizer_config.json", "{}")
+  kept = start + 'model: "%s"\n' % beside
+  temper(0, "sft", config("kept", kept), "--output", "kept", "--steps", "1")
+  expect("files", sorted(os.listdir(HOME + "/kept")),
+         sorted(FILES + ["chat_template.jinja", "tokenizer_config.json"]))
+  expect("dtype", json.loads(bytes_of("kept")["config.json"])["torch_dtype"],
+         "bfloat16")
+  temper(0, "sft", config("changed", kept + 'tokenizer: "%s/tokenizer.json"\n' %
+                          MODEL), "--output", "changed", "--steps", "1")
+  expect("files", sorted(os.listdir(HOME + "/changed")),
+         sorted(FILES + ["chat_template.jinja"]))
   # The seed draws the order of demonstrations.
   digests = set()
   for seed in 1, 2:

@@ -35,7 +35,7 @@ absl::Status OutOfRange(const ModelWeights& weights, double size) {
 
 absl::Status NumberRange::Init(Backend* backend) {
   backend_ = backend;
-  ASSIGN_OR_RETURN(squares_, backend->Allocate(sizeof(double)));
+  ASSIGN_OR_RETURN(squares_, backend->Allocate(kBytes));
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #ifndef KERNELS_MODEL_NUMBER_RANGE_H_
 #define KERNELS_MODEL_NUMBER_RANGE_H_
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,7 @@ inline constexpr double kRootMeanSquareMax = 1e18;
 
 class NumberRange {
  public:
+  static constexpr int64_t kBytes = sizeof(double);  // that Init asks for
   absl::Status Init(Backend* backend);
 
   // DataLoss if the root mean square of some tensor (f32, contiguous) is above

@@ -482,7 +482,7 @@ int64_t Transformer::BorrowedTapeBytes(const ModelConfig& config,
                                        int64_t tokens_max) {
   return ScratchBytes<LayerScratch>(config, tokens_max) +
          tokens_max * config.num_attention_heads * 4 +
-         RopeCache::BytesFor(config, tokens_max);
+         RopeCache::BytesFor(config, tokens_max) + NumberRange::kBytes;
 }
 
 int64_t Transformer::TrainingBytes(const ModelConfig& config,
