@@ -1,6 +1,7 @@
 #include "environments/environment_host.h"
 
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,8 @@ namespace temper {
 namespace {
 
 constexpr std::chrono::seconds kStopGrace(1);
+// Threads that wait for the next call, beside those that serve one.
+constexpr int kPollingThreads = 8;
 
 absl::Status CheckDeadline(const grpc::ServerContext& context) {
   if (context.deadline() < std::chrono::system_clock::time_point::max()) {
@@ -52,9 +55,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
           const EnvironmentContext& context, Clock* clock)
       : options_(options),
         context_(context),
-        clock_(clock),
-        // Ids of a host that was here before must not name episodes of ours.
-        next_episode_(static_cast<uint64_t>(clock->UnixMicros()) << 12) {}
+        clock_(clock) {}
 
   grpc::Status Validate(grpc::ServerContext* context,
                         const ValidateRequest* request,
@@ -69,14 +70,14 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
 
   grpc::Status Step(grpc::ServerContext* context, const StepRequest* request,
                     StepResponse* response) override {
-    return ToGrpcStatus(With(*context, request->episode(), [&](Environment* e) {
+    return ToGrpcStatus(With(*context, KeyOf(*request), [&](Environment* e) {
       return DoStep(e, *request, response);
     }));
   }
 
   grpc::Status Grade(grpc::ServerContext* context, const GradeRequest* request,
                      GradeResponse* response) override {
-    return ToGrpcStatus(With(*context, request->episode(), [&](Environment* e) {
+    return ToGrpcStatus(With(*context, KeyOf(*request), [&](Environment* e) {
       return DoGrade(e, *request, response);
     }));
   }
@@ -84,18 +85,30 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
   grpc::Status Close(grpc::ServerContext* context, const CloseRequest* request,
                      CloseResponse*) override {
     const absl::Status status = CheckDeadline(*context);
-    if (status.ok()) Remove(request->episode());
+    if (status.ok()) Remove(KeyOf(*request), nullptr);
+    return ToGrpcStatus(status);
+  }
+
+  grpc::Status Hold(grpc::ServerContext* context, const HoldRequest* request,
+                    HoldResponse*) override {
+    const absl::Status status = CheckDeadline(*context);
+    if (status.ok()) KeepOnly(*request);
     return ToGrpcStatus(status);
   }
 
  private:
   struct Episode {
-    std::unique_ptr<Environment> environment;
-    bool busy = false;
-    int64_t used_micros = 0;
+    std::unique_ptr<Environment> environment;  // null while it is opened
+    bool busy = true;
   };
-  // Shared: a call may be running when its episode is closed or expires.
-  using Episodes = std::map<uint64_t, std::shared_ptr<Episode>>;
+  // Shared: a call may be running when its episode is closed.
+  using EpisodePtr = std::shared_ptr<Episode>;
+  using Key = std::pair<uint64_t, uint64_t>;  // client, its number
+
+  template <typename Request>
+  static Key KeyOf(const Request& request) {
+    return {request.client(), request.episode()};
+  }
 
   static absl::Status DoValidate(const grpc::ServerContext& context,
                                  const ValidateRequest& request,
@@ -113,22 +126,26 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     RETURN_IF_ERROR(CheckVersion(request.wire_version()));
     ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                      NewEnvironment(request.task().environment(), context_));
-    ASSIGN_OR_RETURN(const uint64_t id, Insert());
+    const Key key = KeyOf(request);
+    ASSIGN_OR_RETURN(const EpisodePtr episode, Insert(key));
     absl::StatusOr<Observation> observation =
         environment->Reset(request.task(), request.seed());
-    if (!observation.ok()) {
-      Remove(id);
-      return observation.status();
+    absl::Status status = observation.status();
+    if (status.ok() && context.IsCancelled()) {
+      status = absl::CancelledError("nobody waits for the episode any more");
     }
-    response->set_episode(id);
+    if (!status.ok()) {
+      Remove(key, episode.get());
+      return status;
+    }
     PutObservation(*std::move(observation), response);
     MutexLock lock(&mutex_);
-    const auto found = episodes_.find(id);
-    if (found == episodes_.end()) {
-      return absl::UnavailableError("the episode expired while it was opened");
+    const auto found = episodes_.find(key);
+    if (found == episodes_.end() || found->second != episode) {
+      return absl::UnavailableError("the episode was closed while it opened");
     }
-    found->second->environment = std::move(environment);
-    found->second->busy = false;
+    episode->environment = std::move(environment);
+    episode->busy = false;
     return absl::OkStatus();
   }
 
@@ -156,66 +173,114 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
 
   // Runs `call` on the episode, which is nobody else's meanwhile.
   template <typename Call>
-  absl::Status With(const grpc::ServerContext& context, uint64_t id,
+  absl::Status With(const grpc::ServerContext& context, const Key& key,
                     const Call& call) {
     RETURN_IF_ERROR(CheckDeadline(context));
-    std::shared_ptr<Episode> episode;
+    EpisodePtr episode;
     {
       MutexLock lock(&mutex_);
-      const auto found = episodes_.find(id);
+      const auto found = episodes_.find(key);
       if (found == episodes_.end()) {
         return absl::UnavailableError(absl::StrCat(
-            "episode ", id, " is not here: it was closed, was idle for ",
-            options_.episode_idle_max.count(), " s, or the host restarted"));
+            "episode ", key.second,
+            " is not here: it was closed, its client was silent for ",
+            options_.client_silence_max.count(), " s, or the host restarted"));
       }
       episode = found->second;
       if (episode->busy) {
         return absl::FailedPreconditionError(
-            absl::StrCat("episode ", id, " has a call running"));
+            absl::StrCat("episode ", key.second, " has a call running"));
       }
       episode->busy = true;
+      heard_micros_[key.first] = clock_->MonotonicMicros();
     }
     const absl::Status status = call(episode->environment.get());
     {
       MutexLock lock(&mutex_);
       episode->busy = false;
-      episode->used_micros = clock_->MonotonicMicros();
     }
-    if (!status.ok()) Remove(id);
+    if (!status.ok()) Remove(key, episode.get());
     return status;
   }
 
-  // A place for an episode being opened, after closing those that idled.
-  absl::StatusOr<uint64_t> Insert() {
-    std::vector<std::shared_ptr<Episode>> expired;  // closed without the lock
-    const int64_t now = clock_->MonotonicMicros();
-    const int64_t idle_max = 1'000'000 * options_.episode_idle_max.count();
+  // A place for an episode being opened.
+  absl::StatusOr<EpisodePtr> Insert(const Key& key) {
+    if (key.first == 0) {
+      return absl::InvalidArgumentError("client is 0; give a random number");
+    }
+    std::vector<EpisodePtr> closed;  // destroyed without the lock
     MutexLock lock(&mutex_);
-    for (auto it = episodes_.begin(); it != episodes_.end();) {
-      if (it->second->busy || now - it->second->used_micros < idle_max) {
+    heard_micros_[key.first] = clock_->MonotonicMicros();
+    CloseSilent(&closed);
+    if (const auto found = episodes_.find(key); found != episodes_.end()) {
+      if (found->second->busy) {
+        return absl::UnavailableError(
+            absl::StrCat("episode ", key.second, " is being opened"));
+      }
+      closed.push_back(std::move(found->second));  // its answer was lost
+      episodes_.erase(found);
+    }
+    if (episodes_.size() >= options_.episodes_max) {
+      return absl::UnavailableError(absl::StrCat(
+          episodes_.size(), " episodes are open, at most ",
+          options_.episodes_max, "; try again, or raise --episodes"));
+    }
+    return episodes_[key] = std::make_shared<Episode>();
+  }
+
+  void CloseSilent(std::vector<EpisodePtr>* closed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const int64_t since =
+        clock_->MonotonicMicros() -
+        std::chrono::microseconds(options_.client_silence_max).count();
+    for (auto it = heard_micros_.begin(); it != heard_micros_.end();) {
+      if (it->second > since) {
         ++it;
         continue;
       }
-      expired.push_back(std::move(it->second));
-      it = episodes_.erase(it);
+      CloseOf(it->first, [](uint64_t) { return true; }, closed);
+      it = heard_micros_.erase(it);
     }
-    if (episodes_.size() >= options_.episodes_max) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          episodes_.size(), " episodes are open, at most ",
-          options_.episodes_max, "; close some or raise episodes_max"));
-    }
-    auto episode = std::make_shared<Episode>();
-    episode->busy = true;
-    episode->used_micros = now;
-    episodes_[next_episode_] = std::move(episode);
-    return next_episode_++;
   }
 
-  void Remove(uint64_t id) {
-    std::shared_ptr<Episode> removed;  // destroyed without the lock
+  void KeepOnly(const HoldRequest& request) {
+    const std::set<uint64_t> held(request.episodes().begin(),
+                                  request.episodes().end());
+    std::vector<EpisodePtr> closed;  // destroyed without the lock
     MutexLock lock(&mutex_);
-    const auto found = episodes_.find(id);
+    heard_micros_[request.client()] = clock_->MonotonicMicros();
+    CloseSilent(&closed);
+    CloseOf(
+        request.client(),
+        [&](uint64_t episode) {
+          return episode < request.episode_next() && held.count(episode) == 0;
+        },
+        &closed);
+  }
+
+  // Takes those of the client's episodes for which `is_to_go`.
+  template <typename Predicate>
+  void CloseOf(uint64_t client, const Predicate& is_to_go,
+               std::vector<EpisodePtr>* closed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    for (auto it = episodes_.lower_bound({client, 0});
+         it != episodes_.end() && it->first.first == client;) {
+      if (!is_to_go(it->first.second)) {
+        ++it;
+        continue;
+      }
+      closed->push_back(std::move(it->second));
+      it = episodes_.erase(it);
+    }
+  }
+
+  // If it is `episode`, or whatever it is where that is null.
+  void Remove(const Key& key, const Episode* episode) {
+    EpisodePtr removed;  // destroyed without the lock
+    MutexLock lock(&mutex_);
+    const auto found = episodes_.find(key);
     if (found == episodes_.end()) return;
+    if (episode != nullptr && found->second.get() != episode) return;
     removed = std::move(found->second);
     episodes_.erase(found);
   }
@@ -225,8 +290,9 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
   Clock* const clock_;
 
   Mutex mutex_;
-  Episodes episodes_ ABSL_GUARDED_BY(mutex_);
-  uint64_t next_episode_ ABSL_GUARDED_BY(mutex_);
+  std::map<Key, EpisodePtr> episodes_ ABSL_GUARDED_BY(mutex_);
+  // When each client last said something.
+  std::map<uint64_t, int64_t> heard_micros_ ABSL_GUARDED_BY(mutex_);
 };
 
 EnvironmentHostServer::EnvironmentHostServer() = default;
@@ -247,7 +313,7 @@ EnvironmentHostServer::Start(const EnvironmentHostOptions& options,
   builder.SetMaxSendMessageSize(kEnvironmentMessageBytesMax);
   builder.SetResourceQuota(
       grpc::ResourceQuota("environment-host")
-          .SetMaxThreads(static_cast<int>(options.threads_max)));
+          .SetMaxThreads(static_cast<int>(options.calls_max) + kPollingThreads));
   // Two hosts on one port would share its calls; episodes live in one of them.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(

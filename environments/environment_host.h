@@ -16,17 +16,19 @@
 
 namespace temper {
 
-inline constexpr uint32_t kEnvironmentWireVersion = 1;
+inline constexpr uint32_t kEnvironmentWireVersion = 2;
 // Of a request or a reply. Above what an episode's texts add up to.
 inline constexpr uint32_t kEnvironmentMessageBytesMax = 16 << 20;
 
 struct EnvironmentHostOptions {
   // Loopback only, until transport security exists. Port 0: any free one.
   std::string address = "127.0.0.1:0";
+  // Of all clients together; to be above what they open at a time, with room
+  // for what a client that died leaves until client_silence_max.
   uint32_t episodes_max = 1024;
-  // An episode that nothing was asked of for so long is closed.
-  std::chrono::seconds episode_idle_max{1800};
-  uint32_t threads_max = 256;  // calls served at a time
+  uint32_t calls_max = 256;  // served at a time; more are ResourceExhausted
+  // The episodes of a client that said nothing for so long are closed.
+  std::chrono::seconds client_silence_max{60};
 };
 
 // Threads are gRPC's; calls of different episodes run at once. The host must
@@ -35,10 +37,10 @@ struct EnvironmentHostOptions {
 // Calls are refused with
 //   InvalidArgument     no deadline, another wire version, a bad task, an
 //                       unknown environment;
-//   ResourceExhausted   episodes_max are open;
+//   ResourceExhausted   calls_max are running;
 //   FailedPrecondition  another call of the same episode is running;
-//   Unavailable         the episode is not here: it expired, or the host
-//                       restarted.
+//   Unavailable         episodes_max are open, for now; or the episode is not
+//                       here: its client was silent, or the host restarted.
 // An episode's own errors are passed on and close it.
 class EnvironmentHostServer {
  public:

@@ -2,11 +2,14 @@
 
 #include "environments/environment_host.h"
 
+#include <thread>
+
 #include "environments/remote_environment.h"
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "kernels/base/mutex.h"
 #include "proto/environment.grpc.pb.h"
 #include "proto/wire/health_probe.h"
 
@@ -45,9 +48,26 @@ class EnvironmentHostTest : public testing::Test {
                                              &clock_);
     ASSERT_TRUE(host.ok()) << host.status();
     host_ = *std::move(host);
-    client_ = std::make_unique<EnvironmentClient>(host_->address(),
-                                                  RemoteEnvironmentOptions());
+    client_ = NewClient(RemoteEnvironmentOptions());
     ASSERT_TRUE(client_->WaitUntilReady(std::chrono::seconds(10)).ok());
+  }
+
+  std::unique_ptr<EnvironmentClient> NewClient(
+      const RemoteEnvironmentOptions& options) {
+    return std::make_unique<EnvironmentClient>(
+        [address = host_->address()] { return address; }, options);
+  }
+
+  // A client that does not wait for room, nor say what it holds.
+  std::unique_ptr<EnvironmentClient> NewHastyClient() {
+    RemoteEnvironmentOptions options;
+    options.open_max = std::chrono::seconds(1);
+    options.hold_every = std::chrono::hours(1);
+    return NewClient(options);
+  }
+
+  static absl::Status Reset(EnvironmentClient* client) {
+    return (*client->NewEnvironment("math"))->Reset(ATask(), 1).status();
   }
 
   std::unique_ptr<Environment> New(const std::string& name) {
@@ -159,7 +179,7 @@ TEST_F(EnvironmentHostTest, AnotherWireVersionIsRefused) {
   EXPECT_THAT(status.error_message(), HasSubstr("wire version 99"));
 }
 
-TEST_F(EnvironmentHostTest, OpenEpisodesAreBoundedAndClosedOnesGiveRoom) {
+TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAFullHostNoLongerThanItsLimit) {
   EnvironmentHostOptions options;
   options.episodes_max = 2;
   StartHost(options);
@@ -167,25 +187,157 @@ TEST_F(EnvironmentHostTest, OpenEpisodesAreBoundedAndClosedOnesGiveRoom) {
   const auto second = New("math"), third = New("math");
   ASSERT_TRUE(first->Reset(ATask(), 1).ok());
   ASSERT_TRUE(second->Reset(ATask(), 1).ok());
-  EXPECT_EQ(third->Reset(ATask(), 1).status().code(),
-            absl::StatusCode::kResourceExhausted);
-  first.reset();
+  const absl::Status full = Reset(NewHastyClient().get());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(full)) << full;  // to be tried again
+  EXPECT_THAT(std::string(full.message()),
+              HasSubstr("2 episodes are open, at most 2"));
+  std::thread closes([&first] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    first.reset();
+  });
   EXPECT_TRUE(third->Reset(ATask(), 1).ok());
+  closes.join();
 }
 
-TEST_F(EnvironmentHostTest, IdleEpisodesExpire) {
+TEST_F(EnvironmentHostTest, EpisodesOfAClientThatIsSilentAreGivenBack) {
   EnvironmentHostOptions options;
   options.episodes_max = 1;
   StartHost(options);
-  const auto idle = New("math"), next = New("math");
-  ASSERT_TRUE(idle->Reset(ATask(), 1).ok());
-  clock_.AdvanceMicros(1'000'000ll * (options.episode_idle_max.count() - 1));
-  EXPECT_FALSE(next->Reset(ATask(), 1).ok());
+  const auto dead = NewHastyClient(), alive = NewHastyClient();
+  const auto orphan = *dead->NewEnvironment("math");
+  ASSERT_TRUE(orphan->Reset(ATask(), 1).ok());
+  clock_.AdvanceMicros(1'000'000ll * (options.client_silence_max.count() - 1));
+  EXPECT_FALSE(Reset(alive.get()).ok());
   clock_.AdvanceMicros(1'000'000);
-  EXPECT_TRUE(next->Reset(ATask(), 1).ok());
-  const auto late = idle->Step({});
+  EXPECT_TRUE(Reset(alive.get()).ok());
+  const auto late = orphan->Step({});
   EXPECT_TRUE(absl::IsUnavailable(late.status()));
   EXPECT_THAT(std::string(late.status().message()), HasSubstr("not here"));
+}
+
+// The calls of one client, by hand.
+class EnvironmentWireTest : public EnvironmentHostTest {
+ protected:
+  void SetUp() override {
+    EnvironmentHostTest::SetUp();
+    stub_ = EnvironmentHost::NewStub(grpc::CreateChannel(
+        host_->address(), grpc::InsecureChannelCredentials()));
+  }
+
+  template <typename Method, typename Request, typename Response>
+  bool Call(Method method, Request request, Response response) {
+    request.set_client(7);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(10));
+    return (stub_.get()->*method)(&context, request, &response).ok();
+  }
+  bool Open(uint64_t episode) {
+    OpenRequest request;
+    request.set_wire_version(kEnvironmentWireVersion);
+    *request.mutable_task() = ATask();
+    request.mutable_task()->set_environment("math");
+    request.set_episode(episode);
+    return Call(&EnvironmentHost::Stub::Open, request, OpenResponse());
+  }
+  bool IsOpen(uint64_t episode) {
+    StepRequest request;
+    request.set_episode(episode);
+    return Call(&EnvironmentHost::Stub::Step, request, StepResponse());
+  }
+  bool Hold(uint64_t episode_next, const std::vector<uint64_t>& episodes) {
+    HoldRequest request;
+    request.set_episode_next(episode_next);
+    for (const uint64_t episode : episodes) request.add_episodes(episode);
+    return Call(&EnvironmentHost::Stub::Hold, request, HoldResponse());
+  }
+
+  std::unique_ptr<EnvironmentHost::Stub> stub_;
+};
+
+TEST_F(EnvironmentWireTest, WhatIsHeldIsKeptHoweverLongATurnTakes) {
+  ASSERT_TRUE(Open(1));
+  for (int i = 0; i < 100; ++i) {  // 5000 s
+    clock_.AdvanceMicros(50'000'000);
+    ASSERT_TRUE(Hold(2, {1}));
+  }
+  EXPECT_TRUE(IsOpen(1));
+}
+
+TEST_F(EnvironmentWireTest, WhatIsNotHeldIsGivenBack) {
+  for (const uint64_t episode : {1, 2, 3}) ASSERT_TRUE(Open(episode));
+  // 1 is an Open whose answer came too late; 3 was opened since this was said.
+  ASSERT_TRUE(Hold(3, {2}));
+  EXPECT_FALSE(IsOpen(1));
+  EXPECT_TRUE(IsOpen(2));
+  EXPECT_TRUE(IsOpen(3));
+}
+
+TEST_F(EnvironmentWireTest, AnOpenMadeAgainTakesTheFirstOnesPlace) {
+  EnvironmentHostOptions options;
+  options.episodes_max = 1;
+  StartHost(options);
+  stub_ = EnvironmentHost::NewStub(grpc::CreateChannel(
+      host_->address(), grpc::InsecureChannelCredentials()));
+  EXPECT_TRUE(Open(1));
+  EXPECT_TRUE(Open(1));
+  CloseRequest close;
+  close.set_episode(1);
+  EXPECT_TRUE(Call(&EnvironmentHost::Stub::Close, close, CloseResponse()));
+  EXPECT_TRUE(Open(2));
+}
+
+TEST_F(EnvironmentHostTest, AClientSaysWhatItHolds) {
+  EnvironmentHostOptions options;
+  options.episodes_max = 1;
+  options.client_silence_max = std::chrono::seconds(3);
+  host_ = *EnvironmentHostServer::Start(options, {.sandboxes = sandboxes},
+                                        SystemClock());
+  RemoteEnvironmentOptions remote;
+  remote.hold_every = std::chrono::milliseconds(50);
+  const auto client = NewClient(remote);
+  const auto episode = *client->NewEnvironment("math");
+  ASSERT_TRUE(episode->Reset(ATask(), 1).ok());
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  EXPECT_FALSE(Reset(NewHastyClient().get()).ok());  // closes silent ones
+  EXPECT_TRUE(episode->Step({}).ok());
+}
+
+TEST_F(EnvironmentHostTest, AHostThatComesBackElsewhereIsFound) {
+  Mutex mutex;
+  std::string address = host_->address();
+  EnvironmentClient client(
+      [&]() -> absl::StatusOr<std::string> {
+        MutexLock lock(&mutex);
+        return address;
+      },
+      RemoteEnvironmentOptions());
+  ASSERT_TRUE(client.WaitUntilReady(std::chrono::seconds(10)).ok());
+  const auto elsewhere = *EnvironmentHostServer::Start(
+      {}, {.sandboxes = sandboxes}, &clock_);
+  host_.reset();
+  {
+    MutexLock lock(&mutex);
+    address = elsewhere->address();
+  }
+  EXPECT_TRUE(Reset(&client).ok());
+}
+
+TEST_F(EnvironmentHostTest, AsManyCallsAsMayRunAreServedAtOnce) {
+  EnvironmentHostOptions options;
+  options.calls_max = 24;
+  StartHost(options);
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < options.calls_max; ++i) {
+    threads.emplace_back([this] {
+      const auto episode = New("interpreter");
+      ASSERT_TRUE(episode->Reset(ATask(), 1).ok());
+      const auto results = episode->Step(
+          {Call("python", R"x({"code": "import time; time.sleep(1)"})x")});
+      EXPECT_TRUE(results.ok()) << results.status();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(EnvironmentHostTest, AHostThatIsGoneIsUnavailable) {
@@ -198,10 +350,10 @@ TEST_F(EnvironmentHostTest, AHostThatIsGoneIsUnavailable) {
 TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAHostThatRestarts) {
   RemoteEnvironmentOptions options;
   options.open_max = std::chrono::seconds(1);
-  EnvironmentClient client(host_->address(), options);
-  ASSERT_TRUE(client.WaitUntilReady(std::chrono::seconds(10)).ok());
+  const auto client = NewClient(options);
+  ASSERT_TRUE(client->WaitUntilReady(std::chrono::seconds(10)).ok());
   host_.reset();
-  const auto remote = client.NewEnvironment("math");
+  const auto remote = client->NewEnvironment("math");
   ASSERT_TRUE(remote.ok()) << remote.status();
   const auto reset = (*remote)->Reset(ATask(), 1);
   EXPECT_TRUE(absl::IsDeadlineExceeded(reset.status())) << reset.status();

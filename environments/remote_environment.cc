@@ -1,5 +1,10 @@
 #include "environments/remote_environment.h"
 
+#include <pthread.h>
+
+#include <random>
+#include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -7,34 +12,197 @@
 #include "environments/environment_host.h"
 #include "environments/registry.h"
 #include "grpcpp/grpcpp.h"
+#include "kernels/base/mutex.h"
 #include "kernels/base/status_macros.h"
 #include "proto/environment.grpc.pb.h"
 #include "proto/wire/grpc_status.h"
 
 namespace temper {
 
-struct EnvironmentClient::Connection {
-  std::string address;
-  RemoteEnvironmentOptions options;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<EnvironmentHost::Stub> stub;
+namespace {
 
-  // Runs one call with its deadline; `patient` waits within it for a host that
-  // is not there.
+// Between two tries of a call that waits for the host.
+constexpr std::chrono::milliseconds kRetryPause(200);
+constexpr std::chrono::seconds kHoldMax(2);
+
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kEnvironmentMessageBytesMax);
+  arguments.SetMaxSendMessageSize(kEnvironmentMessageBytesMax);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   arguments);
+}
+
+uint64_t RandomClient() {
+  std::random_device random;
+  const uint64_t high = random(), low = random();
+  return (high << 32 | low) | 1;  // not 0
+}
+
+}  // namespace
+
+class EnvironmentClient::Connection {
+ public:
+  Connection(HostAddress address, const RemoteEnvironmentOptions& options)
+      : options_(options),
+        find_(std::move(address)),
+        client_(RandomClient()),
+        thread_([this] {
+          pthread_setname_np(pthread_self(), "temper-hold");
+          Hold();
+        }) {}
+
+  ~Connection() {
+    {
+      MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    stop_.NotifyAll();
+    thread_.join();
+  }
+
+  const RemoteEnvironmentOptions& options() const { return options_; }
+  uint64_t client() const { return client_; }
+
+  // The number of a new episode, held until Forget.
+  uint64_t NewEpisode() {
+    MutexLock lock(&mutex_);
+    held_.insert(next_);
+    return next_++;
+  }
+  void Forget(uint64_t episode) {
+    MutexLock lock(&mutex_);
+    held_.erase(episode);
+  }
+
+  // Runs one call with its deadline.
   template <typename Method, typename Request, typename Response>
-  absl::Status Call(Method method, std::chrono::seconds limit,
-                    const Request& request, Response* response,
-                    bool patient = false) {
+  absl::Status Call(Method method, std::chrono::microseconds limit,
+                    const Request& request, Response* response) {
+    const std::shared_ptr<Link> link = CurrentLink();
+    if (link == nullptr) {
+      return absl::UnavailableError(
+          "the environment host's address is not known yet");
+    }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
-    context.set_wait_for_ready(patient);
-    const absl::Status status =
-        FromGrpcStatus((stub.get()->*method)(&context, request, response));
+    const absl::Status status = FromGrpcStatus(
+        (link->stub.get()->*method)(&context, request, response));
     if (status.ok()) return status;
     return absl::Status(status.code(),
-                        absl::StrCat("environment host ", address, ": ",
+                        absl::StrCat("environment host ", link->address, ": ",
                                      std::string(status.message())));
   }
+
+  // The same for a call that may be made again: waits for a host that is not
+  // there, or full, until `limit`. At once refused, an episode would spend its
+  // retries, and its group's replacements theirs, while the host restarts.
+  template <typename Method, typename Request, typename Response>
+  absl::Status CallPatiently(Method method, std::chrono::seconds limit,
+                             const Request& request, Response* response) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    for (;;) {
+      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+          deadline - std::chrono::steady_clock::now());
+      const absl::Status status = Call(method, left, request, response);
+      if (!absl::IsUnavailable(status)) return status;
+      if (std::chrono::steady_clock::now() + kRetryPause >= deadline) {
+        return absl::DeadlineExceededError(
+            absl::StrCat(std::string(status.message()), "; waited ",
+                         limit.count(), " s"));
+      }
+      std::this_thread::sleep_for(kRetryPause);
+      Refresh();
+    }
+  }
+
+  absl::Status WaitUntilReady(std::chrono::seconds limit) {
+    const std::shared_ptr<Link> link = CurrentLink();
+    if (link != nullptr && link->channel->WaitForConnected(
+                               std::chrono::system_clock::now() + limit)) {
+      return absl::OkStatus();
+    }
+    return absl::UnavailableError(
+        absl::StrCat("environment host ", link == nullptr ? "" : link->address,
+                     " does not answer after ", limit.count(), " s"));
+  }
+
+ private:
+  struct Link {
+    std::string address;
+    std::shared_ptr<grpc::Channel> channel;
+    std::unique_ptr<EnvironmentHost::Stub> stub;
+  };
+
+  std::shared_ptr<Link> CurrentLink() {
+    {
+      MutexLock lock(&mutex_);
+      if (link_ != nullptr) return link_;
+    }
+    Refresh();
+    MutexLock lock(&mutex_);
+    return link_;
+  }
+
+  // Looks where the host is now.
+  void Refresh() {
+    const absl::StatusOr<std::string> address = find_();
+    if (!address.ok() || address->empty()) return;
+    MutexLock lock(&mutex_);
+    if (link_ != nullptr && link_->address == *address) return;
+    auto link = std::make_shared<Link>();
+    link->address = *address;
+    link->channel = NewChannel(*address);
+    link->stub = EnvironmentHost::NewStub(link->channel);
+    link_ = std::move(link);
+  }
+
+  // Tells the host every hold_every what is held, until the end.
+  void Hold() {
+    auto next = std::chrono::steady_clock::now();
+    for (;;) {
+      next += options_.hold_every;
+      HoldRequest request;
+      request.set_client(client_);
+      {
+        MutexLock lock(&mutex_);
+        while (!stopping_) {
+          const auto left =
+              std::chrono::duration_cast<std::chrono::microseconds>(
+                  next - std::chrono::steady_clock::now());
+          if (left.count() <= 0) break;
+          stop_.WaitFor(&mutex_, left);
+        }
+        if (stopping_) return;
+        if (held_.empty()) continue;
+        request.set_episode_next(next_);
+        for (const uint64_t episode : held_) request.add_episodes(episode);
+      }
+      HoldResponse response;
+      // What failed is said again next time.
+      if (!Call(&EnvironmentHost::Stub::Hold, kHoldMax, request, &response)
+               .ok()) {
+        Refresh();
+      }
+    }
+  }
+
+  const RemoteEnvironmentOptions options_;
+  const HostAddress find_;
+  const uint64_t client_;
+
+  Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Link> link_ ABSL_GUARDED_BY(mutex_);  // null: no address yet
+  uint64_t next_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::set<uint64_t> held_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;  // last: uses the above
 };
 
 class EnvironmentClient::RemoteEnvironment : public Environment {
@@ -44,13 +212,16 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
       : facts_(facts), connection_(std::move(connection)) {}
 
   ~RemoteEnvironment() override {
-    if (!open_) return;
+    if (episode_ == 0) return;
+    connection_->Forget(episode_);
     CloseRequest request;
-    request.set_episode(episode_);
+    FillEpisode(&request);
     CloseResponse response;
-    // If it fails, the host's idle limit closes the episode.
+    // Whatever came of the Open. If it fails, the host closes the episode when
+    // it is next told what is held.
     (void)connection_->Call(&EnvironmentHost::Stub::Close,
-                            connection_->options.close_max, request, &response);
+                            connection_->options().close_max, request,
+                            &response);
   }
 
   const EnvironmentFacts& facts() const override { return *facts_; }
@@ -59,9 +230,9 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     ValidateRequest request;
     FillTask(task, &request);
     ValidateResponse response;
-    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Validate,
-                                      connection_->options.open_max, request,
-                                      &response, /*patient=*/true));
+    RETURN_IF_ERROR(connection_->CallPatiently(
+        &EnvironmentHost::Stub::Validate, connection_->options().open_max,
+        request, &response));
     return ObservationOf(response);
   }
 
@@ -69,30 +240,27 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     OpenRequest request;
     FillTask(task, &request);
     request.set_seed(seed);
+    episode_ = connection_->NewEpisode();
+    FillEpisode(&request);
     OpenResponse response;
-    // At once refused, an episode would spend its retries, and its group's
-    // replacements theirs, while the host restarts.
-    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Open,
-                                      connection_->options.open_max, request,
-                                      &response, /*patient=*/true));
-    episode_ = response.episode();
-    open_ = true;
+    RETURN_IF_ERROR(connection_->CallPatiently(
+        &EnvironmentHost::Stub::Open, connection_->options().open_max, request,
+        &response));
     return ObservationOf(response);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
     StepRequest request;
-    request.set_episode(episode_);
+    FillEpisode(&request);
     for (const ToolCall& call : calls) *request.add_calls() = call;
     StepResponse response;
     RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Step,
-                                      connection_->options.step_max, request,
+                                      connection_->options().step_max, request,
                                       &response));
     if (response.results_size() != static_cast<int>(calls.size())) {
       return absl::InternalError(absl::StrCat(
-          "environment host ", connection_->address, " answered ",
-          response.results_size(), " of ", calls.size(), " calls"));
+          "the environment host answered ", response.results_size(), " of ", calls.size(), " calls"));
     }
     return std::vector<ToolResult>(response.results().begin(),
                                    response.results().end());
@@ -101,14 +269,14 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
   absl::StatusOr<Verdict> Grade(
       Outcome outcome, const std::vector<Message>& transcript) override {
     GradeRequest request;
-    request.set_episode(episode_);
+    FillEpisode(&request);
     request.set_outcome(outcome);
     for (const Message& message : transcript) {
       *request.add_transcript() = message;
     }
     GradeResponse response;
     RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Grade,
-                                      connection_->options.grade_max, request,
+                                      connection_->options().grade_max, request,
                                       &response));
     return response.verdict();
   }
@@ -119,6 +287,12 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     request->set_wire_version(kEnvironmentWireVersion);
     *request->mutable_task() = task;
     request->mutable_task()->set_environment(facts_->name);
+  }
+
+  template <typename Request>
+  void FillEpisode(Request* request) const {
+    request->set_client(connection_->client());
+    request->set_episode(episode_);
   }
 
   template <typename Response>
@@ -132,25 +306,12 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
 
   const EnvironmentFacts* const facts_;
   const std::shared_ptr<Connection> connection_;
-  bool open_ = false;
-  uint64_t episode_ = 0;
+  uint64_t episode_ = 0;  // 0: nothing was asked for
 };
 
-EnvironmentClient::EnvironmentClient(const std::string& address,
+EnvironmentClient::EnvironmentClient(HostAddress address,
                                      const RemoteEnvironmentOptions& options)
-    : connection_(std::make_shared<Connection>()) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kEnvironmentMessageBytesMax);
-  arguments.SetMaxSendMessageSize(kEnvironmentMessageBytesMax);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-  connection_->address = address;
-  connection_->options = options;
-  connection_->channel = grpc::CreateCustomChannel(
-      address, grpc::InsecureChannelCredentials(), arguments);
-  connection_->stub = EnvironmentHost::NewStub(connection_->channel);
-}
+    : connection_(std::make_shared<Connection>(std::move(address), options)) {}
 
 EnvironmentClient::~EnvironmentClient() = default;
 
@@ -166,13 +327,7 @@ absl::StatusOr<std::unique_ptr<Environment>> EnvironmentClient::NewEnvironment(
 }
 
 absl::Status EnvironmentClient::WaitUntilReady(std::chrono::seconds limit) {
-  if (connection_->channel->WaitForConnected(std::chrono::system_clock::now() +
-                                             limit)) {
-    return absl::OkStatus();
-  }
-  return absl::UnavailableError(
-      absl::StrCat("environment host ", connection_->address,
-                   " does not answer after ", limit.count(), " s"));
+  return connection_->WaitUntilReady(limit);
 }
 
 }  // namespace temper

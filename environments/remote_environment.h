@@ -5,6 +5,7 @@
 #define ENVIRONMENTS_REMOTE_ENVIRONMENT_H_
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,20 +17,30 @@ namespace temper {
 
 // Deadlines of calls. A Step that keeps the host's limits ends before step_max
 // (step_limits.h), whatever the candidate's code does: past it the host hangs.
-// Validate and Reset wait for a host that is starting, up to open_max.
+// Validate and Reset wait for a host that is starting, is full, or comes back
+// elsewhere, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
   std::chrono::seconds step_max = kStepMax;
   std::chrono::seconds grade_max{30};
   std::chrono::seconds close_max{2};
+  // How often the host is told which episodes are held; well below its
+  // client_silence_max.
+  std::chrono::milliseconds hold_every{10'000};
 };
 
+// Where the host is now, host:port; an error or "" while that is not known.
+// Called from several threads at once.
+using HostAddress = std::function<absl::StatusOr<std::string>()>;
+
 // The connection to one host. Thread-safe; a host that is not there, or
-// restarts, is connected to again by later calls.
+// restarts, is connected to again by later calls, at another address if it has
+// one then. While there are episodes a thread tells the host of them: so those
+// of a process that died are given back soon, and a long turn loses none.
 class EnvironmentClient {
  public:
-  // `address` as host:port. Does not connect yet.
-  EnvironmentClient(const std::string& address,
+  // Does not connect yet.
+  EnvironmentClient(HostAddress address,
                     const RemoteEnvironmentOptions& options);
   ~EnvironmentClient();
 
@@ -37,7 +48,8 @@ class EnvironmentClient {
   // methods call the host. Beyond what the environment itself returns, they
   // return Unavailable when the host is gone or forgot the episode, and
   // DeadlineExceeded. InvalidArgument if `name` is not registered. Destroying
-  // the episode closes it there, or leaves that to the host's idle limit.
+  // the episode closes it there, at the latest when the host is next told which
+  // are held.
   absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
       const std::string& name);
 
@@ -45,7 +57,7 @@ class EnvironmentClient {
   absl::Status WaitUntilReady(std::chrono::seconds limit);
 
  private:
-  struct Connection;
+  class Connection;
   class RemoteEnvironment;
 
   const std::shared_ptr<Connection> connection_;  // shared with episodes

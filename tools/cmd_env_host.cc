@@ -59,10 +59,13 @@ absl::Status Host(const EnvironmentHostOptions& options, int64_t slots,
     RETURN_IF_ERROR(WriteFileDurably(address_file, server->address()));
   }
   while (!WaitForStopSignal(kWaitMs)) {
-    if (supervisor->lost()) {
+    if (pool->lost()) {
       return absl::UnavailableError(
-          "the sandbox helper is gone, so no sandbox can start; start the "
-          "host again");
+          supervisor->lost()
+              ? "the sandbox helper is gone, so no sandbox can start; start "
+                "the host again"
+              : "no sandbox can start, for those of all slots do not end; "
+                "start the host again");
     }
   }
   server->Stop();
@@ -75,6 +78,8 @@ absl::Status Host(const EnvironmentHostOptions& options, int64_t slots,
 int RunEnvHostVerb(int argc, char** argv) {
   EnvironmentHostOptions options;
   int64_t slots = 16;
+  int64_t episodes = options.episodes_max;
+  int64_t calls = options.calls_max;
   std::string address_file;
   Flags flags("env-host", "Serves episodes of the environments to workers.");
   flags.Text("--address", &options.address,
@@ -85,7 +90,14 @@ int RunEnvHostVerb(int argc, char** argv) {
              "already, its address is tried first.");
   flags.Number("--sandboxes", &slots, 1, 256,
                "Sandboxes at a time; default 16.");
+  flags.Number("--episodes", &episodes, 1, 1 << 20,
+               "Episodes open at a time, of all workers; default 1024. More "
+               "wait.");
+  flags.Number("--calls", &calls, 1, 4096,
+               "Calls served at a time; default 256. More are refused.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
+  options.episodes_max = static_cast<uint32_t>(episodes);
+  options.calls_max = static_cast<uint32_t>(calls);
   const absl::Status status = Host(options, slots, address_file);
   return status.ok() ? kExitDone : ReportError("env-host", status);
 }

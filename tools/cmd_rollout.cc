@@ -42,11 +42,16 @@ struct RolloutFlags {
 };
 
 // What another process of the run writes when it is up.
+absl::StatusOr<std::string> ReadAddress(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string address, ReadFile(path, kAddressBytesMax));
+  absl::StripTrailingAsciiWhitespace(&address);
+  return address;
+}
+
 absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
   const int64_t deadline = SystemClock()->MonotonicMicros() + kAddressWaitUs;
   for (bool told = false;; told = true) {
-    auto address = ReadFile(path, kAddressBytesMax);
-    if (address.ok()) absl::StripTrailingAsciiWhitespace(&*address);
+    const auto address = ReadAddress(path);
     if (address.ok() && !address->empty()) return *address;
     if (!told) {
       fprintf(stderr, "waiting up to %lld s for %s\n",
@@ -91,10 +96,10 @@ absl::Status Work(const RolloutFlags& flags) {
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;
   if (!flags.env_host_file.empty()) {
-    ASSIGN_OR_RETURN(const std::string address,
-                     AwaitAddress(flags.env_host_file));
-    host = std::make_unique<EnvironmentClient>(address,
-                                               RemoteEnvironmentOptions());
+    RETURN_IF_ERROR(AwaitAddress(flags.env_host_file).status());
+    host = std::make_unique<EnvironmentClient>(
+        [file = flags.env_host_file] { return ReadAddress(file); },
+        RemoteEnvironmentOptions());
   }
   options.environment_limits = [&host](const std::string& name) {
     const EnvironmentFacts* facts = FindEnvironment(name);

@@ -19,7 +19,9 @@
 #include "kernels/base/status_macros.h"
 #include "learner/event_log.h"
 #include "learner/run_db.h"
+#include "rollout/worker.h"
 #include "tools/compute.h"
+#include "tools/engine_size.h"
 #include "tools/exit_code.h"
 #include "tools/memory_plan.h"
 #include "tools/progress.h"
@@ -167,12 +169,17 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
   if (host) {
     // One for each worker at least: a worker asks for no more Steps at a time
     // than one sandbox serves before their deadline (step_limits.h).
-    const int64_t sandboxes =
-        std::max<int64_t>(kSandboxesMin, config.workers());
+    const int64_t workers = config.workers();
+    const int64_t sandboxes = std::max<int64_t>(kSandboxesMin, workers);
+    // What all workers hold, or ask, at once; and once more what workers that
+    // died did, until the host notices.
+    const int64_t episodes = 2 * workers * WorkerDemand(config, 0).samples;
+    const int64_t calls = 2 * workers * kJobThreads;
     ChildSpec spec;
     spec.name = spec.group = "env-host";
     spec.args = {"env-host", "--address-file", host_file, "--sandboxes",
-                 absl::StrCat(sandboxes)};
+                 absl::StrCat(sandboxes), "--episodes", absl::StrCat(episodes),
+                 "--calls", absl::StrCat(calls)};
     spec.restarts_max = options.restarts_max;
     spec.stop_order = 2;
     children.push_back(spec);

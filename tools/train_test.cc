@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
@@ -59,6 +60,20 @@ TEST(TrainTest, HostIsStartedOnlyForEnvironmentsThatNeedOne) {
   EXPECT_THAT(Names(children),
               ElementsAre("env-host", "learner", "worker-0", "worker-1"));
   EXPECT_THAT(children[2].args, Contains("--env-host-file"));
+}
+
+TEST(TrainTest, HostHasRoomForWhatTheConfigurationAsks) {
+  TrainOptions options = Options();
+  options.run.config.add_environments("interpreter");
+  options.run.config.set_workers(5);
+  options.run.config.mutable_objective()->set_prompts_per_step(160);
+  // 5 workers of 256 samples and 8 calls at once, and as much of dead ones.
+  EXPECT_THAT(absl::StrJoin(PlanChildren(options)[0].args, " "),
+              HasSubstr("--sandboxes 8 --episodes 2560 --calls 80"));
+  options.run.config.set_workers(64);
+  options.run.config.mutable_objective()->set_prompts_per_step(65536);
+  EXPECT_THAT(absl::StrJoin(PlanChildren(options)[0].args, " "),
+              HasSubstr("--sandboxes 64 --episodes 32768 --calls 1024"));
 }
 
 TEST(TrainTest, LearnerIsEssentialStopsFirstAndIsNeverRestarted) {
