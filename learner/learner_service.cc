@@ -50,6 +50,7 @@ class Service final : public LearnerService, public Learner::Service {
     AskToFinish("the learner ends");
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now() + kEndWait);
+    server_.reset();  // joins its threads, while what they use is whole
   }
 
   absl::Status Listen() {

@@ -35,9 +35,10 @@ LearnerMessage StopFor(const std::string& reason) {
 // worker's end is the test's.
 class WorkerStreamTest : public testing::Test, public Learner::Service {
  protected:
-  ~WorkerStreamTest() override {
+  void TearDown() override {
     context_.TryCancel();
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+    server_.reset();  // joins its threads: they call this object
   }
 
   void Serve(std::function<void(WorkerStream*)> serve,

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
+#include "kernels/base/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
@@ -46,18 +47,25 @@ class ScriptedLearner : public Learner::Service {
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }
-  ~ScriptedLearner() override {
+  ~ScriptedLearner() override { Shutdown(); }
+
+  // Afterwards no script runs: its threads are joined.
+  void Shutdown() {
+    if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());
-    server_->Wait();
+    server_.reset();
   }
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  // One stream at a time; the next waits for the script's end.
   grpc::Status Connect(grpc::ServerContext*, Stream* stream) override {
+    MutexLock lock(&mutex_);
     return script_(++streams_, stream);
   }
 
  private:
   const Script script_;
-  std::atomic<int> streams_{0};
+  Mutex mutex_;
+  int streams_ ABSL_GUARDED_BY(mutex_) = 0;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
@@ -235,7 +243,9 @@ class RolloutWorkerTest : public ::testing::Test {
       return limits;
     };
     options.job_threads = 2;
-    return RunWorker(options, backend_.get(), &stop_);
+    const absl::Status status = RunWorker(options, backend_.get(), &stop_);
+    learner->Shutdown();
+    return status;
   }
 
   TokenizerSpec spec_;
@@ -246,7 +256,7 @@ class RolloutWorkerTest : public ::testing::Test {
   bool keep_sampling_mask_ = true;
   std::shared_future<void> environments_ready_;  // empty: at once
   std::atomic<bool> stop_{false};
-  // Of the learner's threads while a worker runs.
+  // Of the script's thread while a worker runs.
   std::map<Id, Trajectory> received_;
   std::map<Id, int> deliveries_;
   uint64_t acked_ = 0;

@@ -1,0 +1,50 @@
+// What the sanitizers misread in Debian's libraries, which are built without
+// them. Linked into every binary of --config=tsan and --config=asan (by
+// --custom_malloc in .bazelrc), so that it holds in any directory and in child
+// processes too, where a file named in an environment variable would be lost.
+//
+// Only names of libraries stand here, nothing of ours. A `called_from_lib`
+// hides what a library itself reads and writes; a `race` is one function of a
+// library's header that is compiled into our binaries, with what it calls: no
+// function that calls back into our code. What a library orders by means that
+// ThreadSanitizer cannot see, and our code depends on, is shown to it there, by
+// a join or an atomic of ours.
+
+extern "C" {
+
+__attribute__((no_sanitize("thread", "address", "undefined"))) const char*
+__tsan_default_suppressions() {
+  return R"(
+# gRPC's threads hand memory to each other under Abseil's mutex, which sleeps on
+# a futex and is not seen.
+called_from_lib:libgrpc.so
+called_from_lib:libgrpc++.so
+called_from_lib:libgpr.so
+# gRPC keeps its configuration in it.
+called_from_lib:libupb.so
+# gRPC's statuses and errors, made in one of its threads, freed in another.
+called_from_lib:libabsl_status.so
+called_from_lib:libabsl_strings.so
+called_from_lib:libabsl_cord.so
+called_from_lib:libabsl_cord_internal.so
+# The mutex itself, and its search for deadlocks.
+called_from_lib:libabsl_synchronization.so
+called_from_lib:libabsl_graphcycles_internal.so
+# ZeroMQ's threads pass messages through queues of bare atomics.
+called_from_lib:libzmq.so
+
+# Abseil's header: the last owner of a status frees it, and the others gave it up
+# in the library.
+race:absl::*Status::Unref
+
+# gRPC's headers: the operations of a call, begun by our thread, finished by one
+# of gRPC's.
+race:grpc::internal::CallOpSet<
+# The object behind a reactor, made by our thread, then used by gRPC's.
+race:grpc::internal::ClientCallbackReaderWriterFactory<
+# The rest of both where they touch only themselves.
+race_top:grpc::internal::
+)";
+}
+
+}  // extern "C"
