@@ -8,13 +8,16 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
+import time
 
 TEMPER = os.path.abspath(sys.argv[1])
 MODEL = os.path.abspath(sys.argv[2])
 HOME = os.environ["TEST_TMPDIR"]
+DEADLINE_S = 60
 failures = []
 
 
@@ -68,6 +71,26 @@ def expect_in(what, text):
 def expect(what, got, wanted):
   if got != wanted:
     failures.append("%s is %r, not %r" % (what, got, wanted))
+
+
+def query(path, sql):
+  """Rows; none while there is no such file or table yet."""
+  try:
+    db = sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=DEADLINE_S)
+    try:
+      return db.execute(sql).fetchall()
+    finally:
+      db.close()
+  except sqlite3.OperationalError:
+    return []
+
+
+def within_deadline(condition):
+  deadline = time.monotonic() + DEADLINE_S
+  while not condition():
+    if time.monotonic() > deadline:
+      raise TimeoutError()
+    time.sleep(0.05)
 
 
 def task(id, split="train", content="1 + 1?", **fields):
@@ -216,6 +239,41 @@ def check_other_tasks():
   temper(0, "train", "--resume", run)
 
 
+def check_warnings():
+  """What only running shows, as the learner records it: a warning a task, ten at
+  most, and the final table. The test writes the events in its stead."""
+  path = write("good.jsonl", [task("a"), task("h", "heldout")])
+  values = settings(path, threads=1)
+  values[values.index("steps=1")] = "steps=5000"
+  train = subprocess.Popen([TEMPER, "train", "--name", "warned", *values],
+                           cwd=HOME, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+  run_db = os.path.join(HOME, "runs", "warned", "run.db")
+  try:
+    within_deadline(lambda: query(run_db, "SELECT 1 FROM step"))
+    with sqlite3.connect(run_db, timeout=DEADLINE_S) as db:
+      db.executemany(
+          "INSERT INTO event(at_us, attempt, process, kind, detail) "
+          "VALUES (0, 1, 'learner', 'task_failed', ?)",
+          [("task b%d of math: it\nbroke" % i,) for i in range(12)])
+    seen = query(run_db, "SELECT max(step) FROM step")[0][0]
+    within_deadline(lambda: query(run_db, "SELECT max(step) FROM step")[0][0] >
+                    seen + 1)
+    train.send_signal(signal.SIGINT)
+    out, err = train.communicate(timeout=DEADLINE_S)
+  finally:
+    train.kill()
+  expect("exit code", train.returncode, 0)
+  for i in range(10):
+    expect("warnings of b%d" % i,
+           err.count("warning: task b%d of math: it\\nbroke\n" % i), 1)
+  expect("warnings", err.count("warning: task"), 10)
+  expect("the eleventh", err.count("warning: more tasks get no reward"), 1)
+  expect_in("\ntasks that got no reward: 12\n  task b0 of math: it\\nbroke\n",
+            out)
+  expect_in("\n  and 2 more\n", out)
+
+
 def main():
   check_each_kind()
   check_many()
@@ -223,6 +281,7 @@ def main():
   check_the_bar()
   check_long_prompt()
   check_other_tasks()
+  check_warnings()
   if failures:
     sys.exit("\n".join(failures))
 

@@ -69,7 +69,8 @@ def main():
     within_deadline(train, "run.db told of the restart", lambda: [
         kind for kind, _ in ask(restarted) if kind == "restarting"])
     events = ask(restarted)
-    if events[0] != ("failed", "signal 9"):
+    kind, detail = events[0]
+    if kind != "failed" or not detail.startswith("signal 9 (SIGKILL"):
       sys.exit("the first event is %r" % (events[0],))
     expect_state("running")
     if ask("SELECT max(step) FROM lineage_step")[0][0] == 500:
