@@ -12,6 +12,7 @@
 #include "kernels/base/mutex.h"
 #include "proto/environment.grpc.pb.h"
 #include "proto/wire/health_probe.h"
+#include "proto/wire/loopback_channel.h"
 
 namespace temper {
 namespace {
@@ -139,8 +140,8 @@ TEST_F(EnvironmentHostTest, ATaskIsValidatedThereAndOpensNoEpisode) {
 }
 
 TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
-  const auto stub = EnvironmentHost::NewStub(grpc::CreateChannel(
-      host_->address(), grpc::InsecureChannelCredentials()));
+  const auto stub =
+      EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
   OpenRequest open;
   open.set_wire_version(kEnvironmentWireVersion);
   *open.mutable_task() = ATask();
@@ -166,8 +167,8 @@ TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
 }
 
 TEST_F(EnvironmentHostTest, AnotherWireVersionIsRefused) {
-  const auto stub = EnvironmentHost::NewStub(grpc::CreateChannel(
-      host_->address(), grpc::InsecureChannelCredentials()));
+  const auto stub =
+      EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::seconds(10));
@@ -220,8 +221,7 @@ class EnvironmentWireTest : public EnvironmentHostTest {
  protected:
   void SetUp() override {
     EnvironmentHostTest::SetUp();
-    stub_ = EnvironmentHost::NewStub(grpc::CreateChannel(
-        host_->address(), grpc::InsecureChannelCredentials()));
+    stub_ = EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
   }
 
   template <typename Method, typename Request, typename Response>
@@ -277,8 +277,7 @@ TEST_F(EnvironmentWireTest, AnOpenMadeAgainTakesTheFirstOnesPlace) {
   EnvironmentHostOptions options;
   options.episodes_max = 1;
   StartHost(options);
-  stub_ = EnvironmentHost::NewStub(grpc::CreateChannel(
-      host_->address(), grpc::InsecureChannelCredentials()));
+  stub_ = EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
   EXPECT_TRUE(Open(1));
   EXPECT_TRUE(Open(1));
   CloseRequest close;

@@ -16,6 +16,7 @@
 #include "kernels/base/status_macros.h"
 #include "proto/environment.grpc.pb.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/loopback_channel.h"
 
 namespace temper {
 
@@ -33,8 +34,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return NewLoopbackChannel(address, arguments);
 }
 
 uint64_t RandomClient() {

@@ -19,6 +19,7 @@
 #include "learner/run_db.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/health_probe.h"
+#include "proto/wire/loopback_channel.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -76,8 +77,7 @@ class LearnerServiceTest : public testing::Test {
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
     stub_ = Learner::NewStub(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", service_->port()),
-                            grpc::InsecureChannelCredentials()));
+        NewLoopbackChannel(absl::StrCat("127.0.0.1:", service_->port())));
     // A service that cuts nothing off fails the test instead of stopping it.
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     stream_ = stub_->Connect(&context_);
@@ -149,9 +149,8 @@ TEST_F(LearnerServiceTest, StreamsWithoutAHelloAreFewAndHoldNoWorkerUp) {
   std::vector<std::unique_ptr<Silent>> silent;
   for (int i = 0; i < 4 * kStreamsMax; ++i) {
     Silent& one = *silent.emplace_back(std::make_unique<Silent>());
-    one.stub = Learner::NewStub(grpc::CreateCustomChannel(
-        absl::StrCat("127.0.0.1:", service_->port()),
-        grpc::InsecureChannelCredentials(), own_connection));
+    one.stub = Learner::NewStub(NewLoopbackChannel(
+        absl::StrCat("127.0.0.1:", service_->port()), own_connection));
     one.context.set_deadline(std::chrono::system_clock::now() + kPatience);
     one.stream = one.stub->Connect(&one.context);
   }

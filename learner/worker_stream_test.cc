@@ -16,6 +16,7 @@
 #include "learner/call_watchdog.h"
 #include "learner/lease_broker.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/loopback_channel.h"
 
 namespace temper {
 namespace {
@@ -51,8 +52,8 @@ class WorkerStreamTest : public testing::Test, public Learner::Service {
                              &port);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
-    stub_ = Learner::NewStub(grpc::CreateChannel(
-        absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
+    stub_ =
+        Learner::NewStub(NewLoopbackChannel(absl::StrCat("127.0.0.1:", port)));
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     stream_ = stub_->Connect(&context_);
   }

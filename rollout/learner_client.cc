@@ -15,6 +15,7 @@
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/loopback.h"
+#include "proto/wire/loopback_channel.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -75,9 +76,8 @@ class LearnerClient::Stream
     arguments.SetMaxSendMessageSize(kMessageBytesMax);
     // A pooled connection would keep its own backoff; ours decides.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    stub_ = Learner::NewStub(grpc::CreateCustomChannel(
-        client->options_.address, grpc::InsecureChannelCredentials(),
-        arguments));
+    stub_ = Learner::NewStub(
+        NewLoopbackChannel(client->options_.address, arguments));
     stub_->async()->Connect(&context_, this);
     AddHold();  // writes start outside the reactions
     StartRead(&incoming_);

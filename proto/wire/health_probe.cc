@@ -7,12 +7,12 @@
 
 #include "kernels/base/status_macros.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/loopback_channel.h"
 
 namespace temper {
 
 absl::StatusOr<bool> IsServing(const std::string& address) {
-  grpc::GenericStub stub(
-      grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::GenericStub stub(NewLoopbackChannel(address));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::seconds(10));
