@@ -104,10 +104,10 @@ void LeaseBroker::Delivered(const std::string& worker,
   auto& leases = found->second.leases;
   for (auto it = leases.begin(); it != leases.end();) {
     auto& [lease, held] = *it;
-    if (held.group == key.group() &&
-        (lease == key.lease() ||
-         queue_->LeaseOf(key.group(), key.sample()) != lease)) {
-      held.undelivered.erase(key.sample());
+    if (held.group == key.group() && held.undelivered.erase(key.sample()) > 0 &&
+        lease != key.lease() &&
+        queue_->LeaseOf(key.group(), key.sample()) == lease) {
+      queue_->Retry(key.group(), key.sample());
     }
     it = held.undelivered.empty() ? leases.erase(it) : std::next(it);
   }

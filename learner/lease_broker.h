@@ -55,9 +55,12 @@ class LeaseBroker {
 
   // The worker delivered this sample of this lease, and the queue has been told
   // what became of it. The sample also goes from each other lease of the
-  // worker's under which the queue no longer has it out: after a broken stream
-  // a worker is leased anew what it still runs, and delivers that under the old
-  // lease. Where it is out again, to be retried, that lease stays.
+  // worker's: after a broken stream a worker is leased anew what it still runs
+  // or has not heard the ack of, delivers that under the old lease, and has
+  // nothing more of it. Where the queue still has it out under such a lease (it
+  // is to be retried, and this was one more copy of the failure), it is
+  // available again. No lease of the worker's may be taken between the queue's
+  // being told and this call (WorkerStream::lease_order).
   void Delivered(const std::string& worker, const TrajectoryKey& key);
 
   int workers() const;

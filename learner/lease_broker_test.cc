@@ -89,7 +89,9 @@ TEST_F(LeaseBrokerTest, AWorkerHoldsNoMoreThanItsCapacityUnlessIdle) {
   EXPECT_TRUE(Take("a").has_value());
 }
 
-TEST_F(LeaseBrokerTest, ALateDeliveryLeavesTheSamplesNextLeaseAlone) {
+// The worker's copy of what it was not acked: it does not run it under the next
+// lease, and has nothing of it any more.
+TEST_F(LeaseBrokerTest, ASampleThatComesAgainUnderItsOldLeaseIsLeasedAnew) {
   ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
   const auto first = Take("a");
   ASSERT_TRUE(first.has_value());
@@ -98,8 +100,28 @@ TEST_F(LeaseBrokerTest, ALateDeliveryLeavesTheSamplesNextLeaseAlone) {
   ASSERT_TRUE(retry.has_value());
   ASSERT_EQ(retry->group(), first->group());
   Deliver("a", *first, 1);
-  // Two of the first lease and the one of the retry are still out.
-  EXPECT_EQ(broker_->RemoveWorker("a"), 2 + retry->samples_size());
+  const auto again = Take("a");
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->group(), first->group());
+  ASSERT_EQ(again->samples_size(), 1);
+  EXPECT_EQ(again->samples(0), 1u);
+  // Two of the first lease and this one are out.
+  EXPECT_EQ(broker_->RemoveWorker("a"), 3);
+}
+
+TEST_F(LeaseBrokerTest, WhatAnotherWorkerRetriesIsLeftToIt) {
+  ASSERT_TRUE(broker_->AddWorker("a", 8).ok());
+  ASSERT_TRUE(broker_->AddWorker("b", 8).ok());
+  const auto first = Take("a");
+  ASSERT_TRUE(first.has_value());
+  queue_->Retry(first->group(), 1);
+  const auto retry = Take("b");
+  ASSERT_TRUE(retry.has_value());
+  ASSERT_EQ(retry->group(), first->group());
+  Deliver("a", *first, 1);
+  EXPECT_EQ(queue_->LeaseOf(first->group(), 1), retry->lease());
+  EXPECT_EQ(broker_->RemoveWorker("a"), 2);
+  EXPECT_EQ(broker_->RemoveWorker("b"), 1);
 }
 
 // The worker goes on with what it runs and says so under the lease it knows.

@@ -18,6 +18,7 @@
 #include "kernels/model/test_model.h"
 #include "learner/trajectory_fixture.h"
 #include "proto/learner.grpc.pb.h"
+#include "proto/wire/loopback_channel.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
 
@@ -62,13 +63,13 @@ class RolloutLinkTest : public testing::Test {
   }
 
   void Connect() {
+    context_ = std::make_unique<grpc::ClientContext>();
     std::string address = *ReadFile(directory_ + "/learner.address", 100);
     address.pop_back();  // the line's end
-    stub_ = Learner::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-    context_.set_deadline(std::chrono::system_clock::now() +
-                          std::chrono::milliseconds(kPatienceMs));
-    stream_ = stub_->Connect(&context_);
+    stub_ = Learner::NewStub(NewLoopbackChannel(address));
+    context_->set_deadline(std::chrono::system_clock::now() +
+                           std::chrono::milliseconds(kPatienceMs));
+    stream_ = stub_->Connect(context_.get());
     WorkerMessage message;
     message.mutable_hello()->set_wire_version(kWireVersion);
     message.mutable_hello()->set_worker("w0");
@@ -88,10 +89,32 @@ class RolloutLinkTest : public testing::Test {
     return LearnerMessage();
   }
 
+  // The stream breaks, and the learner has noticed.
+  void Break() {
+    context_->TryCancel();
+    stream_->Finish().IgnoreError();
+    for (int i = 0; i < 2000 && link_->workers() > 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ASSERT_EQ(link_->workers(), 0);
+    stream_.reset();
+  }
+
+  // Says that the weights are there, and waits for a lease.
+  Lease TakeLease() {
+    WorkerMessage message;
+    message.mutable_weight_ack()->set_version(1);
+    EXPECT_TRUE(stream_->Write(message));
+    return ReadUntil(LearnerMessage::kLease).lease();
+  }
+
   // Returns once the learner has handled all that was written before.
   TrajectoryAck SendStranger() {
     Trajectory trajectory;
     trajectory.mutable_key()->set_group(77);
+    return Send(trajectory);
+  }
+  TrajectoryAck Send(const Trajectory& trajectory) {
     const absl::Status sent =
         SendTrajectory(trajectory, [this](const WorkerMessage& message) {
           return stream_->Write(message) ? absl::OkStatus()
@@ -120,7 +143,7 @@ class RolloutLinkTest : public testing::Test {
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<RolloutLink> link_;
   std::unique_ptr<Learner::Stub> stub_;
-  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientContext> context_;
   std::unique_ptr<grpc::ClientReaderWriter<WorkerMessage, LearnerMessage>>
       stream_;
 };
@@ -213,6 +236,33 @@ TEST_F(RolloutLinkTest, TheWeightsAreSyncedOnceTheWorkerSaysSo) {
       *transaction->QueryInt(
           "SELECT count(*) FROM event WHERE kind = 'weights_late'", {}, 0),
       1);
+}
+
+// The client leaves out of a lease what it has sent and was not acked
+// (rollout/learner_client.h): so nobody would sample it.
+TEST_F(RolloutLinkTest, AFailureSentAgainAfterItsNextLeaseIsLeasedOnceMore) {
+  ASSERT_TRUE(link_->queue()->IssueTrain(1).ok());
+  const Lease first = TakeLease();
+  EXPECT_THAT(first.samples(), ElementsAre(0, 1));
+  Trajectory failed;
+  failed.set_wire_version(kWireVersion);
+  failed.mutable_key()->set_run("trial");
+  failed.mutable_key()->set_group(first.group());
+  failed.mutable_key()->set_lease(first.lease());
+  failed.set_purpose(PURPOSE_TRAIN);
+  failed.set_task_id("a");
+  failed.set_environment("math");
+  failed.set_outcome(OUTCOME_ENVIRONMENT_ERROR);
+  ASSERT_EQ(Send(failed).result(), TrajectoryAck::COMMITTED);
+  Break();  // before the worker hears of the ack
+
+  Connect();
+  const Lease second = TakeLease();
+  EXPECT_THAT(second.samples(), ElementsAre(0, 1));
+  EXPECT_EQ(Send(failed).result(), TrajectoryAck::DUPLICATE);
+  const Lease third = ReadUntil(LearnerMessage::kLease).lease();
+  EXPECT_EQ(third.group(), first.group());
+  EXPECT_THAT(third.samples(), ElementsAre(0));
 }
 
 }  // namespace
