@@ -134,7 +134,7 @@ class LearnerClient::Stream
 };
 
 LearnerClient::LearnerClient(const LearnerClientOptions& options)
-    : options_(options) {}
+    : options_(options), hung_ms_(options.hung_ms) {}
 
 absl::StatusOr<std::unique_ptr<LearnerClient>> LearnerClient::Connect(
     const LearnerClientOptions& options) {
@@ -321,13 +321,11 @@ bool LearnerClient::CreditIsLate(int64_t now) const {
 }
 
 void LearnerClient::FailIfHung(int64_t now) {
-  if (reported_us_ == 0 || now - reported_us_ <= options_.hung_ms * 1000) {
-    return;
-  }
-  Fail(absl::DeadlineExceededError(absl::StrCat(
-      "worker ", options_.worker, " did nothing for ",
-      (now - reported_us_) / 1000, " ms, the limit is ", options_.hung_ms,
-      " ms: it hangs, and its leases go to others; restart it")));
+  if (reported_us_ == 0 || now - reported_us_ <= hung_ms_ * 1000) return;
+  Fail(absl::DeadlineExceededError(
+      absl::StrCat("worker ", options_.worker, " did nothing for ",
+                   (now - reported_us_) / 1000, " ms, the limit is ", hung_ms_,
+                   " ms: it hangs, and its leases go to others; restart it")));
 }
 
 void LearnerClient::StageTrajectory(Outgoing* outgoing) {
@@ -474,6 +472,11 @@ void LearnerClient::SetHeartbeat(const Heartbeat& heartbeat) {
   MutexLock lock(&mutex_);
   heartbeat_ = heartbeat;
   reported_us_ = NowUs();
+}
+
+void LearnerClient::SetHungLimit(int64_t hung_ms) {
+  MutexLock lock(&mutex_);
+  hung_ms_ = hung_ms;
 }
 
 int LearnerClient::unacked() const {

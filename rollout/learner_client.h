@@ -51,7 +51,7 @@ struct LearnerClientOptions {
   int64_t backoff_ms_min = 100;
   int64_t backoff_ms_max = 5000;
   int64_t give_up_ms = 120000;
-  // Longest time between two SetHeartbeat; far above any step of an engine.
+  // Longest time between two SetHeartbeat, until SetHungLimit says another.
   int64_t hung_ms = 120000;
   // Becomes true when the caller wants no welcome any more; may be null.
   const std::atomic<bool>* stop = nullptr;
@@ -96,6 +96,8 @@ class LearnerClient {
   // for good, so that the learner gives its leases to others, and Next returns
   // DeadlineExceeded.
   void SetHeartbeat(const Heartbeat& heartbeat);
+  // Instead of hung_ms, from now on.
+  void SetHungLimit(int64_t hung_ms);
 
   int unacked() const;
   int connections() const;  // streams that were welcomed
@@ -153,6 +155,7 @@ class LearnerClient {
   bool has_weights_ ABSL_GUARDED_BY(mutex_) = false;
   Heartbeat heartbeat_ ABSL_GUARDED_BY(mutex_);
   int64_t reported_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: not yet
+  int64_t hung_ms_ ABSL_GUARDED_BY(mutex_);
 
   // Of the present stream.
   bool hello_sent_ ABSL_GUARDED_BY(mutex_) = false;

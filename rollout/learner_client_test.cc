@@ -354,6 +354,21 @@ TEST(LearnerClientTest, AHungWorkersStreamEndsForGood) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST(LearnerClientTest, AWorkerMayBeBusyForAsLongAsItSays) {
+  FakeLearner learner([](int, ServerStream* stream) {
+    Welcome(stream);
+    DrainUntilClosed(stream);
+    return grpc::Status::OK;
+  });
+  LearnerClientOptions options = OptionsFor(learner.address());
+  options.hung_ms = 50;
+  auto client = LearnerClient::Connect(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  (*client)->SetHungLimit(3'600'000);
+  (*client)->SetHeartbeat(Heartbeat());
+  EXPECT_TRUE((*client)->Next(500).ok());
+}
+
 TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
   FakeLearner learner([](int, ServerStream*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "wrong run");

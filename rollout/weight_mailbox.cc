@@ -9,14 +9,18 @@ namespace temper {
 
 void WeightMailbox::Put(Delivery delivery) {
   MutexLock lock(&mutex_);
-  delivery_ = std::move(delivery);
+  if (delivery.ok()) {
+    version_ = std::move(delivery);
+    error_.reset();
+  } else {
+    error_ = std::move(delivery);
+  }
 }
 
 std::optional<WeightMailbox::Delivery> WeightMailbox::Take() {
   MutexLock lock(&mutex_);
-  std::optional<Delivery> taken = std::move(delivery_);
-  delivery_.reset();
-  return taken;
+  std::optional<Delivery>& next = version_.has_value() ? version_ : error_;
+  return std::exchange(next, std::nullopt);
 }
 
 absl::Status CheckManifest(const WeightManifest& manifest,

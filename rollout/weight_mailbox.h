@@ -21,13 +21,16 @@ class WeightMailbox {
  public:
   using Delivery = absl::StatusOr<std::shared_ptr<const ReceivedWeights>>;
 
-  // Replaces what was not taken yet.
+  // A version replaces all that was not taken yet, an error an error alone: the
+  // client hands a version over once.
   void Put(Delivery delivery);
+  // The version, if there is one, before the error.
   std::optional<Delivery> Take();
 
  private:
   Mutex mutex_;
-  std::optional<Delivery> delivery_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Delivery> version_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Delivery> error_ ABSL_GUARDED_BY(mutex_);
 };
 
 // InvalidArgument, naming the first difference, unless `manifest` lists exactly

@@ -1,6 +1,8 @@
 #include "rollout/weight_mailbox.h"
 
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "gtest/gtest.h"
 
@@ -30,6 +32,37 @@ TEST(WeightMailboxTest, NewestDeliveryIsTakenOnce) {
   const auto taken = mailbox.Take();
   ASSERT_TRUE(taken.has_value());
   EXPECT_EQ(taken->status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(mailbox.Take().has_value());
+}
+
+WeightMailbox::Delivery Version(uint64_t version) {
+  auto weights = std::make_shared<ReceivedWeights>();
+  weights->manifest.set_version(version);
+  return std::shared_ptr<const ReceivedWeights>(std::move(weights));
+}
+
+// The client hands a version over once.
+TEST(WeightMailboxTest, AVersionIsNotLostToALaterError) {
+  WeightMailbox mailbox;
+  mailbox.Put(Version(3));
+  mailbox.Put(absl::NotFoundError("version 4"));
+  auto taken = mailbox.Take();
+  ASSERT_TRUE(taken.has_value() && taken->ok());
+  EXPECT_EQ((**taken)->manifest.version(), 3u);
+  taken = mailbox.Take();
+  ASSERT_TRUE(taken.has_value());
+  EXPECT_EQ(taken->status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(mailbox.Take().has_value());
+}
+
+TEST(WeightMailboxTest, ALaterVersionReplacesWhatCameBefore) {
+  WeightMailbox mailbox;
+  mailbox.Put(Version(3));
+  mailbox.Put(absl::NotFoundError("version 4"));
+  mailbox.Put(Version(5));
+  const auto taken = mailbox.Take();
+  ASSERT_TRUE(taken.has_value() && taken->ok());
+  EXPECT_EQ((**taken)->manifest.version(), 5u);
   EXPECT_FALSE(mailbox.Take().has_value());
 }
 

@@ -12,7 +12,6 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
 #include "rollout/chat_parser.h"
 #include "rollout/chat_template.h"
@@ -56,6 +55,11 @@ int64_t LimitOf(AgentLoop::Call call, const EnvironmentLimits& limits) {
   }
   return 0;
 }
+
+// Of a forward, in parameters times tokens, and of new weights, in parameters.
+constexpr int64_t kForwardPerMs = 1'000'000;
+constexpr int64_t kWeightsPerMs = 20'000;
+constexpr int64_t kLoopMsMin = 120'000;
 
 class Worker {
  public:
@@ -121,6 +125,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
               ? SamplingMask::kKeep
               : SamplingMask::kDrop;
   EngineOptions engine = options_.engine;
+  client_->SetHungLimit(LoopLimitMs(config, engine));
   const int capacity = static_cast<int>(options_.learner.capacity_samples);
   engine.sequences_max = std::max<int64_t>(engine.sequences_max, capacity);
   // Version 0 is no version: nothing is sampled before the first arrives.
@@ -337,6 +342,12 @@ absl::Status Worker::Run(const std::atomic<bool>* stop) {
 }
 
 }  // namespace
+
+int64_t LoopLimitMs(const ModelConfig& model, const EngineOptions& engine) {
+  return kLoopMsMin + model.parameter_count() / kWeightsPerMs +
+         model.active_parameter_count() * engine.batch_tokens_max /
+             kForwardPerMs;
+}
 
 absl::Status RunWorker(const WorkerOptions& options, Backend* backend,
                        const std::atomic<bool>* stop) {

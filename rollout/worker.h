@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "environments/step_limits.h"
+#include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
 #include "rollout/agent_loop.h"
 #include "rollout/engine.h"
@@ -55,6 +56,12 @@ struct WorkerOptions {
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;
 };
+
+// How long the worker's loop may be busy with one thing before it is taken for
+// hung (LearnerClient::SetHungLimit): a forward over the engine's largest batch
+// or the taking in of weights, at a pace that any machine exceeds by far. A
+// large model has longer, whatever the machine.
+int64_t LoopLimitMs(const ModelConfig& model, const EngineOptions& engine);
 
 // Runs on the calling thread, which must be the backend's, until the learner
 // says stop (OK) or *stop becomes true (OK; what was leased goes back when the

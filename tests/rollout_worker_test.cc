@@ -447,6 +447,22 @@ TEST_F(RolloutWorkerTest, ALearnerBackAtEarlierWeightsEndsTheWorker) {
       << status;
 }
 
+// Two minutes are too short for one forward of a model of billions.
+TEST_F(RolloutWorkerTest, ALargeModelIsNotTakenForHung) {
+  EXPECT_LT(LoopLimitMs(config_, EngineOptions()), 121'000);
+  ModelConfig large = config_;
+  large.hidden_size = 2048;
+  large.moe_intermediate_size = 1408;
+  large.n_routed_experts = 64;
+  large.num_hidden_layers = 27;
+  const int64_t parameters = large.parameter_count();
+  ASSERT_GT(parameters, 10'000'000'000);
+  EXPECT_GT(LoopLimitMs(large, EngineOptions()), 600'000);
+  EngineOptions small;
+  small.batch_tokens_max = 1;
+  EXPECT_GT(LoopLimitMs(large, small), 600'000) << "taking weights in";
+}
+
 TEST_F(RolloutWorkerTest, WeightsOfAnotherModelAreRefused) {
   ModelConfig other = config_;
   other.moe_intermediate_size += 4;

@@ -3,34 +3,29 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "environments/registry.h"
 #include "environments/remote_environment.h"
-#include "kernels/base/clock.h"
-#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/episode_limit.h"
 #include "rollout/worker.h"
+#include "tools/address_wait.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
 #include "tools/engine_size.h"
 #include "tools/flags.h"
 #include "tools/loaded_model.h"
 #include "tools/run_setup.h"
+#include "tools/run_view.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
 namespace {
 
-constexpr uint64_t kAddressBytesMax = 256;
-constexpr int64_t kAddressWaitUs = 120'000'000;
 constexpr int64_t kPollMs = 100;
 
 struct RolloutFlags {
@@ -40,32 +35,6 @@ struct RolloutFlags {
   int64_t threads = 0;
   int64_t prompt_tokens = 0;
 };
-
-// What another process of the run writes when it is up.
-absl::StatusOr<std::string> ReadAddress(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string address, ReadFile(path, kAddressBytesMax));
-  absl::StripTrailingAsciiWhitespace(&address);
-  return address;
-}
-
-absl::StatusOr<std::string> AwaitAddress(const std::string& path) {
-  const int64_t deadline = SystemClock()->MonotonicMicros() + kAddressWaitUs;
-  for (bool told = false;; told = true) {
-    const auto address = ReadAddress(path);
-    if (address.ok() && !address->empty()) return *address;
-    if (!told) {
-      fprintf(stderr, "waiting up to %lld s for %s\n",
-              static_cast<long long>(kAddressWaitUs / 1'000'000), path.c_str());
-    }
-    if (StopSignalCount() > 0) return absl::CancelledError("stopped");
-    if (SystemClock()->MonotonicMicros() > deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrCat(path, " did not appear in ", kAddressWaitUs / 1'000'000,
-                       " s; is the process that writes it running?"));
-    }
-    WaitForStopSignal(kPollMs);
-  }
-}
 
 // Says to *stop when a signal came, until `done`.
 class StopWatch {
@@ -96,7 +65,7 @@ absl::Status Work(const RolloutFlags& flags) {
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;
   if (!flags.env_host_file.empty()) {
-    RETURN_IF_ERROR(AwaitAddress(flags.env_host_file).status());
+    RETURN_IF_ERROR(AwaitAddress({.path = flags.env_host_file}).status());
     host = std::make_unique<EnvironmentClient>(
         [file = flags.env_host_file] { return ReadAddress(file); },
         RemoteEnvironmentOptions());
@@ -121,8 +90,13 @@ absl::Status Work(const RolloutFlags& flags) {
     if (remote && host != nullptr) return host->NewEnvironment(name);
     return NewEnvironment(name, EnvironmentContext());
   };
-  ASSIGN_OR_RETURN(options.learner.address,
-                   AwaitAddress(flags.run_dir + "/learner.address"));
+  AddressWait learner;
+  learner.path = flags.run_dir + "/learner.address";
+  // Held by a learner from its first look at run.db to its end.
+  learner.at_work = [&flags] {
+    return IsBeingWritten(flags.run_dir + "/run.db");
+  };
+  ASSIGN_OR_RETURN(options.learner.address, AwaitAddress(learner));
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(flags.threads)));
   std::atomic<bool> stop{StopSignalCount() > 0};
