@@ -21,7 +21,8 @@ static_assert(std::atomic<int>::is_always_lock_free);
 // Written by the handler, read by whoever waits: poll has no lost wake-ups.
 int pipe_fds[2] = {-1, -1};
 
-void OnSignal(int) {
+void OnSignal(int number) {
+  if (number == SIGHUP && count.load(std::memory_order_relaxed) > 0) return;
   const int saved = errno;
   count.fetch_add(1, std::memory_order_relaxed);
   [[maybe_unused]] const auto written = write(pipe_fds[1], "x", 1);
@@ -38,6 +39,11 @@ void InstallStopSignal() {
   sigemptyset(&action.sa_mask);
   CHECK_EQ(sigaction(SIGINT, &action, nullptr), 0);
   CHECK_EQ(sigaction(SIGTERM, &action, nullptr), 0);
+  struct sigaction hangup = {};
+  CHECK_EQ(sigaction(SIGHUP, nullptr, &hangup), 0);
+  if (hangup.sa_handler != SIG_IGN) {
+    CHECK_EQ(sigaction(SIGHUP, &action, nullptr), 0);
+  }
   signal(SIGPIPE, SIG_IGN);
 }
 

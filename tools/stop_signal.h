@@ -1,6 +1,8 @@
-// Ctrl-C and SIGTERM as something to ask for: the first asks for an orderly
-// stop, the second for a hurried one. Process-wide; main's thread installs it
-// before other threads start, any thread may ask.
+// Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) as something to ask for:
+// the first asks for an orderly stop, the second for a hurried one. A hangup is
+// never the second: shells pass on the one that the kernel has sent already.
+// Process-wide; main's thread installs it before other threads start, any
+// thread may ask.
 
 #ifndef TOOLS_STOP_SIGNAL_H_
 #define TOOLS_STOP_SIGNAL_H_
@@ -9,8 +11,9 @@
 
 namespace temper {
 
-// Catches SIGINT and SIGTERM from now on. Ignores SIGPIPE: a broken pipe is a
-// failed write, not the end of the process.
+// Catches SIGINT and SIGTERM from now on, and SIGHUP unless it is ignored, as
+// nohup has it. Ignores SIGPIPE: a broken pipe is a failed write, as one to a
+// closed terminal is, and not the end of the process.
 void InstallStopSignal();
 
 // How many of them came.

@@ -102,7 +102,7 @@ Supervisor::Supervisor(const SupervisorOptions& options, Clock* clock,
     : options_(options), clock_(clock), on_event_(std::move(on_event)) {}
 
 Supervisor::~Supervisor() {
-  Stop(/*grace_ms=*/0, [] { return true; });
+  Stop([] { return true; });
 }
 
 std::string Supervisor::LogPath(const std::string& name) const {
@@ -253,7 +253,7 @@ RunState Supervisor::Poll() {
   return state_;
 }
 
-void Supervisor::Stop(int64_t grace_ms, const std::function<bool()>& hurry) {
+void Supervisor::Stop(const std::function<bool()>& hurry) {
   stopping_ = true;
   std::set<int> orders;
   for (Child& child : children_) {
@@ -262,7 +262,7 @@ void Supervisor::Stop(int64_t grace_ms, const std::function<bool()>& hurry) {
   }
   for (const int order : orders) {
     // Real time, whatever the clock: processes end in it.
-    const int64_t deadline = SystemClock()->MonotonicMicros() + 1000 * grace_ms;
+    const int64_t began_us = SystemClock()->MonotonicMicros();
     for (const Child& child : children_) {
       if (child.pid != 0 && child.spec.stop_order == order) {
         kill(child.pid, SIGTERM);
@@ -270,16 +270,15 @@ void Supervisor::Stop(int64_t grace_ms, const std::function<bool()>& hurry) {
     }
     for (bool any = true; any;) {
       any = false;
-      const bool kill_now =
-          SystemClock()->MonotonicMicros() >= deadline || (hurry && hurry());
+      const bool hurried = hurry && hurry();
+      const int64_t elapsed_us = SystemClock()->MonotonicMicros() - began_us;
       for (Child& child : children_) {
         if (child.pid == 0) continue;
-        if (kill_now && child.spec.stop_order == order) {
+        const bool now = child.spec.stop_order == order;
+        if (now && (hurried || elapsed_us >= 1000 * child.spec.stop_grace_ms)) {
           kill(-child.pid, SIGKILL);
         }
-        if (!Reap(&child)) {
-          any |= child.spec.stop_order == order;
-        }
+        if (!Reap(&child)) any |= now;
       }
       if (any) usleep(kPollMicros);
     }

@@ -40,6 +40,7 @@ struct ChildSpec {
   int restarts_max = 0;
   bool essential = false;
   int stop_order = 0;  // Stop ends lower ones first, equal ones together
+  int64_t stop_grace_ms = 10'000;  // from Stop's SIGTERM to its SIGKILL
 };
 
 // What happened to a child, for run.db and for people.
@@ -83,11 +84,11 @@ class Supervisor {
   // Reaps, restarts what is due, trims logs. Never waits.
   RunState Poll();
 
-  // SIGTERM by stop_order; each order has `grace_ms` to end, then is killed,
-  // and so is all at once when `hurry` (may be empty) returns true. No child
-  // runs when it returns, and state() tells how the essential one ended.
+  // SIGTERM by stop_order; each child has its stop_grace_ms to end, then is
+  // killed, and so is all at once when `hurry` (may be empty) returns true. No
+  // child runs when it returns, and state() tells how the essential one ended.
   // Restarts nothing, nor does a Poll after it.
-  void Stop(int64_t grace_ms, const std::function<bool()>& hurry);
+  void Stop(const std::function<bool()>& hurry);
 
   RunState state() const { return state_; }
   // The name of the essential child if it failed, else of the first child that

@@ -201,7 +201,7 @@ TEST_F(SupervisorTest, StoppedRunHasFinishedOnlyIfItsLearnerHas) {
     ASSERT_TRUE(Eventually([&] {
       return LastLines(supervisor->LogPath(learner.name), 1) == "up\n";
     }));
-    supervisor->Stop(/*grace_ms=*/10'000, nullptr);
+    supervisor->Stop(nullptr);
     EXPECT_EQ(supervisor->state(),
               code == 0 ? RunState::kFinished : RunState::kFailed);
     EXPECT_EQ(supervisor->first_failure(), code == 0 ? "" : learner.name);
@@ -234,6 +234,7 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
       Shell("deaf", "host", "trap '' TERM; echo up; while :; do sleep 1; done");
   second.stop_order = 1;
   deaf.stop_order = 2;
+  deaf.stop_grace_ms = 300;
   for (const ChildSpec& spec : {second, deaf, first}) {
     ASSERT_TRUE(supervisor->Start(spec).ok());
     ASSERT_TRUE(Eventually([&] {
@@ -241,7 +242,7 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
     }));
   }
   const pid_t pid = supervisor->PidOf("deaf");
-  supervisor->Stop(/*grace_ms=*/2000, nullptr);
+  supervisor->Stop(nullptr);
   EXPECT_EQ(LastLines(order, 9), "first\nsecond\n");
   EXPECT_EQ(kill(pid, 0), -1);
   EXPECT_EQ(events_.back(), "deaf failed");
@@ -261,15 +262,14 @@ TEST_F(SupervisorTest, ASignalThatMeansALimitNamesIt) {
 
 TEST_F(SupervisorTest, HurryKillsWithoutWaitingForGrace) {
   const auto supervisor = New();
-  ASSERT_TRUE(
-      supervisor
-          ->Start(Shell("deaf", "g",
-                        "trap '' TERM; echo up; while :; do sleep 1; done"))
-          .ok());
+  ChildSpec deaf =
+      Shell("deaf", "g", "trap '' TERM; echo up; while :; do sleep 1; done");
+  deaf.stop_grace_ms = 600'000;
+  ASSERT_TRUE(supervisor->Start(deaf).ok());
   ASSERT_TRUE(Eventually(
       [&] { return LastLines(supervisor->LogPath("deaf"), 1) == "up\n"; }));
   const int64_t begin = SystemClock()->MonotonicMicros();
-  supervisor->Stop(/*grace_ms=*/600'000, [] { return true; });
+  supervisor->Stop([] { return true; });
   EXPECT_LT(SystemClock()->MonotonicMicros() - begin, kDeadlineMicros);
 }
 
@@ -361,12 +361,36 @@ TEST_F(SupervisorTest, ChildInheritsNoDescriptorAndNoInput) {
   close(fds[1]);
 }
 
+// A shell passes on to its jobs the hangup that the kernel has sent already.
+TEST(StopSignalTest, AHangupAsksForAStopAndNeverForAHurry) {
+  InstallStopSignal();
+  ASSERT_EQ(StopSignalCount(), 0);
+  raise(SIGHUP);
+  EXPECT_TRUE(WaitForStopSignal(10'000));
+  raise(SIGHUP);
+  EXPECT_FALSE(WaitForStopSignal(0));
+  EXPECT_EQ(StopSignalCount(), 1);
+  raise(SIGINT);
+  EXPECT_TRUE(WaitForStopSignal(10'000));
+  EXPECT_EQ(StopSignalCount(), 2);
+}
+
+TEST(StopSignalTest, AHangupThatNohupIgnoresStaysIgnored) {
+  signal(SIGHUP, SIG_IGN);
+  InstallStopSignal();
+  struct sigaction now = {};
+  ASSERT_EQ(sigaction(SIGHUP, nullptr, &now), 0);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+  signal(SIGHUP, SIG_DFL);
+}
+
 TEST(StopSignalTest, SignalsAreCountedAndWakeTheWaiter) {
   InstallStopSignal();
   EXPECT_FALSE(WaitForStopSignal(0));
+  const int before = StopSignalCount();
   raise(SIGTERM);
   raise(SIGINT);
-  EXPECT_EQ(StopSignalCount(), 2);
+  EXPECT_EQ(StopSignalCount(), before + 2);
   EXPECT_TRUE(WaitForStopSignal(10'000));
   EXPECT_TRUE(WaitForStopSignal(10'000));
   EXPECT_FALSE(WaitForStopSignal(0));

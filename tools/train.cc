@@ -149,13 +149,9 @@ absl::Status StartChildren(const TrainOptions& options,
   return absl::OkStatus();
 }
 
-void StopChildren(const TrainOptions& options, RunState state,
-                  Supervisor* supervisor) {
+void StopChildren(Supervisor* supervisor) {
   const int asked = StopSignalCount();
-  const int64_t grace_ms = state == RunState::kRunning
-                               ? options.learner_grace_ms
-                               : options.worker_grace_ms;
-  supervisor->Stop(grace_ms, [asked] { return StopSignalCount() > asked; });
+  supervisor->Stop([asked] { return StopSignalCount() > asked; });
 }
 
 }  // namespace
@@ -182,6 +178,7 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
                  "--calls", absl::StrCat(calls)};
     spec.restarts_max = options.restarts_max;
     spec.stop_order = 2;
+    spec.stop_grace_ms = options.worker_grace_ms;
     children.push_back(spec);
   }
   ChildSpec learner;
@@ -189,6 +186,7 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
   learner.args = {"learner", "--run-dir", dir};
   if (options.resume) learner.args.push_back("--resume");
   learner.essential = true;
+  learner.stop_grace_ms = options.learner_grace_ms;
   children.push_back(learner);
   for (uint32_t i = 0; i < config.workers(); ++i) {
     ChildSpec worker;
@@ -208,6 +206,7 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
     }
     worker.restarts_max = options.restarts_max;
     worker.stop_order = 1;
+    worker.stop_grace_ms = options.worker_grace_ms;
     children.push_back(worker);
   }
   return children;
@@ -304,7 +303,7 @@ int TrainRun(const TrainOptions& options) {
   if (stopped) {
     fprintf(stderr, "stopping after a checkpoint; Ctrl-C again to hurry\n");
   }
-  StopChildren(options, state, &supervisor);
+  StopChildren(&supervisor);
   state = supervisor.state();
   watcher.PrintNew();
   const absl::Status recorded = RecordEvents(options);

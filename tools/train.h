@@ -33,9 +33,9 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
     const TrainOptions& options);
 
 // Runs to the end and returns the exit code: 0 finished, or stopped by Ctrl-C
-// after a checkpoint; 1 when the learner is dead, however the run ended, or no
-// worker or host is left, after the failing child's last log lines and the
-// command that resumes.
+// (or by a closed terminal) after a checkpoint; 1 when the learner is dead,
+// however the run ended, or no worker or host is left, after the failing
+// child's last log lines and the command that resumes.
 int TrainRun(const TrainOptions& options);
 
 }  // namespace temper
