@@ -12,6 +12,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "learner/event_log.h"
+#include "learner/run_model.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
 
@@ -114,7 +115,7 @@ absl::Status RolloutLink::Serve() {
   welcome.set_weights_announce(publisher_->announce_endpoint());
   welcome.set_weights_chunks(publisher_->chunk_endpoint());
   welcome.set_weight_version(version_);
-  welcome.set_model_dir(config_.model());
+  welcome.set_model_dir(RunModelDir(run_dir_, config_.model()));
   ASSIGN_OR_RETURN(
       service_,
       LearnerService::Start(

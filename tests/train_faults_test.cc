@@ -3,10 +3,16 @@
 // trained on the samples and has the weights of one that nothing disturbed, bit
 // for bit, and its ledger is sound; one that cannot go on says how to resume.
 
+#include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +30,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kDeadlineMs = 240'000;
 constexpr int64_t kSteps = 6, kSaveInterval = 2;
@@ -252,6 +259,88 @@ TEST_F(TrainFaultsTest, NoProcessOutlivesAKilledTrain) {
       TrialPath("train-killed-again"));
   ExpectDone(resumed.get());
   ExpectAsUndisturbed("train-killed");
+}
+
+// What closing a terminal does: the kernel hangs up on its processes, the shell
+// passes that on, and nothing can be written there any more.
+TEST_F(TrainFaultsTest, AClosedTerminalEndsWithACheckpoint) {
+  const std::string run = "hung-up";
+  int terminal = -1;
+  const std::string config = TrialPath("small.textproto");
+  const pid_t train = forkpty(&terminal, nullptr, nullptr, nullptr);
+  ASSERT_GE(train, 0);
+  if (train == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execl(kTemper, kTemper, "train", config.c_str(), "--name", run.c_str(),
+          "--set", "steps=2000", static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  // A terminal that nobody reads stops who writes to it.
+  char text[4096];
+  ASSERT_EQ(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
+  EXPECT_TRUE(Eventually(kDeadlineMs, [&] {
+    while (read(terminal, text, sizeof text) > 0) {
+    }
+    return ReceivedSamples(run) >= 1 && LastStep(run) > kSaveInterval;
+  }));
+  const std::vector<ProcessInfo> below = Descendants(train);
+  EXPECT_GE(below.size(), 3u);
+  close(terminal);
+  kill(train, SIGHUP);
+  int status = 0;
+  EXPECT_TRUE(Eventually(
+      kDeadlineMs, [&] { return waitpid(train, &status, WNOHANG) == train; }));
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  for (const ProcessInfo& process : below) {
+    EXPECT_FALSE(StillRuns(process)) << process.pid;
+  }
+  const auto facts = ReadFacts(run);  // the checkpoint is of LastStep
+  ASSERT_TRUE(facts.ok()) << facts.status();
+  EXPECT_GT(facts->last_step, kSaveInterval);
+}
+
+TEST_F(TrainFaultsTest, OfTwoResumesAtOnceOneGoesOnAndTheOtherChangesNothing) {
+  const std::string run = "raced";
+  // Without a KL coefficient the base model may be gone by then, too.
+  const std::string base = TrialPath("base");
+  std::filesystem::copy(kQuickstartModel, base);
+  const auto first =
+      Start(run, {"--set", "steps=1", "--set", "eval_tasks=0", "--set",
+                  "kl_coef=0", "--set", absl::StrCat("model=", base)});
+  ExpectDone(first.get());
+  ASSERT_TRUE(RemoveAll(base).ok());
+  std::vector<std::unique_ptr<TemperProcess>> resumes;
+  // Enough that neither ends before the other has begun.
+  for (const int steps : {10, 11}) {
+    resumes.push_back(
+        RunCommandLine(absl::StrCat(kTemper, " train --resume ", RunDir(run),
+                                    " --set steps=", steps),
+                       TrialPath(absl::StrCat(run, "-", steps))));
+  }
+  std::vector<int> codes;
+  for (const auto& resume : resumes) {
+    codes.push_back(resume->Wait(kDeadlineMs).value_or(-1));
+  }
+  EXPECT_THAT(codes, UnorderedElementsAre(0, 1));
+  const size_t refused = codes[0] == 0 ? 1 : 0;
+  EXPECT_THAT(resumes[refused]->err(),
+              HasSubstr("is being trained by another `temper train`"));
+  const int64_t steps = refused == 0 ? 11 : 10;
+  EXPECT_EQ(LastStep(run), steps);
+  EXPECT_THAT(ReadAll(RunDir(run) + "/config.textproto"),
+              HasSubstr(absl::StrCat("steps: ", steps, "\n")));
+  EXPECT_EQ(QueryNumber(run, "SELECT max(attempt) FROM attempt"), 2);
+  const absl::Status audit = AuditRun(run);
+  EXPECT_TRUE(audit.ok()) << audit;
+
+  // And once more: it is finished.
+  const auto again =
+      RunCommandLine(absl::StrCat(kTemper, " train --resume ", RunDir(run)),
+                     TrialPath(run + "-again"));
+  ExpectDone(again.get());
+  EXPECT_THAT(again->out(), HasSubstr("nothing to do: all "));
+  EXPECT_EQ(QueryNumber(run, "SELECT max(attempt) FROM attempt"), 2);
 }
 
 TEST_F(TrainFaultsTest, CtrlCEndsWithACheckpointThatResumes) {

@@ -16,6 +16,7 @@
 #include "kernels/model/tokenizer.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/run_db.h"
+#include "learner/run_model.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli.h"
 #include "tools/config.h"
@@ -201,8 +202,9 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
   ASSIGN_OR_RETURN(const TrajectoryView view,
                    ReadTrajectory(db.get(), episode));
   ASSIGN_OR_RETURN(const EpisodeView story, ReadEpisode(db.get(), episode));
-  const auto tokenizer =
-      LoadTokenizer(absl::StrCat(config.model(), "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::string path, FindRunDb(run.run, run.runs_dir));
+  const auto tokenizer = LoadTokenizer(absl::StrCat(
+      RunModelDir(ParentOf(path), config.model()), "/tokenizer.json"));
   if (!tokenizer.ok()) {
     fprintf(stderr, "tokens are shown without text: %s\n",
             std::string(tokenizer.status().message()).c_str());

@@ -11,6 +11,7 @@
 #include "environments/registry.h"
 #include "environments/remote_environment.h"
 #include "kernels/base/status_macros.h"
+#include "learner/run_model.h"
 #include "proto/wire/episode_limit.h"
 #include "rollout/worker.h"
 #include "tools/address_wait.h"
@@ -60,7 +61,9 @@ absl::Status Work(const RolloutFlags& flags) {
   WorkerOptions options;
   const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
   options.learner.capacity_samples = static_cast<uint32_t>(demand.samples);
-  ASSIGN_OR_RETURN(const ModelConfig model, ReadNamedConfig(config.model()));
+  ASSIGN_OR_RETURN(
+      const ModelConfig model,
+      ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
   options.engine = SizeEngine(demand, model);
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;

@@ -58,13 +58,6 @@ std::string Counts(const std::vector<std::pair<std::string, int64_t>>& states) {
   return counts.empty() ? "none" : absl::StrJoin(counts, ", ");
 }
 
-// All steps taken, and the evaluation after the last.
-bool IsFinished(const RunConfig& config, const std::vector<StepView>& steps) {
-  if (steps.empty() || steps.back().step < config.steps()) return false;
-  return config.schedule().eval_tasks() == 0 ||
-         steps.back().Metric("eval/dropped").has_value();
-}
-
 absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
   ASSIGN_OR_RETURN(const auto reader, OpenRunDb(path));
   RunDb* const db = reader.get();

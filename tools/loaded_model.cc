@@ -54,12 +54,17 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
       path, ": ", std::string(fits.message()), "; ", kNameATokenizer));
 }
 
+absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
+  ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(LoadNamedTokenizer(dir + "/tokenizer.json", config).status());
+  return config;
+}
+
 absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
   ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
   RETURN_IF_ERROR(
       IfUnusable(ModelWeights::CheckFiles(config, dir), kNameAModel));
-  RETURN_IF_ERROR(LoadNamedTokenizer(dir + "/tokenizer.json", config).status());
-  return config;
+  return CheckModelWithoutWeights(dir);
 }
 
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,

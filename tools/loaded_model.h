@@ -39,6 +39,9 @@ absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config);
 
+// The same of a directory that need hold no weights (learner/run_model.h).
+absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir);
+
 // All that can be checked without reading the weights' values: before processes
 // are started that would fail on it each in its own log.
 absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir);

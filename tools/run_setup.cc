@@ -3,12 +3,14 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/registry.h"
@@ -16,7 +18,9 @@
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "learner/run_db.h"
+#include "learner/run_model.h"
 #include "learner/run_records.h"
+#include "learner/train_step_options.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
 #include "tools/loaded_model.h"
@@ -30,6 +34,8 @@ namespace {
 
 constexpr char kQuickstart[] = "quickstart";
 constexpr char kConfigFile[] = "/config.textproto";
+constexpr char kLockFile[] = "/train.lock";
+constexpr char kStep[] = "step_";
 constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
@@ -110,25 +116,103 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
   return absl::OkStatus();
 }
 
-// That a resume goes on with what the run has done: steps, and tasks.
-absl::Status CheckGoesOn(const std::string& dir, const RunConfig& config) {
+absl::Status ExistsAlready(const std::string& dir) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(dir,
+                   " exists; give another --name, or go on with it by "
+                   "`temper train --resume ",
+                   dir, "`"));
+}
+
+absl::StatusOr<std::unique_ptr<FileLock>> LockRun(const std::string& dir) {
+  auto lock = FileLock::Take(dir + kLockFile);
+  if (!absl::IsFailedPrecondition(lock.status())) return lock;
+  return absl::FailedPreconditionError(
+      absl::StrCat(dir,
+                   " is being trained by another `temper train`; stop it "
+                   "first, or look on by `temper status ",
+                   dir, "`"));
+}
+
+// Made by one process only, whoever else is about to.
+absl::Status MakeRunDirectory(PreparedRun* run) {
+  RETURN_IF_ERROR(MakeDirectories(ParentOf(run->dir)));
+  if (mkdir(run->dir.c_str(), 0755) != 0) {
+    if (errno == EEXIST) return ExistsAlready(run->dir);
+    return FileError("make", run->dir, errno);
+  }
+  ASSIGN_OR_RETURN(run->lock, LockRun(run->dir));
+  return MakeDirectories(run->dir + "/logs");
+}
+
+// The configuration last: it is what makes it a run.
+absl::Status FillRunDirectory(const PreparedRun& run,
+                              const std::vector<Task>& tasks) {
+  RETURN_IF_ERROR(KeepRunModel(run.dir, run.config.model()));
+  RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
+  return WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config));
+}
+
+// The directory of the last checkpoint; "" before the first.
+std::string LastCheckpoint(const std::string& dir) {
+  const std::string checkpoints = dir + "/checkpoints";
+  const auto names = ListDirectory(checkpoints);
+  if (!names.ok()) return "";
+  int64_t last = -1;
+  for (const std::string& name : *names) {
+    int64_t step = 0;
+    if (absl::StartsWith(name, kStep) &&
+        absl::SimpleAtoi(name.substr(sizeof kStep - 1), &step)) {
+      last = std::max(last, step);
+    }
+  }
+  return last < 0 ? "" : absl::StrCat(checkpoints, "/", kStep, last);
+}
+
+// Checks what a resume reads of the run's model: the weights of the configured
+// one only where they are the reference's, or there is no checkpoint. Returns
+// where the rest is read from.
+absl::StatusOr<std::string> CheckRunModel(PreparedRun* run) {
+  const std::string& base = run->config.model();
+  ASSIGN_OR_RETURN(const TrainStepOptions options,
+                   MakeTrainStepOptions(run->config));
+  const std::string checkpoint = LastCheckpoint(run->dir);
+  if (options.NeedsReference() || checkpoint.empty()) {
+    RETURN_IF_ERROR(CheckNamedModel(base).status());
+  }
+  std::string dir = RunModelDir(run->dir, base);
+  if (dir == base && !Exists(base + "/config.json")) {
+    dir = checkpoint + "/model";
+  }
+  ASSIGN_OR_RETURN(run->model, CheckModelWithoutWeights(dir));
+  return dir;
+}
+
+// That a resume goes on with what the run has done: steps, and tasks. Whether
+// that is all it is to do.
+absl::StatusOr<bool> CheckGoesOn(const std::string& dir,
+                                 const RunConfig& config) {
   const std::string run_db = dir + "/run.db";
-  if (!Exists(run_db)) return absl::OkStatus();
+  if (!Exists(run_db)) return false;
   const auto db = RunDb::OpenReader(run_db);
   // A version that the learner would refuse; the rest is the learner's to
   // judge.
   if (absl::IsFailedPrecondition(db.status())) return db.status();
-  if (!db.ok()) return absl::OkStatus();
+  if (!db.ok()) return false;
   const auto was = (*db)->ReadRun();
   if (was.ok() && !was->tasks_sha256.empty()) {
     ASSIGN_OR_RETURN(const std::string now, TasksSha256(dir));
     RETURN_IF_ERROR(CheckSameTasks(*was, now, dir));
   }
   ASSIGN_OR_RETURN(const int64_t done, ReadCheckpointStep(db->get()));
-  if (config.steps() >= done) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("steps ", config.steps(), " is less than the ", done,
-                   " that ", dir, " has done; give ", done, " or more"));
+  if (config.steps() < done) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("steps ", config.steps(), " is less than the ", done,
+                     " that ", dir, " has done; give ", done, " or more"));
+  }
+  if (config.steps() > done) return false;
+  ASSIGN_OR_RETURN(const auto steps, ReadSteps(db->get(), done - 1));
+  return IsFinished(config, steps);
 }
 
 absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
@@ -277,13 +361,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
     config.set_name(DefaultName(config_path, unix_seconds));
   }
   run.dir = absl::StrCat(config.runs_dir(), "/", config.name());
-  if (Exists(run.dir)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(run.dir,
-                     " exists; give another --name, or go on with it by "
-                     "`temper train --resume ",
-                     run.dir, "`"));
-  }
+  if (Exists(run.dir)) return ExistsAlready(run.dir);
   ASSIGN_OR_RETURN(run.model, CheckNamedModel(config.model()));
   ASSIGN_OR_RETURN(
       const auto check,
@@ -301,12 +379,12 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      " has no task of split \"train\", of which a run has one "
                      "at least; `temper eval` does without"));
   }
-  RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
-  RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
   run.config = std::move(config);
-  RETURN_IF_ERROR(
-      WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));
-  return run;
+  RETURN_IF_ERROR(MakeRunDirectory(&run));
+  const absl::Status filled = FillRunDirectory(run, tasks);
+  if (filled.ok()) return run;
+  RemoveAll(run.dir).IgnoreError();  // it holds nothing yet, and is ours
+  return filled;
 }
 
 absl::StatusOr<std::string> FindRunDir(const std::string& run,
@@ -327,6 +405,8 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets) {
   PreparedRun run;
   ASSIGN_OR_RETURN(run.dir, AbsolutePath(dir));
+  if (!Exists(run.dir + kConfigFile)) return ReadRunConfig(run.dir).status();
+  ASSIGN_OR_RETURN(run.lock, LockRun(run.dir));
   ASSIGN_OR_RETURN(const RunConfig was, ReadRunConfig(run.dir));
   run.config = was;
   for (const std::string& assignment : sets) {
@@ -334,19 +414,23 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   }
   RETURN_IF_ERROR(ResolveConfig(&run.config));
   RETURN_IF_ERROR(CheckResume(was, run.config));
-  RETURN_IF_ERROR(CheckGoesOn(run.dir, run.config));
-  ASSIGN_OR_RETURN(run.model, CheckNamedModel(run.config.model()));
+  ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, run.config));
+  ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
   ASSIGN_OR_RETURN(
       const auto check,
-      TaskCheck::Create(run.config.model(), run.model, run.config.sampling()));
+      TaskCheck::Create(model_dir, run.model, run.config.sampling()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTasks(run.dir + "/tasks.jsonl", [&](const Task& task) {
                      return check->Check(task);
                    }));
   run.prompt_tokens = check->prompt_tokens();
   Count(tasks, &run);
-  // A live run's processes read their configuration from here.
+  // A live learner's processes read their configuration from here: one that was
+  // started by hand, or that has not yet died with its `temper train`.
   ASSIGN_OR_RETURN(const auto no_learner, RunDbLock::Take(run.dir + "/run.db"));
+  if (RunModelDir(run.dir, model_dir) == model_dir) {
+    RETURN_IF_ERROR(KeepRunModel(run.dir, model_dir));
+  }
   RETURN_IF_ERROR(MakeDirectories(run.dir + "/logs"));
   RETURN_IF_ERROR(
       WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config)));

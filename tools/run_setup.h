@@ -1,7 +1,10 @@
 // The run directory before any process starts: its name, its resolved
 // configuration, its tasks.
 //
-//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, logs/}
+//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, model/, logs/,
+//                      train.lock}
+//
+// A run is of one `temper train` at a time, the holder of its train.lock.
 //
 // Functions without state.
 
@@ -11,12 +14,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/file_lock.h"
 #include "kernels/model/config.h"
 #include "proto/config.pb.h"
 #include "proto/task.pb.h"
@@ -32,12 +37,18 @@ struct PreparedRun {
   int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
   std::map<std::pair<std::string, std::string>, int64_t> task_counts;
+  // Of every step that it is to have there is a checkpoint, and the evaluation
+  // after the last is whole.
+  bool finished = false;
+  // The run is this process's for as long as it holds this.
+  std::unique_ptr<FileLock> lock;
 };
 
 // Makes the directory of a new run from a configuration as the user gave it;
 // `config_path` names the run where `name` is empty, with `unix_seconds`.
 // InvalidArgument or NotFound names what is wrong with a key, the model, any of
-// the tasks, or that the directory exists; nothing is made then.
+// the tasks, or that the directory exists; nothing is made then. Of two that
+// make the same run at once, one is told that it exists.
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
                                        int64_t unix_seconds);
@@ -49,8 +60,9 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
                                        const std::string& runs_dir);
 
 // A run that is there already, to go on with: `sets` may change what a resume
-// may change, and config.textproto then says so. FailedPrecondition while the
-// run's learner lives; on any error config.textproto is what it was.
+// may change, and config.textproto then says so. FailedPrecondition while
+// another holds the run or its learner lives; on any error config.textproto is
+// what it was.
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets);
 

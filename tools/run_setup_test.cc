@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -191,7 +192,8 @@ TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
     ASSERT_TRUE(SetConfigValue(assignment, &config_).ok());
   }
   std::filesystem::current_path(directory_);
-  const auto run = PrepareRun(config_, "", 0);
+  auto run = PrepareRun(config_, "", 0);
+  if (run.ok()) run->lock.reset();
   std::filesystem::create_directory("elsewhere");
   std::filesystem::current_path("elsewhere");
   const auto resumed = ReopenRun("../runs/trial", {});
@@ -223,12 +225,14 @@ TEST_F(RunSetupTest, RunIsFoundByDirectoryNameOrRunDbBeforeThatExists) {
 }
 
 TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
-  const auto run = PrepareRun(config_, "", 0);
+  auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
-  const auto longer = ReopenRun(run->dir, {"steps=9"});
+  run->lock.reset();
+  auto longer = ReopenRun(run->dir, {"steps=9"});
   ASSERT_TRUE(longer.ok()) << longer.status();
   EXPECT_EQ(longer->config.steps(), 9u);
   EXPECT_EQ(longer->task_counts, run->task_counts);
+  longer->lock.reset();
   EXPECT_EQ(ReopenRun(run->dir, {})->config.steps(), 9u);
   EXPECT_THAT(
       std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
@@ -236,8 +240,9 @@ TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
 }
 
 TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
-  const auto run = PrepareRun(config_, "", 0);
+  auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
   const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
   ASSERT_TRUE(db.ok()) << db.status();
   ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
@@ -248,8 +253,9 @@ TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
 }
 
 TEST_F(RunSetupTest, AResumeWithOtherTasksIsRefusedAndChangesNothing) {
-  const auto run = PrepareRun(config_, "", 0);
+  auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
   {
     const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
     ASSERT_TRUE(db.ok()) << db.status();
@@ -269,8 +275,9 @@ TEST_F(RunSetupTest, AResumeWithOtherTasksIsRefusedAndChangesNothing) {
 }
 
 TEST_F(RunSetupTest, AResumeOfARunOfANewerProgramIsRefusedAndChangesNothing) {
-  const auto run = PrepareRun(config_, "", 0);
+  auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
   const std::string path = run->dir + "/config.textproto";
   const std::string before = *ReadFile(path, 1 << 20);
   {
@@ -283,9 +290,95 @@ TEST_F(RunSetupTest, AResumeOfARunOfANewerProgramIsRefusedAndChangesNothing) {
   EXPECT_EQ(*ReadFile(path, 1 << 20), before);
 }
 
-TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
-  const auto run = PrepareRun(config_, "", 0);
+// The run is its maker's until that lets go of it.
+TEST_F(RunSetupTest, ARunIsOfOneTrainAtATime) {
+  auto made = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::string path = made->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  const absl::Status refused = ReopenRun(made->dir, {"steps=9"}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("being trained by another `temper train`"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+  made->lock.reset();
+  const auto first = ReopenRun(made->dir, {"steps=9"});
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_FALSE(ReopenRun(made->dir, {"steps=8"}).ok());
+  EXPECT_EQ(ReadRunConfig(made->dir)->steps(), 9u);
+}
+
+TEST_F(RunSetupTest, AFinishedRunIsKnownToBe) {
+  auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const auto finished = [&](const std::vector<std::string>& sets) {
+    const auto again = ReopenRun(run->dir, sets);
+    EXPECT_TRUE(again.ok()) << again.status();
+    return again.ok() && again->finished;
+  };
+  EXPECT_FALSE(finished({}));
+  const auto change = [&](const std::function<absl::Status(RunDb*)>& write) {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    EXPECT_TRUE(db.ok()) << db.status();
+    EXPECT_EQ(write(db->get()), absl::OkStatus());
+  };
+  change([](RunDb* db) { return db->StartRun({"trial", 1, "", "", ""}); });
+  change([](RunDb* db) { return db->RecordCheckpoint(2, "step_2"); });
+  EXPECT_FALSE(finished({}));
+  change([](RunDb* db) {
+    auto transaction = *db->sqlite()->Begin();
+    const absl::Status status =
+        transaction->Run("INSERT INTO step VALUES (1, 3, 1, 1, 1, 1, 2)", {});
+    return status.ok() ? transaction->Commit() : status;
+  });
+  EXPECT_FALSE(finished({})) << "there is no checkpoint of it";
+  change([](RunDb* db) { return db->RecordCheckpoint(3, "step_3"); });
+  EXPECT_FALSE(finished({})) << "it is not evaluated";
+  change([](RunDb* db) { return db->RecordMetrics(3, {{"eval/dropped", 0}}); });
+  EXPECT_TRUE(finished({}));
+  EXPECT_FALSE(finished({"steps=4"}));
+}
+
+TEST_F(RunSetupTest, AResumeWithoutAKlCoefficientWantsNoBaseModel) {
+  ASSERT_TRUE(SetConfigValue("kl_coef=0", &config_).ok());
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  ASSERT_TRUE(RemoveAll(directory_ + "/model").ok());
+  const absl::Status no_weights = ReopenRun(run->dir, {}).status();
+  EXPECT_THAT(std::string(no_weights.message()),
+              HasSubstr(directory_ + "/model"))
+      << "nowhere are weights";
+  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1/model").ok());
+  auto resumed = ReopenRun(run->dir, {});
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->model.vocab_size, run->model.vocab_size);
+
+  // A run that has kept nothing of its model: its checkpoint has all.
+  resumed->lock.reset();
+  ASSERT_TRUE(RemoveAll(run->dir + "/checkpoints/step_1/model").ok());
+  std::filesystem::rename(run->dir + "/model",
+                          run->dir + "/checkpoints/step_1/model");
+  const auto old = ReopenRun(run->dir, {});
+  ASSERT_TRUE(old.ok()) << old.status();
+  EXPECT_EQ(access((run->dir + "/model/tokenizer.json").c_str(), F_OK), 0);
+}
+
+TEST_F(RunSetupTest, AResumeWithAKlCoefficientWantsItsReference) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1").ok());
+  ASSERT_TRUE(RemoveAll(directory_ + "/model").ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {}).status().message()),
+              HasSubstr(directory_ + "/model"));
+}
+
+TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
   const std::string path = run->dir + "/config.textproto";
   const std::string before = *ReadFile(path, 1 << 20);
   auto live = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
@@ -295,7 +388,7 @@ TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("stop it first"));
   EXPECT_EQ(*ReadFile(path, 1 << 20), before);
   live->reset();
-  ASSERT_TRUE(ReopenRun(run->dir, {"steps=9"}).ok());
+  EXPECT_TRUE(ReopenRun(run->dir, {"steps=9"}).ok());
   EXPECT_NE(*ReadFile(path, 1 << 20), before);
 }
 

@@ -92,6 +92,12 @@ bool IsBeingWritten(const std::string& path) {
   return false;
 }
 
+bool IsFinished(const RunConfig& config, const std::vector<StepView>& steps) {
+  if (steps.empty() || steps.back().step < config.steps()) return false;
+  return config.schedule().eval_tasks() == 0 ||
+         steps.back().Metric("eval/dropped").has_value();
+}
+
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after) {
   ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
   ASSIGN_OR_RETURN(const auto steps,

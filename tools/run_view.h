@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "learner/run_db.h"
+#include "proto/config.pb.h"
 #include "proto/trajectory.pb.h"
 #include "tools/progress.h"
 
@@ -38,6 +39,10 @@ bool IsBeingWritten(const std::string& path);
 
 // The surviving steps above `after`, ascending.
 absl::StatusOr<std::vector<StepView>> ReadSteps(RunDb* db, int64_t after);
+
+// Whether `steps`, which end with the last, are all that `config` asks for, and
+// the evaluation after them is whole.
+bool IsFinished(const RunConfig& config, const std::vector<StepView>& steps);
 
 // The attempt that counts now. NotFound before the first.
 struct AttemptView {

@@ -116,6 +116,14 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
   }
 }
 
+int NothingToDo(const TrainOptions& options) {
+  const int64_t steps = options.run.config.steps();
+  printf("nothing to do: all %lld steps are done and evaluated\n",
+         static_cast<long long>(steps));
+  PrintNextCommands(options, steps);
+  return kExitDone;
+}
+
 int Failed(const TrainOptions& options, const Supervisor& supervisor) {
   const std::string& name = supervisor.first_failure();
   const std::string log = supervisor.LogPath(name);
@@ -254,6 +262,7 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
 
 int TrainRun(const TrainOptions& options) {
   InstallStopSignal();
+  if (options.run.finished) return NothingToDo(options);
   const absl::Status imported = RecordEvents(options);
   if (!imported.ok()) {
     fprintf(stderr, "temper train: %s\n",

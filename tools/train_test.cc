@@ -180,6 +180,30 @@ TEST_F(TrainRunTest, StoppedRunHasFailedIfItsLearnerHadToBeKilled) {
   EXPECT_THAT(err_, HasSubstr("learner failed; the last lines"));
 }
 
+TEST_F(TrainRunTest, ADeafWorkerHasItsOwnGraceNotTheLearners) {
+  options_.learner_grace_ms = 60'000;
+  options_.worker_grace_ms = 50;
+  Script("rollout", "trap '' TERM; echo deaf; while :; do sleep 1; done");
+  Script("learner",
+         "trap 'exit 0' TERM; "
+         "until grep -q deaf run/logs/worker-0.log; do sleep 0.01; done; "
+         "kill -INT $PPID; while :; do sleep 0.01; done");
+  const int64_t begin_us = SystemClock()->MonotonicMicros();
+  EXPECT_EQ(Run(), 0);
+  EXPECT_LT(SystemClock()->MonotonicMicros() - begin_us, 30'000'000);
+}
+
+TEST_F(TrainRunTest, AFinishedRunSaysThatThereIsNothingToDoAndStartsNobody) {
+  options_.run.finished = true;
+  Script("learner", "exit 1");
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(Run(), 0);
+  const std::string out = ::testing::internal::GetCapturedStdout();
+  EXPECT_THAT(out, HasSubstr("nothing to do: all 5 steps are done"));
+  EXPECT_THAT(out, HasSubstr("--set steps=35"));
+  EXPECT_NE(access((options_.run.dir + "/logs/learner.log").c_str(), F_OK), 0);
+}
+
 TEST_F(TrainRunTest, AddressesOfAnEarlierAttemptAreNotLeftForWorkers) {
   options_.run.config.add_environments("interpreter");
   Script("learner", "exit 0");
