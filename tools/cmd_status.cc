@@ -38,6 +38,7 @@ struct StatusView {
   int64_t attempt = 0;
   int64_t steps_total = 0;
   std::vector<StepView> steps;
+  int64_t workers = 0;  // connected
   // By ledger state: of the groups that train, and of evaluations.
   std::vector<std::pair<std::string, int64_t>> samples;
   std::vector<std::pair<std::string, int64_t>> eval_samples;
@@ -71,6 +72,9 @@ absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
   view.state = IsBeingWritten(path)             ? "running"
                : IsFinished(config, view.steps) ? "finished"
                                                 : "stopped";
+  if (view.state == "running") {
+    ASSIGN_OR_RETURN(view.workers, CountWorkers(db));
+  }
   ASSIGN_OR_RETURN(view.samples, CountStates(db, PURPOSE_TRAIN));
   ASSIGN_OR_RETURN(view.eval_samples, CountStates(db, PURPOSE_EVAL));
   ASSIGN_OR_RETURN(view.waits, ReadWaits(db));
@@ -86,6 +90,9 @@ void PrintText(const StatusView& view) {
   printf("%s", FormatStep(last, view.steps_total, view.eta_seconds()).c_str());
   printf("samples: %s; of evaluations: %s\n", Counts(view.samples).c_str(),
          Counts(view.eval_samples).c_str());
+  if (view.state == "running") {
+    printf("workers connected: %lld\n", static_cast<long long>(view.workers));
+  }
   printf("waits%s\n", view.waits.empty() ? ": none" : "");
   const int64_t now_us = SystemClock()->UnixMicros();
   for (const WaitView& wait : view.waits) {
@@ -115,6 +122,7 @@ Json ToJson(const StatusView& view) {
           {"attempt", view.attempt},
           {"state", view.state},
           {"steps", view.steps_total},
+          {"workers", view.workers},
           {"last_step",
            view.steps.empty() ? Json(nullptr) : ToJson(view.steps.back())},
           {"eta_seconds", eta ? Json(*eta) : Json(nullptr)},

@@ -294,6 +294,15 @@ absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db) {
   return views;
 }
 
+absl::StatusOr<int64_t> CountWorkers(RunDb* db) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  return transaction->QueryInt(
+      "SELECT coalesce(sum(CASE kind WHEN 'worker_joined' THEN 1 "
+      "WHEN 'worker_left' THEN -1 ELSE 0 END), 0) FROM event "
+      "WHERE attempt = (SELECT max(attempt) FROM attempt)",
+      {}, 0);
+}
+
 absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count) {
   ASSIGN_OR_RETURN(const auto rows,
                    QueryOnce(db,

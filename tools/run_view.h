@@ -96,6 +96,10 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group);
 // Who waits for what, the longest first.
 absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db);
 
+// Workers that are connected to the learner of the present attempt; after a
+// crash, those that were.
+absl::StatusOr<int64_t> CountWorkers(RunDb* db);
+
 struct EventView {
   int64_t at_us = 0;
   std::string process;

@@ -92,6 +92,22 @@ class RunViewTest : public ::testing::Test {
   std::unique_ptr<RunDb> db_;
 };
 
+TEST_F(RunViewTest, WorkersAreThoseThatJoinedThisAttemptAndDidNotLeave) {
+  const auto tell = [&](const char* worker, const char* kind) {
+    ASSERT_TRUE(writer_->RecordEvent(worker, kind, "").ok());
+  };
+  EXPECT_EQ(*CountWorkers(db_.get()), 0);
+  tell("w0", "worker_joined");
+  tell("w1", "worker_joined");
+  tell("w1", "restarting");
+  EXPECT_EQ(*CountWorkers(db_.get()), 2);
+  tell("w0", "worker_left");
+  EXPECT_EQ(*CountWorkers(db_.get()), 1);
+  // The learner died and told of no more.
+  ASSERT_TRUE(ledger_->Resume(1, 0).ok());
+  EXPECT_EQ(*CountWorkers(db_.get()), 0);
+}
+
 TEST_F(RunViewTest, StepsShowTheirMetricsAndNullStaysUnmeasured) {
   Train(1, {{"reward/mean", 0.5},
             {"reward/std", 0.1},

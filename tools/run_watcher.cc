@@ -4,24 +4,37 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/utf8.h"
 #include "tools/run_view.h"
+#include "tools/supervisor.h"
 
 namespace temper {
 namespace {
 
-constexpr int64_t kQuietUs = 20'000'000;
 constexpr int kCurveColumns = 60;
 constexpr int kCurveRows = 10;
 constexpr size_t kEpisodeChars = 700;
+constexpr size_t kLogsMax = 4;
+constexpr size_t kLogChars = 300;
 
 }  // namespace
 
-RunWatcher::RunWatcher(const std::string& run_dir, int64_t steps_total)
-    : path_(run_dir + "/run.db"), steps_total_(steps_total) {
+RunWatcher::RunWatcher(const std::string& run_dir, int64_t steps_total,
+                       Clock* clock)
+    : run_dir_(run_dir),
+      path_(run_dir + "/run.db"),
+      steps_total_(steps_total),
+      clock_(clock),
+      printed_us_(clock->MonotonicMicros()),
+      well_us_(printed_us_) {
   if (!Open()) return;
   attempt_before_ = db_->CurrentAttempt().value_or(0);
   const auto failed = ReadFailedTasks(db_.get(), 0);
@@ -51,6 +64,8 @@ bool RunWatcher::Begun() {
            static_cast<long long>(attempt->base_step));
   }
   begun_ = true;
+  printed_us_ = well_us_ = clock_->MonotonicMicros();
+  quiet_us_ = kQuietUs;
   return true;
 }
 
@@ -70,24 +85,29 @@ void RunWatcher::WarnOfFailedTasks() {
 }
 
 void RunWatcher::PrintNew() {
-  if (!Begun()) return;
-  WarnOfFailedTasks();
-  const auto steps = ReadSteps(db_.get(), last_step());
-  if (!steps.ok()) return;
-  for (const StepView& step : *steps) {
-    steps_.push_back(step);
-    printf("%s", FormatStep(step, steps_total_,
-                            RemainingSeconds(steps_, steps_total_))
-                     .c_str());
-  }
-  const int64_t now = SystemClock()->MonotonicMicros();
-  if (!steps->empty()) {
+  const int64_t now = clock_->MonotonicMicros();
+  bool printed = false;
+  if (Begun()) {
+    WarnOfFailedTasks();
+    const auto steps = ReadSteps(db_.get(), last_step());
+    if (!steps.ok()) return;
+    for (const StepView& step : *steps) {
+      steps_.push_back(step);
+      printf("%s", FormatStep(step, steps_total_,
+                              RemainingSeconds(steps_, steps_total_))
+                       .c_str());
+    }
     fflush(stdout);
-    printed_us_ = now;
-  } else if (now - printed_us_ > kQuietUs) {
-    PrintStillAlive();
-    printed_us_ = now;
+    printed = !steps->empty();
   }
+  if (printed) {
+    well_us_ = now;
+    quiet_us_ = kQuietUs;
+  } else if (now - printed_us_ > quiet_us_) {
+    PrintStillAlive();
+    printed = true;
+  }
+  if (printed) printed_us_ = now;
 }
 
 absl::Status RunWatcher::PrintSummary() {
@@ -115,9 +135,16 @@ absl::StatusOr<int64_t> RunWatcher::CheckpointStep() {
 }
 
 void RunWatcher::PrintStillAlive() {
+  if (!begun_) return PrintInVain("the learner has not begun", {"learner"});
+  const auto workers = CountWorkers(db_.get());
   const auto counts = CountStates(db_.get(), PURPOSE_TRAIN);
   const auto evaluations = ReadEvaluations(db_.get());
-  if (!counts.ok() || !evaluations.ok()) return;
+  if (!workers.ok() || !counts.ok() || !evaluations.ok()) return;
+  if (*workers <= 0) {
+    return PrintInVain("no worker is connected to the learner", Workers());
+  }
+  well_us_ = clock_->MonotonicMicros();
+  quiet_us_ = kQuietUs;
   int64_t evaluated = 0;
   for (const EvalView& view : *evaluations) evaluated += view.episodes;
   std::vector<std::string> parts = {
@@ -127,6 +154,40 @@ void RunWatcher::PrintStillAlive() {
   }
   fprintf(stderr, "after step %lld: %s\n", static_cast<long long>(last_step()),
           absl::StrJoin(parts, ", ").c_str());
+}
+
+void RunWatcher::PrintInVain(const std::string& what,
+                             const std::vector<std::string>& processes) {
+  const int64_t seconds = (clock_->MonotonicMicros() - well_us_) / 1'000'000;
+  fprintf(stderr, "%s for %lld s; the last lines of %s/logs:\n", what.c_str(),
+          static_cast<long long>(seconds), run_dir_.c_str());
+  for (size_t i = 0; i < std::min(processes.size(), kLogsMax); ++i) {
+    std::string line =
+        LastLines(absl::StrCat(run_dir_, "/logs/", processes[i], ".log"),
+                  /*lines_max=*/1);
+    absl::StripTrailingAsciiWhitespace(&line);
+    line.resize(std::min(line.size(), kLogChars));
+    line.resize(ValidUtf8Prefix(line));
+    fprintf(stderr, "  %s: %s\n", processes[i].c_str(),
+            line.empty() ? "(nothing)" : line.c_str());
+  }
+  if (processes.size() > kLogsMax) {
+    fprintf(stderr, "  and %zu more\n", processes.size() - kLogsMax);
+  }
+  quiet_us_ = std::min(2 * quiet_us_, kQuietUsMax);
+}
+
+// Those that ever wrote a log.
+std::vector<std::string> RunWatcher::Workers() const {
+  const auto files = ListDirectory(run_dir_ + "/logs");
+  std::vector<std::string> workers;
+  if (!files.ok()) return workers;
+  for (const std::string& file : *files) {
+    if (absl::StartsWith(file, "worker-") && absl::EndsWith(file, ".log")) {
+      workers.push_back(file.substr(0, file.size() - strlen(".log")));
+    }
+  }
+  return workers;
 }
 
 }  // namespace temper
