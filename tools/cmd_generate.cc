@@ -3,18 +3,22 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "environments/environment.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/chat_tokens.h"
 #include "kernels/model/utf8.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/episode_limit.h"
 #include "proto/wire/outcome.h"
+#include "rollout/chat_parser.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli.h"
 #include "tools/compute.h"
@@ -103,34 +107,109 @@ absl::Status CheckUtf8(const std::string& flag, const std::string& text) {
       flag, " is not UTF-8 from its byte ", valid, " on; give it as UTF-8"));
 }
 
-// Prints the answers. InternalError where some were not sampled to an end that
-// is the model's own.
+// What the model wrote, markup and all.
+std::string TextOf(const Trajectory& trajectory) {
+  std::string text;
+  for (const Turn& turn : trajectory.turns()) {
+    if (turn.role() == "assistant") text = turn.text();
+  }
+  return text;
+}
+
+// The same as a message; none where it is not of the chat format. Of one that a
+// limit cut off: what there is of it.
+std::optional<Message> ReadAnswer(const Trajectory& trajectory, ChatMode mode) {
+  const std::string text = TextOf(trajectory);
+  std::vector<std::string> ends = {""};
+  if (trajectory.outcome() == OUTCOME_TRUNCATED) {
+    ends = {"", kEosToken, absl::StrCat(kThinkEndToken, kEosToken)};
+  }
+  for (const std::string& end : ends) {
+    auto message = ParseChatText(text + end, mode);
+    if (message.ok()) return *std::move(message);
+  }
+  return std::nullopt;
+}
+
+// For a person: thoughts, answer, and calls that nobody was there to take.
+std::string FormatAnswer(const Message& message) {
+  std::vector<std::string> parts;
+  if (!message.reasoning_content().empty()) {
+    parts.push_back(absl::StrCat("(thinking) ", message.reasoning_content()));
+  }
+  if (!message.content().empty()) parts.push_back(message.content());
+  for (const ToolCall& call : message.tool_calls()) {
+    parts.push_back(
+        absl::StrCat("(calls ", call.name(), ") ", call.arguments_json()));
+  }
+  return absl::StrCat(absl::StrJoin(parts, "\n\n"), "\n");
+}
+
+// What is wrong with a sample that is not well-formed.
+std::string Flaw(const GenerateFlags& flags, const Trajectory& trajectory,
+                 const std::optional<Message>& answer) {
+  if (answer.has_value() && answer->tool_calls_size() > 0) {
+    return absl::StrCat("it calls ", answer->tool_calls(0).name(),
+                        ", and there are no tools here");
+  }
+  if (trajectory.outcome() == OUTCOME_TRUNCATED) {
+    return absl::StrCat("it was cut off; --max-tokens is ", flags.max_tokens);
+  }
+  return absl::StrCat("it is malformed: ", trajectory.error());
+}
+
+Json DescribeSample(const Trajectory& trajectory,
+                    const std::optional<Message>& answer) {
+  const auto text = [](bool there, const std::string& value) {
+    return there ? Json(value) : Json(nullptr);
+  };
+  const Message message = answer.value_or(Message());
+  return {{"sample", trajectory.key().sample()},
+          {"outcome", OutcomeName(trajectory.outcome())},
+          {"reasoning", text(answer.has_value(), message.reasoning_content())},
+          {"content", text(answer.has_value(), message.content())},
+          {"text", text(IsGraded(trajectory.outcome()), TextOf(trajectory))},
+          {"error", text(!trajectory.error().empty(), trajectory.error())}};
+}
+
+// Prints the answers, and to stderr what is wrong with those that are none.
+// InternalError where a sample was not sampled to an end that is the model's
+// own, or none is well-formed.
 absl::Status Print(const GenerateFlags& flags,
                    const std::vector<Trajectory>& trajectories) {
+  const ChatMode mode =
+      flags.no_thinking ? ChatMode::kChat : ChatMode::kThinking;
   Json samples = Json::array();
-  std::vector<std::string> errors;  // of what is no answer
+  std::vector<std::string> failures, flaws;
   for (const Trajectory& trajectory : trajectories) {
-    std::string text;
-    for (const Turn& turn : trajectory.turns()) {
-      if (turn.role() == "assistant") text = turn.text();
+    const bool graded = IsGraded(trajectory.outcome());
+    const std::optional<Message> answer =
+        graded ? ReadAnswer(trajectory, mode) : std::nullopt;
+    samples.push_back(DescribeSample(trajectory, answer));
+    if (!flags.json && flags.samples > 1) {
+      printf("--- sample %u\n", trajectory.key().sample());
     }
-    const bool answered = IsGraded(trajectory.outcome());
-    if (!answered) errors.push_back(trajectory.error());
-    samples.push_back({{"sample", trajectory.key().sample()},
-                       {"outcome", OutcomeName(trajectory.outcome())},
-                       {"text", answered ? Json(text) : Json(nullptr)},
-                       {"error", trajectory.error().empty()
-                                     ? Json(nullptr)
-                                     : Json(trajectory.error())}});
-    if (!flags.json && answered) printf("%s\n", text.c_str());
+    if (!flags.json && answer) printf("%s", FormatAnswer(*answer).c_str());
+    if (!graded) failures.push_back(trajectory.error());
+    if (!graded || IsWellFormed(trajectory.outcome())) continue;
+    flaws.push_back(Flaw(flags, trajectory, answer));
+    if (flags.json || answer) continue;
+    fflush(stdout);
+    fprintf(stderr, "temper generate: sample %u: %s; it wrote:\n%s\n",
+            trajectory.key().sample(), flaws.back().c_str(),
+            TextOf(trajectory).c_str());
   }
   if (flags.json) {
     PrintJson({{"model", flags.model}, {"samples", std::move(samples)}});
   }
-  if (errors.empty()) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(errors.size(), " of ",
-                                          trajectories.size(),
-                                          " samples failed: ", errors[0]));
+  const size_t count = trajectories.size();
+  if (!failures.empty()) {
+    return absl::InternalError(absl::StrCat(failures.size(), " of ", count,
+                                            " samples failed: ", failures[0]));
+  }
+  if (flaws.size() < count) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(
+      "none of ", count, " samples is well-formed; the first: ", flaws[0]));
 }
 
 absl::Status Generate(const GenerateFlags& flags) {

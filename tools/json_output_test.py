@@ -77,7 +77,7 @@ def check_environments(tasks):
 
 def check_models():
   made = document("generate", MODEL, "--prompt", "what is 1 + 1?",
-                  "--samples", "2", "--max-tokens", "4")
+                  "--samples", "2", "--max-tokens", "4", code=1)
   expect("samples", [sample["sample"] for sample in made["samples"]], [0, 1])
   expect("outcomes", {sample["outcome"] for sample in made["samples"]},
          {"TRUNCATED"})

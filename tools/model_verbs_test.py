@@ -5,6 +5,7 @@ them."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,9 +60,30 @@ def check_generate():
     expect_in("is above 4096, the model's max_position_embeddings", err)
   _, err = temper(2, "generate", MODEL, "--prompt", b"ab\xff\xfe")
   expect_in("--prompt is not UTF-8 from its byte 2 on", err)
-  out, _ = temper(0, "generate", MODEL, "--prompt", "hello", "--max-tokens",
+  # Text as a person reads it, not the chat format's markup.
+  out, _ = temper(0, "generate", MODEL, "--prompt", "hello", "--samples", "2",
+                  "--seed", "1")
+  expect("markup", re.findall("</?think>|<\uff5c|DSML", out), [])
+  expect_in("--- sample 1\n", out)
+  # Not one is well-formed.
+  out, err = temper(1, "generate", MODEL, "--prompt", "hello", "--max-tokens",
+                    "2")
+  expect("markup", re.findall("</?think>|<\uff5c|DSML", out), [])
+  expect_in("none of 1 samples is well-formed; the first: it was cut off; "
+            "--max-tokens is 2", err)
+  out, _ = temper(1, "generate", MODEL, "--prompt", "hello", "--max-tokens",
                   "2", "--json")
   expect("error", json.loads(out)["samples"][0]["error"], None)
+  babble = ("generate", MODEL, "--prompt", "hello", "--temperature", "100",
+            "--top-p", "1", "--max-tokens", "4000")
+  out, err = temper(1, *babble)
+  expect("stdout", out, "")
+  expect_in("sample 0: it is malformed: ", err)
+  expect_in("none of 1 samples is well-formed; the first: it is malformed", err)
+  out, _ = temper(1, *babble, "--json")
+  sample = json.loads(out)["samples"][0]
+  expect("outcome", sample["outcome"], "MODEL_ERROR")
+  expect("content", sample["content"], None)
 
 
 def check_eval():

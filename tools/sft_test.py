@@ -92,7 +92,9 @@ def check_making():
   made = manifest_of("made")
   expect("manifest", sorted(made), ["files", "fp32_sha256", "made_by", "steps"])
   expect("steps", made["steps"], 1)
-  temper(0, "generate", "made", "--prompt", "1 + 1?", "--max-tokens", "2")
+  _, err = temper(1, "generate", "made", "--prompt", "1 + 1?", "--max-tokens",
+                  "2")
+  expect_in("it was cut off", err)
   # What is there is not written over.
   _, err = temper(2, "sft", on, "--output", "made")
   expect_in("made exists and holds config.json; give another --output", err)
