@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
-#include "kernels/model/utf8.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 namespace {

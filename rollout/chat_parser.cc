@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/base/utf8.h"
 #include "kernels/model/chat_tokens.h"
-#include "kernels/model/utf8.h"
 #include "rollout/chat_markup.h"
 #include "rollout/python_json.h"
 

@@ -1,12 +1,11 @@
 #include "tools/address_wait.h"
 
-#include <cstdio>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "tools/print.h"
 #include "tools/stop_signal.h"
 
 namespace temper {
@@ -46,9 +45,9 @@ absl::StatusOr<std::string> AwaitAddress(const AddressWait& wait) {
           " s; is the process that writes it running?"));
     }
     if (now >= tell_ms) {
-      fprintf(
-          stderr, "waiting for %s, %lld s so far, up to %lld\n",
-          wait.path.c_str(), static_cast<long long>((now - began_ms) / 1000),
+      PrintErr(
+          "waiting for %s, %lld s so far, up to %lld\n", wait.path.c_str(),
+          static_cast<long long>((now - began_ms) / 1000),
           static_cast<long long>(
               (wait.at_work ? wait.total_ms_max : wait.absent_ms_max) / 1000));
       tell_ms = now + kTellMs;

@@ -5,16 +5,21 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "kernels/base/file.h"
+#include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
 #include "tools/config.h"
 #include "tools/config_keys.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 
 namespace temper {
 namespace {
 
 constexpr uint64_t kConfigBytesMax = 1 << 20;
+constexpr char kFurtherLine[] = "\n  ";
 
 }  // namespace
 
@@ -27,9 +32,9 @@ int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
   }
   if (argc < 2 || name == "--help" || name == "help") {
     FILE* out = argc < 2 ? stderr : stdout;
-    fprintf(out, "usage: %s VERB [--help] ...\n\n", program.c_str());
+    PrintTo(out, "usage: %s VERB [--help] ...\n\n", program.c_str());
     for (const Verb& candidate : verbs) {
-      fprintf(out, "  %-10s %s\n", candidate.name, candidate.help);
+      PrintTo(out, "  %-10s %s\n", candidate.name, candidate.help);
     }
     return argc < 2 ? kExitMisused : kExitDone;
   }
@@ -39,14 +44,16 @@ int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
   const std::string next =
       nearest.empty() ? absl::StrCat("`", program, " --help` lists them")
                       : absl::StrCat("did you mean ", nearest, "?");
-  fprintf(stderr, "%s: unknown verb %s; %s\n", program.c_str(), name.c_str(),
-          next.c_str());
+  PrintErr("%s: unknown verb %s; %s\n", program.c_str(), name.c_str(),
+           next.c_str());
   return kExitMisused;
 }
 
 int ReportError(const std::string& verb, const absl::Status& status) {
-  fprintf(stderr, "temper %s: %s\n", verb.c_str(),
-          std::string(status.message()).c_str());
+  std::vector<std::string> lines =
+      absl::StrSplit(std::string(status.message()), std::string(kFurtherLine));
+  for (std::string& line : lines) line = ShownLine(line);
+  PrintErr("temper %s: %s\n", verb, Lines{absl::StrJoin(lines, kFurtherLine)});
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status)
              ? kExitMisused
              : kExitFailed;

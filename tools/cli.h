@@ -32,7 +32,9 @@ struct Verb {
 int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
             char** argv);
 
-// Prints a failure as "temper VERB: message" and returns its exit code:
+// Prints a failure as "temper VERB: message" and returns its exit code. A
+// message of several lines indents those after the first by two spaces; any
+// other line end in it is shown as part of its line. The code is
 // kExitMisused for InvalidArgument and NotFound, else kExitFailed.
 int ReportError(const std::string& verb, const absl::Status& status);
 

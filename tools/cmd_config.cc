@@ -2,7 +2,6 @@
 
 #include <google/protobuf/descriptor.h>
 
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "tools/config_leaf.h"
 #include "tools/flags.h"
 #include "tools/json_output.h"
+#include "tools/print.h"
 
 namespace temper {
 namespace {
@@ -79,11 +79,11 @@ int Resolve(int argc, char** argv) {
     // What only the start of a run settles.
     const bool named = !config->name().empty();
     if (!named) config->clear_name();
-    printf("%s%s%s", FormatConfig(*config).c_str(),
-           named ? "" : "# name: the file's name and the time of the start\n",
-           config->environments().empty()
-               ? "# environments: those that the tasks use\n"
-               : "");
+    PrintOut("%s", Lines{FormatConfig(*config)});
+    if (!named) PrintOut("# name: the file's name and the time of the start\n");
+    if (config->environments().empty()) {
+      PrintOut("# environments: those that the tasks use\n");
+    }
   }
   return kExitDone;
 }
@@ -107,8 +107,7 @@ int Explain(int argc, char** argv) {
     for (const KeyView& key : keys) rows.push_back(ToJson(key));
     PrintJson({{"keys", std::move(rows)}});
   } else {
-    printf("%s", name.empty() ? FormatKeys(keys).c_str()
-                              : FormatKey(keys[0]).c_str());
+    PrintOut("%s", Lines{name.empty() ? FormatKeys(keys) : FormatKey(keys[0])});
   }
   return kExitDone;
 }

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -24,6 +23,7 @@
 #include "tools/flags.h"
 #include "tools/isa.h"
 #include "tools/json_output.h"
+#include "tools/print.h"
 
 namespace temper {
 namespace {
@@ -151,8 +151,8 @@ int RunDoctorVerb(int argc, char** argv) {
                     {"good", finding.good},
                     {"detail", finding.detail}});
     if (json) continue;
-    printf("%-8s %-7s %s\n", finding.what.c_str(),
-           finding.good ? "ok" : "MISSING", finding.detail.c_str());
+    PrintOut("%-8s %-7s %s\n", finding.what.c_str(),
+             finding.good ? "ok" : "MISSING", finding.detail.c_str());
   }
   if (json) PrintJson({{"good", good}, {"findings", std::move(rows)}});
   return good ? kExitDone : kExitFailed;

@@ -3,7 +3,6 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <set>
 #include <string>
@@ -21,6 +20,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 #include "tools/task_check.h"
 
 namespace temper {
@@ -43,9 +43,9 @@ int List(int argc, char** argv) {
                     {"served_in", served_in},
                     {"needs_sandbox", facts->needs_sandbox}});
     if (json) continue;
-    printf("%-14s %-13s %-10s %-8s %s\n", facts->name,
-           facts->deterministic ? "deterministic" : "", served_in,
-           facts->needs_sandbox ? "sandbox" : "", facts->description);
+    PrintOut("%-14s %-13s %-10s %-8s %s\n", facts->name,
+             facts->deterministic ? "deterministic" : "", served_in,
+             facts->needs_sandbox ? "sandbox" : "", facts->description);
   }
   if (json) PrintJson({{"environments", std::move(rows)}});
   return kExitDone;
@@ -195,8 +195,8 @@ int TestVerb(int argc, char** argv) {
   if (json) {
     PrintJson({{"environment", name}, {"tasks", *played}});
   } else {
-    printf("%s: %lld tasks keep its promises\n", name.c_str(),
-           static_cast<long long>(*played));
+    PrintOut("%s: %lld tasks keep its promises\n", name.c_str(),
+             static_cast<long long>(*played));
   }
   return kExitDone;
 }

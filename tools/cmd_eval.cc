@@ -29,6 +29,7 @@
 #include "tools/json_output.h"
 #include "tools/loaded_model.h"
 #include "tools/pass_at_k.h"
+#include "tools/print.h"
 #include "tools/progress.h"
 #include "tools/run_setup.h"
 #include "tools/task_check.h"
@@ -101,7 +102,7 @@ void WarnOfFailedTasks(const std::vector<Task>& tasks,
       break;
     }
   }
-  fprintf(stderr, "%s", FormatFailedTasks(details).c_str());
+  PrintErr("%s", Lines{FormatFailedTasks(details)});
 }
 
 void PrintText(const std::map<std::string, EnvironmentResult>& results,
@@ -113,19 +114,20 @@ void PrintText(const std::map<std::string, EnvironmentResult>& results,
           rate.tasks == 0 ? "-"
                           : absl::StrFormat("%.3f +- %.3f", rate.mean,
                                             rate.standard_error);
-      printf("%-16s pass@%-4lld %s  (%lld tasks x %lld samples)\n",
-             name.c_str(), static_cast<long long>(k), text.c_str(),
-             static_cast<long long>(rate.tasks),
-             static_cast<long long>(samples));
+      PrintOut("%-16s pass@%-4lld %s  (%lld tasks x %lld samples)\n",
+               name.c_str(), static_cast<long long>(k), text.c_str(),
+               static_cast<long long>(rate.tasks),
+               static_cast<long long>(samples));
     }
-    printf("%-16s well-formed %lld/%lld\n", name.c_str(),
-           static_cast<long long>(result.well_formed),
-           static_cast<long long>(result.episodes()));
+    PrintOut("%-16s well-formed %lld/%lld\n", name.c_str(),
+             static_cast<long long>(result.well_formed),
+             static_cast<long long>(result.episodes()));
     if (result.without_verdict > 0) {
-      printf("%-16s %lld episodes had no verdict and are left out; the first: "
-             "%s\n",
-             name.c_str(), static_cast<long long>(result.without_verdict),
-             result.first_error.c_str());
+      PrintOut(
+          "%-16s %lld episodes had no verdict and are left out; the first: "
+          "%s\n",
+          name.c_str(), static_cast<long long>(result.without_verdict),
+          result.first_error.c_str());
     }
   }
 }
@@ -288,8 +290,8 @@ absl::Status Evaluate(const EvalFlags& flags) {
   options.progress = [&shown](int64_t done, int64_t total) {
     if (done * 10 / total == shown * 10 / total) return;
     shown = done;
-    fprintf(stderr, "%lld of %lld episodes\n", static_cast<long long>(done),
-            static_cast<long long>(total));
+    PrintErr("%lld of %lld episodes\n", static_cast<long long>(done),
+             static_cast<long long>(total));
   };
   const auto new_environment = [&](const std::string& name)
       -> absl::StatusOr<std::unique_ptr<Environment>> {

@@ -1,7 +1,6 @@
 #include "tools/cmd_generate.h"
 
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,8 +11,8 @@
 #include "absl/strings/str_join.h"
 #include "environments/environment.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/base/utf8.h"
 #include "kernels/model/chat_tokens.h"
-#include "kernels/model/utf8.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/episode_limit.h"
@@ -26,6 +25,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/loaded_model.h"
+#include "tools/print.h"
 #include "tools/task_check.h"
 #include "tools/without_tools.h"
 
@@ -187,17 +187,17 @@ absl::Status Print(const GenerateFlags& flags,
         graded ? ReadAnswer(trajectory, mode) : std::nullopt;
     samples.push_back(DescribeSample(trajectory, answer));
     if (!flags.json && flags.samples > 1) {
-      printf("--- sample %u\n", trajectory.key().sample());
+      PrintOut("--- sample %u\n", trajectory.key().sample());
     }
-    if (!flags.json && answer) printf("%s", FormatAnswer(*answer).c_str());
+    if (!flags.json && answer) PrintOut("%s", Lines{FormatAnswer(*answer)});
     if (!graded) failures.push_back(trajectory.error());
     if (!graded || IsWellFormed(trajectory.outcome())) continue;
     flaws.push_back(Flaw(flags, trajectory, answer));
     if (flags.json || answer) continue;
     fflush(stdout);
-    fprintf(stderr, "temper generate: sample %u: %s; it wrote:\n%s\n",
-            trajectory.key().sample(), flaws.back().c_str(),
-            TextOf(trajectory).c_str());
+    PrintErr("temper generate: sample %u: %s; it wrote:\n%s\n",
+             trajectory.key().sample(), flaws.back().c_str(),
+             Lines{TextOf(trajectory)});
   }
   if (flags.json) {
     PrintJson({{"model", flags.model}, {"samples", std::move(samples)}});

@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/base/file.h"
+#include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/model/tokenizer_file.h"
@@ -24,6 +24,7 @@
 #include "tools/json_output.h"
 #include "tools/json_view.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 #include "tools/token_view.h"
@@ -74,8 +75,8 @@ absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
     if (!path.ok()) continue;
     const auto db = OpenRunDb(*path);
     if (!db.ok()) {
-      fprintf(stderr, "%s: %s\n", name.c_str(),
-              std::string(db.status().message()).c_str());
+      PrintErr("%s: %s\n", name.c_str(),
+               std::string(db.status().message()).c_str());
       continue;
     }
     ASSIGN_OR_RETURN(const std::vector<StepView> steps,
@@ -101,9 +102,9 @@ absl::Status PrintRuns(const std::string& runs_dir, bool json) {
   }
   for (const RunRow& run : runs) {
     const std::optional<double> reward = run.last.Metric("reward/mean");
-    printf("%-32s step %4lld  reward %s\n", run.name.c_str(),
-           static_cast<long long>(run.last.step),
-           reward ? absl::StrFormat("%.3f", *reward).c_str() : "-");
+    PrintOut("%-32s step %4lld  reward %s\n", run.name.c_str(),
+             static_cast<long long>(run.last.step),
+             reward ? absl::StrFormat("%.3f", *reward).c_str() : "-");
   }
   return absl::OkStatus();
 }
@@ -138,12 +139,11 @@ absl::Status PrintSteps(const RunFlags& run) {
   for (size_t i = 0; i < steps.size(); ++i) {
     const std::vector<StepView> so_far(
         steps.begin(), steps.begin() + static_cast<int64_t>(i) + 1);
-    printf("%s", FormatStep(steps[i], config.steps(),
-                            RemainingSeconds(so_far, config.steps()))
-                     .c_str());
+    PrintOut("%s", Lines{FormatStep(steps[i], config.steps(),
+                                    RemainingSeconds(so_far, config.steps()))});
   }
-  printf("%s", DrawRewardCurve(steps, 60, 10).c_str());
-  printf("%s", FormatBeforeAfter(evaluations).c_str());
+  PrintOut("%s", Lines{DrawRewardCurve(steps, 60, 10)});
+  PrintOut("%s", Lines{FormatBeforeAfter(evaluations)});
   return absl::OkStatus();
 }
 
@@ -164,20 +164,20 @@ absl::Status PrintGroup(const RunFlags& run, uint64_t number) {
     PrintJson(ToJson(group));
     return absl::OkStatus();
   }
-  printf("group %llu, task %s%s\n",
-         static_cast<unsigned long long>(group.group), group.task_id.c_str(),
-         group.is_eval ? ", evaluation" : "");
-  printf("%6s  %-9s %5s %8s  %-12s %8s %10s  %s\n", "sample", "state", "step",
-         "episode", "outcome", "reward", "advantage", "worker");
+  PrintOut("group %llu, task %s%s\n",
+           static_cast<unsigned long long>(group.group), group.task_id.c_str(),
+           group.is_eval ? ", evaluation" : "");
+  PrintOut("%6s  %-9s %5s %8s  %-12s %8s %10s  %s\n", "sample", "state", "step",
+           "episode", "outcome", "reward", "advantage", "worker");
   for (const SampleView& sample : group.samples) {
-    printf("%6u  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
-           sample.state.c_str(),
-           sample.step ? absl::StrCat(*sample.step).c_str() : "-",
-           sample.episode ? absl::StrCat(*sample.episode).c_str() : "-",
-           sample.outcome.c_str(),
-           sample.reward ? absl::StrCat(*sample.reward).c_str() : "-",
-           sample.advantage ? absl::StrCat(*sample.advantage).c_str() : "-",
-           sample.worker.c_str(), sample.reason.c_str());
+    PrintOut("%6u  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
+             sample.state.c_str(),
+             sample.step ? absl::StrCat(*sample.step).c_str() : "-",
+             sample.episode ? absl::StrCat(*sample.episode).c_str() : "-",
+             sample.outcome.c_str(),
+             sample.reward ? absl::StrCat(*sample.reward).c_str() : "-",
+             sample.advantage ? absl::StrCat(*sample.advantage).c_str() : "-",
+             sample.worker.c_str(), sample.reason.c_str());
   }
   return absl::OkStatus();
 }
@@ -206,20 +206,20 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
   const auto tokenizer = LoadTokenizer(absl::StrCat(
       RunModelDir(ParentOf(path), config.model()), "/tokenizer.json"));
   if (!tokenizer.ok()) {
-    fprintf(stderr, "tokens are shown without text: %s\n",
-            std::string(tokenizer.status().message()).c_str());
+    PrintErr("tokens are shown without text: %s\n",
+             std::string(tokenizer.status().message()).c_str());
   }
   const auto text_of = [&](int32_t id) -> std::string {
     const std::string* bytes =
         tokenizer.ok() ? (*tokenizer)->TokenBytes(id) : nullptr;
-    return bytes == nullptr ? "" : absl::Utf8SafeCEscape(*bytes);
+    return bytes == nullptr ? "" : ShownLine(*bytes);
   };
   if (run.json) {
     PrintJson(ToJson(view, story, text_of));
     return absl::OkStatus();
   }
-  printf("%s", FormatEpisode("episode", story, /*chars_max=*/2000).c_str());
-  printf("%s", FormatTrajectory(view, text_of).c_str());
+  PrintOut("%s", Lines{FormatEpisode("episode", story, /*chars_max=*/2000)});
+  PrintOut("%s", Lines{FormatTrajectory(view, text_of)});
   return absl::OkStatus();
 }
 

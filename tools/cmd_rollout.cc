@@ -20,6 +20,7 @@
 #include "tools/engine_size.h"
 #include "tools/flags.h"
 #include "tools/loaded_model.h"
+#include "tools/print.h"
 #include "tools/run_setup.h"
 #include "tools/run_view.h"
 #include "tools/stop_signal.h"

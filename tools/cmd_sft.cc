@@ -1,10 +1,10 @@
 #include "tools/cmd_sft.h"
 
-#include <cstdio>
 #include <string>
 
 #include "tools/cli.h"
 #include "tools/flags.h"
+#include "tools/print.h"
 #include "tools/sft_run.h"
 #include "tools/stop_signal.h"
 
@@ -29,7 +29,7 @@ int RunSftVerb(int argc, char** argv) {
   InstallStopSignal();
   const absl::StatusOr<std::string> made = RunSft(request);
   if (!made.ok()) return ReportError("sft", made.status());
-  printf("%s\n", made->c_str());
+  PrintOut("%s\n", made->c_str());
   return kExitDone;
 }
 

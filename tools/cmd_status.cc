@@ -1,7 +1,6 @@
 #include "tools/cmd_status.h"
 
 #include <cstdint>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "tools/flags.h"
 #include "tools/json_output.h"
 #include "tools/json_view.h"
+#include "tools/print.h"
 #include "tools/progress.h"
 #include "tools/run_view.h"
 
@@ -83,27 +83,27 @@ absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
 }
 
 void PrintText(const StatusView& view) {
-  printf("run %s, seed %llu, attempt %lld, %s\n", view.info.name.c_str(),
-         static_cast<unsigned long long>(view.info.seed),
-         static_cast<long long>(view.attempt), view.state.c_str());
+  PrintOut("run %s, seed %llu, attempt %lld, %s\n", view.info.name.c_str(),
+           static_cast<unsigned long long>(view.info.seed),
+           static_cast<long long>(view.attempt), view.state.c_str());
   const StepView last = view.steps.empty() ? StepView() : view.steps.back();
-  printf("%s", FormatStep(last, view.steps_total, view.eta_seconds()).c_str());
-  printf("samples: %s; of evaluations: %s\n", Counts(view.samples).c_str(),
-         Counts(view.eval_samples).c_str());
+  PrintOut("%s", Lines{FormatStep(last, view.steps_total, view.eta_seconds())});
+  PrintOut("samples: %s; of evaluations: %s\n", Counts(view.samples).c_str(),
+           Counts(view.eval_samples).c_str());
   if (view.state == "running") {
-    printf("workers connected: %lld\n", static_cast<long long>(view.workers));
+    PrintOut("workers connected: %lld\n", static_cast<long long>(view.workers));
   }
-  printf("waits%s\n", view.waits.empty() ? ": none" : "");
+  PrintOut("waits%s\n", view.waits.empty() ? ": none" : "");
   const int64_t now_us = SystemClock()->UnixMicros();
   for (const WaitView& wait : view.waits) {
-    printf("%s", FormatWait(wait, now_us).c_str());
+    PrintOut("%s", Lines{FormatWait(wait, now_us)});
   }
-  printf("events%s\n", view.events.empty() ? ": none" : "");
+  PrintOut("events%s\n", view.events.empty() ? ": none" : "");
   for (const EventView& event : view.events) {
     const std::string detail =
         event.detail.empty() ? "" : absl::StrCat(event.detail, ", ");
-    printf("  %-12s %-18s %s%s\n", event.process.c_str(), event.kind.c_str(),
-           detail.c_str(), Ago(event.at_us).c_str());
+    PrintOut("  %-12s %-18s %s%s\n", event.process.c_str(), event.kind.c_str(),
+             detail.c_str(), Ago(event.at_us).c_str());
   }
 }
 

@@ -1,11 +1,11 @@
 #include "tools/flags.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "tools/exit_code.h"
+#include "tools/print.h"
 
 namespace temper {
 namespace {
@@ -84,11 +84,11 @@ std::optional<int> Flags::Parse(int argc, char** argv) {
   try {
     app_->cli.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    printf("%s", app_->cli.help().c_str());
+    PrintOut("%s", Lines{app_->cli.help()});
     return kExitDone;
   } catch (const CLI::ParseError& error) {
-    fprintf(stderr, "temper %s: %s; `temper %s --help` lists the flags\n",
-            verb_.c_str(), error.what(), verb_.c_str());
+    PrintErr("temper %s: %s; `temper %s --help` lists the flags\n",
+             verb_.c_str(), error.what(), verb_.c_str());
     return kExitMisused;
   }
   return std::nullopt;

@@ -1,8 +1,7 @@
 #include "tools/json_output.h"
 
-#include <cstdio>
-
 #include "nlohmann/json.hpp"
+#include "tools/print.h"
 
 namespace temper {
 
@@ -11,10 +10,11 @@ void AddJsonFlag(Flags* flags, bool* json) {
 }
 
 void PrintJson(const Json& document) {
-  printf("%s\n", document
-                     .dump(/*indent=*/2, ' ', /*ensure_ascii=*/false,
-                           Json::error_handler_t::replace)
-                     .c_str());
+  // All controls of ASCII but the newlines between values are escaped by the
+  // dump, the others by Lines, in JSON's own way.
+  PrintOut("%s\n",
+           Lines{document.dump(/*indent=*/2, ' ', /*ensure_ascii=*/false,
+                               Json::error_handler_t::replace)});
 }
 
 }  // namespace temper

@@ -1,6 +1,5 @@
 // temper: one binary, its verbs in a table.
 
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "tools/cmd_status.h"
 #include "tools/cmd_train.h"
 #include "tools/isa.h"
+#include "tools/print.h"
 
 namespace temper {
 namespace {
@@ -49,8 +49,7 @@ int Main(int argc, char** argv) {
   // A tier that is not there is refused whatever the verb, before it starts.
   const auto isa = ChooseIsa(getenv("TEMPER_ISA"), ThisCpu());
   if (!isa.ok()) {
-    fprintf(stderr, "temper: %s\n",
-            std::string(isa.status().message()).c_str());
+    PrintErr("temper: %s\n", std::string(isa.status().message()).c_str());
     return kExitMisused;
   }
   return RunVerb("", Verbs(), argc, argv);

@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "kernels/base/log.h"
+#include "kernels/base/shown_text.h"
 
 namespace temper {
 namespace {
@@ -71,7 +71,7 @@ std::string RewardByEnvironment(const StepView& step) {
     }
     const std::string environment =
         name.substr(begin.size(), name.size() - begin.size() - end.size());
-    parts.push_back(absl::StrCat(environment, " ", Fixed(value, 2)));
+    parts.push_back(absl::StrCat(ShownLine(environment), " ", Fixed(value, 2)));
   }
   return absl::StrJoin(parts, ", ");
 }
@@ -113,7 +113,7 @@ std::string FormatPlan(
   std::string plan;
   for (const auto& [label, text] : lines) {
     absl::StrAppend(&plan, label, std::string(width - label.size() + 2, ' '),
-                    text, "\n");
+                    ShownLine(text), "\n");
   }
   return plan;
 }
@@ -201,16 +201,12 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
       rise = error > 0 ? absl::StrFormat("%+.1f", difference / error)
                        : absl::StrFormat("%+.3f, exactly", difference);
     }
-    absl::StrAppend(
-        &table, absl::StrFormat("%-16s %8d  %-18s %-18s %-24s %s\n", name,
-                                before.episodes, ShareCell(before), after_cell,
-                                rise, well_formed));
+    absl::StrAppend(&table, absl::StrFormat("%-16s %8d  %-18s %-18s %-24s %s\n",
+                                            ShownLine(name), before.episodes,
+                                            ShareCell(before), after_cell, rise,
+                                            well_formed));
   }
   return table;
-}
-
-std::string OneLine(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"\n", "\\n"}, {"\r", "\\r"}});
 }
 
 std::string FormatFailedTasks(const std::vector<std::string>& details) {
@@ -218,7 +214,7 @@ std::string FormatFailedTasks(const std::vector<std::string>& details) {
   std::string text =
       absl::StrCat("tasks that got no reward: ", details.size(), "\n");
   for (size_t i = 0; i < details.size() && i < kFailedTasksShown; ++i) {
-    absl::StrAppend(&text, "  ", OneLine(details[i]), "\n");
+    absl::StrAppend(&text, "  ", ShownLine(details[i]), "\n");
   }
   if (details.size() > kFailedTasksShown) {
     absl::StrAppend(&text, "  and ", details.size() - kFailedTasksShown,
@@ -229,17 +225,19 @@ std::string FormatFailedTasks(const std::vector<std::string>& details) {
 
 std::string FormatEpisode(const std::string& title, const EpisodeView& episode,
                           size_t chars_max) {
-  std::string text = absl::StrCat(
-      "--- ", title, ": ", episode.task_id, " in ", episode.environment,
-      ", after ", episode.step, " steps: ", episode.outcome,
-      episode.correct ? ", correct" : ", not correct", ", reward ",
-      Number(episode.reward, 4), "\n");
+  std::string text =
+      absl::StrCat("--- ", title, ": ", ShownLine(episode.task_id), " in ",
+                   ShownLine(episode.environment), ", after ", episode.step,
+                   " steps: ", episode.outcome,
+                   episode.correct ? ", correct" : ", not correct", ", reward ",
+                   Number(episode.reward, 4), "\n");
   for (const TurnView& turn : episode.turns) {
+    const std::string role = ShownLine(turn.role);
     const std::vector<std::string> lines =
         absl::StrSplit(Shortened(turn.text, chars_max), '\n');
     for (size_t i = 0; i < lines.size(); ++i) {
-      absl::StrAppend(&text, absl::StrFormat("%10s| ", i == 0 ? turn.role : ""),
-                      lines[i], "\n");
+      absl::StrAppend(&text, absl::StrFormat("%10s| ", i == 0 ? role : ""),
+                      ShownLines(lines[i]), "\n");
     }
   }
   return text;
@@ -253,9 +251,9 @@ std::string FormatWait(const WaitView& wait, int64_t now_us) {
       wait.deadline_ms > 0 ? absl::StrCat(" of ", duration(wait.deadline_ms))
                            : std::string(", without a limit of its own");
   const int64_t ago_ms = std::max<int64_t>(0, now_us - wait.reported_us) / 1000;
-  return absl::StrFormat("  %-12s %-28s %s%s, reported %s ago\n", wait.process,
-                         wait.name, duration(wait.elapsed_ms), limit,
-                         duration(ago_ms));
+  return absl::StrFormat("  %-12s %-28s %s%s, reported %s ago\n",
+                         ShownLine(wait.process), ShownLine(wait.name),
+                         duration(wait.elapsed_ms), limit, duration(ago_ms));
 }
 
 std::string FormatDuration(std::optional<double> seconds) {

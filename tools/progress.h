@@ -3,7 +3,8 @@
 // episode; and a wait, for `temper status`. Numbers that were not measured
 // print as "-", never as 0.
 //
-// Functions without state; thread-safe. Text is UTF-8 and ends in a newline.
+// Functions without state; thread-safe. Text is UTF-8 without controls
+// (kernels/base/shown_text.h) and ends in a newline.
 
 #ifndef TOOLS_PROGRESS_H_
 #define TOOLS_PROGRESS_H_
@@ -84,9 +85,6 @@ std::string DrawRewardCurve(const std::vector<StepView>& steps, int columns,
 // evaluation side by side, the rise in standard errors of the difference, and
 // how many episodes were well-formed (proto/wire/outcome.h) then and now.
 std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
-
-// `text` with its line ends spelt out.
-std::string OneLine(const std::string& text);
 
 // How many tasks got no reward for an episode, and the first kFailedTasksShown
 // of them with the reason; "" where there are none.

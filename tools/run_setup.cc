@@ -25,6 +25,7 @@
 #include "tools/config.h"
 #include "tools/loaded_model.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 #include "tools/quickstart_tasks.h"
 #include "tools/run_view.h"
 #include "tools/task_check.h"
@@ -251,10 +252,9 @@ class Progress {
     const int64_t now = SystemClock()->MonotonicMicros();
     if (now - shown_us_ < kProgressUs) return;
     shown_us_ = now;
-    fprintf(stderr, "checking tasks: %zu of %s, %.0f %%\n", tasks,
-            source_.c_str(),
-            100.0 * static_cast<double>(part) /
-                static_cast<double>(std::max<uint64_t>(1, whole)));
+    PrintErr("checking tasks: %zu of %s, %.0f %%\n", tasks, source_.c_str(),
+             100.0 * static_cast<double>(part) /
+                 static_cast<double>(std::max<uint64_t>(1, whole)));
   }
 
  private:

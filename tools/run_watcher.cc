@@ -12,7 +12,8 @@
 #include "absl/strings/str_join.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/utf8.h"
+#include "kernels/base/utf8.h"
+#include "tools/print.h"
 #include "tools/run_view.h"
 #include "tools/supervisor.h"
 
@@ -60,8 +61,8 @@ bool RunWatcher::Begun() {
     if (step.step <= attempt->base_step) steps_.push_back(std::move(step));
   }
   if (attempt->base_step > 0) {
-    printf("going on after step %lld\n",
-           static_cast<long long>(attempt->base_step));
+    PrintOut("going on after step %lld\n",
+             static_cast<long long>(attempt->base_step));
   }
   begun_ = true;
   printed_us_ = well_us_ = clock_->MonotonicMicros();
@@ -75,11 +76,11 @@ void RunWatcher::WarnOfFailedTasks() {
   for (const FailedTaskView& view : *failed) {
     failed_event_ = std::max(failed_event_, view.event);
     if (++failed_tasks_ <= kFailedTasksShown) {
-      fprintf(stderr, "warning: %s\n", OneLine(view.detail).c_str());
+      PrintErr("warning: %s\n", view.detail);
     } else if (failed_tasks_ == kFailedTasksShown + 1) {
-      fprintf(stderr,
-              "warning: more tasks get no reward; they are counted at "
-              "the end\n");
+      PrintErr(
+          "warning: more tasks get no reward; they are counted at "
+          "the end\n");
     }
   }
 }
@@ -93,9 +94,8 @@ void RunWatcher::PrintNew() {
     if (!steps.ok()) return;
     for (const StepView& step : *steps) {
       steps_.push_back(step);
-      printf("%s", FormatStep(step, steps_total_,
-                              RemainingSeconds(steps_, steps_total_))
-                       .c_str());
+      PrintOut("%s", Lines{FormatStep(step, steps_total_,
+                                      RemainingSeconds(steps_, steps_total_))});
     }
     fflush(stdout);
     printed = !steps->empty();
@@ -113,19 +113,19 @@ void RunWatcher::PrintNew() {
 absl::Status RunWatcher::PrintSummary() {
   if (!Open()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto steps, ReadSteps(db_.get(), 0));
-  printf("\n%s", DrawRewardCurve(steps, kCurveColumns, kCurveRows).c_str());
+  PrintOut("\n%s", Lines{DrawRewardCurve(steps, kCurveColumns, kCurveRows)});
   ASSIGN_OR_RETURN(const auto evaluations, ReadEvaluations(db_.get()));
-  printf("\n%s", FormatBeforeAfter(evaluations).c_str());
+  PrintOut("\n%s", Lines{FormatBeforeAfter(evaluations)});
   ASSIGN_OR_RETURN(const auto failed, ReadFailedTasks(db_.get(), 0));
   std::vector<std::string> details;
   for (const FailedTaskView& view : failed) details.push_back(view.detail);
-  if (!details.empty()) printf("\n%s", FormatFailedTasks(details).c_str());
+  if (!details.empty()) PrintOut("\n%s", Lines{FormatFailedTasks(details)});
   ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
   if (!picked.has_value()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));
   ASSIGN_OR_RETURN(const auto after, ReadEpisode(db_.get(), picked->after));
-  printf("\n%s\n%s", FormatEpisode("before", before, kEpisodeChars).c_str(),
-         FormatEpisode("after", after, kEpisodeChars).c_str());
+  PrintOut("\n%s\n%s", Lines{FormatEpisode("before", before, kEpisodeChars)},
+           Lines{FormatEpisode("after", after, kEpisodeChars)});
   return absl::OkStatus();
 }
 
@@ -152,15 +152,15 @@ void RunWatcher::PrintStillAlive() {
   for (const auto& [state, count] : *counts) {
     parts.push_back(absl::StrCat(count, " samples ", state));
   }
-  fprintf(stderr, "after step %lld: %s\n", static_cast<long long>(last_step()),
-          absl::StrJoin(parts, ", ").c_str());
+  PrintErr("after step %lld: %s\n", static_cast<long long>(last_step()),
+           absl::StrJoin(parts, ", ").c_str());
 }
 
 void RunWatcher::PrintInVain(const std::string& what,
                              const std::vector<std::string>& processes) {
   const int64_t seconds = (clock_->MonotonicMicros() - well_us_) / 1'000'000;
-  fprintf(stderr, "%s for %lld s; the last lines of %s/logs:\n", what.c_str(),
-          static_cast<long long>(seconds), run_dir_.c_str());
+  PrintErr("%s for %lld s; the last lines of %s/logs:\n", what.c_str(),
+           static_cast<long long>(seconds), run_dir_.c_str());
   for (size_t i = 0; i < std::min(processes.size(), kLogsMax); ++i) {
     std::string line =
         LastLines(absl::StrCat(run_dir_, "/logs/", processes[i], ".log"),
@@ -168,11 +168,11 @@ void RunWatcher::PrintInVain(const std::string& what,
     absl::StripTrailingAsciiWhitespace(&line);
     line.resize(std::min(line.size(), kLogChars));
     line.resize(ValidUtf8Prefix(line));
-    fprintf(stderr, "  %s: %s\n", processes[i].c_str(),
-            line.empty() ? "(nothing)" : line.c_str());
+    PrintErr("  %s: %s\n", processes[i].c_str(),
+             line.empty() ? "(nothing)" : line.c_str());
   }
   if (processes.size() > kLogsMax) {
-    fprintf(stderr, "  and %zu more\n", processes.size() - kLogsMax);
+    PrintErr("  and %zu more\n", processes.size() - kLogsMax);
   }
   quiet_us_ = std::min(2 * quiet_us_, kQuietUsMax);
 }

@@ -14,6 +14,7 @@
 #include "learner/init_weights.h"
 #include "tools/loaded_model.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 #include "tools/quickstart_source.h"
 #include "tools/sft.h"
 #include "tools/stop_signal.h"
@@ -65,8 +66,8 @@ absl::StatusOr<DemonstrationTotals> Check(const SftConfig& config,
       config, steps, model, tokenizer, source, [&](uint64_t checked) {
         const auto now = std::chrono::steady_clock::now();
         if (now - shown >= kProgressEvery) {
-          fprintf(stderr, "%llu demonstrations checked\n",
-                  static_cast<unsigned long long>(checked));
+          PrintErr("%llu demonstrations checked\n",
+                   static_cast<unsigned long long>(checked));
           shown = now;
         }
         return StopSignalCount() == 0;
@@ -147,13 +148,13 @@ absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
   ASSIGN_OR_RETURN(
       const DemonstrationTotals totals,
       Check(config, steps, model, inputs.tokenizer.get(), *inputs.source));
-  fprintf(stderr,
-          "%llu demonstrations of %lld tokens, %lld of them to learn; the "
-          "longest has %lld\n",
-          static_cast<unsigned long long>(totals.demonstrations),
-          static_cast<long long>(totals.tokens),
-          static_cast<long long>(totals.learnt),
-          static_cast<long long>(totals.longest));
+  PrintErr(
+      "%llu demonstrations of %lld tokens, %lld of them to learn; the "
+      "longest has %lld\n",
+      static_cast<unsigned long long>(totals.demonstrations),
+      static_cast<long long>(totals.tokens),
+      static_cast<long long>(totals.learnt),
+      static_cast<long long>(totals.longest));
   ASSIGN_OR_RETURN(inputs.weights, MakeWeights(config, model, backend));
   return inputs;
 }

@@ -17,6 +17,7 @@
 #include "learner/checkpoint.h"
 #include "tools/compute.h"
 #include "tools/next_step.h"
+#include "tools/print.h"
 #include "tools/sft.h"
 #include "tools/sft_inputs.h"
 #include "tools/sft_state.h"
@@ -151,7 +152,7 @@ absl::Status Making::Resume(const SftRequest& request,
                                      "; remove ", output_, " and begin anew"));
   }
   for (const std::string& skipped : loaded->skipped) {
-    fprintf(stderr, "%s\n", skipped.c_str());
+    PrintErr("%s\n", skipped.c_str());
   }
   ASSIGN_OR_RETURN(state_, ReadSftState(loaded->directory));
   RETURN_IF_ERROR(CheckUnchanged(request));
@@ -165,7 +166,7 @@ absl::Status Making::Resume(const SftRequest& request,
                    LoadTokenizer(model_dir + "/tokenizer.json"));
   ASSIGN_OR_RETURN(inputs_.files, ReadModelFiles(model_dir));
   RETURN_IF_ERROR(Open());
-  fprintf(stderr, "going on from %s\n", loaded->directory.c_str());
+  PrintErr("going on from %s\n", loaded->directory.c_str());
   return trainer_->Resume(state_.step, state_.updates, loaded->directory);
 }
 
@@ -200,17 +201,16 @@ absl::Status Making::Open() {
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
   ASSIGN_OR_RETURN(const std::string tier, ComputeTierName());
-  fprintf(stderr,
-          "%lld parameters, %lld of them active; %d tokens; %s, %d threads\n",
-          static_cast<long long>(model.parameter_count()),
-          static_cast<long long>(model.active_parameter_count()),
-          inputs_.tokenizer->vocab_size(), tier.c_str(),
-          ComputeThreads(static_cast<int>(config_.threads())));
-  fprintf(stderr,
-          "%lld steps; a checkpoint every %u in %s, the model at the end in "
-          "%s\n",
-          static_cast<long long>(state_.steps), config_.save_interval(),
-          Unfinished(output_).c_str(), output_.c_str());
+  PrintErr("%lld parameters, %lld of them active; %d tokens; %s, %d threads\n",
+           static_cast<long long>(model.parameter_count()),
+           static_cast<long long>(model.active_parameter_count()),
+           inputs_.tokenizer->vocab_size(), tier.c_str(),
+           ComputeThreads(static_cast<int>(config_.threads())));
+  PrintErr(
+      "%lld steps; a checkpoint every %u in %s, the model at the end in "
+      "%s\n",
+      static_cast<long long>(state_.steps), config_.save_interval(),
+      Unfinished(output_).c_str(), output_.c_str());
   return absl::OkStatus();
 }
 
@@ -227,7 +227,7 @@ absl::Status Making::Save() {
         RETURN_IF_ERROR(trainer_->SaveOptimizers(dir));
         return SaveSftState(dir, state_);
       }));
-  fprintf(stderr, "saved %s\n", saved.c_str());
+  PrintErr("saved %s\n", saved.c_str());
   return absl::OkStatus();
 }
 
@@ -243,13 +243,13 @@ void Making::Report(const SftProgress& progress) {
   seconds_unreported_ = 0;
   const double left = seconds_ / static_cast<double>(steps_made_) *
                       static_cast<double>(state_.steps - step);
-  fprintf(stderr,
-          "%5lld/%lld  %-16s loss %.4f  indexer kl %.4f  load %.2f  "
-          "%.0f rows/s  eta %.0f s\n",
-          static_cast<long long>(step), static_cast<long long>(state_.steps),
-          progress.stage.c_str(), progress.metrics.loss,
-          progress.metrics.indexer_kl, progress.metrics.load_max,
-          static_cast<double>(progress.metrics.rows) / progress.seconds, left);
+  PrintErr(
+      "%5lld/%lld  %-16s loss %.4f  indexer kl %.4f  load %.2f  "
+      "%.0f rows/s  eta %.0f s\n",
+      static_cast<long long>(step), static_cast<long long>(state_.steps),
+      progress.stage.c_str(), progress.metrics.loss,
+      progress.metrics.indexer_kl, progress.metrics.load_max,
+      static_cast<double>(progress.metrics.rows) / progress.seconds, left);
 }
 
 absl::Status Making::Train() {
@@ -299,10 +299,10 @@ absl::Status Making::WriteModel() {
   RETURN_IF_ERROR(
       WriteFileDurably(ManifestPath(output_), manifest.dump(2) + "\n"));
   RETURN_IF_ERROR(RemoveAll(Unfinished(output_)));
-  fprintf(stderr,
-          "saved config.json, model.safetensors (%s), tokenizer.json and "
-          "manifest.json in %s\n",
-          config_.output_dtype().c_str(), output_.c_str());
+  PrintErr(
+      "saved config.json, model.safetensors (%s), tokenizer.json and "
+      "manifest.json in %s\n",
+      config_.output_dtype().c_str(), output_.c_str());
   return absl::OkStatus();
 }
 
@@ -335,10 +335,10 @@ absl::StatusOr<std::unique_ptr<FileLock>> Reopen(const std::string& output) {
         absl::StrCat("there is nothing in ", output,
                      " that `temper sft` began; name the --output of one"));
   }
-  fprintf(stderr,
-          "%s is finished, there is nothing to do; to train it further, name "
-          "it as the model of another configuration\n",
-          output.c_str());
+  PrintErr(
+      "%s is finished, there is nothing to do; to train it further, name "
+      "it as the model of another configuration\n",
+      output.c_str());
   return nullptr;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
 #include "learner/sqlite.h"
 
@@ -145,8 +146,9 @@ std::string FormatTrajectory(
     const std::string mask = !ratio.has_value() ? "" : *view.masked ? "0" : "1";
     std::string line = absl::StrFormat(
         "%6d %7d  %-20s %13s %13s %10s %4s %7s", token.position, token.id,
-        text_of(token.id), LogP(token.logp_rollout), LogP(token.logp_train),
-        ratio_text, mask, token.version ? absl::StrCat(*token.version) : "");
+        ShownLine(text_of(token.id)), LogP(token.logp_rollout),
+        LogP(token.logp_train), ratio_text, mask,
+        token.version ? absl::StrCat(*token.version) : "");
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
   }

@@ -24,6 +24,7 @@
 #include "tools/engine_size.h"
 #include "tools/exit_code.h"
 #include "tools/memory_plan.h"
+#include "tools/print.h"
 #include "tools/progress.h"
 #include "tools/run_watcher.h"
 #include "tools/stop_signal.h"
@@ -100,7 +101,7 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
       options.run.dir, "/checkpoints/step_", checkpoint, "/model"));
   const std::string config = Quoted(options.run.dir + "/config.textproto");
   const uint32_t steps = options.run.config.steps();
-  printf("\nthe run is in %s; worth trying next:\n", options.run.dir.c_str());
+  PrintOut("\nthe run is in %s; worth trying next:\n", options.run.dir.c_str());
   std::vector<std::string> commands = {absl::StrCat("inspect steps ", dir)};
   if (checkpoint > 0) {
     commands.push_back(absl::StrCat("inspect group ", dir, " 1"));
@@ -112,14 +113,14 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
   commands.push_back(
       absl::StrCat("train --resume ", dir, " --set steps=", steps + 30));
   for (const std::string& command : commands) {
-    printf("  %s %s\n", program.c_str(), command.c_str());
+    PrintOut("  %s %s\n", program.c_str(), command.c_str());
   }
 }
 
 int NothingToDo(const TrainOptions& options) {
   const int64_t steps = options.run.config.steps();
-  printf("nothing to do: all %lld steps are done and evaluated\n",
-         static_cast<long long>(steps));
+  PrintOut("nothing to do: all %lld steps are done and evaluated\n",
+           static_cast<long long>(steps));
   PrintNextCommands(options, steps);
   return kExitDone;
 }
@@ -127,10 +128,9 @@ int NothingToDo(const TrainOptions& options) {
 int Failed(const TrainOptions& options, const Supervisor& supervisor) {
   const std::string& name = supervisor.first_failure();
   const std::string log = supervisor.LogPath(name);
-  fprintf(stderr, "temper train: %s failed; the last lines of %s:\n%s\n",
-          name.c_str(), log.c_str(), LastLines(log, kLogLines).c_str());
-  fprintf(stderr, "temper train: resume with\n  %s\n",
-          ResumeCommand(options).c_str());
+  PrintErr("temper train: %s failed; the last lines of %s:\n%s\n", name.c_str(),
+           log.c_str(), Lines{LastLines(log, kLogLines)});
+  PrintErr("temper train: resume with\n  %s\n", ResumeCommand(options).c_str());
   return kExitFailed;
 }
 
@@ -265,18 +265,17 @@ int TrainRun(const TrainOptions& options) {
   if (options.run.finished) return NothingToDo(options);
   const absl::Status imported = RecordEvents(options);
   if (!imported.ok()) {
-    fprintf(stderr, "temper train: %s\n",
-            std::string(imported.message()).c_str());
+    PrintErr("temper train: %s\n", std::string(imported.message()).c_str());
     return kExitFailed;
   }
-  printf("%s\n", FormatPlan(DescribePlan(options)).c_str());
+  PrintOut("%s\n", Lines{FormatPlan(DescribePlan(options))});
   fflush(stdout);
   const std::string warning =
       MemoryWarning(PlanMemory(options.run.config, options.run.model,
                                options.run.prompt_tokens),
                     AvailableMemoryBytes());
   if (!warning.empty()) {
-    fprintf(stderr, "temper train: warning: %s\n", warning.c_str());
+    PrintErr("temper train: warning: %s\n", warning.c_str());
   }
   SupervisorOptions supervisor_options;
   supervisor_options.program = options.child_program;
@@ -292,14 +291,13 @@ int TrainRun(const TrainOptions& options) {
             event.kind == ChildEvent::Kind::kFinished) {
           return;
         }
-        fprintf(stderr, "%s %s: %s\n", event.child.c_str(), kind.c_str(),
-                event.detail.c_str());
+        PrintErr("%s %s: %s\n", event.child.c_str(), kind.c_str(),
+                 event.detail.c_str());
       });
   RunWatcher watcher(options.run.dir, options.run.config.steps());
   const absl::Status started = StartChildren(options, &supervisor);
   if (!started.ok()) {
-    fprintf(stderr, "temper train: %s\n",
-            std::string(started.message()).c_str());
+    PrintErr("temper train: %s\n", std::string(started.message()).c_str());
     return kExitFailed;
   }
   RunState state = RunState::kRunning;
@@ -310,7 +308,7 @@ int TrainRun(const TrainOptions& options) {
     watcher.PrintNew();
   }
   if (stopped) {
-    fprintf(stderr, "stopping after a checkpoint; Ctrl-C again to hurry\n");
+    PrintErr("stopping after a checkpoint; Ctrl-C again to hurry\n");
   }
   StopChildren(&supervisor);
   state = supervisor.state();
@@ -324,9 +322,9 @@ int TrainRun(const TrainOptions& options) {
   if (!checkpoint.ok()) LOG(WARNING) << checkpoint.status();
   PrintNextCommands(options, checkpoint.value_or(0));
   if (stopped) {
-    fprintf(stderr, "stopped after step %lld; resume with\n  %s\n",
-            static_cast<long long>(checkpoint.value_or(0)),
-            ResumeCommand(options).c_str());
+    PrintErr("stopped after step %lld; resume with\n  %s\n",
+             static_cast<long long>(checkpoint.value_or(0)),
+             ResumeCommand(options).c_str());
   }
   return kExitDone;
 }

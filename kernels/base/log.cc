@@ -8,6 +8,8 @@
 #include <ctime>
 #include <string>
 
+#include "kernels/base/shown_text.h"
+
 namespace temper {
 namespace {
 
@@ -30,8 +32,7 @@ LogRecord::LogRecord(LogLevel level, const char* file, int line)
 }
 
 LogRecord::~LogRecord() {
-  std::string text = stream_.str();
-  text += '\n';
+  const std::string text = ShownLine(stream_.str()) + "\n";
   // A failed write to stderr leaves nowhere to say so.
   [[maybe_unused]] const auto written =
       write(STDERR_FILENO, text.data(), text.size());

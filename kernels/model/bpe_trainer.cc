@@ -7,8 +7,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/base/utf8.h"
 #include "kernels/model/pre_tokenizer.h"
-#include "kernels/model/utf8.h"
 
 namespace temper {
 namespace {

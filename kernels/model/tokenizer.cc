@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/utf8.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 namespace {

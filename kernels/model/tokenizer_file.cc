@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/base/utf8.h"
 #include "kernels/model/strict_json.h"
-#include "kernels/model/utf8.h"
 
 namespace temper {
 namespace {

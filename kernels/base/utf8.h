@@ -1,8 +1,9 @@
 // UTF-8, checked: well-formed means RFC 3629 (no surrogates, no overlong
-// forms, nothing above U+10FFFF). Pure functions.
+// forms, nothing above U+10FFFF). Pure functions, defined for all arguments:
+// log.h stands on them, so they cannot CHECK.
 
-#ifndef KERNELS_MODEL_UTF8_H_
-#define KERNELS_MODEL_UTF8_H_
+#ifndef KERNELS_BASE_UTF8_H_
+#define KERNELS_BASE_UTF8_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -22,13 +23,13 @@ struct Utf8Step {
   uint32_t code_point;  // of a valid character, else 0
 };
 
-// Looks at the character that begins at data[0]; `size` >= 1.
+// Looks at the character that begins at data[0]; of no bytes, kIncomplete.
 Utf8Step NextUtf8(const char* data, size_t size);
 
 // The offset of the first byte that is not well-formed, or text.size().
 size_t ValidUtf8Prefix(const std::string& text);
 
-// Appends `code_point` (a Unicode scalar value) to `out`.
+// Appends `code_point` to `out`; U+FFFD for what is no Unicode scalar value.
 void AppendUtf8(uint32_t code_point, std::string* out);
 
 // `text` with every maximal ill-formed part replaced by U+FFFD.
@@ -36,4 +37,4 @@ std::string ReplaceInvalidUtf8(const std::string& text);
 
 }  // namespace temper
 
-#endif  // KERNELS_MODEL_UTF8_H_
+#endif  // KERNELS_BASE_UTF8_H_

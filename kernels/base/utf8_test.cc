@@ -1,4 +1,4 @@
-#include "kernels/model/utf8.h"
+#include "kernels/base/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -33,6 +33,16 @@ TEST(Utf8Test, ReplacesEachMaximalPartOnce) {
   EXPECT_EQ(ReplaceInvalidUtf8("\xE2\x82z"), "\xEF\xBF\xBDz");
   EXPECT_EQ(ReplaceInvalidUtf8("\xC3\xA9"), "\xC3\xA9");
   EXPECT_EQ(ReplaceInvalidUtf8("\xFF\xFF"), "\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
+TEST(Utf8Test, WhatIsNoCharacterIsAnsweredToo) {
+  EXPECT_EQ(NextUtf8("", 0).state, Utf8State::kIncomplete);
+  EXPECT_EQ(NextUtf8("", 0).bytes, 0u);
+  for (const uint32_t none : {0xD800u, 0xDFFFu, 0x110000u}) {
+    std::string text;
+    AppendUtf8(none, &text);
+    EXPECT_EQ(text, "\xEF\xBF\xBD");
+  }
 }
 
 }  // namespace

@@ -1,11 +1,9 @@
-#include "kernels/model/utf8.h"
-
-#include "kernels/base/log.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 
 Utf8Step NextUtf8(const char* data, size_t size) {
-  CHECK(size >= 1);
+  if (size == 0) return {Utf8State::kIncomplete, 0, 0};
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(data[i]); };
   const uint8_t lead = byte(0);
   if (lead < 0x80) return {Utf8State::kValid, 1, lead};
@@ -47,8 +45,9 @@ size_t ValidUtf8Prefix(const std::string& text) {
 }
 
 void AppendUtf8(uint32_t code_point, std::string* out) {
-  CHECK(code_point < 0xD800 || (code_point > 0xDFFF && code_point < 0x110000))
-      << code_point;
+  const bool scalar =
+      code_point < 0xD800 || (code_point > 0xDFFF && code_point < 0x110000);
+  if (!scalar) code_point = 0xFFFD;
   const auto put = [&](uint32_t byte) {
     out->push_back(static_cast<char>(byte));
   };
