@@ -4,9 +4,11 @@
 #include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -25,6 +27,66 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// The keys of each section, by its name.
+std::map<std::string, std::vector<std::string>> Sections() {
+  std::map<std::string, std::vector<std::string>> sections;
+  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+    if (leaf.section == nullptr) continue;
+    sections[leaf.section->name()].push_back(leaf.field->name());
+  }
+  return sections;
+}
+
+// A limit as a person writes it: 1000000, not 1e+06.
+std::string LimitText(const ConfigLeaf& leaf, double limit) {
+  if (leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+    return NumberText(limit);
+  }
+  if (limit >= 18446744073709551615.0) return "18446744073709551615";
+  return absl::StrCat(static_cast<uint64_t>(limit));
+}
+
+std::string Limits(const ConfigKey& key, const ConfigLeaf& leaf) {
+  if (key.choices != nullptr) {
+    std::string limits =
+        absl::StrJoin(absl::StrSplit(key.choices, '|'), " or ");
+    if (key.later != nullptr) {
+      absl::StrAppend(&limits, " (not in this version: ",
+                      absl::StrJoin(absl::StrSplit(key.later, '|'), ", "), ")");
+    }
+    return limits;
+  }
+  if (leaf.IsNumber()) {
+    const std::string min = LimitText(leaf, key.min);
+    if (key.min == key.max) return absl::StrCat(min, " alone");
+    return absl::StrCat(min, " to ", LimitText(leaf, key.max));
+  }
+  const bool choice = leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL;
+  return choice ? "true or false" : "any";
+}
+
+// What may stand where a value of the key is meant, in a file or after --set.
+std::string Allowed(const std::string& name) {
+  const ConfigLeaf leaf = FindConfigLeaf(name);
+  if (leaf.field == nullptr) {
+    const auto sections = Sections();
+    const auto it = sections.find(name);
+    if (it == sections.end()) return "";
+    return absl::StrCat("as a section: ", name, " { ", it->second[0],
+                        ": ... }");
+  }
+  const ConfigKey& key = *FindConfigKey(name);
+  if (leaf.IsNumber()) {
+    return absl::StrCat("as a ", LeafType(leaf), ", ", Limits(key, leaf));
+  }
+  if (leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+    return "as true or false";
+  }
+  return absl::StrCat(
+      "as text in quotes",
+      key.choices == nullptr ? "" : absl::StrCat(", ", Limits(key, leaf)));
+}
+
 // What to say of a name that is no key. Empty if nothing resembles it.
 std::string Suggestion(const std::string& name) {
   const std::string later = LaterFeature(name);
@@ -33,7 +95,13 @@ std::string Suggestion(const std::string& name) {
   }
   const std::string alias = KeyOfAlias(name);
   if (!alias.empty()) return absl::StrCat("; here it is called ", alias);
-  std::vector<std::string> names = {"domain"};
+  const std::string last = name.substr(name.rfind('.') + 1);
+  if (last != name && FindConfigLeaf(last).field != nullptr) {
+    return absl::StrCat("; write ", last,
+                        ": a key is named without its section");
+  }
+  std::vector<std::string> names;
+  for (const auto& [section, keys] : Sections()) names.push_back(section);
   for (const ConfigKey& key : ConfigKeys()) names.push_back(key.name);
   const std::string nearest = Nearest(name, names);
   if (!nearest.empty()) return absl::StrCat("; did you mean ", nearest, "?");
@@ -46,16 +114,18 @@ std::string UnknownKey(const std::string& section, const std::string& name) {
   const std::string of_domain = "domain_" + name;
   if (section == DomainConfig::descriptor()->name() &&
       FindConfigLeaf(of_domain).InRepeated()) {
-    return absl::StrCat(name, " is called ", of_domain, " in domain { }");
+    return absl::StrCat(name, " is called ", of_domain,
+                        " in domain { }; rename it");
   }
   const ConfigLeaf leaf = FindConfigLeaf(name);
   if (leaf.field == nullptr) {
     return absl::StrCat("unknown key ", name, Suggestion(name));
   }
   if (leaf.section == nullptr) {
-    return absl::StrCat(name, " belongs outside every section");
+    return absl::StrCat(name, " belongs outside every section; move it there");
   }
-  return absl::StrCat(name, " belongs in ", leaf.section->name(), " { }");
+  return absl::StrCat(name, " belongs in ", leaf.section->name(),
+                      " { }; move it there");
 }
 
 absl::Status CheckNumber(const ConfigKey& key, const ConfigLeaf& leaf,
@@ -67,12 +137,12 @@ absl::Status CheckNumber(const ConfigKey& key, const ConfigLeaf& leaf,
   if (key.min == key.max) {
     return absl::InvalidArgumentError(
         absl::StrCat(key.name, " ", text, " is not in this version; set it to ",
-                     NumberText(key.min), ". ", key.meaning));
+                     LimitText(leaf, key.min), ". ", key.meaning));
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      key.name, " ", text, " is outside its limits ", NumberText(key.min),
-      " to ", key.max, "; `temper config explain ", key.name,
-      "` says what it does"));
+      key.name, " ", text, " is outside its limits ", Limits(key, leaf),
+      "; set it within them (`temper config explain ", key.name,
+      "` says what it does)"));
 }
 
 absl::Status CheckChoice(const ConfigKey& key, const std::string& text) {
@@ -90,8 +160,9 @@ absl::Status CheckChoice(const ConfigKey& key, const std::string& text) {
       }
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      key.name, " \"", text, "\" is none of ", absl::StrJoin(choices, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat(key.name, " \"", text, "\" is none of ",
+                   absl::StrJoin(choices, ", "), "; set it to one of them"));
 }
 
 absl::Status CheckLeaf(const ConfigLeaf& leaf, const Message& parent) {
@@ -121,7 +192,8 @@ absl::Status CheckDomains(const RunConfig& config) {
     const std::string& name = domain.domain_name();
     if (name.empty()) {
       return absl::InvalidArgumentError(
-          "domain without domain_name; kl_coef is the default domain's");
+          "domain without domain_name; name the domain of the tasks that it is "
+          "for, or set kl_coef, which is the default domain's");
     }
     for (const std::string& other : seen) {
       if (other == name) {
@@ -130,7 +202,12 @@ absl::Status CheckDomains(const RunConfig& config) {
       }
     }
     seen.push_back(name);
-    RETURN_IF_ERROR(CheckNumber(*FindConfigKey("domain_kl_coef"), kl, domain));
+    const absl::Status coefficient =
+        CheckNumber(*FindConfigKey("domain_kl_coef"), kl, domain);
+    if (!coefficient.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "domain ", name, ": ", std::string(coefficient.message())));
+    }
   }
   return absl::OkStatus();
 }
@@ -155,16 +232,28 @@ absl::Status CheckEffect(const RunConfig& config, const char* name, bool idle,
       absl::StrCat(name, " ", text, " has no effect: ", why));
 }
 
+// Into which the prompts of a step can be split, with commas.
+std::string Divisors(uint32_t prompts) {
+  std::vector<std::string> divisors;
+  const auto max = static_cast<uint32_t>(FindConfigKey("minibatches")->max);
+  for (uint32_t n = 1; n <= std::min(prompts, max); ++n) {
+    if (prompts % n == 0) divisors.push_back(absl::StrCat(n));
+  }
+  return absl::StrJoin(divisors, ", ");
+}
+
 absl::Status CheckTogether(const RunConfig& config) {
   const ObjectiveConfig& objective = config.objective();
   const SamplingConfig& sampling = config.sampling();
   const RewardConfig& rewards = config.rewards();
   if (objective.prompts_per_step() % objective.minibatches() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "minibatches ", objective.minibatches(),
-        " does not divide "
-        "prompts_per_step ",
-        objective.prompts_per_step(), "; a minibatch is whole groups"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("minibatches ", objective.minibatches(),
+                     " does not divide "
+                     "prompts_per_step ",
+                     objective.prompts_per_step(),
+                     ", and a minibatch is whole groups; set it to one of ",
+                     Divisors(objective.prompts_per_step())));
   }
   if (config.workers() > objective.prompts_per_step()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -206,7 +295,9 @@ absl::Status SetDomain(const std::string& text, RunConfig* config) {
   if (colon == std::string::npos || colon == 0 ||
       !absl::SimpleAtod(text.substr(colon + 1), &kl_coef)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("domain: \"", text, "\" is not NAME:KL_COEF"));
+        absl::StrCat("domain: \"", text,
+                     "\" is not NAME:KL_COEF; write it as --set "
+                     "domain=math:0.001"));
   }
   const std::string name = text.substr(0, colon);
   DomainConfig* domain = nullptr;
@@ -217,23 +308,6 @@ absl::Status SetDomain(const std::string& text, RunConfig* config) {
   domain->set_domain_name(name);
   domain->set_domain_kl_coef(kl_coef);
   return absl::OkStatus();
-}
-
-std::string Limits(const ConfigKey& key, const ConfigLeaf& leaf) {
-  if (key.choices != nullptr) {
-    std::string limits =
-        absl::StrJoin(absl::StrSplit(key.choices, '|'), " or ");
-    if (key.later != nullptr) {
-      absl::StrAppend(&limits, " (not in this version: ",
-                      absl::StrJoin(absl::StrSplit(key.later, '|'), ", "), ")");
-    }
-    return limits;
-  }
-  if (leaf.IsNumber()) {
-    return absl::StrCat(NumberText(key.min), " to ", NumberText(key.max));
-  }
-  const bool choice = leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL;
-  return choice ? "true or false" : "any";
 }
 
 KeyView Explain(const ConfigKey& key) {
@@ -254,7 +328,7 @@ KeyView Explain(const ConfigKey& key) {
 absl::StatusOr<RunConfig> ParseConfig(const std::string& text,
                                       const std::string& source) {
   RunConfig config;
-  RETURN_IF_ERROR(ParseTextConfig(text, source, UnknownKey, &config));
+  RETURN_IF_ERROR(ParseTextConfig(text, source, UnknownKey, &config, Allowed));
   return config;
 }
 
@@ -268,6 +342,12 @@ absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
   const std::string text = assignment.substr(equals + 1);
   if (name == "domain") return SetDomain(text, config);
   const ConfigLeaf leaf = FindConfigLeaf(name);
+  const auto sections = Sections();
+  if (const auto it = sections.find(name); it != sections.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is a section; set its keys by their own names: ",
+                     absl::StrJoin(it->second, ", ")));
+  }
   if (leaf.field == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("unknown key ", name, Suggestion(name)));
@@ -277,7 +357,11 @@ absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
         name, " is one domain's; write --set domain=NAME:KL_COEF"));
   }
   RunConfig changed = *config;
-  RETURN_IF_ERROR(SetLeaf(leaf, text, MutableParent(leaf, &changed)));
+  const absl::Status set = SetLeaf(leaf, text, MutableParent(leaf, &changed));
+  if (!set.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(set.message()), "; give it ", Allowed(name)));
+  }
   *config = changed;
   return absl::OkStatus();
 }
@@ -313,8 +397,10 @@ absl::Status CheckResume(const RunConfig& was, const RunConfig& now) {
   for (const ConfigKey& key : ConfigKeys()) {
     if (key.on_resume == OnResume::kMayChange) may_change.push_back(key.name);
   }
-  const std::string rule =
-      absl::StrCat("; a resume may change ", absl::StrJoin(may_change, ", "));
+  const std::string rule = absl::StrCat(
+      "; leave it as it was, or start a new run: a resume may "
+      "change only ",
+      absl::StrJoin(may_change, ", "));
   for (const ConfigLeaf& leaf : ConfigLeaves()) {
     if (leaf.InRepeated()) continue;
     const ConfigKey& key = *FindConfigKey(leaf.field->name());

@@ -21,10 +21,10 @@ bool IsMessage(const FieldDescriptor* field) {
   return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
 }
 
-absl::Status NotA(const std::string& name, const std::string& text,
-                  const char* what) {
+absl::Status NotA(const ConfigLeaf& leaf, const std::string& text) {
   return absl::InvalidArgumentError(
-      absl::StrCat(name, ": \"", text, "\" is not ", what));
+      absl::StrCat(leaf.field->name(), ": \"", text, "\" is not ",
+                   leaf.IsNumber() ? "a " : "", LeafType(leaf)));
 }
 
 }  // namespace
@@ -82,14 +82,14 @@ absl::Status SetLeaf(const ConfigLeaf& leaf, const std::string& text,
       return absl::OkStatus();
     case FieldDescriptor::CPPTYPE_BOOL:
       if (text != "true" && text != "false") {
-        return NotA(name, text, "true or false");
+        return NotA(leaf, text);
       }
       reflection->SetBool(parent, field, text == "true");
       return absl::OkStatus();
     case FieldDescriptor::CPPTYPE_UINT32: {
       uint32_t value;
       if (!absl::SimpleAtoi(text, &value)) {
-        return NotA(name, text, "a whole number from 0 to 4294967295");
+        return NotA(leaf, text);
       }
       reflection->SetUInt32(parent, field, value);
       return absl::OkStatus();
@@ -97,14 +97,14 @@ absl::Status SetLeaf(const ConfigLeaf& leaf, const std::string& text,
     case FieldDescriptor::CPPTYPE_UINT64: {
       uint64_t value;
       if (!absl::SimpleAtoi(text, &value)) {
-        return NotA(name, text, "a whole number from 0 to 2^64 - 1");
+        return NotA(leaf, text);
       }
       reflection->SetUInt64(parent, field, value);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_DOUBLE: {
       double value;
-      if (!absl::SimpleAtod(text, &value)) return NotA(name, text, "a number");
+      if (!absl::SimpleAtod(text, &value)) return NotA(leaf, text);
       reflection->SetDouble(parent, field, value);
       return absl::OkStatus();
     }

@@ -12,7 +12,8 @@
 
 namespace temper {
 
-// Of reading what the user named: "; <next_step>" behind the message, and
+// Of reading what the user named: "; <next_step>" behind the message (after
+// the advice to make it readable, where it is only forbidden), and
 // InvalidArgument (a missing file stays NotFound) whichever way it cannot be
 // used: it is forbidden, of another kind, damaged, not what it should be. What
 // is no fault of what was named (a limit, a lack of memory or descriptors, a
@@ -26,8 +27,13 @@ inline absl::Status IfUnusable(const absl::Status& status,
       code != absl::StatusCode::kDataLoss) {
     return status;
   }
+  // It may well be what was meant.
+  const char* const readable =
+      code == absl::StatusCode::kPermissionDenied
+          ? "make it readable to the user who runs temper, or "
+          : "";
   const std::string message =
-      absl::StrCat(std::string(status.message()), "; ", next_step);
+      absl::StrCat(std::string(status.message()), "; ", readable, next_step);
   return not_found ? absl::NotFoundError(message)
                    : absl::InvalidArgumentError(message);
 }

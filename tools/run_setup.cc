@@ -109,6 +109,12 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
     }
   }
   for (const std::string& name : named) {
+    if (FindEnvironment(name) == nullptr) {
+      const absl::Status none =
+          NewEnvironment(name, EnvironmentContext()).status();
+      return absl::InvalidArgumentError(absl::StrCat(
+          "environments names ", name, ": ", std::string(none.message())));
+    }
     if (used.count(name) == 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "environments names ", name, ", which no task uses; remove it"));
@@ -118,11 +124,12 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
 }
 
 absl::Status ExistsAlready(const std::string& dir) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(dir,
-                   " exists; give another --name, or go on with it by "
-                   "`temper train --resume ",
-                   dir, "`"));
+  const bool is_run = Exists(dir + kConfigFile);
+  return absl::InvalidArgumentError(absl::StrCat(
+      dir, " exists", is_run ? "" : " and is no run", "; give another --name",
+      is_run ? absl::StrCat(", or go on with it by `temper train --resume ",
+                            dir, "`")
+             : std::string()));
 }
 
 absl::StatusOr<std::unique_ptr<FileLock>> LockRun(const std::string& dir) {
@@ -228,7 +235,7 @@ absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
         "steps * prompts_per_step = ", wanted, " train tasks, chosen from ",
         train, ", and 3 * eval_tasks = ", heldout,
         " held-out tasks: the quickstart generator has ", kQuickstartTasksMax,
-        " of each; lower steps or eval_tasks"));
+        " of each; lower steps, prompts_per_step or eval_tasks"));
   }
   std::vector<Task> tasks = QuickstartTasks(config.seed(), TaskSplit::kTrain,
                                             static_cast<uint32_t>(train));

@@ -17,11 +17,13 @@
 #include "learner/run_records.h"
 #include "proto/wire/task_file.h"
 #include "tools/config.h"
+#include "tools/next_step.h"
 
 namespace temper {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 class RunSetupTest : public ::testing::Test {
@@ -97,13 +99,34 @@ TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
 TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
   EXPECT_THAT(Refusal("model=/no/such/model"), HasSubstr("/no/such/model"));
   EXPECT_THAT(Refusal("tasks=/no/such.jsonl"), HasSubstr("/no/such.jsonl"));
-  EXPECT_THAT(Refusal("environments=chess"), HasSubstr("names chess"));
+  EXPECT_THAT(Refusal("environments=chess"),
+              HasSubstr("names chess: there is no environment"));
   EXPECT_THAT(Refusal("tasks=/tmp"),
               HasSubstr("set tasks to a tasks.jsonl file"));
   EXPECT_THAT(Refusal("environments=math,interpreter,example"),
               HasSubstr("example"));
   EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
   EXPECT_THAT(Refusal("steps=30000"), HasSubstr("lower steps"));
+}
+
+TEST_F(RunSetupTest, ADirectoryThatIsInTheWayIsResumedOnlyIfItIsARun) {
+  const std::string dir = directory_ + "/runs/trial";
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              EndsWith(" exists and is no run; give another --name"));
+  ASSERT_TRUE(WriteFileDurably(dir + "/config.textproto", "seed: 1").ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr(" exists; give another --name, or go on with it by "));
+}
+
+TEST_F(RunSetupTest, WhatMayNotBeReadIsToBeMadeReadableOrNamedOtherwise) {
+  const absl::Status status =
+      IfUnusable(absl::PermissionDeniedError("f: denied"), "name a file");
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_EQ(
+      std::string(status.message()),
+      "f: denied; make it readable to the user who runs temper, or name a "
+      "file");
 }
 
 TEST_F(RunSetupTest, ADamagedModelIsRefusedAndNothingIsMade) {

@@ -14,6 +14,10 @@
 namespace temper {
 namespace {
 
+constexpr char kForm[] =
+    "write each key once, as key: value, text in quotes, and a section as "
+    "name { }";
+
 // The key whose value begins at `line` and `column` (from 0; a tab goes on to
 // the next multiple of 8, as protobuf counts), or "".
 std::string KeyBefore(const std::string& text, int line, int column) {
@@ -42,8 +46,11 @@ std::string KeyBefore(const std::string& text, int line, int column) {
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
   FirstError(const std::string& text, const std::string& source,
-             const UnknownKeyText& unknown_key)
-      : text_(text), source_(source), unknown_key_(unknown_key) {}
+             const UnknownKeyText& unknown_key, const AllowedText& allowed)
+      : text_(text),
+        source_(source),
+        unknown_key_(unknown_key),
+        allowed_(allowed) {}
 
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
@@ -64,12 +71,17 @@ class FirstError : public google::protobuf::io::ErrorCollector {
       return unknown_key_(parts[1].substr(parts[1].rfind('.') + 1), parts[3]);
     }
     const std::string key = KeyBefore(text_, line, column);
-    return key.empty() ? message : absl::StrCat(key, ": ", message);
+    const std::string allowed = key.empty() || !allowed_ ? "" : allowed_(key);
+    if (!allowed.empty()) {
+      return absl::StrCat(key, ": ", message, "; give it ", allowed);
+    }
+    return absl::StrCat(key, key.empty() ? "" : ": ", message, "; ", kForm);
   }
 
   const std::string& text_;
   const std::string source_;
   const UnknownKeyText& unknown_key_;
+  const AllowedText& allowed_;
   std::string message_;
 };
 
@@ -77,9 +89,10 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 
 absl::Status ParseTextConfig(const std::string& text, const std::string& source,
                              const UnknownKeyText& unknown_key,
-                             google::protobuf::Message* config) {
+                             google::protobuf::Message* config,
+                             const AllowedText& allowed) {
   RETURN_IF_ERROR(RefuseByteOrderMark(text, source));
-  FirstError error(text, source, unknown_key);
+  FirstError error(text, source, unknown_key, allowed);
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   if (parser.ParseFromString(text, config)) return absl::OkStatus();

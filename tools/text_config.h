@@ -20,12 +20,18 @@ namespace temper {
 using UnknownKeyText = std::function<std::string(const std::string& section,
                                                  const std::string& name)>;
 
+// What a value of `key` may be, for a person ("a whole number from 1 to 64");
+// "" where `key` is none.
+using AllowedText = std::function<std::string(const std::string& key)>;
+
 // Reads `text` into `config`, which is empty. InvalidArgument for the first
 // thing that is wrong, its message begun with `source`, line and column, then
-// the key whose value it is, if it is one; `config` is unspecified then.
+// the key whose value it is, if it is one, and ended with what may stand there;
+// `config` is unspecified then.
 absl::Status ParseTextConfig(const std::string& text, const std::string& source,
                              const UnknownKeyText& unknown_key,
-                             google::protobuf::Message* config);
+                             google::protobuf::Message* config,
+                             const AllowedText& allowed = nullptr);
 
 }  // namespace temper
 
