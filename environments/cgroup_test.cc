@@ -5,7 +5,9 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -66,8 +68,9 @@ TEST(CgroupTest, AKernelWithoutSwapAccountingIsServedAndOneWithoutMemoryNot) {
   const auto limits = CgroupLimits({CgroupMode::kV2, {"/parent"}}, 7, 1 << 20);
   EXPECT_TRUE(WriteCgroupLimits(limits, {path}).ok());
   const std::string bare = Directory("bare", {"pids.max"});
-  EXPECT_THAT(std::string(WriteCgroupLimits(limits, {bare}).message()),
-              HasSubstr("memory.max: 1048576: No such file"));
+  EXPECT_THAT(
+      std::string(WriteCgroupLimits(limits, {bare}).message()),
+      HasSubstr(std::string("memory.max: 1048576: ") + strerror(ENOENT)));
 }
 
 TEST(CgroupTest, WithoutAMemoryHierarchyOnlyProcessesAreHeld) {

@@ -21,6 +21,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
 
 class PythonSessionTest : public testing::Test {
  protected:
@@ -99,9 +100,10 @@ TEST_F(PythonSessionTest, KeepsStateBetweenCells) {
 TEST_F(PythonSessionTest, ErrorsAreTextOfTheModelsOwnCode) {
   const ToolResult result = Run("print('before')\n1/0");
   EXPECT_EQ(result.outcome(), OUTCOME_TOOL_ERROR);
-  EXPECT_EQ(result.content(),
-            "before\nZeroDivisionError: division by zero (line 2)");
-  EXPECT_EQ(Text("1 +"), "SyntaxError: invalid syntax (line 1)");
+  // What follows the error's name is Python's own.
+  EXPECT_THAT(result.content(), MatchesRegex("before\nZeroDivisionError: .* "
+                                             "\\(line 2\\)"));
+  EXPECT_THAT(Text("1 +"), MatchesRegex("SyntaxError: .* \\(line 1\\)"));
   EXPECT_EQ(Text("import sys; sys.exit(3)"), "SystemExit: 3 (line 1)");
   EXPECT_EQ(Run(std::string("a\0b", 3)).outcome(), OUTCOME_TOOL_ERROR);
   EXPECT_EQ(Run("\xFF\xFE").outcome(), OUTCOME_TOOL_ERROR);
