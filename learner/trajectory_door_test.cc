@@ -144,10 +144,11 @@ TEST(TrajectoryDoorTest, AToolCallIsOfATurnAndNamesAreBounded) {
          t->mutable_reward_parts(0)->set_name(n);
        }},
   };
-  for (const auto& [what, spoil] : cases) {
+  for (const auto& named : cases) {  // clang's lambdas capture no binding
+    const auto& spoil = named.second;
     EXPECT_EQ(Refusal([&](Trajectory* t) { spoil(t, name); }), "admitted");
     EXPECT_THAT(Refusal([&](Trajectory* t) { spoil(t, name + "n"); }),
-                HasSubstr(std::string(what) +
+                HasSubstr(std::string(named.first) +
                           " in bytes is 1025, above the limit of 1024"));
   }
 }

@@ -69,9 +69,9 @@ TEST(TokenizerTest, IgnoreMergesTakesAWholePieceThatIsAToken) {
 
 TEST(TokenizerTest, AnyTextComesBackFromItsIds) {
   const auto t = Make();
-  for (const std::string text :
-       {"", "the 天気 the é\n\t <a>", "\xF0\x9F\x98\x80 x",
-        std::string("a\0b", 3).c_str()}) {
+  for (const std::string& text :
+       std::vector<std::string>{"", "the 天気 the é\n\t <a>",
+                                "\xF0\x9F\x98\x80 x", std::string("a\0b", 3)}) {
     EXPECT_EQ(*t->DecodeBytes(Ids(*t, text)), text);
     EXPECT_EQ(*t->DecodeBytes(Ids(*t, text, SpecialMatching::kOn)), text);
   }
