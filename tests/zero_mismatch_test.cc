@@ -170,7 +170,7 @@ bool SameRecord(const SequenceRecord& a, const SequenceRecord& b) {
 
 // Of a model, and a temperature.
 class ZeroMismatchTest
-    : public testing::TestWithParam<std::tuple<const char*, float>> {
+    : public testing::TestWithParam<std::tuple<std::string, float>> {
  protected:
   static void SetUpTestSuite() { SetFlushDenormals(); }
 

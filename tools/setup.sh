@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that Temper builds and runs with. Run it as
-# root, or as a user who has sudo. Quick when everything is there already.
+# Installs the packages of Debian 12 or 13 that Temper builds and runs with. Run
+# it as root, or as a user who has sudo. Quick when everything is there already.
 set -euo pipefail
 
 packages=(
@@ -15,11 +15,6 @@ packages=(
   bubblewrap procps python3 sqlite3
 )
 
-if [ ! -r /etc/debian_version ]; then
-  echo "setup: this is not Debian; Temper is built with Debian 12's packages" >&2
-  exit 1
-fi
-
 missing=()
 for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
@@ -29,6 +24,16 @@ if [ ${#missing[@]} = 0 ]; then
   echo "setup: all ${#packages[@]} packages are installed" >&2
   exit 0
 fi
+
+# A subshell, for os-release sets VERSION and others.
+release=$(. /etc/os-release 2>/dev/null; echo "${ID:-unknown} ${VERSION_ID:-}")
+case $release in
+  "debian 12" | "debian 13") ;;
+  *)
+    echo "setup: this is ${release% }; Temper is built with the packages of" \
+         "Debian 12 or 13. Missing here: ${missing[*]}" >&2
+    exit 1 ;;
+esac
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
