@@ -71,8 +71,9 @@ absl::Status Loop::Open() {
   RETURN_IF_ERROR(OpenRecords());
   counters_ = records_->counters();
   waits_ = {records_->db(), clock_, options_.stop};
-  ASSIGN_OR_RETURN(model_, LearnerModel::Open(config_, records_->checkpoint(),
-                                              counters_, backend_));
+  ASSIGN_OR_RETURN(
+      model_, LearnerModel::Open(options_.run_dir, config_,
+                                 records_->checkpoint(), counters_, backend_));
   ASSIGN_OR_RETURN(link_, RolloutLink::Open(options_.run_dir, config_,
                                             model_->model(), records_.get()));
   EvaluationOptions evaluation;

@@ -2,12 +2,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "learner/run_model.h"
 #include "learner/train_step_options.h"
 
 namespace temper {
 
 absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
-    const RunConfig& config, const std::optional<std::string>& checkpoint,
+    const std::string& run_dir, const RunConfig& config,
+    const std::optional<std::string>& checkpoint,
     const LearnerCounters& counters, Backend* backend) {
   std::unique_ptr<LearnerModel> model(new LearnerModel(config));
   // Nothing of the first model is asked for that a checkpoint has.
@@ -15,7 +17,10 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
                                ? absl::StrCat(*checkpoint, "/model")
                                : config.model();
   ASSIGN_OR_RETURN(model->model_, ReadModelConfig(from));
-  ASSIGN_OR_RETURN(model->files_, ReadModelFiles(from));
+  if (RunModelDir(run_dir, from) == from) {
+    RETURN_IF_ERROR(KeepRunModel(run_dir, from));
+  }
+  model->files_dir_ = RunModelDir(run_dir, from);
   ASSIGN_OR_RETURN(model->weights_,
                    ModelWeights::Load(backend, model->model_, from));
   ASSIGN_OR_RETURN(model->optimizer_,
@@ -52,7 +57,8 @@ absl::StatusOr<StepMetrics> LearnerModel::Train(
 
 absl::Status LearnerModel::Save(const std::string& directory,
                                 const LearnerCounters& counters) const {
-  return SaveLearnerState(directory, files_, *weights_, *optimizer_, counters);
+  return SaveLearnerState(directory, files_dir_, *weights_, *optimizer_,
+                          counters);
 }
 
 }  // namespace temper

@@ -15,7 +15,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
-#include "kernels/model/model_files.h"
 #include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/episode.h"
@@ -31,9 +30,12 @@ class LearnerModel {
   // Weights and moments are those of `checkpoint` (a checkpoint's directory,
   // whose counters are `counters`) or, without one, the weights of the
   // configured model. The reference is always the configured model, loaded only
-  // if some KL coefficient is above 0. Errors name the file.
+  // if some KL coefficient is above 0. What lies beside the weights is copied
+  // into every checkpoint from <run_dir>/model (learner/run_model.h), which is
+  // made if the run has none. Errors name the file.
   static absl::StatusOr<std::unique_ptr<LearnerModel>> Open(
-      const RunConfig& config, const std::optional<std::string>& checkpoint,
+      const std::string& run_dir, const RunConfig& config,
+      const std::optional<std::string>& checkpoint,
       const LearnerCounters& counters, Backend* backend);
 
   const ModelConfig& model() const { return model_; }
@@ -54,7 +56,7 @@ class LearnerModel {
 
   const RunConfig config_;
   ModelConfig model_;
-  ModelFiles files_;  // beside the weights that it began with
+  std::string files_dir_;  // what lies beside the weights, in the run
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<ModelWeights> reference_;  // may be null
   std::unique_ptr<Optimizer> optimizer_;

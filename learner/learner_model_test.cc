@@ -70,6 +70,7 @@ class LearnerModelTest : public testing::Test {
     }
   }
 
+  std::string Run() const { return directory_ + "/run"; }
   std::string Model() const { return directory_ + "/model"; }
 
   std::unique_ptr<LearnerModel> Open(
@@ -77,7 +78,7 @@ class LearnerModelTest : public testing::Test {
       const std::optional<std::string>& checkpoint = std::nullopt,
       const LearnerCounters& counters = {}) {
     auto model =
-        LearnerModel::Open(config, checkpoint, counters, backend_.get());
+        LearnerModel::Open(Run(), config, checkpoint, counters, backend_.get());
     EXPECT_TRUE(model.ok()) << model.status();
     return model.ok() ? *std::move(model) : nullptr;
   }
@@ -205,7 +206,9 @@ TEST_F(LearnerModelTest, WhatLayBesideTheFirstModelIsInEveryCheckpoint) {
   const std::string first = directory_ + "/first", second = directory_ + "/2";
   ASSERT_TRUE(MakeDirectories(first).ok() && MakeDirectories(second).ok());
   ASSERT_TRUE(Open(config)->Save(first, {}).ok());
-  // A resume finds no base model, and a pruned checkpoint.
+  // A resume finds no base model, and a pruned checkpoint; of a run of the
+  // first version nothing else either.
+  ASSERT_TRUE(RemoveAll(Run()).ok());
   ASSERT_TRUE(RemoveAll(Model()).ok());
   const auto resumed = Open(config, first);
   ASSERT_NE(resumed, nullptr);
@@ -224,7 +227,7 @@ TEST_F(LearnerModelTest, WhatCannotBeOpenedIsNamed) {
   const auto error = [&](const RunConfig& config,
                          const std::optional<std::string>& checkpoint) {
     const auto model =
-        LearnerModel::Open(config, checkpoint, {}, backend_.get());
+        LearnerModel::Open(Run(), config, checkpoint, {}, backend_.get());
     EXPECT_FALSE(model.ok());
     return std::string(model.status().message());
   };

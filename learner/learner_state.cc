@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/model_files.h"
 #include "kernels/model/safetensors.h"
 
 namespace temper {
@@ -18,13 +19,14 @@ constexpr int64_t kPieceElements = 1 << 20;
 
 }  // namespace
 
-absl::Status SaveLearnerState(const std::string& dir, const ModelFiles& files,
+absl::Status SaveLearnerState(const std::string& dir,
+                              const std::string& files_dir,
                               const ModelWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters) {
   const std::string model_dir = absl::StrCat(dir, "/model");
   RETURN_IF_ERROR(MakeDirectories(model_dir));
-  RETURN_IF_ERROR(WriteModelFiles(files, model_dir));
+  RETURN_IF_ERROR(CopyModelFiles(files_dir, model_dir));
   RETURN_IF_ERROR(weights.Save(model_dir, "F32"));
   RETURN_IF_ERROR(
       SaveMoments(absl::StrCat(dir, "/optimizer.safetensors"), optimizer));

@@ -15,7 +15,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/model/model_files.h"
 #include "kernels/model/weights.h"
 #include "learner/optimizer.h"
 
@@ -28,9 +27,11 @@ struct LearnerCounters {
   int64_t optimizer_steps = 0;
 };
 
-// Writes all files into the existing directory `dir`, `files` into its model/.
-// Of what it writes no more than a piece is in memory.
-absl::Status SaveLearnerState(const std::string& dir, const ModelFiles& files,
+// Writes all files into the existing directory `dir`; into its model/ also what
+// lies beside the model in `files_dir`. Of what it writes no more than a piece
+// is in memory.
+absl::Status SaveLearnerState(const std::string& dir,
+                              const std::string& files_dir,
                               const ModelWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters);

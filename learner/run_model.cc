@@ -26,9 +26,8 @@ absl::Status KeepRunModel(const std::string& run_dir,
   const std::string kept = run_dir + "/model";
   ASSIGN_OR_RETURN(const std::string config,
                    ReadFile(model + kConfig, kConfigBytesMax));
-  ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(model));
   RETURN_IF_ERROR(MakeDirectories(kept));
-  RETURN_IF_ERROR(WriteModelFiles(files, kept));
+  RETURN_IF_ERROR(CopyModelFiles(model, kept));
   // The last: now it is a model's.
   return WriteFileDurably(kept + kConfig, config);
 }

@@ -15,7 +15,8 @@
 namespace temper {
 
 // Copies what is not weights of the model directory `model` into
-// <run_dir>/model. On an error what is there is not taken for a model's.
+// <run_dir>/model. NotFound without a tokenizer.json. On an error what is there
+// is not taken for a model's.
 absl::Status KeepRunModel(const std::string& run_dir, const std::string& model);
 
 // Where to read them: <run_dir>/model, or `model` itself (the configured one)

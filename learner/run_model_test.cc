@@ -1,5 +1,7 @@
 #include "learner/run_model.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <string>
 
@@ -31,6 +33,25 @@ TEST(RunModelTest, EverythingButTheWeightsIsKept) {
               ElementsAre("chat_template.jinja", "config.json",
                           "tokenizer.json", "tokenizer_config.json"));
   EXPECT_EQ(*ReadFile(run + "/model/tokenizer.json", 100), "tokenizer.json");
+}
+
+// By name the others come first, and would take all the room.
+TEST(RunModelTest, TheTokenizerIsKeptWhateverElseThereIs) {
+  const std::string home = absl::StrCat(getenv("TEST_TMPDIR"), "/large");
+  const std::string model = home + "/base", run = home + "/run";
+  ASSERT_TRUE(MakeDirectories(model).ok());
+  ASSERT_TRUE(WriteFileDurably(model + "/config.json", "{}").ok());
+  for (const char* name : {"/a1.dat", "/a2.dat", "/a3.dat", "/a4.dat"}) {
+    ASSERT_TRUE(WriteFileDurably(model + name, "").ok());
+    ASSERT_EQ(truncate((model + name).c_str(), 64 << 20), 0);
+  }
+  EXPECT_TRUE(absl::IsNotFound(KeepRunModel(run, model)));
+  EXPECT_EQ(RunModelDir(run, model), model);
+  ASSERT_TRUE(WriteFileDurably(model + "/tokenizer.json", "t").ok());
+  const absl::Status kept = KeepRunModel(run, model);
+  ASSERT_TRUE(kept.ok()) << kept;
+  EXPECT_EQ(*ReadFile(run + "/model/tokenizer.json", 100), "t");
+  EXPECT_EQ(RunModelDir(run, model), run + "/model");
 }
 
 TEST(RunModelTest, WhatIsNoModelIsNotTakenForOne) {

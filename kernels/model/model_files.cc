@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -16,6 +15,8 @@
 namespace temper {
 namespace {
 
+constexpr char kTokenizer[] = "tokenizer.json";
+
 bool IsLeftOut(const std::string& name) {
   static constexpr const char* kWeights[] = {
       ".safetensors", ".index.json", ".bin",  ".pt",   ".pth", ".ckpt",
@@ -26,11 +27,15 @@ bool IsLeftOut(const std::string& name) {
              [&name](const char* end) { return absl::EndsWith(name, end); });
 }
 
-}  // namespace
-
-absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(dir));
-  ModelFiles files;
+// Those of `dir` that are carried. What a model cannot do without is the first,
+// and others take none of its room.
+absl::StatusOr<std::vector<std::string>> ListModelFiles(
+    const std::string& dir) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(dir));
+  std::stable_partition(
+      names.begin(), names.end(),
+      [](const std::string& name) { return name == kTokenizer; });
+  std::vector<std::string> carried;
   uint64_t total = 0;
   for (const std::string& name : names) {
     if (IsLeftOut(name)) continue;
@@ -39,7 +44,9 @@ absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir) {
     if (stat(path.c_str(), &info) != 0) return FileError("stat", path, errno);
     if (!S_ISREG(info.st_mode)) continue;
     const auto bytes = static_cast<uint64_t>(info.st_size);
-    if (bytes > kModelFileBytesMax || bytes > kModelFilesBytesMax - total) {
+    const bool needed = name == kTokenizer;
+    if (bytes > kModelFileBytesMax ||
+        (!needed && bytes > kModelFilesBytesMax - total)) {
       LOG(WARNING) << path << " has " << bytes
                    << " bytes and will not be beside the trained model: files "
                       "up to "
@@ -47,11 +54,47 @@ absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir) {
                    << kModelFilesBytesMax << " together";
       continue;
     }
-    ASSIGN_OR_RETURN(std::string text, ReadFile(path, kModelFileBytesMax));
-    total += text.size();
-    files[name] = std::move(text);
+    if (!needed) total += bytes;
+    carried.push_back(name);
+  }
+  return carried;
+}
+
+absl::Status CopyFile(const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(const auto file, DurableFile::Create(to));
+  absl::Status appended;
+  RETURN_IF_ERROR(
+      ReadPieces(from, kModelFileBytesMax, [&](const char* data, size_t size) {
+        appended.Update(file->Append(data, size));
+      }));
+  RETURN_IF_ERROR(appended);
+  return file->Commit();
+}
+
+}  // namespace
+
+absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir) {
+  ASSIGN_OR_RETURN(const auto names, ListModelFiles(dir));
+  ModelFiles files;
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(files[name], ReadFile(absl::StrCat(dir, "/", name),
+                                           kModelFileBytesMax));
   }
   return files;
+}
+
+absl::Status CopyModelFiles(const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(const auto names, ListModelFiles(from));
+  if (names.empty() || names[0] != kTokenizer) {
+    return absl::NotFoundError(
+        absl::StrCat(from, " has no ", kTokenizer, " of at most ",
+                     kModelFileBytesMax, " bytes; put the model's own there"));
+  }
+  for (const std::string& name : names) {
+    RETURN_IF_ERROR(
+        CopyFile(absl::StrCat(from, "/", name), absl::StrCat(to, "/", name)));
+  }
+  return absl::OkStatus();
 }
 
 void DropTokenizerFiles(ModelFiles* files) {

@@ -17,8 +17,9 @@
 
 namespace temper {
 
-inline constexpr uint64_t kModelFileBytesMax = 64 << 20;    // of one
-inline constexpr uint64_t kModelFilesBytesMax = 256 << 20;  // together
+inline constexpr uint64_t kModelFileBytesMax = 64 << 20;  // of one
+// Of all but tokenizer.json together, taken by name.
+inline constexpr uint64_t kModelFilesBytesMax = 256 << 20;
 
 // Bytes by name.
 using ModelFiles = std::map<std::string, std::string>;
@@ -28,6 +29,11 @@ using ModelFiles = std::map<std::string, std::string>;
 // indices, which training makes untrue; names that begin with a dot;
 // directories; and, with a line in the log, what exceeds a limit above.
 absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir);
+
+// Copies the same files, durably, into the existing directory `to`; of them no
+// more than a piece is in memory. NotFound if there is no tokenizer.json that
+// is not too large: then nothing is copied.
+absl::Status CopyModelFiles(const std::string& from, const std::string& to);
 
 // Removes the files that describe a tokenizer, for a model that gets another.
 void DropTokenizerFiles(ModelFiles* files);

@@ -64,5 +64,25 @@ TEST(ModelFilesTest, WhatIsTooLargeIsLeftOut) {
   EXPECT_FALSE(ReadModelFiles(dir + "/nothing").ok());
 }
 
+TEST(ModelFilesTest, TheTokenizerIsThereWhateverElseIs) {
+  const std::string dir = Dir("full"), to = Dir("full_copy");
+  for (const char* name : {"a1", "a2", "a3", "a4", "b", "tokenizer.json"}) {
+    ASSERT_TRUE(WriteFileDurably(dir + "/" + name, "t").ok());
+    if (name[0] == 'a') {
+      ASSERT_EQ(truncate((dir + "/" + name).c_str(), 64 << 20), 0);
+    }
+  }
+  const auto files = ReadModelFiles(dir);
+  ASSERT_TRUE(files.ok()) << files.status();
+  ASSERT_EQ(files->size(), 5u);
+  EXPECT_EQ(files->at("tokenizer.json"), "t");
+  // Without one, or with what cannot be one, nothing is copied.
+  ASSERT_EQ(truncate((dir + "/tokenizer.json").c_str(), (64 << 20) + 1), 0);
+  EXPECT_TRUE(absl::IsNotFound(CopyModelFiles(dir, to)));
+  ASSERT_EQ(unlink((dir + "/tokenizer.json").c_str()), 0);
+  EXPECT_TRUE(absl::IsNotFound(CopyModelFiles(dir, to)));
+  EXPECT_THAT(*ListDirectory(to), ElementsAre());
+}
+
 }  // namespace
 }  // namespace temper
