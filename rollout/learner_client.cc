@@ -17,6 +17,7 @@
 #include "proto/wire/loopback.h"
 #include "proto/wire/loopback_channel.h"
 #include "proto/wire/trajectory_stream.h"
+#include "rollout/trajectory_limit.h"
 
 namespace temper {
 namespace {
@@ -43,25 +44,6 @@ bool IsRetryable(const absl::Status& status) {
     default:
       return true;
   }
-}
-
-// Makes of a trajectory that the wire does not take one that says so. Were it
-// kept back instead, its sample would be leased again and again.
-void CutDown(Trajectory* trajectory, int64_t bytes) {
-  trajectory->set_outcome(OUTCOME_ENVIRONMENT_ERROR);
-  trajectory->set_error(absl::StrCat(
-      "the trajectory has ", bytes, " bytes (", trajectory->branches_size(),
-      " branches, ", trajectory->turns_size(), " turns, ",
-      trajectory->tool_calls_size(), " tool calls); at most ",
-      kTrajectoryBytesMax,
-      " are delivered: let its environment say less, or lower max_tokens"));
-  trajectory->clear_verdict();
-  trajectory->clear_has_reward();
-  trajectory->clear_reward();
-  trajectory->clear_reward_parts();
-  trajectory->clear_branches();
-  trajectory->clear_turns();
-  trajectory->clear_tool_calls();
 }
 
 }  // namespace
@@ -422,9 +404,7 @@ absl::StatusOr<std::optional<LearnerMessage>> LearnerClient::Next(
 }
 
 absl::Status LearnerClient::Send(Trajectory trajectory) {
-  const int64_t bytes = static_cast<int64_t>(trajectory.ByteSizeLong());
-  if (bytes > kTrajectoryBytesMax) {
-    CutDown(&trajectory, bytes);
+  if (CutDown(&trajectory)) {
     LOG(WARNING) << "group " << trajectory.key().group() << " sample "
                  << trajectory.key().sample() << ": " << trajectory.error();
   }
