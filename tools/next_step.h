@@ -16,8 +16,8 @@ namespace temper {
 // the advice to make it readable, where it is only forbidden), and
 // InvalidArgument (a missing file stays NotFound) whichever way it cannot be
 // used: it is forbidden, of another kind, damaged, not what it should be. What
-// is no fault of what was named (a limit, a lack of memory or descriptors, a
-// disk that fails, a stop) stays as it is: it says itself what to do.
+// is no fault of what was named (a lack of memory or descriptors, a disk that
+// fails, a stop) stays as it is: it says itself what to do.
 inline absl::Status IfUnusable(const absl::Status& status,
                                const std::string& next_step) {
   const absl::StatusCode code = status.code();

@@ -69,6 +69,7 @@ TEST_F(NextStepTest, ADiskThatFailsIsNotBlamedOnTheFile) {
 TEST_F(NextStepTest, WhatIsWrongWithThePathIs) {
   for (const absl::Status& status :
        {ReadFile(path_ + "/below_a_file", 100).status(),
+        ReadFile(path_, /*limit_bytes=*/3).status(),
         ReadFile(std::string(5000, 'x'), 100).status(),
         ListDirectory(path_).status(),
         ReadFile(getenv("TEST_TMPDIR"), 100).status()}) {

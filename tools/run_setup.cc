@@ -123,13 +123,15 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
   return absl::OkStatus();
 }
 
-absl::Status ExistsAlready(const std::string& dir) {
-  const bool is_run = Exists(dir + kConfigFile);
-  return absl::InvalidArgumentError(absl::StrCat(
-      dir, " exists", is_run ? "" : " and is no run", "; give another --name",
-      is_run ? absl::StrCat(", or go on with it by `temper train --resume ",
-                            dir, "`")
-             : std::string()));
+// Of one that was killed between MakeRunDirectory and the configuration.
+bool IsLeftOver(const std::string& dir) {
+  return Exists(dir + kLockFile) && !Exists(dir + kConfigFile);
+}
+
+std::string RemoveLeftOver(const std::string& dir) {
+  return absl::StrCat(dir,
+                      " is no run: a `temper train` that ended while it made "
+                      "one left it; remove it");
 }
 
 absl::StatusOr<std::unique_ptr<FileLock>> LockRun(const std::string& dir) {
@@ -140,6 +142,23 @@ absl::StatusOr<std::unique_ptr<FileLock>> LockRun(const std::string& dir) {
                    " is being trained by another `temper train`; stop it "
                    "first, or look on by `temper status ",
                    dir, "`"));
+}
+
+absl::Status ExistsAlready(const std::string& dir) {
+  if (Exists(dir + kConfigFile)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(dir,
+                     " exists; give another --name, or go on with it by "
+                     "`temper train --resume ",
+                     dir, "`"));
+  }
+  if (!IsLeftOver(dir)) {
+    return absl::InvalidArgumentError(
+        dir + " exists and is no run; give another --name");
+  }
+  RETURN_IF_ERROR(LockRun(dir).status());  // another may be making it just now
+  return absl::InvalidArgumentError(RemoveLeftOver(dir) +
+                                    ", or give another --name");
 }
 
 // Made by one process only, whoever else is about to.
@@ -402,7 +421,10 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
   const std::string looked = absl::StrJoin(places, " or ");
   if (absl::EndsWith(run, "/run.db")) places.push_back(ParentOf(run));
   for (const std::string& place : places) {
-    if (Exists(place + "/config.textproto")) return place;
+    if (Exists(place + kConfigFile)) return place;
+  }
+  for (const std::string& place : places) {
+    if (IsLeftOver(place)) return absl::NotFoundError(RemoveLeftOver(place));
   }
   return absl::NotFoundError(
       absl::StrCat("no run at ", looked, "; ", kNameARun));

@@ -55,7 +55,8 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
 
 // The directory of the run that `run` names: the directory, its run.db, or a
 // name below `runs_dir`. Known by its configuration: where a learner died at
-// once there is no run.db. NotFound says where it looked.
+// once there is no run.db. NotFound says where it looked, or what a killed
+// `temper train` left there.
 absl::StatusOr<std::string> FindRunDir(const std::string& run,
                                        const std::string& runs_dir);
 

@@ -25,6 +25,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 class RunSetupTest : public ::testing::Test {
  protected:
@@ -203,6 +204,25 @@ TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {
   ASSERT_TRUE(PrepareRun(config_, "", 0).ok());
   EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
               HasSubstr("train --resume"));
+}
+
+TEST_F(RunSetupTest, WhatAKilledTrainLeftIsToBeRemovedNotResumed) {
+  const std::string dir = directory_ + "/runs/trial";
+  const auto refusals = [&] {
+    const absl::Status begun = PrepareRun(config_, "", 0).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(begun)) << begun;
+    return std::pair(
+        begun.ToString(),
+        FindRunDir("trial", directory_ + "/runs").status().ToString());
+  };
+  ASSERT_TRUE(MakeDirectories(dir + "/logs").ok());
+  EXPECT_THAT(refusals(), Pair(HasSubstr("is no run; give another --name"),
+                               HasSubstr("no run at")));
+  ASSERT_TRUE(WriteFileDurably(dir + "/train.lock", "").ok());
+  EXPECT_THAT(refusals(), Pair(HasSubstr("left it; remove it, or give"),
+                               HasSubstr("left it; remove it")));
+  ASSERT_TRUE(RemoveAll(dir).ok());
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
 }
 
 TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {

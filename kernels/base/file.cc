@@ -40,7 +40,13 @@ class Descriptor {
   int fd_;
 };
 
-// Opens for reading and returns the size, refusing what is no regular file.
+// For reading. A FIFO, which CheckedSize refuses, is not waited at; to a
+// regular file O_NONBLOCK is nothing.
+int OpenToRead(const std::string& path) {
+  return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+// The size of what OpenToRead gave, refusing what is no regular file.
 absl::StatusOr<size_t> CheckedSize(int fd, const std::string& path,
                                    uint64_t limit_bytes) {
   if (fd < 0) return FileError("open", path, errno);
@@ -52,7 +58,7 @@ absl::StatusOr<size_t> CheckedSize(int fd, const std::string& path,
   }
   const auto size = static_cast<uint64_t>(info.st_size);
   if (size > limit_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat(
+    return absl::InvalidArgumentError(absl::StrCat(
         path, " has ", size, " bytes, more than the limit of ", limit_bytes));
   }
   return static_cast<size_t>(size);
@@ -107,7 +113,7 @@ absl::Status FileError(const std::string& what, const std::string& path,
 
 absl::StatusOr<std::string> ReadFile(const std::string& path,
                                      uint64_t limit_bytes) {
-  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor fd(OpenToRead(path));
   ASSIGN_OR_RETURN(const size_t size, CheckedSize(fd.get(), path, limit_bytes));
   std::string data(size, '\0');
   size_t done = 0;
@@ -127,7 +133,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 absl::Status ReadPieces(
     const std::string& path, uint64_t limit_bytes,
     const std::function<void(const char* data, size_t size)>& piece) {
-  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor fd(OpenToRead(path));
   RETURN_IF_ERROR(CheckedSize(fd.get(), path, limit_bytes).status());
   std::vector<char> bytes(kPieceBytes);
   for (;;) {
@@ -141,7 +147,7 @@ absl::Status ReadPieces(
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(
     const std::string& path, uint64_t limit_bytes) {
-  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor fd(OpenToRead(path));
   ASSIGN_OR_RETURN(const size_t size, CheckedSize(fd.get(), path, limit_bytes));
   void* data = nullptr;
   if (size > 0) {

@@ -1,9 +1,10 @@
 // Whole files, read with a limit and written so that a crash leaves the old
 // bytes or the new ones. Errors: NotFound, PermissionDenied, InvalidArgument
-// for what is wrong with the path; ResourceExhausted for a file above the
-// limit, a full disk, no more descriptors or memory; DataLoss for a file that
-// ends early; Internal for what else the system refuses (a disk that fails),
-// with its words. Thread-safe as far as the file system is.
+// for what is wrong with the path or what is there: no regular file, one above
+// the limit; ResourceExhausted for a full disk, no more descriptors or memory;
+// DataLoss for a file that ends early; Internal for what else the system
+// refuses (a disk that fails), with its words. Thread-safe as far as the file
+// system is.
 
 #ifndef KERNELS_BASE_FILE_H_
 #define KERNELS_BASE_FILE_H_

@@ -358,7 +358,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
   ASSIGN_OR_RETURN(const std::string text,
                    ReadFile(path, kTokenizerFileBytesMax));
   const auto named = [&](const absl::Status& status) {
-    return absl::Status(status.code(),
+    // Every limit here is on what the file holds.
+    return absl::Status(absl::IsResourceExhausted(status)
+                            ? absl::StatusCode::kInvalidArgument
+                            : status.code(),
                         absl::StrCat(path, ": ", status.message()));
   };
   absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(text);

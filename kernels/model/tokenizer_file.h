@@ -26,9 +26,9 @@ inline constexpr size_t kTokenizerFileBytesMax = 64 << 20;
 // or model type. ResourceExhausted: a limit.
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json);
 
-// As Tokenizer::Create of what ParseTokenizerJson finds in the file; messages
-// begin with `path` or name it. NotFound and more of kernels/base/file.h: the
-// file cannot be read.
+// As Tokenizer::Create of what ParseTokenizerJson finds in the file, but a
+// limit is InvalidArgument: the file's fault; messages begin with `path` or
+// name it. NotFound and more of kernels/base/file.h: the file cannot be read.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& path);
 

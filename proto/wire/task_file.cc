@@ -1,5 +1,6 @@
 #include "proto/wire/task_file.h"
 
+#include <fcntl.h>
 #include <google/protobuf/util/json_util.h>
 #include <sys/stat.h>
 
@@ -64,8 +65,11 @@ absl::StatusOr<std::string> FormatTasks(const std::vector<Task>& tasks) {
 
 absl::StatusOr<std::unique_ptr<TaskFileReader>> TaskFileReader::Open(
     const std::string& path) {
-  FILE* const file = fopen(path.c_str(), "re");
-  if (file == nullptr) return FileError("open", path, errno);
+  // Not to wait at a FIFO, which is refused below.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return FileError("open", path, errno);
+  FILE* const file = fdopen(fd, "r");
+  CHECK(file != nullptr) << path;
   struct stat info = {};
   const int error = fstat(fileno(file), &info) == 0 ? 0 : errno;
   std::unique_ptr<TaskFileReader> reader(
@@ -76,9 +80,9 @@ absl::StatusOr<std::unique_ptr<TaskFileReader>> TaskFileReader::Open(
         absl::StrCat(path, " is not a regular file"));
   }
   if (reader->bytes_total_ > kTaskFileBytesMax) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(path, ": ", reader->bytes_total_,
-                     " bytes of tasks, at most ", kTaskFileBytesMax));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " has ", reader->bytes_total_, " bytes, more than the limit of ",
+        kTaskFileBytesMax, "; take fewer tasks"));
   }
   return reader;
 }
@@ -103,8 +107,9 @@ absl::StatusOr<std::optional<TaskFileReader::Line>> TaskFileReader::Next() {
     if (number_ == 1) RETURN_IF_ERROR(RefuseByteOrderMark(json, path_));
     if (IsBlankLine(json)) continue;
     if (++tasks_ > kTasksMax) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          path_, ":", number_, ": more than ", kTasksMax, " tasks"));
+      return absl::InvalidArgumentError(absl::StrCat(path_, ":", number_,
+                                                     ": more than ", kTasksMax,
+                                                     " tasks; take fewer"));
     }
     return std::optional<Line>(Line{number_, Parse(json)});
   }

@@ -49,8 +49,8 @@ class TaskFileReader {
       const std::string& path);
 
   // The next line, none at the end. An error is the file's, and the last word:
-  // InvalidArgument where it holds no task at all, ResourceExhausted above
-  // kTasksMax, DataLoss where reading fails.
+  // InvalidArgument where it holds no task at all or more than kTasksMax, else
+  // that the file cannot be read.
   absl::StatusOr<std::optional<Line>> Next();
 
   uint64_t bytes_read() const { return bytes_read_; }

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -94,6 +96,20 @@ TEST(TaskFileTest, RefusesATaskWithoutWhatItNeeds) {
               HasSubstr("message 0 has no role"));
   EXPECT_THAT(FormatTasks({Make("a"), Make("a")}).status().ToString(),
               HasSubstr("task id a is there twice"));
+}
+
+// Nobody writes to the FIFO: an open that waits would wait for ever.
+TEST(TaskFileTest, WhatCannotBeATasksFileIsRefusedAtOnce) {
+  const std::string fifo = std::string(getenv("TEST_TMPDIR")) + "/fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  alarm(10);
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadTaskFile(fifo).status()));
+  alarm(0);
+  const std::string large = Written("");
+  ASSERT_EQ(truncate(large.c_str(), kTaskFileBytesMax + 1), 0);
+  const absl::Status refused = ReadTaskFile(large).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(refused.ToString(), HasSubstr("take fewer tasks"));
 }
 
 TEST(TaskFileTest, AMissingFileIsNotFound) {
