@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +72,20 @@ const pcre2_code* WordCode() {
   return code;
 }
 
+// One word takes a few steps a letter, and the model decides how many it has:
+// PCRE2's own limit, of ten million steps, is met by one of five million. The
+// pattern backtracks nowhere, so what bounds the text bounds the time.
+pcre2_match_context* WordContext() {
+  static pcre2_match_context* const context = [] {
+    pcre2_match_context* const made = pcre2_match_context_create(nullptr);
+    CHECK(made != nullptr);
+    pcre2_set_match_limit(made, std::numeric_limits<uint32_t>::max());
+    pcre2_set_depth_limit(made, std::numeric_limits<uint32_t>::max());
+    return made;
+  }();
+  return context;
+}
+
 struct WordCounts {
   size_t of[kGroups] = {};
   size_t total = 0;
@@ -84,7 +100,7 @@ void CountWords(const std::string& text, WordCounts* counts) {
   for (size_t at = 0; at < valid.size();) {
     const int found =
         pcre2_match(WordCode(), reinterpret_cast<PCRE2_SPTR>(valid.data()),
-                    valid.size(), at, PCRE2_NO_UTF_CHECK, data, nullptr);
+                    valid.size(), at, PCRE2_NO_UTF_CHECK, data, WordContext());
     if (found == PCRE2_ERROR_NOMATCH) break;
     // One more than the last capture that takes part: 1 is of no group.
     CHECK(found >= 2) << "PCRE2 error " << found;

@@ -207,7 +207,13 @@ TEST(RewardTest, BytesThatAreNoTextAreNoWordsAndLongTextIsRead) {
   std::string text;
   while (text.size() < 1000000) text += "word три 三 ३ \u0301\u0302 ";
   EXPECT_NEAR(LanguageShare("add", text), 1.0 / 3, 1e-9);
-  EXPECT_EQ(LanguageShare("add", "a" + std::string(1000000, 'b')), 1);
+  // Beyond PCRE2's own match limit.
+  const std::string word(6000000, 'b');
+  EXPECT_EQ(LanguageShare("add", word), 1);
+  EXPECT_EQ(LanguageShare("add", word + " \xE4\xB8\x89"), 0.5);
+  std::string han = "\xE4\xB8\x89";
+  while (han.size() < 12000000) han += "\u0301";
+  EXPECT_EQ(LanguageShare("\xE4\xB8\x89", han), 1);
 }
 
 // Without thinking the content is what the model wrote; an unparsed message is
