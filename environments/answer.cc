@@ -97,10 +97,21 @@ absl::StatusOr<std::string> TruthOf(const Task& task) {
   const size_t mark = truth.rfind("####");
   if (mark != std::string::npos) truth = truth.substr(mark + 4);
   truth = TrimBlanks(truth);
+  if (mark != std::string::npos && truth.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("task ", task.id(),
+                     ": \"answer\": nothing follows ####; write the value "
+                     "there"));
+  }
   if (truth.empty() || truth.size() > kAnswerBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("task ", task.id(), ": \"answer\" has ", truth.size(),
                      " bytes; 1 to ", kAnswerBytesMax, " are allowed"));
+  }
+  if (!SameAnswer(truth, truth)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "task ", task.id(), ": \"answer\" is ", SanitizeText(truth, 64),
+        ", which says nothing that an answer can equal; write a value"));
   }
   return truth;
 }

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {
@@ -72,6 +73,9 @@ TEST(AnswerTest, TheLastBoxCountsAndMustBeClosed) {
   EXPECT_EQ(ExtractAnswer("\\boxed{\\{1, 2\\}}"), "\\{1, 2\\}");
   EXPECT_EQ(ExtractAnswer("} \\boxed{5}}"), "5");
   EXPECT_EQ(ExtractAnswer(" plain\n"), "plain");
+  // Without a brace there is no box.
+  EXPECT_EQ(ExtractAnswer("\\boxed 42"), "\\boxed 42");
+  EXPECT_EQ(ExtractAnswer("\\boxed{7} so \\boxed"), "7");
   for (const char* none :
        {"\\boxed{7} so it is \\boxed{", "\\boxed{7", "\\boxed{}",
         "\\boxed{7\\}", "7\n####", "\\boxed{1}\\boxed{2}\\boxed{\\boxed{3}"}) {
@@ -150,6 +154,16 @@ TEST(AnswerTest, TruthMustBeANonEmptyString) {
     EXPECT_EQ(TruthOf(task).status().code(), absl::StatusCode::kInvalidArgument)
         << bad;
   }
+  // Nothing would ever equal it.
+  for (const char* empty : {"\\!", "\\text{}", "\\left\\right", "$\\,$"}) {
+    task.set_payload_json(nlohmann::json{{"answer", empty}}.dump());
+    EXPECT_THAT(std::string(TruthOf(task).status().message()),
+                testing::HasSubstr("can equal"))
+        << empty;
+  }
+  task.set_payload_json("{\"answer\": \"6 #### \"}");
+  EXPECT_THAT(std::string(TruthOf(task).status().message()),
+              testing::HasSubstr("nothing follows ####"));
   task.set_payload_json("{\"answer\": \"He has 2*3=6.\\n#### 1,006\"}");
   EXPECT_EQ(*TruthOf(task), "1,006");
 }

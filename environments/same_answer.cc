@@ -1,6 +1,5 @@
 #include "environments/same_answer.h"
 
-#include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <optional>
@@ -8,8 +7,10 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "environments/plain_answer.h"
 #include "environments/rational.h"
 
 namespace temper {
@@ -19,142 +20,7 @@ constexpr int kDepthMax = 8;
 constexpr int kWrappersMax = 16;
 constexpr int kExponentMax = 1000;
 
-// Characters of a text that Plain has gone over, besides its own.
-constexpr char kThinSpace = '\x01';  // groups thousands, else is a blank
-constexpr char kDollar = '\x02';     // "\$", which opens no formula
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool IsLetter(char c) {
-  return absl::ascii_isalpha(static_cast<unsigned char>(c));
-}
-// Of words and numbers: blanks between two of these matter.
-bool IsWord(char c) {
-  return IsLetter(c) || IsDigit(c) || c == '.' ||
-         static_cast<unsigned char>(c) >= 0x80;
-}
-
 using Substitute = std::pair<absl::string_view, absl::string_view>;
-
-constexpr Substitute kCharacters[] = {
-    {"\xE2\x88\x92", "-"},     // minus sign
-    {"\xE2\x80\x93", "-"},     // en dash
-    {"\xC3\x97", "\\times "},  // multiplication sign
-    {"\xC2\xA0", " "},         // no-break space
-    {"\xE2\x80\x89", "\x01"},  // thin space
-    {"\xE2\x80\xAF", "\x01"},  // narrow no-break space
-    {"{,}", ","},
-    {"\t", " "},
-    {"\r", " "},
-    {"\n", " "},
-    {"\\,", "\x01"},
-    {"\\;", " "},
-    {"\\:", " "},
-    {"\\ ", " "},
-    {"\\!", ""},
-    {"\\$", "\x02"},
-    {"\\%", "%"}};
-
-// Commands of letters; those of kLooks lose the braces after them as well.
-constexpr Substitute kCommands[] = {
-    {"left", ""},        {"right", ""},       {"displaystyle", ""},
-    {"textstyle", ""},   {"quad", " "},       {"qquad", " "},
-    {"dfrac", "\\frac"}, {"tfrac", "\\frac"}, {"cfrac", "\\frac"}};
-constexpr absl::string_view kLooks[] = {
-    "text",   "textbf", "textit", "textrm", "textsf", "texttt",      "mathrm",
-    "mathbf", "mathit", "mathsf", "mathtt", "mbox",   "operatorname"};
-
-template <typename Table>
-bool Contains(const Table& table, absl::string_view name) {
-  for (const absl::string_view entry : table) {
-    if (entry == name) return true;
-  }
-  return false;
-}
-
-const Substitute* FindCharacter(absl::string_view rest) {
-  for (const Substitute& one : kCharacters) {
-    if (absl::StartsWith(rest, one.first)) return &one;
-  }
-  return nullptr;
-}
-
-// `text` without what only changes how it looks, whatever it means.
-std::string Plain(absl::string_view text) {
-  std::string out;
-  std::vector<bool> dropped;  // of the braces that are open
-  for (size_t i = 0; i < text.size();) {
-    if (const Substitute* const one = FindCharacter(text.substr(i))) {
-      out.append(one->second.data(), one->second.size());
-      i += one->first.size();
-      continue;
-    }
-    if (text[i] == '\\' && i + 1 < text.size()) {
-      size_t end = i + 1;
-      while (end < text.size() && IsLetter(text[end])) ++end;
-      const absl::string_view name = text.substr(i + 1, end - i - 1);
-      if (name.empty()) {  // "\{" and the like: two characters
-        out.append(text.data() + i, 2);
-        i += 2;
-        continue;
-      }
-      absl::string_view as = text.substr(i, end - i);
-      for (const Substitute& command : kCommands) {
-        if (command.first == name) as = command.second;
-      }
-      i = end;
-      if (Contains(kLooks, name) && i < text.size() && text[i] == '{') {
-        dropped.push_back(true);
-        ++i;
-      } else {
-        out.append(as.data(), as.size());
-      }
-      continue;
-    }
-    const char c = text[i++];
-    if (c == '{') dropped.push_back(false);
-    if (c == '}' && !dropped.empty()) {
-      const bool drop = dropped.back();
-      dropped.pop_back();
-      if (drop) continue;
-    }
-    if (c == '~' && !out.empty() && IsWord(out.back())) {
-      out.push_back(' ');  // LaTeX's blank; in front it is "about"
-      continue;
-    }
-    if (static_cast<unsigned char>(c) >= ' ') out.push_back(c);
-  }
-  return out;
-}
-
-// Whether `separator` and three digits, no more, stand at `at`.
-bool IsGroup(const std::string& s, size_t at) {
-  if (at + 3 >= s.size() || (s[at] != ',' && s[at] != kThinSpace)) return false;
-  return IsDigit(s[at + 1]) && IsDigit(s[at + 2]) && IsDigit(s[at + 3]) &&
-         (at + 4 == s.size() || !IsDigit(s[at + 4]));
-}
-
-// Takes out what groups thousands, so that any comma left separates.
-std::string WithoutGrouping(const std::string& s) {
-  std::string out;
-  for (size_t i = 0; i < s.size();) {
-    const bool number = IsDigit(s[i]) && s[i] != '0' &&
-                        (i == 0 || (!IsDigit(s[i - 1]) && s[i - 1] != '.'));
-    if (!number) {
-      out.push_back(s[i] == kThinSpace ? ' ' : s[i]);
-      ++i;
-      continue;
-    }
-    const size_t begin = i;
-    while (i < s.size() && IsDigit(s[i])) out.push_back(s[i++]);
-    if (i - begin > 3 || !IsGroup(s, i)) continue;
-    // All of a number's groups are parted alike.
-    for (const char separator = s[i]; IsGroup(s, i) && s[i] == separator;
-         i += 4) {
-      out.append(s, i + 1, 3);
-    }
-  }
-  return out;
-}
 
 // The place just after the bracket that closes the one at `open`; npos if none
 // does. Brackets of all kinds are counted together: (1, 2] is an interval.
@@ -432,6 +298,14 @@ std::string Text(absl::string_view s) {
       i += 2;
       continue;
     }
+    // So is {e} at the end or with a power, kept lest it be an exponent.
+    const absl::string_view rest = absl::string_view(single).substr(i);
+    if ((rest == "{e}" || absl::StartsWith(rest, "{e}^")) && !out.empty() &&
+        IsDigit(out.back())) {
+      out.push_back('e');
+      i += 2;
+      continue;
+    }
     out.push_back(single[i] == kDollar ? '$' : single[i]);
   }
   return out;
@@ -463,8 +337,8 @@ bool Same(absl::string_view a, absl::string_view b, int depth) {
 }  // namespace
 
 bool SameAnswer(const std::string& a, const std::string& b) {
-  const std::string x = WithoutGrouping(Plain(a));
-  const std::string y = WithoutGrouping(Plain(b));
+  const std::string x = PlainAnswer(a);
+  const std::string y = PlainAnswer(b);
   // Nothing is no answer, not even to a truth that is nothing to see.
   return !Text(Bare(x)).empty() && Same(x, y, 0);
 }

@@ -13,13 +13,17 @@
 //   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  `..`  {..}
 //                \boxed{..}; one full stop after; (E) for E, of one letter
 //   LaTeX        \left \right \displaystyle, spaces, and \text{..} \mathrm{..}
-//                and the like, which only change how something looks;
+//                and the like, which only change how something looks, but
+//                are one argument: \frac\text{12} is not \frac12;
 //                x^{2} is x^2, \sqrt{2} is \sqrt2
 //   blanks       x + 1 is x+1; between words any number is one
 //
 // A comma after one to three digits (the first not 0), or after such a group,
 // and before exactly three digits without a blank groups thousands; any other
 // comma separates: 1,234 is a number; 1,23  1, 234  0,123  1234,567 are lists.
+// Within ( ) [ ] \{ \} \langle \rangle a bare comma always separates: (3,100)
+// is (3, 100) and never (3100), as data sets write coordinates and sets. What
+// is written to group thousands does so there too: (1{,}234, 5) is (1234, 5).
 //
 // Unequal on purpose, being more or less than a value: units (5 cm, 90^\circ,
 // any currency but dollars), intervals against tuples, what needs algebra (x=5,
