@@ -1,12 +1,10 @@
 #include "environments/sandbox_freeze.h"
 
-#include <dirent.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <fstream>
-#include <map>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -25,23 +23,36 @@ struct Process {
   pid_t parent = 0;
   char state = 0;
   int threads = 0;
+  uint64_t switches = 0;  // counts on with each time that it stops or sleeps
 };
 
 std::optional<Process> ReadProcess(pid_t pid) {
-  std::ifstream in(absl::StrCat("/proc/", pid, "/stat"));
-  std::string text;
-  std::getline(in, text);
-  // "pid (name) state ppid ...": a name may hold anything, but it ends last.
-  const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields(text.substr(name_end + 1));
+  std::ifstream in(absl::StrCat("/proc/", pid, "/status"));
   Process process;
   process.pid = pid;
-  std::string skipped;
-  fields >> process.state >> process.parent;
-  for (int field = 5; field < 20; ++field) fields >> skipped;
-  if (!(fields >> process.threads)) return std::nullopt;
+  uint64_t switches = 0;
+  // "Key: value" each; a name shows no newline of its own.
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string key;
+    fields >> key;
+    if (key == "State:") fields >> process.state;
+    if (key == "PPid:") fields >> process.parent;
+    if (key == "Threads:") fields >> process.threads;
+    if (key == "voluntary_ctxt_switches:" ||
+        key == "nonvoluntary_ctxt_switches:") {
+      fields >> switches;
+      process.switches += switches;
+    }
+  }
+  if (process.state == 0 || process.threads == 0) return std::nullopt;
   return process;
+}
+
+// Of the children of `pid`'s first thread. A process of several threads is
+// refused whatever its others have.
+std::string ChildrenPath(pid_t pid) {
+  return absl::StrCat("/proc/", pid, "/task/", pid, "/children");
 }
 
 // All processes of a sandbox, or nothing if they changed meanwhile.
@@ -61,37 +72,22 @@ Processes ListByCgroup(const Cgroup& cgroup) {
   return listed;
 }
 
-// What descends from `bwrap`. A process can miss a scan only by being born
-// behind it, of one that vanished before it: such a scan tells nothing.
+// Walks down from `bwrap`, so that no other process of the machine matters.
+// One whose parent ended after its new parent's children were read is missed;
+// not twice, if the driver did not run between (FreezeDriver).
 Processes ListByAncestry(pid_t bwrap) {
-  DIR* directory = opendir("/proc");
-  if (directory == nullptr) return std::nullopt;
-  std::map<pid_t, Process> all;
-  bool vanished = false;
-  while (const dirent* entry = readdir(directory)) {
-    const pid_t pid = static_cast<pid_t>(strtol(entry->d_name, nullptr, 10));
-    if (pid <= 0) continue;
-    const std::optional<Process> process = ReadProcess(pid);
-    if (process.has_value()) {
-      all[pid] = *process;
-    } else {
-      vanished = true;
-    }
+  std::vector<pid_t> pids = {bwrap};
+  std::vector<Process> listed;
+  while (listed.size() < pids.size()) {
+    const std::optional<Process> process = ReadProcess(pids[listed.size()]);
+    if (!process.has_value()) return std::nullopt;
+    listed.push_back(*process);
+    std::ifstream children(ChildrenPath(process->pid));
+    if (!children) return std::nullopt;
+    for (pid_t child; children >> child;) pids.push_back(child);
+    if (pids.size() > kProcesses) return std::nullopt;
   }
-  closedir(directory);
-  if (vanished) return std::nullopt;
-  std::vector<Process> below;
-  for (const auto& [pid, process] : all) {
-    const Process* at = &process;
-    // Parents that changed during the scan might make a circle.
-    for (size_t i = 0; i < all.size() && at->pid != bwrap; ++i) {
-      const auto parent = all.find(at->parent);
-      if (parent == all.end()) break;
-      at = &parent->second;
-    }
-    if (at->pid == bwrap) below.push_back(process);
-  }
-  return below;
+  return listed;
 }
 
 // The process of `processes` that is no bubblewrap, if it is the only one.
@@ -112,21 +108,28 @@ std::optional<Process> OnlyDriver(const Processes& processes, pid_t bwrap) {
 
 pid_t FreezeDriver(pid_t bwrap, const Cgroup& cgroup,
                    std::chrono::milliseconds limit) {
+  const bool by_cgroup = !cgroup.paths().empty();
+  const pid_t self = getpid();
+  if (!by_cgroup && access(ChildrenPath(self).c_str(), R_OK) != 0) return 0;
   const auto end = std::chrono::steady_clock::now() + limit;
-  // Twice: a thread that ends might have woken the process at the first look.
-  int looks = 0;
+  // Two looks between which it did not run. After the first it has no child,
+  // and gets none; who else lives is then below another child of the sandbox's
+  // first process, which adopts orphans, and the second look sees that child.
+  // Nor is there a thread left whose end might have woken it.
   pid_t stopped = 0;
+  uint64_t switches = 0;  // at the first look
+  bool looked = false;
   while (std::chrono::steady_clock::now() < end) {
-    const std::optional<Process> driver =
-        OnlyDriver(cgroup.paths().empty() ? ListByAncestry(bwrap)
-                                          : ListByCgroup(cgroup),
-                   bwrap);
-    if (driver.has_value() && driver->pid == stopped &&
-        driver->state == 'T' && driver->threads == 1) {
-      if (++looks == 2) return stopped;
+    const std::optional<Process> driver = OnlyDriver(
+        by_cgroup ? ListByCgroup(cgroup) : ListByAncestry(bwrap), bwrap);
+    if (driver.has_value() && driver->pid == stopped && driver->state == 'T' &&
+        driver->threads == 1) {
+      if (looked && switches == driver->switches) return stopped;
+      looked = true;
+      switches = driver->switches;
       continue;
     }
-    looks = 0;
+    looked = false;
     stopped = 0;
     if (driver.has_value() && kill(driver->pid, SIGSTOP) == 0) {
       stopped = driver->pid;

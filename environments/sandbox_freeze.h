@@ -20,9 +20,11 @@
 
 namespace temper {
 
-// Stops the driver in the sandbox of `bwrap` and returns its pid. 0 if after `limit` it is not stopped, has other threads, or the
-// sandbox has other processes: it is to be ended then. What was just killed gets
-// that time to be gone.
+// Stops the driver in the sandbox of `bwrap` and returns its pid. 0 if after
+// `limit` it is not stopped, has other threads, or the sandbox has other
+// processes: it is to be ended then. What was just killed gets that time to be
+// gone. Costs no more for what else runs on the machine. 0 always on a kernel
+// without CONFIG_PROC_CHILDREN where `cgroup` has no path.
 pid_t FreezeDriver(pid_t bwrap, const Cgroup& cgroup,
                    std::chrono::milliseconds limit);
 

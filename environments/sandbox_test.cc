@@ -230,6 +230,32 @@ TEST(SandboxTest, NothingRunsBetweenStepsWithoutACgroup) {
   }));
 }
 
+// Whoever forks on the machine, beside the sandbox, costs it nothing.
+TEST(SandboxTest, ItIsKeptBesideForkLoopsWithoutACgroup) {
+  EXPECT_TRUE(HoldsForAnOrdinaryUser([] {
+    auto supervisor = NewSupervisor(1);
+    auto pool = *SandboxPool::Create(supervisor.get());
+    PythonSession session(pool.get(), 1, PythonSessionLimits());
+    std::vector<pid_t> loops;
+    for (int i = 0; i < 4; ++i) {
+      loops.push_back(fork());
+      if (loops.back() != 0) continue;
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) {
+        if (fork() == 0) _exit(0);
+        waitpid(-1, nullptr, 0);
+      }
+    }
+    const std::string x =
+        session.Run("import os; x = os.urandom(8); x")->content();
+    for (int i = 0; i < 10; ++i) {
+      session.EndStep();
+      EXPECT_EQ(session.Run("x")->content(), x);
+    }
+    for (const pid_t loop : loops) kill(loop, SIGKILL);
+  }));
+}
+
 // One session, whose state would show that it was run again.
 class ParkedTest : public testing::Test {
  protected:
