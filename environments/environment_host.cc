@@ -20,8 +20,9 @@ namespace temper {
 namespace {
 
 constexpr std::chrono::seconds kStopGrace(1);
-// Threads that wait for the next call, beside those that serve one.
-constexpr int kPollingThreads = 8;
+// Beside those of calls_max: wait for the next call, and serve those that take
+// no time (Hold, Close, a refusal).
+constexpr int kOtherThreads = 16;
 
 absl::Status CheckDeadline(const grpc::ServerContext& context) {
   if (context.deadline() < std::chrono::system_clock::time_point::max()) {
@@ -53,32 +54,36 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
  public:
   Service(const EnvironmentHostOptions& options,
           const EnvironmentContext& context, Clock* clock)
-      : options_(options),
-        context_(context),
-        clock_(clock) {}
+      : options_(options), context_(context), clock_(clock) {}
 
   grpc::Status Validate(grpc::ServerContext* context,
                         const ValidateRequest* request,
                         ValidateResponse* response) override {
-    return ToGrpcStatus(DoValidate(*context, *request, response));
+    return ToGrpcStatus(
+        Counted(*context, [&] { return DoValidate(*request, response); }));
   }
 
   grpc::Status Open(grpc::ServerContext* context, const OpenRequest* request,
                     OpenResponse* response) override {
-    return ToGrpcStatus(DoOpen(*context, *request, response));
+    return ToGrpcStatus(Counted(
+        *context, [&] { return DoOpen(*context, *request, response); }));
   }
 
   grpc::Status Step(grpc::ServerContext* context, const StepRequest* request,
                     StepResponse* response) override {
-    return ToGrpcStatus(With(*context, KeyOf(*request), [&](Environment* e) {
-      return DoStep(e, *request, response);
+    return ToGrpcStatus(Counted(*context, [&] {
+      return With(KeyOf(*request), [&](Environment* e) {
+        return DoStep(e, *request, response);
+      });
     }));
   }
 
   grpc::Status Grade(grpc::ServerContext* context, const GradeRequest* request,
                      GradeResponse* response) override {
-    return ToGrpcStatus(With(*context, KeyOf(*request), [&](Environment* e) {
-      return DoGrade(e, *request, response);
+    return ToGrpcStatus(Counted(*context, [&] {
+      return With(KeyOf(*request), [&](Environment* e) {
+        return DoGrade(e, *request, response);
+      });
     }));
   }
 
@@ -110,10 +115,27 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     return {request.client(), request.episode()};
   }
 
-  static absl::Status DoValidate(const grpc::ServerContext& context,
-                                 const ValidateRequest& request,
-                                 ValidateResponse* response) {
+  // Runs `call` as one of calls_max.
+  template <typename Call>
+  absl::Status Counted(const grpc::ServerContext& context, const Call& call) {
     RETURN_IF_ERROR(CheckDeadline(context));
+    {
+      MutexLock lock(&mutex_);
+      if (calls_ >= options_.calls_max) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(calls_, " calls are running, at most ",
+                         options_.calls_max, "; raise --calls"));
+      }
+      ++calls_;
+    }
+    const absl::Status status = call();
+    MutexLock lock(&mutex_);
+    --calls_;
+    return status;
+  }
+
+  static absl::Status DoValidate(const ValidateRequest& request,
+                                 ValidateResponse* response) {
     RETURN_IF_ERROR(CheckVersion(request.wire_version()));
     ASSIGN_OR_RETURN(Observation observation, ValidateTask(request.task()));
     PutObservation(std::move(observation), response);
@@ -122,7 +144,6 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
 
   absl::Status DoOpen(const grpc::ServerContext& context,
                       const OpenRequest& request, OpenResponse* response) {
-    RETURN_IF_ERROR(CheckDeadline(context));
     RETURN_IF_ERROR(CheckVersion(request.wire_version()));
     ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                      NewEnvironment(request.task().environment(), context_));
@@ -140,6 +161,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     }
     PutObservation(*std::move(observation), response);
     MutexLock lock(&mutex_);
+    heard_micros_[key.first] = clock_->MonotonicMicros();
     const auto found = episodes_.find(key);
     if (found == episodes_.end() || found->second != episode) {
       return absl::UnavailableError("the episode was closed while it opened");
@@ -173,9 +195,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
 
   // Runs `call` on the episode, which is nobody else's meanwhile.
   template <typename Call>
-  absl::Status With(const grpc::ServerContext& context, const Key& key,
-                    const Call& call) {
-    RETURN_IF_ERROR(CheckDeadline(context));
+  absl::Status With(const Key& key, const Call& call) {
     EpisodePtr episode;
     {
       MutexLock lock(&mutex_);
@@ -198,6 +218,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     {
       MutexLock lock(&mutex_);
       episode->busy = false;
+      heard_micros_[key.first] = clock_->MonotonicMicros();
     }
     if (!status.ok()) Remove(key, episode.get());
     return status;
@@ -228,17 +249,27 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     return episodes_[key] = std::make_shared<Episode>();
   }
 
+  // Whether a call of one of the client's episodes is running.
+  bool HasCall(uint64_t client) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    for (auto it = episodes_.lower_bound({client, 0});
+         it != episodes_.end() && it->first.first == client; ++it) {
+      if (it->second->busy) return true;
+    }
+    return false;
+  }
+
   void CloseSilent(std::vector<EpisodePtr>* closed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const int64_t since =
         clock_->MonotonicMicros() -
         std::chrono::microseconds(options_.client_silence_max).count();
     for (auto it = heard_micros_.begin(); it != heard_micros_.end();) {
-      if (it->second > since) {
+      if (it->second > since || HasCall(it->first)) {
         ++it;
         continue;
       }
-      CloseOf(it->first, [](uint64_t) { return true; }, closed);
+      CloseOf(
+          it->first, [](uint64_t) { return true; }, closed);
       it = heard_micros_.erase(it);
     }
   }
@@ -291,7 +322,8 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
 
   Mutex mutex_;
   std::map<Key, EpisodePtr> episodes_ ABSL_GUARDED_BY(mutex_);
-  // When each client last said something.
+  uint32_t calls_ ABSL_GUARDED_BY(mutex_) = 0;  // that run, of calls_max
+  // When each client last said something, or a call of its own ended.
   std::map<uint64_t, int64_t> heard_micros_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -313,7 +345,7 @@ EnvironmentHostServer::Start(const EnvironmentHostOptions& options,
   builder.SetMaxSendMessageSize(kEnvironmentMessageBytesMax);
   builder.SetResourceQuota(
       grpc::ResourceQuota("environment-host")
-          .SetMaxThreads(static_cast<int>(options.calls_max) + kPollingThreads));
+          .SetMaxThreads(static_cast<int>(options.calls_max) + kOtherThreads));
   // Two hosts on one port would share its calls; episodes live in one of them.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(

@@ -2,6 +2,7 @@
 
 #include "environments/environment_host.h"
 
+#include <atomic>
 #include <thread>
 
 #include "environments/remote_environment.h"
@@ -216,6 +217,28 @@ TEST_F(EnvironmentHostTest, EpisodesOfAClientThatIsSilentAreGivenBack) {
   EXPECT_THAT(std::string(late.status().message()), HasSubstr("not here"));
 }
 
+TEST_F(EnvironmentHostTest, AClientWhoseCallRunsIsNotSilent) {
+  EnvironmentHostOptions options;
+  StartHost(options);
+  const auto busy = NewHastyClient(), other = NewHastyClient();
+  const auto episode = *busy->NewEnvironment("interpreter");
+  ASSERT_TRUE(episode->Reset(ATask(), 1).ok());
+  std::thread steps([&episode] {
+    const auto results = episode->Step(
+        {Call("python", R"x({"code": "import time; time.sleep(1.5)"})x")});
+    EXPECT_TRUE(results.ok()) << results.status();
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  clock_.AdvanceMicros(1'000'000ll * options.client_silence_max.count());
+  EXPECT_TRUE(Reset(other.get()).ok());  // closes silent ones
+  steps.join();
+  // Its silence begins with the call's end.
+  clock_.AdvanceMicros(1'000'000ll * (options.client_silence_max.count() - 1));
+  EXPECT_TRUE(Reset(other.get()).ok());
+  const auto still = episode->Step({});
+  EXPECT_TRUE(still.ok()) << still.status();
+}
+
 // The calls of one client, by hand.
 class EnvironmentWireTest : public EnvironmentHostTest {
  protected:
@@ -286,6 +309,41 @@ TEST_F(EnvironmentWireTest, AnOpenMadeAgainTakesTheFirstOnesPlace) {
   EXPECT_TRUE(Open(2));
 }
 
+TEST_F(EnvironmentWireTest, BesideAsManyCallsAsMayRunAClientIsHeard) {
+  EnvironmentHostOptions options;
+  options.calls_max = 2;
+  StartHost(options);
+  stub_ = EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
+  constexpr int kCalls = 12;
+  std::atomic<int> refused = 0;
+  std::vector<std::unique_ptr<Environment>> episodes;
+  for (int i = 0; i < kCalls; ++i) {
+    episodes.push_back(New("interpreter"));
+    ASSERT_TRUE(episodes.back()->Reset(ATask(), 1).ok());
+  }
+  std::vector<std::thread> threads;
+  for (const auto& episode : episodes) {
+    threads.emplace_back([&episode, &refused] {
+      const absl::Status status =
+          episode
+              ->Step({temper::Call(
+                  "python", R"x({"code": "import time; time.sleep(3)"})x")})
+              .status();
+      if (status.ok()) return;
+      EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+      EXPECT_THAT(std::string(status.message()),
+                  HasSubstr("2 calls are running, at most 2"));
+      ++refused;
+    });
+  }
+  for (int i = 0; i < 200 && refused < kCalls - 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(refused, kCalls - 2);
+  EXPECT_TRUE(Hold(1, {}));
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST_F(EnvironmentHostTest, AClientSaysWhatItHolds) {
   EnvironmentHostOptions options;
   options.episodes_max = 1;
@@ -320,6 +378,23 @@ TEST_F(EnvironmentHostTest, AHostThatComesBackElsewhereIsFound) {
     address = elsewhere->address();
   }
   EXPECT_TRUE(Reset(&client).ok());
+}
+
+TEST_F(EnvironmentHostTest, AHostWhoseAddressComesLaterIsWaitedFor) {
+  const auto begin = std::chrono::steady_clock::now();
+  EnvironmentClient late(
+      [&]() -> std::string {
+        const auto waited = std::chrono::steady_clock::now() - begin;
+        return waited < std::chrono::milliseconds(500) ? "" : host_->address();
+      },
+      RemoteEnvironmentOptions());
+  const absl::Status ready = late.WaitUntilReady(std::chrono::seconds(10));
+  EXPECT_TRUE(ready.ok()) << ready;
+  EnvironmentClient never([] { return std::string(); },
+                          RemoteEnvironmentOptions());
+  EXPECT_EQ(never.WaitUntilReady(std::chrono::seconds(1)),
+            absl::UnavailableError("the environment host's address is not "
+                                   "known yet; waited 1 s"));
 }
 
 TEST_F(EnvironmentHostTest, AsManyCallsAsMayRunAreServedAtOnce) {

@@ -25,6 +25,7 @@ namespace {
 // Between two tries of a call that waits for the host.
 constexpr std::chrono::milliseconds kRetryPause(200);
 constexpr std::chrono::seconds kHoldMax(2);
+constexpr char kNoAddress[] = "the environment host's address is not known yet";
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -85,8 +86,7 @@ class EnvironmentClient::Connection {
                     const Request& request, Response* response) {
     const std::shared_ptr<Link> link = CurrentLink();
     if (link == nullptr) {
-      return absl::UnavailableError(
-          "the environment host's address is not known yet");
+      return absl::UnavailableError(kNoAddress);
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
@@ -111,9 +111,8 @@ class EnvironmentClient::Connection {
       const absl::Status status = Call(method, left, request, response);
       if (!absl::IsUnavailable(status)) return status;
       if (std::chrono::steady_clock::now() + kRetryPause >= deadline) {
-        return absl::DeadlineExceededError(
-            absl::StrCat(std::string(status.message()), "; waited ",
-                         limit.count(), " s"));
+        return absl::DeadlineExceededError(absl::StrCat(
+            std::string(status.message()), "; waited ", limit.count(), " s"));
       }
       std::this_thread::sleep_for(kRetryPause);
       Refresh();
@@ -121,14 +120,24 @@ class EnvironmentClient::Connection {
   }
 
   absl::Status WaitUntilReady(std::chrono::seconds limit) {
-    const std::shared_ptr<Link> link = CurrentLink();
-    if (link != nullptr && link->channel->WaitForConnected(
-                               std::chrono::system_clock::now() + limit)) {
-      return absl::OkStatus();
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    for (;;) {
+      const std::shared_ptr<Link> link = CurrentLink();
+      if (link == nullptr) {
+        std::this_thread::sleep_for(kRetryPause);
+      } else if (link->channel->WaitForConnected(
+                     std::chrono::system_clock::now() + kRetryPause)) {
+        return absl::OkStatus();
+      }
+      if (std::chrono::steady_clock::now() >= deadline) {
+        return absl::UnavailableError(absl::StrCat(
+            link == nullptr ? kNoAddress
+                            : absl::StrCat("environment host ", link->address,
+                                           " does not answer"),
+            "; waited ", limit.count(), " s"));
+      }
+      Refresh();
     }
-    return absl::UnavailableError(
-        absl::StrCat("environment host ", link == nullptr ? "" : link->address,
-                     " does not answer after ", limit.count(), " s"));
   }
 
  private:
@@ -230,9 +239,9 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     ValidateRequest request;
     FillTask(task, &request);
     ValidateResponse response;
-    RETURN_IF_ERROR(connection_->CallPatiently(
-        &EnvironmentHost::Stub::Validate, connection_->options().open_max,
-        request, &response));
+    RETURN_IF_ERROR(connection_->CallPatiently(&EnvironmentHost::Stub::Validate,
+                                               connection_->options().open_max,
+                                               request, &response));
     return ObservationOf(response);
   }
 
@@ -243,9 +252,9 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     episode_ = connection_->NewEpisode();
     FillEpisode(&request);
     OpenResponse response;
-    RETURN_IF_ERROR(connection_->CallPatiently(
-        &EnvironmentHost::Stub::Open, connection_->options().open_max, request,
-        &response));
+    RETURN_IF_ERROR(connection_->CallPatiently(&EnvironmentHost::Stub::Open,
+                                               connection_->options().open_max,
+                                               request, &response));
     return ObservationOf(response);
   }
 
@@ -259,8 +268,9 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
                                       connection_->options().step_max, request,
                                       &response));
     if (response.results_size() != static_cast<int>(calls.size())) {
-      return absl::InternalError(absl::StrCat(
-          "the environment host answered ", response.results_size(), " of ", calls.size(), " calls"));
+      return absl::InternalError(absl::StrCat("the environment host answered ",
+                                              response.results_size(), " of ",
+                                              calls.size(), " calls"));
     }
     return std::vector<ToolResult>(response.results().begin(),
                                    response.results().end());
