@@ -4,10 +4,10 @@
 // It holds its sandbox from a Step's first cell to the Step's end. Between two
 // Steps nothing of it runs, and it may lose the sandbox: to others, because a
 // cell left threads or processes behind, or because it died there (sandbox.h).
-// It then gets a new one and runs its earlier cells again, unseen. So state lives
-// on, and a cell must not care how often it ran: there is no network and no
-// file that outlives the sandbox for it to change. The clock and os.urandom are
-// not repeatable; `random` is seeded and the hash seed is fixed.
+// It then gets a new one and runs its earlier cells again, unseen. So state
+// lives on, and a cell must not care how often it ran: there is no network and
+// no file that outlives the sandbox for it to change. The clock and os.urandom
+// are not repeatable; `random` is seeded and the hash seed is fixed.
 //
 // A machine that is slower the second time must not be charged to the
 // candidate, and a candidate must not be able to seem a slow machine
@@ -77,8 +77,8 @@ class PythonSession {
                         bool* raised, std::string* error);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
-  // Runs a cell in sandbox_, where there is one if `ready` is OK, and notes what
-  // came of it.
+  // Runs a cell in sandbox_, where there is one if `ready` is OK, and notes
+  // what came of it.
   ToolResult RunIn(const absl::Status& ready, const std::string& source);
   // What to tell of a state that `why` lost, and forgets it. `last`: the cell
   // had the rest of the session's time.
@@ -91,7 +91,7 @@ class PythonSession {
 
   uint32_t cells_run_ = 0;
   std::chrono::steady_clock::duration ran_{0};  // all of them, at first
-  std::vector<std::string> cells_;    // what made the present state
+  std::vector<std::string> cells_;              // what made the present state
   std::chrono::steady_clock::duration cells_took_{0};  // they alone, at first
   bool lost_ = false;                 // the state, in the present Step
   std::unique_ptr<Sandbox> sandbox_;  // in a Step

@@ -6,9 +6,9 @@
 // One keeper a sandbox: it makes the cgroup, is the subreaper of all that the
 // sandbox leaves, freezes and thaws the sandbox for its owner, to whom it has a
 // socket, ends it when told, when the owner let go or when its life is over,
-// reaps to ECHILD, and only then removes the cgroup and exits. The helper ends when its
-// socket closes, a keeper when the helper does (PDEATHSIG), and bubblewrap when
-// its keeper does: a kill -9 anywhere leaves nothing.
+// reaps to ECHILD, and only then removes the cgroup and exits. The helper ends
+// when its socket closes, a keeper when the helper does (PDEATHSIG), and
+// bubblewrap when its keeper does: a kill -9 anywhere leaves nothing.
 //
 // Only sandbox_supervisor.cc uses this.
 
@@ -31,8 +31,8 @@ struct SandboxHelperOptions {
 };
 
 // One datagram each way (SOCK_SEQPACKET). A launch carries the descriptors of
-// SandboxFds (sandbox_keeper.h). kKill ends the sandbox of a slot and waits for its end; kEnded
-// asks, without waiting, whether it came after all.
+// SandboxFds (sandbox_keeper.h). kKill ends the sandbox of a slot and waits for
+// its end; kEnded asks, without waiting, whether it came after all.
 struct SandboxRequest {
   enum Operation : uint32_t { kLaunch, kKill, kEnded };
   Operation operation;

@@ -3,8 +3,8 @@
 //
 // The file system is read-only: /usr/lib, one Python binary, /dev/null, and two
 // tmpfs, /tmp and /dev/shm. Output goes to a memory file of the launcher's.
-// There is no /proc, so neither the launcher's environment nor a sysctl is there
-// to be read; no shell; no network namespace but an empty one.
+// There is no /proc, so neither the launcher's environment nor a sysctl is
+// there to be read; no shell; no network namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -36,10 +36,10 @@ struct SandboxLimits {
 // What each process is held to: `limits`, if a cgroup holds the memory of all.
 // Else fewer and smaller processes, with fewer files, that together stay within
 // memory_bytes_max: processes_max times their address space, the two tmpfs, the
-// output, and full buffers of all their pipes and sockets. Memory files, which the address
-// space need not show, are denied always. What stays outside is memory of the
-// kernel's own that only a memory cgroup counts: inodes of empty files (about
-// 1 KiB each, some 100,000 a second) and record locks.
+// output, and full buffers of all their pipes and sockets. Memory files, which
+// the address space need not show, are denied always. What stays outside is
+// memory of the kernel's own that only a memory cgroup counts: inodes of empty
+// files (about 1 KiB each, some 100,000 a second) and record locks.
 SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory);
 
 // The argument vector of bubblewrap that runs `python` (a path on the host) on
