@@ -69,7 +69,7 @@ absl::Status Sqlite::Error(int code, const char* what) const {
       return absl::DataLossError(message);
     case SQLITE_IOERR:
       return error == 0 ? absl::InternalError(message)
-                        : FileError(message, path_, error);
+                        : FileError(what, path_, error);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError(message);

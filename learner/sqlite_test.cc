@@ -1,6 +1,11 @@
 #include "learner/sqlite.h"
 
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
@@ -75,6 +80,25 @@ TEST(SqliteTest, AFullFileIsResourceExhaustedAndTheDatabaseStaysUsable) {
   auto txn = *db->Begin();
   EXPECT_TRUE(txn->Run("INSERT INTO t VALUES (1, 1)").ok());
   EXPECT_TRUE(txn->Commit().ok());
+}
+
+// As of a disk that fails, the system's own words.
+TEST(SqliteTest, AFailedWriteNamesFileAndCauseOnce) {
+  const std::string path = FreshPath();
+  auto db = OpenWithTable(path);
+  // So that it writes before its end: of a COMMIT sqlite does not keep errno.
+  ASSERT_TRUE(db->Execute("PRAGMA cache_size=1").ok());
+  rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  rlimit small = before;
+  small.rlim_cur = 1 << 16;
+  signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status failed =
+      db->Execute("INSERT INTO t VALUES (1, zeroblob(1000000))");
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(failed.message(), "INSERT INTO t VALUES (1, zeroblob(1000000)) " +
+                                  path + ": " + strerror(EFBIG));
 }
 
 TEST(SqliteTest, AConstraintIsFailedPreconditionAndGarbageIsDataLoss) {
