@@ -15,7 +15,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "learner/train_step_oracle.h"
 
@@ -57,7 +57,7 @@ class LearnerModelTest : public testing::Test {
             getenv("TEST_TMPDIR"), "/",
             testing::UnitTest::GetInstance()->current_test_info()->name())) {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(BestTier(), /*threads=*/1);
+    backend_ = *FindBackend({});
     base_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);
     EXPECT_TRUE(MakeDirectories(Model()).ok());
     EXPECT_TRUE(base_->Save(Model(), "F32").ok());

@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "learner/trajectory_fixture.h"
 #include "proto/learner.grpc.pb.h"
@@ -50,7 +50,7 @@ class RolloutLinkTest : public testing::Test {
     config_.mutable_objective()->set_group_size(2);
     config_.mutable_objective()->set_prompts_per_step(1);
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(Tier::kScalar, /*threads=*/1);
+    backend_ = *FindBackend({.name = "scalar"});
     weights_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);
     auto link =
         RolloutLink::Open(directory_, config_, TinyConfig(), records_.get());

@@ -10,7 +10,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "learner/init_weights.h"
 
 namespace temper {
@@ -68,7 +68,7 @@ class SftStepTest : public testing::Test {
  protected:
   void SetUp() override {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(BestTier(), 1);
+    backend_ = *FindBackend({});
     weights_ = *ModelWeights::Create(backend_.get(), TinyConfig());
     ASSERT_TRUE(InitWeights(3, 0.08, weights_.get()).ok());
     step_ = *SftStep::Create(backend_.get(), weights_.get(), 4096);

@@ -10,7 +10,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "learner/init_weights.h"
 #include "learner/sft_step.h"
 
@@ -68,7 +68,7 @@ std::vector<Episode> RandomEpisodes(int samples, int preamble, int own) {
 void BM_Step(benchmark::State& state) {
   SetFlushDenormals();
   auto backend =
-      *NewCpuBackend(BestTier(), static_cast<int>(state.range(1)));
+      *FindBackend({.threads = static_cast<int>(state.range(1))});
   auto weights = *ModelWeights::Create(backend.get(), QuickstartConfig());
   CHECK(InitWeights(1, 0.05, weights.get()).ok());
   auto step = *SftStep::Create(backend.get(), weights.get(), 16384);

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 
 namespace temper {
@@ -24,7 +24,7 @@ class TokenLogProbTest : public testing::Test {
   static void SetUpTestSuite() { SetFlushDenormals(); }
 
   TokenLogProbTest()
-      : backend_(*NewCpuBackend(BestTier(), /*threads=*/1)),
+      : backend_(*FindBackend({})),
         weights_(RandomModel(backend_.get(), TinyConfig(), /*seed=*/7)),
         gradients_(*ModelGradients::Create(backend_.get(), TinyConfig())),
         dim_(TinyConfig().hidden_size),

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "learner/train_step_oracle.h"
 
@@ -36,7 +36,7 @@ class TrainStepTest : public testing::Test {
   static void SetUpTestSuite() { SetFlushDenormals(); }
 
   TrainStepTest()
-      : backend_(*NewCpuBackend(BestTier(), /*threads=*/1)),
+      : backend_(*FindBackend({})),
         base_(RandomModel(backend_.get(), TinyConfig(), kSeed)),
         reference_(RandomModel(backend_.get(), TinyConfig(), kSeed)) {
     // Near enough to the policy for a KL that one would meet.

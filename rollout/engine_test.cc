@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "proto/wire/episode_limit.h"
 
 namespace temper {
@@ -98,11 +98,11 @@ struct World {
   std::unique_ptr<Engine> engine;
 };
 
-World MakeWorld(const EngineOptions& options, Tier tier = Tier::kScalar,
-                int threads = 1) {
+World MakeWorld(const EngineOptions& options,
+                const BackendSpec& spec = {.name = "scalar"}) {
   SetFlushDenormals();
   World world;
-  auto backend = NewCpuBackend(tier, threads);
+  auto backend = FindBackend(spec);
   EXPECT_TRUE(backend.ok()) << backend.status();
   world.backend = *std::move(backend);
   auto weights = ModelWeights::Create(world.backend.get(), TinyConfig());
@@ -231,14 +231,11 @@ TEST(EngineTest, PreemptedAndResumedIsAsUndisturbed) {
 }
 
 TEST(EngineTest, ThreadsAndTiersDoNotChangeABit) {
-  for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
-    if (tier == Tier::kAvx2 && BestTier() == Tier::kScalar) {
-      GTEST_SKIP() << "this CPU lacks AVX2";
-    }
+  for (const std::string& name : BackendNames()) {
     for (const int threads : {1, 2}) {
-      SCOPED_TRACE(std::string(TierName(tier)) + ", threads " +
-                   std::to_string(threads));
-      World world = MakeWorld({.pages = 64}, tier, threads);
+      SCOPED_TRACE(name + ", threads " + std::to_string(threads));
+      World world =
+          MakeWorld({.pages = 64}, {.name = name, .threads = threads});
       ExpectAsAlone(RunScripts(world.engine.get(), FourScripts()));
     }
   }
@@ -410,7 +407,7 @@ TEST(EngineTest, VersionThatDoesNotRiseIsRefused) {
 
 // A longer one would fit no batch of the learner's.
 TEST(EngineTest, NoSequenceIsLongerThanTheLongestEpisode) {
-  auto backend = *NewCpuBackend(Tier::kScalar, /*threads=*/1);
+  auto backend = *FindBackend({.name = "scalar"});
   ModelConfig config = TinyConfig();
   config.max_position_embeddings = 4 * kEpisodeTokensMax;
   auto weights = *ModelWeights::Create(backend.get(), config);

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
 #include "rollout/sampling_fixture.h"
@@ -51,7 +51,7 @@ class LocalRolloutTest : public ::testing::Test {
     BpeTrainerOptions tokens;
     tokens.vocab_size = 264;
     tokenizer_ = *Tokenizer::Create(*TrainBpe({}, tokens));
-    backend_ = *NewCpuBackend(Tier::kScalar, 1);
+    backend_ = *FindBackend({.name = "scalar"});
     ModelConfig config = TinyConfig();
     config.vocab_size = 264;
     weights_ = RandomModel(backend_.get(), config, 1);

@@ -9,7 +9,7 @@
 
 #include "kernels/base/float_mode.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "tests/golden_file.h"
 #include "tests/golden_values.h"
 
@@ -23,11 +23,10 @@ std::string CallersPath(const std::string& path) {
                                           : std::string(dir) + "/" + path;
 }
 
-absl::Status Run(Tier tier, const std::string& dir, const std::string& out) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                   NewCpuBackend(tier, /*threads=*/2));
+absl::Status Run(Backend* backend, const std::string& dir,
+                 const std::string& out) {
   ASSIGN_OR_RETURN(const GoldenTensors tensors,
-                   ComputeGoldenValues(backend.get(), dir));
+                   ComputeGoldenValues(backend, dir));
   return WriteGoldenFile(out, tensors);
 }
 
@@ -37,19 +36,16 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "usage: golden_candidate DIR OUT.safetensors\n");
     return 2;
   }
-  Tier tier = BestTier();
-  const char* isa = std::getenv("TEMPER_ISA");
-  if (isa != nullptr && isa[0] != '\0') {
-    const absl::StatusOr<Tier> parsed = ParseTier(isa);
-    if (!parsed.ok()) {
-      std::fprintf(stderr, "TEMPER_ISA: %s\n",
-                   parsed.status().ToString().c_str());
-      return 2;
-    }
-    tier = *parsed;
+  const char* tier = std::getenv("TEMPER_ISA");
+  const auto backend =
+      FindBackend({.name = tier == nullptr ? "" : tier, .threads = 2});
+  if (!backend.ok()) {
+    std::fprintf(stderr, "TEMPER_ISA: %s\n",
+                 backend.status().ToString().c_str());
+    return 2;
   }
   const absl::Status status =
-      Run(tier, CallersPath(argv[1]), CallersPath(argv[2]));
+      Run(backend->get(), CallersPath(argv[1]), CallersPath(argv[2]));
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return 1;

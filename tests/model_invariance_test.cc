@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/kv_cache.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
@@ -284,14 +284,14 @@ class ModelInvarianceTest : public ::testing::Test {
   void SetUp() override { SetFlushDenormals(); }
 
   void ExpectInvariant(const TrialModel& model) {
-    auto plain = *NewCpuBackend(Tier::kScalar, 1);
+    auto plain = *FindBackend({.name = "scalar"});
     const Outputs want = Runner(plain.get(), model).RunTape(33, 1, false);
-    for (const Tier tier : {Tier::kScalar, BestTier()}) {
+    for (const std::string& name : BackendNames()) {
       for (const int threads : {1, 2}) {
-        auto backend = *NewCpuBackend(tier, threads);
+        auto backend = *FindBackend({.name = name, .threads = threads});
         Runner runner(backend.get(), model);
         EXPECT_EQ(CompareAll(&runner, want), "")
-            << TierName(tier) << ", " << threads << " threads";
+            << name << ", " << threads << " threads";
       }
     }
   }
@@ -307,7 +307,7 @@ TEST_F(ModelInvarianceTest, GoldenModelCIsBitwiseTheSameHoweverItIsComputed) {
 
 TEST_F(ModelInvarianceTest, AProductThatDependsOnTheNumberOfRowsIsCaught) {
   const TrialModel model = TinyTrialModel();
-  auto inner = *NewCpuBackend(BestTier(), 1);
+  auto inner = *FindBackend({});
   RowDependentBackend broken(inner.get());
   Runner runner(&broken, model);
   const Outputs want = runner.RunTape(33, 1, false);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
 #include "tests/forwarding_backend.h"
@@ -38,7 +38,7 @@ class CountingBackend : public ForwardingBackend {
 TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   SetFlushDenormals();
   const ModelConfig config = TinyConfig();
-  auto inner = *NewCpuBackend(BestTier(), 1);
+  auto inner = *FindBackend({});
   CountingBackend backend(inner.get());
   auto weights = RandomModel(&backend, config, 1);
   auto gradients = *ModelGradients::Create(&backend, config);
@@ -84,7 +84,7 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
 TEST(ModelMemoryTest, AForwardOnABorrowedTapeTakesNoMemoryOfBackwards) {
   SetFlushDenormals();
   const ModelConfig config = TinyConfig();
-  auto inner = *NewCpuBackend(BestTier(), 1);
+  auto inner = *FindBackend({});
   CountingBackend backend(inner.get());
   auto weights = RandomModel(&backend, config, 1);
   auto model = *Transformer::Create(&backend, weights.get(), kTokensMax);
@@ -109,7 +109,7 @@ TEST(ModelMemoryTest, AForwardOnABorrowedTapeTakesNoMemoryOfBackwards) {
 TEST(ModelMemoryDeathTest, NobodyGoesBackOverABorrowedTape) {
   SetFlushDenormals();
   const ModelConfig config = TinyConfig();
-  auto backend = *NewCpuBackend(BestTier(), 1);
+  auto backend = *FindBackend({});
   auto weights = RandomModel(backend.get(), config, 1);
   auto gradients = *ModelGradients::Create(backend.get(), config);
   auto model = *Transformer::Create(backend.get(), weights.get(), kTokensMax);

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "tests/golden_compare.h"
 #include "tests/golden_file.h"
 #include "tests/golden_values.h"
@@ -47,8 +47,8 @@ const GoldenRules& Rules() {
   return *rules;
 }
 
-GoldenTensors Computed(const Golden& golden, Tier tier, int threads) {
-  auto backend = NewCpuBackend(tier, threads);
+GoldenTensors Computed(const Golden& golden, const BackendSpec& spec) {
+  auto backend = FindBackend(spec);
   EXPECT_TRUE(backend.ok()) << backend.status();
   auto values = ComputeGoldenValues(backend->get(), DirOf(golden));
   EXPECT_TRUE(values.ok()) << values.status();
@@ -73,7 +73,7 @@ class ModelParityTest : public ::testing::TestWithParam<Golden> {
 };
 
 TEST_P(ModelParityTest, EveryGoldenInScopeIsMetAndTiersAgreeBitForBit) {
-  const GoldenTensors computed = Computed(GetParam(), Tier::kScalar, 1);
+  const GoldenTensors computed = Computed(GetParam(), {.name = "scalar"});
   const GoldenReport report = CompareGolden(Rules(), Expected(GetParam()),
                                             computed, GetParam().without);
   EXPECT_GE(report.compared, GetParam().compared_min);
@@ -81,8 +81,12 @@ TEST_P(ModelParityTest, EveryGoldenInScopeIsMetAndTiersAgreeBitForBit) {
   for (const std::string& name : report.missing) {
     ADD_FAILURE() << "missing " << name;
   }
-  if (BestTier() == Tier::kScalar) GTEST_SKIP() << "this CPU lacks AVX2";
-  EXPECT_TRUE(SameBits(computed, Computed(GetParam(), BestTier(), 2)));
+  for (const std::string& name : BackendNames()) {
+    if (name == "scalar") continue;
+    EXPECT_TRUE(SameBits(
+        computed, Computed(GetParam(), {.name = name, .threads = 2})))
+        << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, ModelParityTest,
@@ -94,7 +98,7 @@ TEST(GoldenCompareTest, CatchesAnErrorInEveryTensorThatItCompares) {
   SetFlushDenormals();
   const Golden& c = kGoldens[2];
   const GoldenTensors golden = Expected(c);
-  GoldenTensors computed = Computed(c, BestTier(), 2);
+  GoldenTensors computed = Computed(c, {.threads = 2});
   int tried = 0;
   for (auto& [name, tensor] : computed) {
     const auto want = golden.find(name);

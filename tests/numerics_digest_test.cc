@@ -13,7 +13,7 @@
 #include "kernels/base/checksum.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
 #include "learner/device_array.h"
@@ -122,8 +122,8 @@ void Train(Backend* backend, const std::vector<Episode>& episodes,
   }
 }
 
-std::map<std::string, std::string> Digests(Tier tier, int threads) {
-  const auto backend = NewCpuBackend(tier, threads);
+std::map<std::string, std::string> Digests(const BackendSpec& spec) {
+  const auto backend = FindBackend(spec);
   CHECK(backend.ok()) << backend.status();
   const auto weights = RandomModel(backend->get(), Config(), kSeed);
   Sha256 logits, sampled, trained;
@@ -141,25 +141,24 @@ std::map<std::string, std::string> Digests(Tier tier, int threads) {
           {"weights after three steps", HexOf(trained.Finish())}};
 }
 
-void ExpectCommitted(Tier tier, int threads) {
+void ExpectCommitted(const BackendSpec& spec) {
   SetFlushDenormals();
-  const auto digests = Digests(tier, threads);
+  const auto digests = Digests(spec);
   for (const auto& [what, committed] : kCommitted) {
     EXPECT_EQ(digests.at(what), committed)
         << "the tiny model's " << what << ": not the committed bits, on tier "
-        << TierName(tier) << ". If the other tier has them, this one is wrong; "
-        << "if both differ alike, the definition changed: the comment at "
+        << spec.name << ". If another tier has them, this one is wrong; "
+        << "if all differ alike, the definition changed: the comment at "
         << "kCommitted tells how to renew it on purpose";
   }
 }
 
-TEST(NumericsDigestTest, TheScalarTierGivesTheCommittedBits) {
-  ExpectCommitted(Tier::kScalar, /*threads=*/1);
-}
-
-TEST(NumericsDigestTest, TheAvx2TierGivesTheCommittedBits) {
-  if (BestTier() == Tier::kScalar) GTEST_SKIP() << "this CPU lacks AVX2";
-  ExpectCommitted(Tier::kAvx2, /*threads=*/2);
+TEST(NumericsDigestTest, EveryTierGivesTheCommittedBits) {
+  int threads = 1;
+  for (const std::string& name : BackendNames()) {
+    ExpectCommitted({.name = name, .threads = threads});
+    threads = 2;
+  }
 }
 
 }  // namespace

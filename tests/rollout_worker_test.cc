@@ -17,7 +17,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/mutex.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/tokenizer_file.h"
@@ -156,7 +156,7 @@ class RolloutWorkerTest : public ::testing::Test {
             .ok());
     publisher_ = *WeightPublisher::Start({.run = "run"});
     Publish(1);
-    backend_ = *NewCpuBackend(Tier::kScalar, 1);
+    backend_ = *FindBackend({.name = "scalar"});
   }
 
   void Publish(uint64_t version) {

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "kernels/base/log.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/tokenizer_file.h"
 #include "rollout/chat_template.h"
@@ -37,7 +37,7 @@ void Load(const std::string& dir, TrialModel* model) {
   auto config = ReadModelConfig(dir);
   CHECK(config.ok()) << config.status();
   model->config = *config;
-  auto backend = NewCpuBackend(Tier::kScalar, 1);
+  auto backend = FindBackend({.name = "scalar"});
   CHECK(backend.ok()) << backend.status();
   auto weights = ModelWeights::Load(backend->get(), *config, dir);
   CHECK(weights.ok()) << weights.status();

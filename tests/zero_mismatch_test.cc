@@ -17,7 +17,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "learner/packer.h"
 #include "learner/token_logprob.h"
 #include "rollout/engine.h"
@@ -28,15 +28,10 @@
 namespace temper {
 namespace {
 
-std::unique_ptr<Backend> NewBackend(Tier tier, int threads) {
-  auto backend = NewCpuBackend(tier, threads);
+std::unique_ptr<Backend> NewBackend(const BackendSpec& spec) {
+  auto backend = FindBackend(spec);
   CHECK(backend.ok()) << backend.status();
   return *std::move(backend);
-}
-
-std::vector<Tier> Tiers() {
-  if (BestTier() == Tier::kScalar) return {Tier::kScalar};
-  return {Tier::kScalar, BestTier()};
 }
 
 const TrialModel& ModelByName(const std::string& name) {
@@ -182,7 +177,7 @@ class ZeroMismatchTest
   // Each conversation in an engine of its own, every prefill whole, on the tier
   // that defines the numbers.
   const std::vector<SequenceRecord>& Alone(int count) {
-    const auto backend = NewBackend(Tier::kScalar, 1);
+    const auto backend = NewBackend({.name = "scalar"});
     while (static_cast<int>(alone_.size()) < count) {
       Sampled sampled;
       const auto weights = WeightsOf(backend.get(), model_);
@@ -254,7 +249,7 @@ TEST_P(ZeroMismatchTest, SequencesAreLongerThanTopKAndCoverSeveralPages) {
 }
 
 TEST_P(ZeroMismatchTest, WhateverRunsBesideASequence) {
-  const auto backend = NewBackend(BestTier(), 1);
+  const auto backend = NewBackend({});
   for (const int together : {1, 2, 3, 8, 33}) {
     setup_.together = together;
     const Sampled sampled =
@@ -275,7 +270,7 @@ TEST_P(ZeroMismatchTest, WhateverRunsBesideASequence) {
 }
 
 TEST_P(ZeroMismatchTest, WhetherAPrefillIsWholeOrInChunks) {
-  const auto backend = NewBackend(BestTier(), 1);
+  const auto backend = NewBackend({});
   for (const int64_t batch_tokens : {64, 67, 2048}) {
     setup_.batch_tokens = batch_tokens;
     for (const int together : {1, 4}) {
@@ -300,7 +295,7 @@ TEST_P(ZeroMismatchTest, WhetherAPrefillIsWholeOrInChunks) {
 }
 
 TEST_P(ZeroMismatchTest, WhenASequenceIsPreemptedAndResumed) {
-  const auto backend = NewBackend(BestTier(), 1);
+  const auto backend = NewBackend({});
   const int32_t pages_of_one =
       static_cast<int32_t>((model_.longest() + kPageTokens - 1) / kPageTokens);
   for (const int32_t spare : {0, 2}) {
@@ -323,7 +318,7 @@ TEST_P(ZeroMismatchTest, WhenASequenceIsPreemptedAndResumed) {
 }
 
 TEST_P(ZeroMismatchTest, WithoutTheMaskBothSidesUseTheWholeVocabulary) {
-  const auto backend = NewBackend(BestTier(), 1);
+  const auto backend = NewBackend({});
   const Sampled truncated = SampleAll(backend.get(), model_, setup_, 6);
   setup_.mask = SamplingMask::kDrop;
   const Sampled sampled = SampleAll(backend.get(), model_, setup_, 6);
@@ -340,7 +335,7 @@ TEST_P(ZeroMismatchTest, WithoutTheMaskBothSidesUseTheWholeVocabulary) {
 }
 
 TEST_P(ZeroMismatchTest, WhateverTruncatesTheDistribution) {
-  const auto backend = NewBackend(BestTier(), 1);
+  const auto backend = NewBackend({});
   SampleOptions whole, top_k, min_p;
   top_k.top_k = 7;
   min_p.min_p = 0.05f;
@@ -357,25 +352,26 @@ TEST_P(ZeroMismatchTest, WhateverTruncatesTheDistribution) {
 }
 
 TEST_P(ZeroMismatchTest, WhateverTheTiersAndThreadsOnEitherSide) {
-  for (const Tier sampling : Tiers()) {
+  for (const std::string& sampling : BackendNames()) {
     for (const int threads : {1, 2}) {
-      const auto backend = NewBackend(sampling, threads);
+      const auto backend = NewBackend({.name = sampling, .threads = threads});
       const Sampled sampled = SampleAll(backend.get(), model_, setup_, 3);
-      ExpectAsAlone(sampled, absl::StrCat(TierName(sampling), " sampled on ",
-                                          threads, " threads"));
-      for (const Tier learning : Tiers()) {
-        const auto learner = NewBackend(learning, 3 - threads);
+      ExpectAsAlone(sampled, absl::StrCat(sampling, " sampled on ", threads,
+                                          " threads"));
+      for (const std::string& learning : BackendNames()) {
+        const auto learner =
+            NewBackend({.name = learning, .threads = 3 - threads});
         ExpectZeroMismatch(
             learner.get(), sampled, {},
-            absl::StrCat(TierName(sampling), " sampled on ", threads,
-                         " threads, ", TierName(learning), " learned"));
+            absl::StrCat(sampling, " sampled on ", threads, " threads, ",
+                         learning, " learned"));
       }
     }
   }
 }
 
 TEST_P(ZeroMismatchTest, AReductionThatDependsOnTheNumberOfRowsIsCaught) {
-  const auto inner = NewBackend(BestTier(), 1);
+  const auto inner = NewBackend({});
   RowDependentBackend broken(inner.get());
   setup_.together = 1;  // so that the sampler's batches have a row
   const Sampled sampled = SampleAll(&broken, model_, setup_, 3);

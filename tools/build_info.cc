@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/checksum.h"
 #include "kernels/base/file.h"
-#include "tools/isa.h"
+#include "tools/compute.h"
 
 namespace temper {
 namespace {
@@ -44,11 +44,11 @@ std::string MachineDescription() {
   uname(&kernel);
   const int64_t mib =
       int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / (1 << 20);
-  const auto isa = ChooseIsa(getenv("TEMPER_ISA"), ThisCpu());
+  const auto tier = ComputeTierName();
   return absl::StrCat(ProcessorName(), ", ", sysconf(_SC_NPROCESSORS_ONLN),
                       " cores, ", mib, " MiB, ", kernel.sysname, " ",
                       kernel.release, ", tier ",
-                      isa.ok() ? IsaName(*isa) : "none");
+                      tier.ok() ? *tier : "none");
 }
 
 }  // namespace temper

@@ -18,10 +18,11 @@
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "kernels/base/clock.h"
+#include "kernels/find_backend.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli.h"
+#include "tools/compute.h"
 #include "tools/flags.h"
-#include "tools/isa.h"
 #include "tools/json_output.h"
 #include "tools/print.h"
 
@@ -69,13 +70,12 @@ int ProbeProgram(const std::vector<const char*>& argv) {
 }
 
 Finding CheckCpu() {
-  const auto isa = ChooseIsa(getenv("TEMPER_ISA"), ThisCpu());
-  if (!isa.ok()) return {"cpu", false, std::string(isa.status().message())};
-  std::vector<std::string> names;
-  for (const Isa tier : UsableTiers(ThisCpu())) names.push_back(IsaName(tier));
+  const auto tier = ComputeTierName();
+  if (!tier.ok()) return {"cpu", false, std::string(tier.status().message())};
   return {"cpu", true,
-          absl::StrCat(IsaName(*isa), " chosen of ", absl::StrJoin(names, ", "),
-                       "; ", sysconf(_SC_NPROCESSORS_ONLN), " cores")};
+          absl::StrCat(*tier, " chosen of ",
+                       absl::StrJoin(BackendNames(), ", "), "; ",
+                       sysconf(_SC_NPROCESSORS_ONLN), " cores")};
 }
 
 Finding CheckMemory() {

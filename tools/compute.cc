@@ -6,9 +6,10 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "tools/isa.h"
+#include "kernels/cpu/cpu_tier.h"
+#include "kernels/find_backend.h"
 
 namespace temper {
 
@@ -18,14 +19,17 @@ int ComputeThreads(int threads) {
 }
 
 absl::StatusOr<std::string> ComputeTierName() {
-  ASSIGN_OR_RETURN(const Isa isa, ChooseIsa(getenv("TEMPER_ISA"), ThisCpu()));
-  return IsaName(isa);
+  const char* named = getenv("TEMPER_ISA");
+  const auto tier = ChooseCpuTier(named == nullptr ? "" : named);
+  if (tier.ok()) return (*tier)->name;
+  return absl::Status(tier.status().code(),
+                      absl::StrCat("TEMPER_ISA=", named == nullptr ? "" : named,
+                                   ": ", tier.status().message()));
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads) {
   ASSIGN_OR_RETURN(const std::string name, ComputeTierName());
-  ASSIGN_OR_RETURN(const Tier tier, ParseTier(name));
-  return NewCpuBackend(tier, ComputeThreads(threads));
+  return FindBackend({.name = name, .threads = ComputeThreads(threads)});
 }
 
 }  // namespace temper

@@ -18,7 +18,7 @@
 #include "tools/cmd_sft.h"
 #include "tools/cmd_status.h"
 #include "tools/cmd_train.h"
-#include "tools/isa.h"
+#include "tools/compute.h"
 #include "tools/print.h"
 
 namespace temper {
@@ -47,9 +47,10 @@ std::vector<Verb> Verbs() {
 int Main(int argc, char** argv) {
   SetFlushDenormals();
   // A tier that is not there is refused whatever the verb, before it starts.
-  const auto isa = ChooseIsa(getenv("TEMPER_ISA"), ThisCpu());
-  if (!isa.ok()) {
-    PrintErr("temper: %s\n", std::string(isa.status().message()).c_str());
+  const auto tier = ComputeTierName();
+  if (!tier.ok()) {
+    PrintErr("temper: %s\n",
+            std::string(tier.status().message()).c_str());
     return kExitMisused;
   }
   return RunVerb("", Verbs(), argc, argv);

@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/weights.h"
 #include "learner/checkpoint.h"
@@ -71,7 +71,7 @@ TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
   }
   const std::string base = absl::StrCat(getenv("TEST_TMPDIR"), "/base");
   ASSERT_TRUE(MakeDirectories(base).ok());
-  const auto backend = *NewCpuBackend(BestTier(), /*threads=*/1);
+  const auto backend = *FindBackend({});
   ASSERT_TRUE(
       RandomModel(backend.get(), Model(), /*seed=*/1)->Save(base, "F32").ok());
   for (const char* name : {"/tokenizer.json", "/data.jsonl", "/more.jsonl"}) {

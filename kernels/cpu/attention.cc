@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "kernels/base/log.h"
-#include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
@@ -58,7 +57,6 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
                            const KeyMap& map, const Tensor& selected,
                            float scale, const Tensor& z, const Tensor& lse) {
   const Mla mla(q, keys, map, selected, z, lse);
-  const AttentionTier& tier = AttentionTierOf(tier_);
   const int64_t heads = mla.q.groups;
   ForEachQuery(&pool_, mla.q.rows, [&](int thread, int64_t n) {
     float* scores =
@@ -67,7 +65,7 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
     float* transposed = scores + heads * mla.row + mla.row;
     const int64_t count =
         mla.map.Selected(n, mla.selected.row(n), mla.top_k, rows);
-    ProductsWithKeys(tier, mla.keys, rows, count,
+    ProductsWithKeys(tier_, mla.keys, rows, count,
                      {.a = mla.q.row(n, 0),
                       .a_row = mla.q.group_stride,
                       .m = heads,
@@ -85,7 +83,7 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
                      : static_cast<float>(largest + SoftmaxLog(double{sum}));
       tier_.scale(count == 0 ? 0.0f : 1.0f / sum, s, count);
     }
-    tier.rows_product({.a = scores,
+    tier_.rows_product({.a = scores,
                        .a_row = mla.row,
                        .b = mla.keys.data,
                        .b_row = mla.keys.stride,
@@ -122,12 +120,11 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
                       const GroupedRows<float>& dz,
                       const GroupedRows<float>& dq, int64_t n,
                       const MlaRecord& record, float* transposed) {
-  const AttentionTier& tier = AttentionTierOf(kernels);
   const int64_t heads = mla.q.groups;
   const int64_t count =
       mla.map.Selected(n, mla.selected.row(n), mla.top_k, record.rows);
   *record.count = static_cast<int32_t>(count);
-  ProductsWithKeys(tier, mla.keys, record.rows, count,
+  ProductsWithKeys(kernels, mla.keys, record.rows, count,
                    {.a = mla.q.row(n, 0),
                     .a_row = mla.q.group_stride,
                     .m = heads,
@@ -149,7 +146,7 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
     const float delta = kernels.dot(mla.z.row(n, h), dz.row(n, h), dz.columns);
     for (int64_t j = 0; j < count; ++j) ds[j] = p[j] * (ds[j] - delta) * scale;
   }
-  tier.rows_product({.a = record.ds,
+  kernels.rows_product({.a = record.ds,
                      .a_row = mla.row,
                      .b = mla.keys.data,
                      .b_row = mla.keys.stride,
@@ -171,7 +168,6 @@ void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
                                    const Tensor& lse, const Tensor& dz,
                                    const Tensor& dq, const Tensor& dkeys) {
   const Mla mla(q, keys, map, selected, z, lse);
-  const AttentionTier& tier = AttentionTierOf(tier_);
   const GroupedRows<float> dout = AsGroupedRows<float>(dz);
   const GroupedRows<float> dquery = AsGroupedRows<float>(dq);
   const Rows<float> dkey = AsRows<float>(dkeys);
@@ -200,9 +196,9 @@ void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
       for (int64_t i = 0; i < queries; ++i) {
         const int64_t n = first + i;
         const MlaRecord at(mla, records + i * record);
-        AddToKeys(tier, at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
+        AddToKeys(tier_, at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
                   heads, at.rows, *at.count, begin, end, dkey);
-        AddToKeys(tier, at.p, mla.row, dout.row(n, 0), dout.group_stride, heads,
+        AddToKeys(tier_, at.p, mla.row, dout.row(n, 0), dout.group_stride, heads,
                   at.rows, *at.count, begin, std::min(end, latent), dkey);
       }
     });

@@ -204,7 +204,7 @@ TEST(AttentionTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const Result got = problem.Run(machine, batch);
         SCOPED_TRACE(testing::Message()
-                     << "heads " << shape.heads << " " << TierName(machine.tier)
+                     << "heads " << shape.heads << " " << machine.tier
                      << " threads " << machine.threads << " page "
                      << machine.page_tokens << " batch " << batch);
         ASSERT_EQ(got.z, want.z);

@@ -7,8 +7,8 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_tier.h"
 #include "kernels/cpu/row_walk.h"
-#include "kernels/cpu/tier_self_test.h"
 
 namespace temper {
 namespace {
@@ -29,57 +29,24 @@ class CpuBuffer : public Buffer {
   const int64_t bytes_;
 };
 
-bool CpuHas(Tier tier) {
-  // Both tiers are built with FMA, which comes with AVX.
-  if (!__builtin_cpu_supports("fma")) return false;
-  return tier == Tier::kScalar || __builtin_cpu_supports("avx2");
-}
-
 }  // namespace
 
-const char* TierName(Tier tier) {
-  return tier == Tier::kScalar ? "scalar" : "avx2";
-}
-
-absl::StatusOr<Tier> ParseTier(const std::string& name) {
-  if (name == "avx512" || name == "avx512_bf16") {
-    return absl::UnimplementedError(absl::StrCat(
-        "CPU tier ", name, " is not yet built; use avx2 or scalar"));
-  }
-  for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
-    if (name != TierName(tier)) continue;
-    if (CpuHas(tier)) return tier;
-    return absl::FailedPreconditionError(
-        absl::StrCat("this CPU lacks tier ", name, "; use ",
-                     TierName(BestTier()), " or another machine"));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("no CPU tier is called \"", name,
-                   "\"; there are scalar, avx2, avx512 and avx512_bf16"));
-}
-
-Tier BestTier() { return CpuHas(Tier::kAvx2) ? Tier::kAvx2 : Tier::kScalar; }
-
-absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(Tier tier, int threads) {
-  if (!CpuHas(tier)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this CPU lacks what tier ", TierName(tier),
-        " needs (fma and avx, avx2 for avx2); use another machine"));
-  }
+absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
+                                                       int threads) {
   if (threads < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads is ", threads, "; it must be at least 1"));
   }
   CHECK(FlushDenormalsSet()) << "call SetFlushDenormals() in main first";
-  const TierKernels* kernels =
-      tier == Tier::kScalar ? ScalarKernels() : Avx2Kernels();
-  RETURN_IF_ERROR(TestTier(*kernels, *ScalarKernels()));
+  ASSIGN_OR_RETURN(const CpuTier* chosen, ChooseCpuTier(tier));
+  const TierKernels kernels = KernelsOf(*chosen);
+  RETURN_IF_ERROR(TestKernels(chosen->name, kernels));
   return std::unique_ptr<Backend>(
       std::make_unique<CpuBackend>(kernels, threads));
 }
 
-CpuBackend::CpuBackend(const TierKernels* tier, int threads)
-    : tier_(*tier), pool_(threads), scratch_(threads) {}
+CpuBackend::CpuBackend(const TierKernels& tier, int threads)
+    : tier_(tier), pool_(threads), scratch_(threads) {}
 
 Device CpuBackend::device() const { return Device::kCpu; }
 

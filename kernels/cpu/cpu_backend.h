@@ -23,22 +23,11 @@
 
 namespace temper {
 
-// kAvx512 and kAvx512Bf16 are names with a place, not yet built.
-enum class Tier : uint8_t { kScalar, kAvx2 };
-
-const char* TierName(Tier tier);
-
-// The tier a name stands for: "scalar" or "avx2". InvalidArgument for another
-// name; Unimplemented for "avx512" and "avx512_bf16"; FailedPrecondition for a
-// tier this CPU lacks.
-absl::StatusOr<Tier> ParseTier(const std::string& name);
-
-// The fastest tier this CPU has.
-Tier BestTier();
-
-// `threads` >= 1 counts the caller. FailedPrecondition if the CPU lacks the
-// tier or its self-test does not reproduce the scalar tier bit for bit.
-absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(Tier tier, int threads);
+// `tier` as ChooseCpuTier takes it (kernels/cpu/cpu_tier.h), whose errors it
+// has; `threads` >= 1 counts the caller. FailedPrecondition if the tier does
+// not reproduce the definition bit for bit.
+absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
+                                                       int threads);
 
 // Matrices [groups, out, in] packed for both uses (kernels/cpu/gemm.h).
 struct CpuWeight : public Weight {
@@ -60,7 +49,7 @@ struct CpuWeight : public Weight {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const TierKernels* tier, int threads);
+  CpuBackend(const TierKernels& tier, int threads);
 
   Device device() const override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
@@ -175,7 +164,7 @@ class CpuBackend final : public Backend {
   };
   float* Grow(AlignedFloats* scratch, int64_t floats);
 
-  const TierKernels& tier_;
+  const TierKernels tier_;
   ThreadPool pool_;
   std::vector<AlignedFloats> scratch_;  // one per thread
   AlignedFloats shared_scratch_;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_tier.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/tier.h"
 
@@ -50,8 +50,7 @@ double PeakFlops(const TierKernels& tier) {
 void Product(benchmark::State& state) {
   SetFlushDenormals();
   const int64_t rows = state.range(0), size = state.range(1);
-  const TierKernels& tier =
-      *(BestTier() == Tier::kAvx2 ? Avx2Kernels() : ScalarKernels());
+  const TierKernels tier = KernelsOf(**ChooseCpuTier(""));
   static const double peak = PeakFlops(tier);
   std::vector<float> x(rows * size, 0.5f), y(rows * size);
   std::vector<float> w(size * size, 0.25f), packed(PackedFloats(size, size));

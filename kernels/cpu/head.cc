@@ -7,7 +7,6 @@
 #include <functional>
 
 #include "kernels/base/log.h"
-#include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
@@ -90,7 +89,7 @@ struct HeadOperands {
 // a vocabulary row lies together: 16 of its elements in each panel. The chains
 // are those of Linear: from zero, depth ascending. `transposed` holds
 // kKeyBlock * kPanel floats.
-void KeptLogits(const AttentionTier& tier, const HeadOperands& in, int64_t n,
+void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
                 float* transposed, float* z) {
   const int32_t* ids = in.kept(n);
   const int64_t count = in.count(n);
@@ -103,9 +102,9 @@ void KeptLogits(const AttentionTier& tier, const HeadOperands& in, int64_t n,
     const int64_t block = std::min(kKeyBlock, count - first);
     for (int64_t d = 0; d < in.x.columns; d += kPanel) {
       const int64_t dims = std::min(kPanel, in.x.columns - d);
-      tier.gather_transposed(in.weight.transposed(0) + d * in.weight.out,
+      kernels.gather_transposed(in.weight.transposed(0) + d * in.weight.out,
                              kPanel, ids + first, block, dims, transposed);
-      tier.rows_product({.a = in.x.row(n) + d,
+      kernels.rows_product({.a = in.x.row(n) + d,
                          .b = transposed,
                          .b_row = kKeyBlock,
                          .y = z + first,
@@ -147,13 +146,12 @@ void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
                   .c = logits + (begin - first) * vocabulary,
                   .c_row = vocabulary});
   });
-  const AttentionTier& tier = AttentionTierOf(kernels);
   pool->ParallelFor(last - first, 1, [&](int, int64_t begin, int64_t end) {
     alignas(64) float transposed[kKeyBlock * kPanel];
     for (int64_t i = begin; i < end; ++i) {
       float* z = logits + i * vocabulary;
       if (!in.whole(first + i)) {
-        KeptLogits(tier, in, first + i, transposed, z);
+        KeptLogits(kernels, in, first + i, transposed, z);
       }
       Divide(temperature, z, in.count(first + i));
     }
@@ -197,7 +195,7 @@ namespace {
 
 // Columns [from, to) of dw += g x over rows [first, last) in order; g lies in
 // `logits`.
-void AddWeightGradient(const AttentionTier& tier, const HeadOperands& in,
+void AddWeightGradient(const TierKernels& kernels, const HeadOperands& in,
                        int64_t first, int64_t last, const float* logits,
                        int64_t from, int64_t to, const Rows<float>& dw) {
   const int64_t vocabulary = in.weight.out;
@@ -205,7 +203,7 @@ void AddWeightGradient(const AttentionTier& tier, const HeadOperands& in,
     const bool whole = in.whole(n);
     int64_t end = n + 1;
     while (whole && end < last && in.whole(end)) ++end;
-    tier.rows_product({.a = logits + (n - first) * vocabulary,
+    kernels.rows_product({.a = logits + (n - first) * vocabulary,
                        .a_row = 1,
                        .a_col = vocabulary,
                        .b = in.x.row(n) + from,
@@ -241,7 +239,6 @@ void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
       << dx.DebugString();
   CHECK(dweight.rows == vocabulary && dweight.columns == depth)
       << dw.DebugString();
-  const AttentionTier& tier = AttentionTierOf(tier_);
   const int64_t chunk = in.chunk();
   float* logits = SharedScratch(chunk * vocabulary);
   for (int64_t first = 0; first < in.x.rows; first += chunk) {
@@ -259,7 +256,7 @@ void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
         g[in.TargetPlace(n)] += factor;
         if (in.whole(n)) continue;
         for (int64_t d = 0; d < depth; d += kPanel) {
-          tier.rows_product({.a = g,
+          tier_.rows_product({.a = g,
                              .b = in.weight.transposed(0) + d * vocabulary,
                              .b_row = kPanel,
                              .b_index = in.kept(n),
@@ -284,7 +281,7 @@ void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
                     .c_row = dinput.stride});
     });
     pool_.ParallelFor(depth, 8, [&](int, int64_t from, int64_t to) {
-      AddWeightGradient(tier, in, first, last, logits, from, to, dweight);
+      AddWeightGradient(tier_, in, first, last, logits, from, to, dweight);
     });
   }
 }

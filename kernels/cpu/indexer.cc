@@ -9,7 +9,6 @@
 #include <limits>
 
 #include "kernels/base/log.h"
-#include "kernels/cpu/attention_tier.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
@@ -73,8 +72,7 @@ struct SelectScratch {
 
 // Scores of queries [begin, end) of one sequence, for their first `count` keys:
 // scratch[i * row + s], as far as the query's own position.
-void ScoreTile(const TierKernels& kernels, const AttentionTier& tier,
-               const GroupedRows<float>& q, const Rows<float>& w,
+void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q, const Rows<float>& w,
                const Rows<float>& keys, const KeyRows& map, int64_t begin,
                int64_t end, int64_t count, const SelectScratch& layout,
                float* scratch) {
@@ -87,10 +85,10 @@ void ScoreTile(const TierKernels& kernels, const AttentionTier& tier,
   for (int64_t first = 0; first < count; first += kKeyBlock) {
     const int64_t block = std::min(kKeyBlock, count - first);
     map.Range(begin, first, block, rows);
-    tier.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
+    kernels.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
                            transposed);
     for (int64_t n = begin; n < end; n += together) {
-      tier.rows_product({.a = q.row(n, 0),
+      kernels.rows_product({.a = q.row(n, 0),
                          .a_row = q.group_stride,
                          .b = transposed,
                          .b_row = kKeyBlock,
@@ -131,7 +129,6 @@ void CpuBackend::IndexerSelect(const Tensor& q, const Tensor& w,
   CHECK_EQ(chosen.rows, query.rows);
   if (tap) CHECK_EQ(tapped.rows, query.rows);
   const KeyRows where(map, query.rows, key.rows);
-  const AttentionTier& tier = AttentionTierOf(tier_);
   const int64_t top_k = chosen.columns;
 
   const auto select_run = [&](int thread, int64_t begin, int64_t end) {
@@ -142,7 +139,7 @@ void CpuBackend::IndexerSelect(const Tensor& q, const Tensor& w,
     }
     const SelectScratch layout(count, query.groups, query.columns);
     float* scratch = Scratch(thread, layout.floats);
-    ScoreTile(tier_, tier, query, weight, key, where, begin, end, count, layout,
+    ScoreTile(tier_, query, weight, key, where, begin, end, count, layout,
               scratch);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t seen = where.position(n) + 1;
@@ -242,8 +239,7 @@ struct KlRow {
   double lse = 0;    // of the scores
 };
 
-KlRow ComputeKlRow(const TierKernels& kernels, const AttentionTier& tier,
-                   const KlOperands& in, int64_t n, float* scratch) {
+KlRow ComputeKlRow(const TierKernels& kernels,  const KlOperands& in, int64_t n, float* scratch) {
   const int64_t heads = in.q.groups;
   const int64_t index_heads = in.index_q.groups;
   KlRow out;
@@ -255,7 +251,7 @@ KlRow ComputeKlRow(const TierKernels& kernels, const AttentionTier& tier,
   float* transposed = out.products + index_heads * in.row;
   out.count =
       in.map.Selected(n, in.selected.row(n), in.selected.columns, out.rows);
-  ProductsWithKeys(tier, in.keys, out.rows, out.count,
+  ProductsWithKeys(kernels, in.keys, out.rows, out.count,
                    {.a = in.q.row(n, 0),
                     .a_row = in.q.group_stride,
                     .m = heads,
@@ -263,7 +259,7 @@ KlRow ComputeKlRow(const TierKernels& kernels, const AttentionTier& tier,
                     .out = out.attention,
                     .out_row = in.row},
                    {}, transposed);
-  ProductsWithKeys(tier, in.index_keys, out.rows, out.count,
+  ProductsWithKeys(kernels, in.index_keys, out.rows, out.count,
                    {.a = in.index_q.row(n, 0),
                     .a_row = in.index_q.group_stride,
                     .m = index_heads,
@@ -302,10 +298,9 @@ void CpuBackend::IndexerKl(const Tensor& q, const Tensor& keys, float scale,
   const KlOperands in(q, keys, scale, lse, index_q, index_w, index_keys, map,
                       selected);
   float* out = AsVector<float>(kl, in.q.rows);
-  const AttentionTier& tier = AttentionTierOf(tier_);
   ForEachQuery(&pool_, in.q.rows, [&](int thread, int64_t n) {
     const KlRow row =
-        ComputeKlRow(tier_, tier, in, n, Scratch(thread, in.floats()));
+        ComputeKlRow(tier_, in, n, Scratch(thread, in.floats()));
     double sum = 0;
     for (int64_t j = 0; j < row.count; ++j) {
       const double p = row.target[j];
@@ -340,7 +335,7 @@ void KlQueryGradient(const TierKernels& kernels, const KlOperands& in,
     }
     dweight.row(n)[h] = kernels.dot(dscore, product, row.count);
   }
-  AttentionTierOf(kernels).rows_product({.a = dproduct,
+  kernels.rows_product({.a = dproduct,
                                          .a_row = in.row,
                                          .b = in.index_keys.data,
                                          .b_row = in.index_keys.stride,
@@ -375,7 +370,6 @@ void CpuBackend::IndexerKlBackward(
   CHECK(dkey.rows == in.index_keys.rows &&
         dkey.columns == in.index_keys.columns)
       << dindex_keys.DebugString();
-  const AttentionTier& tier = AttentionTierOf(tier_);
   // One query's record: the products' gradients, the keys' rows, their count.
   const int64_t record = (heads + 1) * in.row + 16;
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
@@ -390,7 +384,7 @@ void CpuBackend::IndexerKlBackward(
     ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
       const int64_t n = first + i;
       const KlRow row =
-          ComputeKlRow(tier_, tier, in, n, Scratch(thread, in.floats()));
+          ComputeKlRow(tier_, in, n, Scratch(thread, in.floats()));
       float* dproduct = records + i * record;
       std::copy(row.rows, row.rows + row.count, rows_of(dproduct));
       rows_of(dproduct)[in.row] = static_cast<int32_t>(row.count);
@@ -400,7 +394,7 @@ void CpuBackend::IndexerKlBackward(
       for (int64_t i = 0; i < queries; ++i) {
         float* dproduct = records + i * record;
         const int32_t* rows = rows_of(dproduct);
-        AddToKeys(tier, dproduct, in.row, in.index_q.row(first + i, 0),
+        AddToKeys(tier_, dproduct, in.row, in.index_q.row(first + i, 0),
                   in.index_q.group_stride, heads, rows, rows[in.row], begin,
                   end, dkey);
       }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_tier.h"
 #include "kernels/ops/backend.h"
 #include "kernels/reference/attention.h"
 #include "kernels/tensor/tensor.h"
@@ -21,7 +23,7 @@
 namespace temper {
 
 struct Machine {
-  Tier tier = Tier::kScalar;
+  std::string tier = "scalar";
   int threads = 1;
   int32_t page_tokens = 64;
 };
@@ -29,8 +31,7 @@ struct Machine {
 // Every machine whose bits must agree; the first is the definition.
 inline std::vector<Machine> Machines() {
   std::vector<Machine> machines;
-  for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
-    if (tier != Tier::kScalar && BestTier() == Tier::kScalar) continue;
+  for (const std::string& tier : UsableCpuTiers()) {
     for (const int threads : {1, 2}) {
       for (const int32_t page_tokens : {64, 1}) {
         machines.push_back({tier, threads, page_tokens});

@@ -48,10 +48,10 @@ void KeyRows::Range(int64_t query, int64_t begin, int64_t count,
 
 namespace {
 
-void ProductWithBlock(const AttentionTier& tier, const KeyProduct& product,
+void ProductWithBlock(const TierKernels& kernels, const KeyProduct& product,
                       const float* transposed, int64_t begin, int64_t count) {
   if (product.m == 0) return;
-  tier.rows_product({.a = product.a,
+  kernels.rows_product({.a = product.a,
                      .a_row = product.a_row,
                      .b = transposed,
                      .b_row = kKeyBlock,
@@ -64,25 +64,25 @@ void ProductWithBlock(const AttentionTier& tier, const KeyProduct& product,
 
 }  // namespace
 
-void ProductsWithKeys(const AttentionTier& tier, const Rows<float>& keys,
+void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
                       const int32_t* rows, int64_t count,
                       const KeyProduct& first, const KeyProduct& second,
                       float* transposed) {
   for (int64_t begin = 0; begin < count; begin += kKeyBlock) {
     const int64_t block = std::min(kKeyBlock, count - begin);
-    tier.gather_transposed(keys.data, keys.stride, rows + begin, block,
+    kernels.gather_transposed(keys.data, keys.stride, rows + begin, block,
                            first.dims, transposed);
-    ProductWithBlock(tier, first, transposed, begin, block);
-    ProductWithBlock(tier, second, transposed, begin, block);
+    ProductWithBlock(kernels, first, transposed, begin, block);
+    ProductWithBlock(kernels, second, transposed, begin, block);
   }
 }
 
-void AddToKeys(const AttentionTier& tier, const float* a, int64_t a_row,
+void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
                const float* b, int64_t b_row, int64_t m, const int32_t* rows,
                int64_t count, int64_t begin, int64_t end,
                const Rows<float>& y) {
   if (begin >= end) return;
-  tier.rows_product({.a = a,
+  kernels.rows_product({.a = a,
                      .a_row = 1,
                      .a_col = a_row,
                      .b = b + begin,

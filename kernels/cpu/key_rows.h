@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "kernels/base/thread_pool.h"
-#include "kernels/cpu/attention_tier.h"
+#include "kernels/cpu/tier.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/ops/backend.h"
 
@@ -55,14 +55,14 @@ struct KeyProduct {
 // Both products (the second may have m = 0) with the keys rows[0 .. count), in
 // blocks of 64. `transposed` holds 64 * dims floats; the first has the larger
 // dims.
-void ProductsWithKeys(const AttentionTier& tier, const Rows<float>& keys,
+void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
                       const int32_t* rows, int64_t count,
                       const KeyProduct& first, const KeyProduct& second,
                       float* transposed);
 
 // Columns [begin, end) of y[rows[j]] += sum_i a[i, j] b[i], j < count:
 // gradients of a query's keys. a [m, a_row], b [m, b_row].
-void AddToKeys(const AttentionTier& tier, const float* a, int64_t a_row,
+void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
                const float* b, int64_t b_row, int64_t m, const int32_t* rows,
                int64_t count, int64_t begin, int64_t end, const Rows<float>& y);
 

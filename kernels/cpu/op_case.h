@@ -20,6 +20,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_tier.h"
 #include "kernels/ops/backend.h"
 #include "kernels/tensor/tensor.h"
 
@@ -56,8 +57,7 @@ inline const std::vector<std::unique_ptr<Backend>>& Backends() {
   static const auto* backends = [] {
     SetFlushDenormals();
     auto* made = new std::vector<std::unique_ptr<Backend>>;
-    for (const Tier tier : {Tier::kScalar, Tier::kAvx2}) {
-      if (!ParseTier(TierName(tier)).ok()) continue;
+    for (const std::string& tier : UsableCpuTiers()) {
       for (const int threads : {1, 2}) {
         auto backend = NewCpuBackend(tier, threads);
         CHECK(backend.ok()) << backend.status().ToString();

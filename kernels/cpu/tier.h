@@ -1,7 +1,8 @@
-// The inner loops of the CPU backend, once per instruction set ("tier"). All
-// tiers give the same bits; the scalar one is the definition (DESIGN.md
-// section 6). A tier's .cc has its own compiler flags, internal linkage
-// throughout, and includes nothing inline that another file includes too.
+// The inner loops of the CPU backend, once per instruction set ("tier"); which
+// tiers there are stands in kernels/cpu/cpu_tier.h. All give the same bits; the
+// scalar one is the definition (DESIGN.md section 6). A tier's .cc has its own
+// compiler flags, internal linkage throughout, and includes nothing inline that
+// another file includes too.
 //
 // Rules that make the bits equal:
 // - lanes over outputs: each output is one fixed sequence of FMAs;
@@ -40,6 +41,30 @@ struct GemmBlock {
   bool accumulate = false;
 };
 
+// y[i, c] = [y[i, c] +] sum_k a[i, k] b[k, c], where a[i, k] is
+// a[i * a_row + k * a_col], row k of b is b + b_index[k] * b_row (k itself when
+// b_index is null), and rows of y likewise: selected keys are read where they
+// lie. Nothing outside the named elements is read or written. y overlaps
+// neither a nor b, y_index repeats no row.
+struct RowsProduct {
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  int64_t a_col = 1;
+  const float* b = nullptr;
+  int64_t b_row = 0;
+  const int32_t* b_index = nullptr;
+  float* y = nullptr;
+  int64_t y_row = 0;
+  const int32_t* y_index = nullptr;
+  int64_t m = 0;  // rows of a and y
+  int64_t k = 0;  // reduction
+  int64_t n = 0;  // columns of b and y
+  bool accumulate = false;
+};
+
+// Columns of a transposed block of keys.
+inline constexpr int64_t kKeyBlock = 64;
+
 struct AdamWFactors {
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
@@ -51,9 +76,12 @@ struct AdamWFactors {
 };
 
 struct TierKernels {
-  const char* name;
-
   void (*gemm)(const GemmBlock& block);
+  void (*rows_product)(const RowsProduct& product);
+  // out[d * kKeyBlock + j] = keys[rows[j] * row_stride + d], j < count <= 64.
+  void (*gather_transposed)(const float* keys, int64_t row_stride,
+                            const int32_t* rows, int64_t count, int64_t dims,
+                            float* out);
 
   // Reductions over n elements, by the 16 lanes.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -104,9 +132,10 @@ struct TierKernels {
                 float* m, float* v, int64_t n);
 };
 
-// The definition. Needs FMA instructions.
-const TierKernels* ScalarKernels();
-const TierKernels* Avx2Kernels();
+// Each writes the loops that its tier does otherwise than the tier it builds on
+// (kernels/cpu/cpu_tier.h); the scalar tier, the definition, writes all.
+void SetScalarKernels(TierKernels* kernels);  // needs FMA
+void SetAvx2Kernels(TierKernels* kernels);    // needs AVX2 and FMA
 
 }  // namespace temper
 

@@ -13,7 +13,7 @@ for library in "$@"; do
     echo "${weak}" | c++filt
     exit 1
   fi
-  nm -C --defined-only "${library}" | grep -q ' T temper::.*Kernels()' ||
+  nm -C --defined-only "${library}" | grep -q ' T temper::Set.*Kernels(' ||
     { echo "${library} defines no tier: the wrong file was checked"; exit 1; }
 done
 [[ "${checked}" -ge 2 ]] || { echo "checked ${checked} libraries"; exit 1; }

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 
 namespace temper {
@@ -15,7 +15,7 @@ class KvCacheTest : public ::testing::Test {
  protected:
   void SetUp() override {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(Tier::kScalar, 1);
+    backend_ = *FindBackend({.name = "scalar"});
   }
   const ModelConfig config_ = TinyConfig();
   std::unique_ptr<Backend> backend_;

@@ -16,7 +16,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/config.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
@@ -72,7 +72,7 @@ class ModelFileFuzzTest : public testing::Test {
  protected:
   void SetUp() override {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(BestTier(), /*threads=*/1);
+    backend_ = *FindBackend({});
     dir_ = absl::StrCat(
         getenv("TEST_TMPDIR"), "/",
         testing::UnitTest::GetInstance()->current_test_info()->name());

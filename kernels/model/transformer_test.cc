@@ -13,7 +13,7 @@
 #include "absl/strings/match.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 
 namespace temper {
@@ -25,7 +25,7 @@ class TransformerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(BestTier(), 1);
+    backend_ = *FindBackend({});
     weights_ = RandomModel(backend_.get(), config_, 7);
     model_ = *Transformer::Create(backend_.get(), weights_.get(), kTokensMax);
     tape_ = *model_->NewTape(kTokensMax);

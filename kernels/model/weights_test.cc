@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
 
@@ -22,7 +22,7 @@ class ModelWeightsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     SetFlushDenormals();
-    backend_ = *NewCpuBackend(BestTier(), 1);
+    backend_ = *FindBackend({});
     config_.num_nextn_predict_layers = 1;
   }
 

@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/find_backend.h"
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/init_weights.h"
@@ -51,7 +51,7 @@ TEST(QuickstartRemakeTest,
   const auto tokenizer = Tokenizer::Create(*std::move(spec));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
 
-  const auto backend = *NewCpuBackend(BestTier(), 2);
+  const auto backend = *FindBackend({.threads = 2});
   const auto weights = *ModelWeights::Create(backend.get(), *model);
   ASSERT_TRUE(
       InitWeights(config.seed(), config.initializer_range(), weights.get())

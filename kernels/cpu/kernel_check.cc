@@ -1,4 +1,5 @@
-#include "kernels/cpu/tier_self_test.h"
+// What a tier passes before it is used: its loops beside the definition's.
+
 
 #include <cmath>
 #include <cstdint>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_tier.h"
 
 namespace temper {
 namespace {
@@ -160,19 +163,19 @@ bool Same(const std::vector<float>& x, const std::vector<float>& y) {
   return true;
 }
 
-absl::Status Differs(const TierKernels& tier, const std::string& kernel) {
+absl::Status Differs(const std::string& tier, const std::string& kernel) {
   return absl::FailedPreconditionError(absl::StrCat(
-      "CPU tier ", tier.name, " does not reproduce the scalar tier in ", kernel,
+      "CPU tier ", tier, " does not reproduce the scalar tier in ", kernel,
       "; use another tier or report this CPU"));
 }
 
-}  // namespace
-
-absl::Status TestTier(const TierKernels& tier, const TierKernels& definition) {
+// The loops over one length.
+absl::Status CheckRowKernels(const std::string& name, const TierKernels& tier,
+                             const TierKernels& definition) {
   uint32_t seed = 1;
   NamedKernels kernels = ElementKernels();
   for (const auto& kernel : NormAndUpdateKernels()) kernels.push_back(kernel);
-  for (const auto& [name, kernel] : kernels) {
+  for (const auto& [kernel_name, kernel] : kernels) {
     for (const int64_t n : kLengths) {
       Case actual = MakeCase(++seed);
       Case expected = actual;
@@ -181,17 +184,29 @@ absl::Status TestTier(const TierKernels& tier, const TierKernels& definition) {
       for (int i = 0; i < 4; ++i) {
         if (!Same(actual.in[i], expected.in[i]) ||
             !Same(actual.out[i], expected.out[i])) {
-          return Differs(tier, absl::StrCat(name, " of ", n));
+          return Differs(name, absl::StrCat(kernel_name, " of ", n));
         }
       }
     }
   }
-  std::vector<float> a(31 * 31), b(5 * 16 * 29);
-  for (float& x : a) x = Pseudo(&seed);
-  for (float& x : b) x = Pseudo(&seed);
-  for (size_t i = 0; i < a.size(); i += 7) a[i] *= 0x1p-70f;
-  for (size_t i = 0; i < b.size(); i += 5) b[i] *= 0x1p-70f;
-  a[3] = b[40] = 0x1p-140f;
+  return absl::OkStatus();
+}
+
+// `count` ordinary values, every `tiny_every`th so small that its products
+// are denormal or flushed.
+std::vector<float> ProductOperand(uint32_t seed, int64_t count,
+                                  int64_t tiny_every) {
+  std::vector<float> values(count);
+  for (float& x : values) x = Pseudo(&seed);
+  for (int64_t i = 0; i < count; i += tiny_every) values[i] *= 0x1p-70f;
+  values[count / 2] = 0x1p-140f;
+  return values;
+}
+
+absl::Status CheckGemm(const std::string& name, const TierKernels& tier,
+                       const TierKernels& definition) {
+  const std::vector<float> a = ProductOperand(2, 31 * 31, 7);
+  const std::vector<float> b = ProductOperand(3, 5 * 16 * 29, 5);
   for (const bool transposed : {false, true}) {
     for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 13}) {
       for (const int64_t columns : {1, 16, 37, 64, 80}) {
@@ -199,12 +214,84 @@ absl::Status TestTier(const TierKernels& tier, const TierKernels& definition) {
         RunGemm(tier, rows, columns, transposed, a, b, &actual);
         RunGemm(definition, rows, columns, transposed, a, b, &expected);
         if (!Same(actual, expected)) {
-          return Differs(tier, absl::StrCat("gemm of ", rows, " x ", columns));
+          return Differs(name, absl::StrCat("gemm of ", rows, " x ", columns));
         }
       }
     }
   }
   return absl::OkStatus();
+}
+
+// Rows of b and y found through an index, columns of a read across.
+absl::Status CheckRowsProduct(const std::string& name, const TierKernels& tier,
+                              const TierKernels& definition) {
+  const std::vector<float> a = ProductOperand(4, 9 * 24, 7);
+  const std::vector<float> b = ProductOperand(5, 24 * 83, 5);
+  constexpr int32_t kIndex[] = {22, 1, 7, 0, 23, 5, 4, 11, 3, 17, 19, 2, 8};
+  const auto run = [&](const TierKernels& kernels, int64_t m, int64_t n,
+                       bool indexed, std::vector<float>* y) {
+    RowsProduct product = {.a = a.data(),
+                           .a_row = indexed ? 24 : 1,
+                           .a_col = indexed ? 1 : 9,
+                           .b = b.data(),
+                           .b_row = 83,
+                           .b_index = indexed ? kIndex : nullptr,
+                           .y = y->data(),
+                           .y_row = 83,
+                           .y_index = indexed ? kIndex : nullptr,
+                           .m = m,
+                           .k = 13,
+                           .n = n};
+    kernels.rows_product(product);
+    product.accumulate = true;
+    kernels.rows_product(product);
+  };
+  for (const bool indexed : {false, true}) {
+    for (const int64_t m : {1, 2, 3, 4, 9}) {
+      for (const int64_t n : {1, 8, 13, 16, 37, 64, 83}) {
+        std::vector<float> actual(24 * 83, 1.0f), expected(24 * 83, 1.0f);
+        run(tier, m, n, indexed, &actual);
+        run(definition, m, n, indexed, &expected);
+        if (!Same(actual, expected)) {
+          return Differs(name, absl::StrCat("rows_product of ", m, " x ", n));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckGather(const std::string& name, const TierKernels& tier,
+                         const TierKernels& definition) {
+  const std::vector<float> keys = ProductOperand(6, 70 * 29, 7);
+  std::vector<int32_t> rows(kKeyBlock);
+  for (int64_t j = 0; j < kKeyBlock; ++j) {
+    rows[j] = static_cast<int32_t>(j * 37 % 70);
+  }
+  for (const int64_t dims : {1, 8, 21, 29}) {
+    for (const int64_t count : {1, 7, 8, 17, 64}) {
+      std::vector<float> actual(29 * kKeyBlock, 1.0f), expected = actual;
+      tier.gather_transposed(keys.data(), 29, rows.data(), count, dims,
+                             actual.data());
+      definition.gather_transposed(keys.data(), 29, rows.data(), count, dims,
+                                   expected.data());
+      if (!Same(actual, expected)) {
+        return Differs(
+            name, absl::StrCat("gather_transposed of ", count, " x ", dims));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TestKernels(const std::string& name, const TierKernels& kernels) {
+  const TierKernels definition = KernelsOf(CpuTiers().front());
+  RETURN_IF_ERROR(CheckRowKernels(name, kernels, definition));
+  RETURN_IF_ERROR(CheckGemm(name, kernels, definition));
+  RETURN_IF_ERROR(CheckRowsProduct(name, kernels, definition));
+  return CheckGather(name, kernels, definition);
 }
 
 }  // namespace temper

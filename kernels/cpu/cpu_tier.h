@@ -1,0 +1,58 @@
+// The CPU tiers there are, in one table: what each is called, what it needs of
+// a CPU, and its loops (kernels/cpu/tier.h). Every tier gives the same bits
+// (DESIGN.md section 6), so the choice is one of speed alone. A new tier is a
+// file of loops and a line of the table.
+//
+// Functions without state; thread-safe.
+
+#ifndef KERNELS_CPU_CPU_TIER_H_
+#define KERNELS_CPU_CPU_TIER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/cpu/tier.h"
+
+namespace temper {
+
+struct CpuFeatures {
+  bool fma = false;
+  bool avx2 = false;
+};
+CpuFeatures ThisCpu();
+
+struct CpuTier {
+  const char* name;   // in TEMPER_ISA, plans and messages
+  const char* needs;  // of the CPU, in words
+  bool (*cpu_has)(const CpuFeatures& cpu);
+  void (*set_kernels)(TierKernels* kernels);
+  const char* base;  // the tier whose loops stand where it sets none; or null
+};
+
+// Slowest first; the first is the definition.
+absl::Span<const CpuTier> CpuTiers();
+
+// The tier's loops over those of its base.
+TierKernels KernelsOf(const CpuTier& tier);
+
+// Names of the tiers that a CPU with these features can run, slowest first.
+std::vector<std::string> UsableCpuTiers(const CpuFeatures& cpu = ThisCpu());
+
+// The tier called `name`, or for an empty name the fastest this CPU can run.
+// InvalidArgument, naming those there are, if there is no such tier or the CPU
+// lacks it; FailedPrecondition if the CPU can run none.
+absl::StatusOr<const CpuTier*> ChooseCpuTier(
+    const std::string& name, const CpuFeatures& cpu = ThisCpu());
+
+// FailedPrecondition, naming the first loop that differs, unless `kernels`
+// give the definition's bits on small directed inputs: denormals, signed
+// zeros, infinities, the edges of exp, every loop. Some milliseconds. The
+// calling thread must have the float mode of kernels/base/float_mode.h.
+absl::Status TestKernels(const std::string& name, const TierKernels& kernels);
+
+}  // namespace temper
+
+#endif  // KERNELS_CPU_CPU_TIER_H_

@@ -1,0 +1,132 @@
+#include "kernels/cpu/cpu_tier.h"
+
+#include <cmath>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/cpu/cpu_backend.h"
+
+namespace temper {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+float DotInOrder(const float* a, const float* b, int64_t n) {
+  float sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum = __builtin_fmaf(a[i], b[i], sum);
+  return sum;
+}
+
+TierKernels Definition() { return KernelsOf(CpuTiers().front()); }
+
+TEST(CpuTierTest, ATierThatSumsInAnotherOrderIsRefusedByName) {
+  SetFlushDenormals();
+  TierKernels other = Definition();
+  EXPECT_TRUE(TestKernels("other", other).ok());
+  other.dot = DotInOrder;
+  const absl::Status status = TestKernels("other", other);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("tier other"), HasSubstr("dot")));
+}
+
+TEST(CpuTierTest, ProductsOverAnIndexAreCheckedToo) {
+  SetFlushDenormals();
+  TierKernels other = Definition();
+  other.rows_product = [](const RowsProduct& product) {
+    RowsProduct reversed = product;  // k descending, where it can be
+    if (product.b_index == nullptr && product.k > 0) {
+      reversed.a += (product.k - 1) * product.a_col;
+      reversed.a_col = -product.a_col;
+      reversed.b += (product.k - 1) * product.b_row;
+      reversed.b_row = -product.b_row;
+    }
+    KernelsOf(CpuTiers().front()).rows_product(reversed);
+  };
+  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+              HasSubstr("rows_product"));
+  other = Definition();
+  other.gather_transposed = [](const float* keys, int64_t row_stride,
+                               const int32_t* rows, int64_t count, int64_t dims,
+                               float* out) {
+    KernelsOf(CpuTiers().front())
+        .gather_transposed(keys, row_stride, rows, count, dims, out);
+    out[0] = 0;
+  };
+  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+              HasSubstr("gather_transposed"));
+}
+
+TEST(CpuTierTest, ATierThatKeepsDenormalsIsRefused) {
+  SetFlushDenormals();
+  TierKernels other = Definition();
+  other.scale = [](float factor, float* x, int64_t n) {
+    _mm_setcsr(_mm_getcsr() & ~kFlushDenormalsBits);
+    Definition().scale(factor, x, n);
+    SetFlushDenormals();
+  };
+  EXPECT_FALSE(TestKernels("other", other).ok());
+}
+
+TEST(CpuTierTest, ExpIsWithinTwoUlpsAndZeroBelowItsRange) {
+  SetFlushDenormals();
+  std::vector<float> x, y;
+  for (float value = -86.5f; value < 88.5f; value += 0.0137f) {
+    x.push_back(value);
+  }
+  y.resize(x.size());
+  Definition().exp(x.data(), 0, y.data(), x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double want = std::exp(static_cast<double>(x[i]));
+    EXPECT_NEAR(y[i] / want, 1, 2 * 0x1p-23) << x[i];
+  }
+  const float edges[] = {0, -0.0f, -86.51f, -INFINITY, 89, INFINITY, NAN};
+  float out[7];
+  Definition().exp(edges, 0, out, 7);
+  EXPECT_EQ(out[0], 1);
+  EXPECT_EQ(out[1], 1);
+  EXPECT_EQ(out[2], 0);
+  EXPECT_EQ(out[3], 0);
+  EXPECT_EQ(out[4], INFINITY);
+  EXPECT_EQ(out[5], INFINITY);
+  EXPECT_TRUE(std::isnan(out[6]));
+}
+
+constexpr CpuFeatures kAll = {.fma = true, .avx2 = true};
+constexpr CpuFeatures kFmaOnly = {.fma = true, .avx2 = false};
+
+std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
+  const auto tier = ChooseCpuTier(name, cpu);
+  EXPECT_EQ(tier.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(tier.status().message());
+}
+
+TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
+  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "avx2");
+  EXPECT_STREQ((*ChooseCpuTier("", kFmaOnly))->name, "scalar");
+  EXPECT_STREQ((*ChooseCpuTier("scalar", kAll))->name, "scalar");
+  EXPECT_STREQ((*ChooseCpuTier("avx2", kAll))->name, "avx2");
+}
+
+TEST(CpuTierTest, ATierThatIsMissingIsRefusedNamingThoseThereAre) {
+  EXPECT_THAT(Refusal("sse2", kAll), HasSubstr("can run scalar, avx2"));
+  EXPECT_THAT(Refusal("AVX2", kAll), HasSubstr("no CPU tier is called"));
+  EXPECT_THAT(Refusal("avx2", kFmaOnly), HasSubstr("AVX2 and FMA"));
+  EXPECT_EQ(ChooseCpuTier("", CpuFeatures()).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(CpuTierDeathTest, ACallerThatKeepsDenormalsIsRefused) {
+  EXPECT_DEATH(
+      {
+        _mm_setcsr(_mm_getcsr() & ~kFlushDenormalsBits);
+        NewCpuBackend("scalar", 1).IgnoreError();
+      },
+      "SetFlushDenormals");
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,33 @@
+// The one place that knows which devices there are: whoever computes, verbs and
+// tests alike, asks for a backend by name.
+
+#ifndef KERNELS_FIND_BACKEND_H_
+#define KERNELS_FIND_BACKEND_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+struct BackendSpec {
+  std::string name;  // one of BackendNames(); empty: the fastest here
+  int threads = 1;   // that compute, the caller included; at least 1
+};
+
+// Those that this machine can run, slowest first; the first is the definition
+// of every number. Today the CPU's tiers (kernels/cpu/cpu_tier.h).
+std::vector<std::string> BackendNames();
+
+// InvalidArgument, naming those there are, for a name that is none of them;
+// FailedPrecondition where the machine can run none, or where the backend does
+// not reproduce the definition. The calling thread must have the float mode of
+// kernels/base/float_mode.h (CHECKed).
+absl::StatusOr<std::unique_ptr<Backend>> FindBackend(const BackendSpec& spec);
+
+}  // namespace temper
+
+#endif  // KERNELS_FIND_BACKEND_H_
