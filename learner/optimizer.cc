@@ -92,9 +92,11 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
     adamw.weight_decay =
         parameter.decays ? static_cast<float>(options.weight_decay) : 0.0f;
     const int64_t n = parameter.elements;
-    backend_->AdamW(adamw, gradients.grad(parameter).Reshape({n}),
-                    weights_->value(parameter).Reshape({n}),
-                    Moment(0, parameter), Moment(1, parameter));
+    backend_->AdamW({.options = adamw,
+                     .grad = gradients.grad(parameter).Reshape({n}),
+                     .p = weights_->value(parameter).Reshape({n}),
+                     .m = Moment(0, parameter),
+                     .v = Moment(1, parameter)});
   }
   weights_->Publish();
   return norm;

@@ -49,9 +49,15 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(const ModelWeights& weights,
   TokenLogProbs result;
   if (n == 0) return result;
   backend_->GatherRows(hidden, rows_view_, hidden_view_);
-  backend_->LogProb(hidden_view_, weights.lm_head(), targets_view_,
-                    kept_offsets_view_, kept_ids_view_, temperature_, logp,
-                    lse_view_, entropy);
+  backend_->LogProb({.x = hidden_view_,
+                     .w = &weights.lm_head(),
+                     .targets = targets_view_,
+                     .kept_offsets = kept_offsets_view_,
+                     .kept_ids = kept_ids_view_,
+                     .temperature = temperature_,
+                     .logp = logp,
+                     .lse = lse_view_,
+                     .entropy = entropy});
   ASSIGN_OR_RETURN(result.logp, Download(backend_, logp));
   ASSIGN_OR_RETURN(result.entropy, Download(backend_, entropy));
   return result;
@@ -68,10 +74,16 @@ absl::StatusOr<Tensor> TokenLogProb::Backward(const ModelWeights& weights,
                    dhidden_.Reserve(DType::kF32, {tokens_, dim}));
   backend_->Zero(dhidden);
   if (n == 0) return dhidden;
-  backend_->LogProbBackward(hidden_view_, weights.lm_head(), targets_view_,
-                            kept_offsets_view_, kept_ids_view_, temperature_,
-                            lse_view_, dlogp_view, dx,
-                            gradients->grad("lm_head.weight"));
+  backend_->LogProbBackward({.x = hidden_view_,
+                             .w = &weights.lm_head(),
+                             .targets = targets_view_,
+                             .kept_offsets = kept_offsets_view_,
+                             .kept_ids = kept_ids_view_,
+                             .temperature = temperature_,
+                             .lse = lse_view_,
+                             .dlogp = dlogp_view,
+                             .dx = dx,
+                             .dw = gradients->grad("lm_head.weight")});
   // Several tokens may be predicted by one shared row; EmbedBackward is the
   // deterministic scatter-add.
   backend_->EmbedBackward(rows_view_, dx, dhidden);

@@ -50,8 +50,8 @@ std::vector<float> Values(const ModelConfig& config, uint64_t seed) {
   for (const Parameter& parameter : ListParameters(config)) {
     ++tensor;
     for (int64_t i = 0; i < parameter.elements; ++i) {
-      const float u = Uniform({seed, RngPurpose::kTest, tensor, 0,
-                               static_cast<uint32_t>(i)});
+      const float u = Uniform(
+          {seed, RngPurpose::kTest, tensor, 0, static_cast<uint32_t>(i)});
       values.push_back(parameter.shape.size() == 1 ? 0.5f + u
                                                    : 0.6f * (u - 0.5f));
     }
@@ -62,9 +62,8 @@ std::vector<float> Values(const ModelConfig& config, uint64_t seed) {
 std::vector<int32_t> Tokens(uint32_t stream, int64_t count) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i) {
-    tokens.push_back(static_cast<int32_t>(
-        UniformBelow({11, RngPurpose::kTest, stream, 0,
-                      static_cast<uint32_t>(i)}, 97)));
+    tokens.push_back(static_cast<int32_t>(UniformBelow(
+        {11, RngPurpose::kTest, stream, 0, static_cast<uint32_t>(i)}, 97)));
   }
   return tokens;
 }
@@ -109,8 +108,8 @@ World MakeWorld(const EngineOptions& options,
   EXPECT_TRUE(weights.ok()) << weights.status();
   world.weights = *std::move(weights);
   EXPECT_TRUE(world.weights->SetValues(Values(TinyConfig(), 1)).ok());
-  auto engine = Engine::Create(world.backend.get(), world.weights.get(), 1,
-                               options);
+  auto engine =
+      Engine::Create(world.backend.get(), world.weights.get(), 1, options);
   EXPECT_TRUE(engine.ok()) << engine.status();
   world.engine = *std::move(engine);
   return world;
@@ -166,8 +165,8 @@ void ExpectSame(const SequenceRecord& a, const SequenceRecord& b) {
 }
 
 std::vector<Script> FourScripts() {
-  return {MakeScript(0, 130, 10), MakeScript(1, 130, 33),
-          MakeScript(2, 130, 1), MakeScript(3, 20, 61)};
+  return {MakeScript(0, 130, 10), MakeScript(1, 130, 33), MakeScript(2, 130, 1),
+          MakeScript(3, 20, 61)};
 }
 
 // Each alone in a fresh engine: the definition all else is held against.
@@ -261,8 +260,8 @@ TEST(EngineTest, SharedPreambleIsComputedOnce) {
   EXPECT_EQ(world.engine->stats().scheduler.prefill_tokens, 128 + 6 * 5);
 }
 
-// Log-probabilities of the sampled tokens as training recomputes them: no cache,
-// recorded routes, recorded kept sets.
+// Log-probabilities of the sampled tokens as training recomputes them: no
+// cache, recorded routes, recorded kept sets.
 std::vector<float> TrainingLogprobs(World* world, SequenceRecord record) {
   Backend* const backend = world->backend.get();
   auto transformer = Transformer::Create(backend, world->weights.get(), 512);
@@ -286,8 +285,9 @@ std::vector<float> TrainingLogprobs(World* world, SequenceRecord record) {
     targets.push_back(record.tokens[t + 1]);
   }
   Tensor hidden;
-  const absl::Status forward = (*transformer)->Forward(
-      &batch, nullptr, tape->get(), ForwardOptions(), &hidden);
+  const absl::Status forward =
+      (*transformer)
+          ->Forward(&batch, nullptr, tape->get(), ForwardOptions(), &hidden);
   EXPECT_TRUE(forward.ok()) << forward;
   const int64_t n = static_cast<int64_t>(rows.size());
   std::vector<float> gathered(n * 32), logp(n), lse(n), entropy(n);
@@ -303,9 +303,15 @@ std::vector<float> TrainingLogprobs(World* world, SequenceRecord record) {
   };
   const Tensor x(gathered.data(), DType::kF32, {n, 32});
   backend->GatherRows(hidden, ints(&rows, n), x);
-  backend->LogProb(x, world->weights->lm_head(), ints(&targets, n),
-                   ints(&offsets, n + 1), ints(&record.kept_ids, kept), 1.0f,
-                   floats(&logp), floats(&lse), floats(&entropy));
+  backend->LogProb({.x = x,
+                    .w = &world->weights->lm_head(),
+                    .targets = ints(&targets, n),
+                    .kept_offsets = ints(&offsets, n + 1),
+                    .kept_ids = ints(&record.kept_ids, kept),
+                    .temperature = 1.0f,
+                    .logp = floats(&logp),
+                    .lse = floats(&lse),
+                    .entropy = floats(&entropy)});
   EXPECT_TRUE(backend->Sync().ok());
   return logp;
 }

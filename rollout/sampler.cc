@@ -107,16 +107,26 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
   RETURN_IF_ERROR(backend_->CopyFromHost(host_uniforms.data(), uniforms));
   backend_->GatherRows(hidden, row_ids, gathered);
   backend_->Linear(gathered, lm_head, Use::kForward, logits);
-  backend_->Sample(logits, uniforms, options, ids, logprobs, kept, counts);
+  backend_->Sample({.logits = logits,
+                    .uniforms = uniforms,
+                    .options = options,
+                    .ids = ids,
+                    .logp = logprobs,
+                    .kept_ids = kept,
+                    .kept_counts = counts});
   if (mask == SamplingMask::kDrop) {
     // The learner's own operation, so that the bits are the same.
-    backend_->LogProb(gathered, lm_head, ids,
-                      View(*no_kept_, DType::kI32, count + 1, 0),
-                      Tensor(no_kept_->data(), DType::kI32, {0},
-                             backend_->device()),
-                      options.temperature, logprobs,
-                      View(*lse_, DType::kF32, count, 0),
-                      View(*entropy_, DType::kF32, count, 0));
+    backend_->LogProb(
+        {.x = gathered,
+         .w = &lm_head,
+         .targets = ids,
+         .kept_offsets = View(*no_kept_, DType::kI32, count + 1, 0),
+         .kept_ids =
+             Tensor(no_kept_->data(), DType::kI32, {0}, backend_->device()),
+         .temperature = options.temperature,
+         .logp = logprobs,
+         .lse = View(*lse_, DType::kF32, count, 0),
+         .entropy = View(*entropy_, DType::kF32, count, 0)});
     backend_->Zero(counts);
   }
 
@@ -130,9 +140,9 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
   RETURN_IF_ERROR(backend_->CopyToHost(counts, host_counts.data()));
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(host_logprobs[i])) {
-      return absl::InternalError(absl::StrCat(
-          "a sampled token's log-probability is ", host_logprobs[i],
-          "; the weights are broken"));
+      return absl::InternalError(
+          absl::StrCat("a sampled token's log-probability is ",
+                       host_logprobs[i], "; the weights are broken"));
     }
     const int32_t* const begin = &host_kept[i * options.kept_max];
     tokens->push_back({host_ids[i], host_logprobs[i],

@@ -53,14 +53,12 @@ class ForwardingBackend : public Backend {
                             const Tensor& dw) override {
     inner_->HeadLinearWeightGrad(x, dy, dw);
   }
-  void GroupedLinear(const Tensor& x, const Tensor& offsets, const Weight& w,
-                     Use use, const Tensor& y) override {
-    inner_->GroupedLinear(x, offsets, w, use, y);
+  void GroupedLinear(const GroupedLinearArgs& args) override {
+    inner_->GroupedLinear(args);
   }
-  void GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                               const Tensor& offsets,
-                               const Tensor& dw) override {
-    inner_->GroupedLinearWeightGrad(x, dy, offsets, dw);
+  void GroupedLinearWeightGrad(
+      const GroupedLinearWeightGradArgs& args) override {
+    inner_->GroupedLinearWeightGrad(args);
   }
   void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override {
     inner_->Embed(table, ids, x);
@@ -74,19 +72,14 @@ class ForwardingBackend : public Backend {
                const Tensor& y) override {
     inner_->RmsNorm(x, w, eps, y);
   }
-  void RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
-                       const Tensor& dy, const Tensor& dx,
-                       const Tensor& dw) override {
-    inner_->RmsNormBackward(x, w, eps, dy, dx, dw);
+  void RmsNormBackward(const RmsNormBackwardArgs& args) override {
+    inner_->RmsNormBackward(args);
   }
-  void LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b, float eps,
-                 const Tensor& y) override {
-    inner_->LayerNorm(x, w, b, eps, y);
+  void LayerNorm(const LayerNormArgs& args) override {
+    inner_->LayerNorm(args);
   }
-  void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
-                         const Tensor& dy, const Tensor& dx, const Tensor& dw,
-                         const Tensor& db) override {
-    inner_->LayerNormBackward(x, w, eps, dy, dx, dw, db);
+  void LayerNormBackward(const LayerNormBackwardArgs& args) override {
+    inner_->LayerNormBackward(args);
   }
   void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
             RopeStyle style, RopeDirection direction) override {
@@ -95,9 +88,8 @@ class ForwardingBackend : public Backend {
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override {
     inner_->SwiGlu(gate, up, h);
   }
-  void SwiGluBackward(const Tensor& gate, const Tensor& up, const Tensor& dh,
-                      const Tensor& dgate, const Tensor& dup) override {
-    inner_->SwiGluBackward(gate, up, dh, dgate, dup);
+  void SwiGluBackward(const SwiGluBackwardArgs& args) override {
+    inner_->SwiGluBackward(args);
   }
   void Scale(float factor, const Tensor& x) override {
     inner_->Scale(factor, x);
@@ -110,93 +102,41 @@ class ForwardingBackend : public Backend {
                   const Tensor& to) override {
     inner_->GatherRows(from, rows, to);
   }
-  void IndexerSelect(const Tensor& q, const Tensor& w, const Tensor& keys,
-                     const KeyMap& map, const Tensor& selected,
-                     const Tensor& scores) override {
-    inner_->IndexerSelect(q, w, keys, map, selected, scores);
+  void IndexerSelect(const IndexerSelectArgs& args) override {
+    inner_->IndexerSelect(args);
   }
-  void SparseMla(const Tensor& q, const Tensor& keys, const KeyMap& map,
-                 const Tensor& selected, float scale, const Tensor& z,
-                 const Tensor& lse) override {
-    inner_->SparseMla(q, keys, map, selected, scale, z, lse);
+  void SparseMla(const SparseMlaArgs& args) override {
+    inner_->SparseMla(args);
   }
-  void SparseMlaBackward(const Tensor& q, const Tensor& keys, const KeyMap& map,
-                         const Tensor& selected, float scale, const Tensor& z,
-                         const Tensor& lse, const Tensor& dz, const Tensor& dq,
-                         const Tensor& dkeys) override {
-    inner_->SparseMlaBackward(q, keys, map, selected, scale, z, lse, dz, dq,
-                              dkeys);
+  void SparseMlaBackward(const SparseMlaBackwardArgs& args) override {
+    inner_->SparseMlaBackward(args);
   }
-  void IndexerKl(const Tensor& q, const Tensor& keys, float scale,
-                 const Tensor& lse, const Tensor& index_q,
-                 const Tensor& index_w, const Tensor& index_keys,
-                 const KeyMap& map, const Tensor& selected,
-                 const Tensor& kl) override {
-    inner_->IndexerKl(q, keys, scale, lse, index_q, index_w, index_keys, map,
-                      selected, kl);
+  void IndexerKl(const IndexerKlArgs& args) override {
+    inner_->IndexerKl(args);
   }
-  void IndexerKlBackward(const Tensor& q, const Tensor& keys, float scale,
-                         const Tensor& lse, const Tensor& index_q,
-                         const Tensor& index_w, const Tensor& index_keys,
-                         const KeyMap& map, const Tensor& selected,
-                         const Tensor& dkl, const Tensor& dindex_q,
-                         const Tensor& dindex_w,
-                         const Tensor& dindex_keys) override {
-    inner_->IndexerKlBackward(q, keys, scale, lse, index_q, index_w, index_keys,
-                              map, selected, dkl, dindex_q, dindex_w,
-                              dindex_keys);
+  void IndexerKlBackward(const IndexerKlBackwardArgs& args) override {
+    inner_->IndexerKlBackward(args);
   }
-  void MoeGate(const Tensor& logits, const Tensor& bias,
-               const GateOptions& options, const Tensor& scores,
-               const Tensor& routes, const Tensor& gates) override {
-    inner_->MoeGate(logits, bias, options, scores, routes, gates);
+  void MoeGate(const MoeGateArgs& args) override { inner_->MoeGate(args); }
+  void MoeGateBackward(const MoeGateBackwardArgs& args) override {
+    inner_->MoeGateBackward(args);
   }
-  void MoeGateBackward(const Tensor& scores, const Tensor& routes,
-                       const GateOptions& options, const Tensor& dgates,
-                       const Tensor& dlogits) override {
-    inner_->MoeGateBackward(scores, routes, options, dgates, dlogits);
+  void MoePlan(const MoePlanArgs& args) override { inner_->MoePlan(args); }
+  void MoeCombine(const MoeCombineArgs& args) override {
+    inner_->MoeCombine(args);
   }
-  void MoePlan(const Tensor& routes, const Tensor& offsets, const Tensor& rows,
-               const Tensor& place) override {
-    inner_->MoePlan(routes, offsets, rows, place);
+  void MoeCombineBackward(const MoeCombineBackwardArgs& args) override {
+    inner_->MoeCombineBackward(args);
   }
-  void MoeCombine(const Tensor& x, const Tensor& place, const Tensor& gates,
-                  const Tensor& y) override {
-    inner_->MoeCombine(x, place, gates, y);
+  void LogProb(const LogProbArgs& args) override { inner_->LogProb(args); }
+  void LogProbBackward(const LogProbBackwardArgs& args) override {
+    inner_->LogProbBackward(args);
   }
-  void MoeCombineBackward(const Tensor& x, const Tensor& place,
-                          const Tensor& gates, const Tensor& dy,
-                          const Tensor& dx, const Tensor& dgates) override {
-    inner_->MoeCombineBackward(x, place, gates, dy, dx, dgates);
-  }
-  void LogProb(const Tensor& x, const Weight& w, const Tensor& targets,
-               const Tensor& kept_offsets, const Tensor& kept_ids,
-               float temperature, const Tensor& logp, const Tensor& lse,
-               const Tensor& entropy) override {
-    inner_->LogProb(x, w, targets, kept_offsets, kept_ids, temperature, logp,
-                    lse, entropy);
-  }
-  void LogProbBackward(const Tensor& x, const Weight& w, const Tensor& targets,
-                       const Tensor& kept_offsets, const Tensor& kept_ids,
-                       float temperature, const Tensor& lse,
-                       const Tensor& dlogp, const Tensor& dx,
-                       const Tensor& dw) override {
-    inner_->LogProbBackward(x, w, targets, kept_offsets, kept_ids, temperature,
-                            lse, dlogp, dx, dw);
-  }
-  void Sample(const Tensor& logits, const Tensor& uniforms,
-              const SampleOptions& options, const Tensor& ids,
-              const Tensor& logp, const Tensor& kept_ids,
-              const Tensor& kept_counts) override {
-    inner_->Sample(logits, uniforms, options, ids, logp, kept_ids, kept_counts);
-  }
+  void Sample(const SampleArgs& args) override { inner_->Sample(args); }
   void SumSquares(const Tensor& x, const Tensor& out) override {
     inner_->SumSquares(x, out);
   }
-  void AdamW(const AdamWOptions& options, const Tensor& grad, const Tensor& p,
-             const Tensor& m, const Tensor& v) override {
-    inner_->AdamW(options, grad, p, m, v);
-  }
+  void AdamW(const AdamWArgs& args) override { inner_->AdamW(args); }
 
  private:
   Backend* const inner_;

@@ -203,12 +203,16 @@ class Runner {
         kept_array(backend_), logp_array(backend_), lse_array(backend_),
         entropy_array(backend_);
     const Tensor logp = *logp_array.Reserve(DType::kF32, {n});
-    backend_->LogProb(hidden, weights_->lm_head(),
-                      *target_array.Upload(targets),
-                      *offset_array.Upload(std::vector<int32_t>(n + 1, 0)),
-                      *kept_array.Reserve(DType::kI32, {0}), 0.85f, logp,
-                      *lse_array.Reserve(DType::kF32, {n}),
-                      *entropy_array.Reserve(DType::kF32, {n}));
+    backend_->LogProb(
+        {.x = hidden,
+         .w = &weights_->lm_head(),
+         .targets = *target_array.Upload(targets),
+         .kept_offsets = *offset_array.Upload(std::vector<int32_t>(n + 1, 0)),
+         .kept_ids = *kept_array.Reserve(DType::kI32, {0}),
+         .temperature = 0.85f,
+         .logp = logp,
+         .lse = *lse_array.Reserve(DType::kF32, {n}),
+         .entropy = *entropy_array.Reserve(DType::kF32, {n})});
     const std::vector<float> logps = *Download(backend_, logp);
     const std::vector<float> states = *Download(backend_, hidden);
     std::vector<float> rows;

@@ -21,22 +21,22 @@ constexpr int64_t kBackwardFloats = int64_t{1} << 20;
 
 // The operands of SparseMla and its backward, checked.
 struct Mla {
-  Mla(const Tensor& q_in, const Tensor& keys_in, const KeyMap& map_in,
-      const Tensor& selected_in, const Tensor& z_in, const Tensor& lse_in)
-      : q(AsGroupedRows<float>(q_in)),
-        keys(AsRows<float>(keys_in)),
-        map(map_in, q.rows, keys.rows),
-        selected(AsRows<int32_t>(selected_in)),
-        z(AsGroupedRows<float>(z_in)),
-        lse(AsRows<float>(lse_in)),
+  template <typename Args>
+  explicit Mla(const Args& args)
+      : q(AsGroupedRows<float>(args.q)),
+        keys(AsRows<float>(args.keys)),
+        map(args.map, q.rows, keys.rows),
+        selected(AsRows<int32_t>(args.selected)),
+        z(AsGroupedRows<float>(args.z)),
+        lse(AsRows<float>(args.lse)),
         top_k(selected.columns),
         row(RoundUp16(selected.columns)) {
     CHECK_EQ(keys.columns, q.columns);
     CHECK_EQ(selected.rows, q.rows);
     CHECK(z.rows == q.rows && z.groups == q.groups && z.columns <= q.columns)
-        << z_in.DebugString() << " for q " << q_in.DebugString();
+        << args.z.DebugString() << " for q " << args.q.DebugString();
     CHECK(lse.rows == q.rows && lse.columns == q.groups)
-        << lse_in.DebugString() << " for q " << q_in.DebugString();
+        << args.lse.DebugString() << " for q " << args.q.DebugString();
   }
 
   int64_t transposed_floats() const { return kKeyBlock * q.columns; }
@@ -53,10 +53,8 @@ struct Mla {
 
 }  // namespace
 
-void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
-                           const KeyMap& map, const Tensor& selected,
-                           float scale, const Tensor& z, const Tensor& lse) {
-  const Mla mla(q, keys, map, selected, z, lse);
+void CpuBackend::SparseMla(const SparseMlaArgs& args) {
+  const Mla mla(args);
   const int64_t heads = mla.q.groups;
   ForEachQuery(&pool_, mla.q.rows, [&](int thread, int64_t n) {
     float* scores =
@@ -75,7 +73,7 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
                      {}, transposed);
     for (int64_t h = 0; h < heads; ++h) {
       float* s = scores + h * mla.row;
-      tier_.scale(scale, s, count);
+      tier_.scale(args.scale, s, count);
       const float largest = tier_.max(s, count);
       const float sum = tier_.exp_sum(s, largest, s, count);
       mla.lse.row(n)[h] =
@@ -84,15 +82,15 @@ void CpuBackend::SparseMla(const Tensor& q, const Tensor& keys,
       tier_.scale(count == 0 ? 0.0f : 1.0f / sum, s, count);
     }
     tier_.rows_product({.a = scores,
-                       .a_row = mla.row,
-                       .b = mla.keys.data,
-                       .b_row = mla.keys.stride,
-                       .b_index = rows,
-                       .y = mla.z.row(n, 0),
-                       .y_row = mla.z.group_stride,
-                       .m = heads,
-                       .k = count,
-                       .n = mla.z.columns});
+                        .a_row = mla.row,
+                        .b = mla.keys.data,
+                        .b_row = mla.keys.stride,
+                        .b_index = rows,
+                        .y = mla.z.row(n, 0),
+                        .y_row = mla.z.group_stride,
+                        .m = heads,
+                        .k = count,
+                        .n = mla.z.columns});
   });
 }
 
@@ -147,40 +145,36 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
     for (int64_t j = 0; j < count; ++j) ds[j] = p[j] * (ds[j] - delta) * scale;
   }
   kernels.rows_product({.a = record.ds,
-                     .a_row = mla.row,
-                     .b = mla.keys.data,
-                     .b_row = mla.keys.stride,
-                     .b_index = record.rows,
-                     .y = dq.row(n, 0),
-                     .y_row = dq.group_stride,
-                     .m = heads,
-                     .k = count,
-                     .n = mla.q.columns});
+                        .a_row = mla.row,
+                        .b = mla.keys.data,
+                        .b_row = mla.keys.stride,
+                        .b_index = record.rows,
+                        .y = dq.row(n, 0),
+                        .y_row = dq.group_stride,
+                        .m = heads,
+                        .k = count,
+                        .n = mla.q.columns});
 }
 
 }  // namespace
 
 // Queries are independent in the first phase; in the second each thread owns
 // columns of dkeys and walks the queries in order, so nothing is atomic.
-void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
-                                   const KeyMap& map, const Tensor& selected,
-                                   float scale, const Tensor& z,
-                                   const Tensor& lse, const Tensor& dz,
-                                   const Tensor& dq, const Tensor& dkeys) {
-  const Mla mla(q, keys, map, selected, z, lse);
-  const GroupedRows<float> dout = AsGroupedRows<float>(dz);
-  const GroupedRows<float> dquery = AsGroupedRows<float>(dq);
-  const Rows<float> dkey = AsRows<float>(dkeys);
+void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
+  const Mla mla(args);
+  const GroupedRows<float> dout = AsGroupedRows<float>(args.dz);
+  const GroupedRows<float> dquery = AsGroupedRows<float>(args.dq);
+  const Rows<float> dkey = AsRows<float>(args.dkeys);
   const int64_t heads = mla.q.groups;
   const int64_t latent = mla.z.columns;
   CHECK(dout.rows == mla.z.rows && dout.groups == heads &&
         dout.columns == latent)
-      << dz.DebugString();
+      << args.dz.DebugString();
   CHECK(dquery.rows == mla.q.rows && dquery.groups == heads &&
         dquery.columns == mla.q.columns)
-      << dq.DebugString();
+      << args.dq.DebugString();
   CHECK(dkey.rows == mla.keys.rows && dkey.columns == mla.keys.columns)
-      << dkeys.DebugString();
+      << args.dkeys.DebugString();
   const int64_t record = MlaRecord::Floats(mla);
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
                                             std::max<int64_t>(mla.q.rows, 1));
@@ -188,7 +182,7 @@ void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
   for (int64_t first = 0; first < mla.q.rows; first += chunk) {
     const int64_t queries = std::min(chunk, mla.q.rows - first);
     ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
-      MlaQueryGradient(tier_, mla, scale, dout, dquery, first + i,
+      MlaQueryGradient(tier_, mla, args.scale, dout, dquery, first + i,
                        MlaRecord(mla, records + i * record),
                        Scratch(thread, mla.transposed_floats()));
     });
@@ -198,8 +192,9 @@ void CpuBackend::SparseMlaBackward(const Tensor& q, const Tensor& keys,
         const MlaRecord at(mla, records + i * record);
         AddToKeys(tier_, at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
                   heads, at.rows, *at.count, begin, end, dkey);
-        AddToKeys(tier_, at.p, mla.row, dout.row(n, 0), dout.group_stride, heads,
-                  at.rows, *at.count, begin, std::min(end, latent), dkey);
+        AddToKeys(tier_, at.p, mla.row, dout.row(n, 0), dout.group_stride,
+                  heads, at.rows, *at.count, begin, std::min(end, latent),
+                  dkey);
       }
     });
   }

@@ -69,86 +69,42 @@ class CpuBackend final : public Backend {
                   const Tensor& y) override;
   void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
                             const Tensor& dw) override;
-  void GroupedLinear(const Tensor& x, const Tensor& offsets, const Weight& w,
-                     Use use, const Tensor& y) override;
-  void GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                               const Tensor& offsets,
-                               const Tensor& dw) override;
+  void GroupedLinear(const GroupedLinearArgs& args) override;
+  void GroupedLinearWeightGrad(
+      const GroupedLinearWeightGradArgs& args) override;
   void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override;
   void EmbedBackward(const Tensor& ids, const Tensor& dx,
                      const Tensor& dtable) override;
   void Add(const Tensor& y, const Tensor& x) override;
   void RmsNorm(const Tensor& x, const Tensor& w, float eps,
                const Tensor& y) override;
-  void RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
-                       const Tensor& dy, const Tensor& dx,
-                       const Tensor& dw) override;
-  void LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b, float eps,
-                 const Tensor& y) override;
-  void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
-                         const Tensor& dy, const Tensor& dx, const Tensor& dw,
-                         const Tensor& db) override;
+  void RmsNormBackward(const RmsNormBackwardArgs& args) override;
+  void LayerNorm(const LayerNormArgs& args) override;
+  void LayerNormBackward(const LayerNormBackwardArgs& args) override;
   void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
             RopeStyle style, RopeDirection direction) override;
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override;
-  void SwiGluBackward(const Tensor& gate, const Tensor& up, const Tensor& dh,
-                      const Tensor& dgate, const Tensor& dup) override;
+  void SwiGluBackward(const SwiGluBackwardArgs& args) override;
   void Scale(float factor, const Tensor& x) override;
   void ScatterRows(const Tensor& from, const Tensor& rows,
                    const Tensor& to) override;
   void GatherRows(const Tensor& from, const Tensor& rows,
                   const Tensor& to) override;
-  void IndexerSelect(const Tensor& q, const Tensor& w, const Tensor& keys,
-                     const KeyMap& map, const Tensor& selected,
-                     const Tensor& scores) override;
-  void SparseMla(const Tensor& q, const Tensor& keys, const KeyMap& map,
-                 const Tensor& selected, float scale, const Tensor& z,
-                 const Tensor& lse) override;
-  void SparseMlaBackward(const Tensor& q, const Tensor& keys, const KeyMap& map,
-                         const Tensor& selected, float scale, const Tensor& z,
-                         const Tensor& lse, const Tensor& dz, const Tensor& dq,
-                         const Tensor& dkeys) override;
-  void IndexerKl(const Tensor& q, const Tensor& keys, float scale,
-                 const Tensor& lse, const Tensor& index_q,
-                 const Tensor& index_w, const Tensor& index_keys,
-                 const KeyMap& map, const Tensor& selected,
-                 const Tensor& kl) override;
-  void IndexerKlBackward(const Tensor& q, const Tensor& keys, float scale,
-                         const Tensor& lse, const Tensor& index_q,
-                         const Tensor& index_w, const Tensor& index_keys,
-                         const KeyMap& map, const Tensor& selected,
-                         const Tensor& dkl, const Tensor& dindex_q,
-                         const Tensor& dindex_w,
-                         const Tensor& dindex_keys) override;
-  void MoeGate(const Tensor& logits, const Tensor& bias,
-               const GateOptions& options, const Tensor& scores,
-               const Tensor& routes, const Tensor& gates) override;
-  void MoeGateBackward(const Tensor& scores, const Tensor& routes,
-                       const GateOptions& options, const Tensor& dgates,
-                       const Tensor& dlogits) override;
-  void MoePlan(const Tensor& routes, const Tensor& offsets, const Tensor& rows,
-               const Tensor& place) override;
-  void MoeCombine(const Tensor& x, const Tensor& place, const Tensor& gates,
-                  const Tensor& y) override;
-  void MoeCombineBackward(const Tensor& x, const Tensor& place,
-                          const Tensor& gates, const Tensor& dy,
-                          const Tensor& dx, const Tensor& dgates) override;
-  void LogProb(const Tensor& x, const Weight& w, const Tensor& targets,
-               const Tensor& kept_offsets, const Tensor& kept_ids,
-               float temperature, const Tensor& logp, const Tensor& lse,
-               const Tensor& entropy) override;
-  void LogProbBackward(const Tensor& x, const Weight& w, const Tensor& targets,
-                       const Tensor& kept_offsets, const Tensor& kept_ids,
-                       float temperature, const Tensor& lse,
-                       const Tensor& dlogp, const Tensor& dx,
-                       const Tensor& dw) override;
-  void Sample(const Tensor& logits, const Tensor& uniforms,
-              const SampleOptions& options, const Tensor& ids,
-              const Tensor& logp, const Tensor& kept_ids,
-              const Tensor& kept_counts) override;
+  void IndexerSelect(const IndexerSelectArgs& args) override;
+  void SparseMla(const SparseMlaArgs& args) override;
+  void SparseMlaBackward(const SparseMlaBackwardArgs& args) override;
+  void IndexerKl(const IndexerKlArgs& args) override;
+  void IndexerKlBackward(const IndexerKlBackwardArgs& args) override;
+  void MoeGate(const MoeGateArgs& args) override;
+  void MoeGateBackward(const MoeGateBackwardArgs& args) override;
+  void MoePlan(const MoePlanArgs& args) override;
+  void MoeCombine(const MoeCombineArgs& args) override;
+  void MoeCombineBackward(const MoeCombineBackwardArgs& args) override;
+  void LogProb(const LogProbArgs& args) override;
+  void LogProbBackward(const LogProbBackwardArgs& args) override;
+  void Sample(const SampleArgs& args) override;
   void SumSquares(const Tensor& x, const Tensor& out) override;
-  void AdamW(const AdamWOptions& options, const Tensor& grad, const Tensor& p,
-             const Tensor& m, const Tensor& v) override;
+  void AdamW(const AdamWArgs& args) override;
 
  private:
   // At least `floats` floats of 64-byte aligned scratch of one thread of the

@@ -43,15 +43,16 @@ void Divide(float temperature, float* z, int64_t count) {
 
 // The operands of LogProb and its backward, checked.
 struct HeadOperands {
-  HeadOperands(const Tensor& x_in, const Weight& w, const Tensor& targets_in,
-               const Tensor& kept_offsets, const Tensor& kept_ids)
-      : x(AsRows<float>(x_in)), weight(static_cast<const CpuWeight&>(w)) {
+  template <typename Args>
+  explicit HeadOperands(const Args& args)
+      : x(AsRows<float>(args.x)),
+        weight(static_cast<const CpuWeight&>(*args.w)) {
     CHECK_EQ(weight.groups, 1);
     CHECK_EQ(weight.in, x.columns);
-    targets = AsVector<int32_t>(targets_in, x.rows);
-    if (kept_offsets.empty()) return;
-    offsets = AsVector<int32_t>(kept_offsets, x.rows + 1);
-    if (offsets[x.rows] > 0) ids = AsVector<int32_t>(kept_ids, -1);
+    targets = AsVector<int32_t>(args.targets, x.rows);
+    if (args.kept_offsets.empty()) return;
+    offsets = AsVector<int32_t>(args.kept_offsets, x.rows + 1);
+    if (offsets[x.rows] > 0) ids = AsVector<int32_t>(args.kept_ids, -1);
   }
 
   bool whole(int64_t n) const {
@@ -103,15 +104,15 @@ void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
     for (int64_t d = 0; d < in.x.columns; d += kPanel) {
       const int64_t dims = std::min(kPanel, in.x.columns - d);
       kernels.gather_transposed(in.weight.transposed(0) + d * in.weight.out,
-                             kPanel, ids + first, block, dims, transposed);
+                                kPanel, ids + first, block, dims, transposed);
       kernels.rows_product({.a = in.x.row(n) + d,
-                         .b = transposed,
-                         .b_row = kKeyBlock,
-                         .y = z + first,
-                         .m = 1,
-                         .k = dims,
-                         .n = block,
-                         .accumulate = d > 0});
+                            .b = transposed,
+                            .b_row = kKeyBlock,
+                            .y = z + first,
+                            .m = 1,
+                            .k = dims,
+                            .n = block,
+                            .accumulate = d > 0});
     }
   }
 }
@@ -160,22 +161,18 @@ void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
 
 }  // namespace
 
-void CpuBackend::LogProb(const Tensor& x, const Weight& w,
-                         const Tensor& targets, const Tensor& kept_offsets,
-                         const Tensor& kept_ids, float temperature,
-                         const Tensor& logp, const Tensor& lse,
-                         const Tensor& entropy) {
-  const HeadOperands in(x, w, targets, kept_offsets, kept_ids);
-  CHECK_GT(temperature, 0);
-  float* logp_out = AsVector<float>(logp, in.x.rows);
-  float* lse_out = AsVector<float>(lse, in.x.rows);
-  float* entropy_out = AsVector<float>(entropy, in.x.rows);
+void CpuBackend::LogProb(const LogProbArgs& args) {
+  const HeadOperands in(args);
+  CHECK_GT(args.temperature, 0);
+  float* logp_out = AsVector<float>(args.logp, in.x.rows);
+  float* lse_out = AsVector<float>(args.lse, in.x.rows);
+  float* entropy_out = AsVector<float>(args.entropy, in.x.rows);
   const int64_t vocabulary = in.weight.out;
   const int64_t chunk = in.chunk();
   float* logits = SharedScratch(chunk * vocabulary);
   for (int64_t first = 0; first < in.x.rows; first += chunk) {
     const int64_t last = std::min(first + chunk, in.x.rows);
-    ChunkLogits(tier_, &pool_, in, first, last, temperature, logits);
+    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, logits);
     pool_.ParallelFor(
         last - first, 1, [&](int thread, int64_t begin, int64_t end) {
           float* e = Scratch(thread, vocabulary);
@@ -204,66 +201,61 @@ void AddWeightGradient(const TierKernels& kernels, const HeadOperands& in,
     int64_t end = n + 1;
     while (whole && end < last && in.whole(end)) ++end;
     kernels.rows_product({.a = logits + (n - first) * vocabulary,
-                       .a_row = 1,
-                       .a_col = vocabulary,
-                       .b = in.x.row(n) + from,
-                       .b_row = in.x.stride,
-                       .y = dw.data + from,
-                       .y_row = dw.stride,
-                       .y_index = whole ? nullptr : in.kept(n),
-                       .m = in.count(n),
-                       .k = end - n,
-                       .n = to - from,
-                       .accumulate = true});
+                          .a_row = 1,
+                          .a_col = vocabulary,
+                          .b = in.x.row(n) + from,
+                          .b_row = in.x.stride,
+                          .y = dw.data + from,
+                          .y_row = dw.stride,
+                          .y_index = whole ? nullptr : in.kept(n),
+                          .m = in.count(n),
+                          .k = end - n,
+                          .n = to - from,
+                          .accumulate = true});
     n = end;
   }
 }
 
 }  // namespace
 
-void CpuBackend::LogProbBackward(const Tensor& x, const Weight& w,
-                                 const Tensor& targets,
-                                 const Tensor& kept_offsets,
-                                 const Tensor& kept_ids, float temperature,
-                                 const Tensor& lse, const Tensor& dlogp,
-                                 const Tensor& dx, const Tensor& dw) {
-  const HeadOperands in(x, w, targets, kept_offsets, kept_ids);
-  CHECK_GT(temperature, 0);
-  const float* lse_in = AsVector<float>(lse, in.x.rows);
-  const float* dout = AsVector<float>(dlogp, in.x.rows);
-  const auto dinput = AsRows<float>(dx);
-  const auto dweight = AsRows<float>(dw);
+void CpuBackend::LogProbBackward(const LogProbBackwardArgs& args) {
+  const HeadOperands in(args);
+  CHECK_GT(args.temperature, 0);
+  const float* lse_in = AsVector<float>(args.lse, in.x.rows);
+  const float* dout = AsVector<float>(args.dlogp, in.x.rows);
+  const auto dinput = AsRows<float>(args.dx);
+  const auto dweight = AsRows<float>(args.dw);
   const int64_t vocabulary = in.weight.out;
   const int64_t depth = in.x.columns;
   CHECK(dinput.rows == in.x.rows && dinput.columns == depth)
-      << dx.DebugString();
+      << args.dx.DebugString();
   CHECK(dweight.rows == vocabulary && dweight.columns == depth)
-      << dw.DebugString();
+      << args.dw.DebugString();
   const int64_t chunk = in.chunk();
   float* logits = SharedScratch(chunk * vocabulary);
   for (int64_t first = 0; first < in.x.rows; first += chunk) {
     const int64_t last = std::min(first + chunk, in.x.rows);
-    ChunkLogits(tier_, &pool_, in, first, last, temperature, logits);
+    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, logits);
     // z becomes dz / temperature, and a truncated row's dx is made at once.
     pool_.ParallelFor(last - first, 1, [&](int, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t n = first + i;
         float* g = logits + i * vocabulary;
         const int64_t count = in.count(n);
-        const float factor = dout[n] / temperature;
+        const float factor = dout[n] / args.temperature;
         tier_.exp(g, lse_in[n], g, count);
         tier_.scale(-factor, g, count);
         g[in.TargetPlace(n)] += factor;
         if (in.whole(n)) continue;
         for (int64_t d = 0; d < depth; d += kPanel) {
           tier_.rows_product({.a = g,
-                             .b = in.weight.transposed(0) + d * vocabulary,
-                             .b_row = kPanel,
-                             .b_index = in.kept(n),
-                             .y = dinput.row(n) + d,
-                             .m = 1,
-                             .k = count,
-                             .n = std::min(kPanel, depth - d)});
+                              .b = in.weight.transposed(0) + d * vocabulary,
+                              .b_row = kPanel,
+                              .b_index = in.kept(n),
+                              .y = dinput.row(n) + d,
+                              .m = 1,
+                              .k = count,
+                              .n = std::min(kPanel, depth - d)});
         }
       }
     });
@@ -365,20 +357,17 @@ int64_t InverseCdf(const float* e, int64_t count, float u) {
 
 }  // namespace
 
-void CpuBackend::Sample(const Tensor& logits, const Tensor& uniforms,
-                        const SampleOptions& options, const Tensor& ids,
-                        const Tensor& logp, const Tensor& kept_ids,
-                        const Tensor& kept_counts) {
-  const auto in = AsRows<float>(logits);
-  const float* uniform = AsVector<float>(uniforms, in.rows);
-  int32_t* id_out = AsVector<int32_t>(ids, in.rows);
-  float* logp_out = AsVector<float>(logp, in.rows);
-  const auto kept_out = AsRows<int32_t>(kept_ids);
-  int32_t* count_out = AsVector<int32_t>(kept_counts, in.rows);
-  CHECK_GT(options.temperature, 0);
-  CHECK_GE(options.kept_max, 1);
+void CpuBackend::Sample(const SampleArgs& args) {
+  const auto in = AsRows<float>(args.logits);
+  const float* uniform = AsVector<float>(args.uniforms, in.rows);
+  int32_t* id_out = AsVector<int32_t>(args.ids, in.rows);
+  float* logp_out = AsVector<float>(args.logp, in.rows);
+  const auto kept_out = AsRows<int32_t>(args.kept_ids);
+  int32_t* count_out = AsVector<int32_t>(args.kept_counts, in.rows);
+  CHECK_GT(args.options.temperature, 0);
+  CHECK_GE(args.options.kept_max, 1);
   CHECK_EQ(kept_out.rows, in.rows);
-  CHECK_LE(options.kept_max, kept_out.columns);
+  CHECK_LE(args.options.kept_max, kept_out.columns);
   CHECK_GE(in.columns, 1);
   const int64_t vocabulary = in.columns;
   const int64_t row = RoundUp16(vocabulary);
@@ -388,11 +377,11 @@ void CpuBackend::Sample(const Tensor& logits, const Tensor& uniforms,
     uint64_t* ranks = reinterpret_cast<uint64_t*>(z + 2 * row);
     for (int64_t n = begin; n < end; ++n) {
       std::copy(in.row(n), in.row(n) + vocabulary, z);
-      Divide(options.temperature, z, vocabulary);
+      Divide(args.options.temperature, z, vocabulary);
       Normalised sum = Normalise(tier_, z, vocabulary, e);
       int32_t* kept = kept_out.row(n);
       const int64_t count =
-          Truncate(z, e, sum.sum, vocabulary, options, ranks, kept);
+          Truncate(z, e, sum.sum, vocabulary, args.options, ranks, kept);
       count_out[n] = static_cast<int32_t>(count);
       std::fill(kept + count, kept + kept_out.columns, -1);
       // Kept ids ascend, so none is overwritten before it is read.

@@ -72,10 +72,10 @@ struct SelectScratch {
 
 // Scores of queries [begin, end) of one sequence, for their first `count` keys:
 // scratch[i * row + s], as far as the query's own position.
-void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q, const Rows<float>& w,
-               const Rows<float>& keys, const KeyRows& map, int64_t begin,
-               int64_t end, int64_t count, const SelectScratch& layout,
-               float* scratch) {
+void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q,
+               const Rows<float>& w, const Rows<float>& keys,
+               const KeyRows& map, int64_t begin, int64_t end, int64_t count,
+               const SelectScratch& layout, float* scratch) {
   const int64_t heads = q.groups;
   // Heads of dense queries are one matrix.
   const int64_t together = q.stride == heads * q.group_stride ? end - begin : 1;
@@ -86,17 +86,17 @@ void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q, const Ro
     const int64_t block = std::min(kKeyBlock, count - first);
     map.Range(begin, first, block, rows);
     kernels.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
-                           transposed);
+                              transposed);
     for (int64_t n = begin; n < end; n += together) {
       kernels.rows_product({.a = q.row(n, 0),
-                         .a_row = q.group_stride,
-                         .b = transposed,
-                         .b_row = kKeyBlock,
-                         .y = products + (n - begin) * heads * kKeyBlock,
-                         .y_row = kKeyBlock,
-                         .m = together * heads,
-                         .k = q.columns,
-                         .n = block});
+                            .a_row = q.group_stride,
+                            .b = transposed,
+                            .b_row = kKeyBlock,
+                            .y = products + (n - begin) * heads * kKeyBlock,
+                            .y_row = kKeyBlock,
+                            .m = together * heads,
+                            .k = q.columns,
+                            .n = block});
     }
     for (int64_t n = begin; n < end; ++n) {
       const int64_t seen =
@@ -114,25 +114,23 @@ void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q, const Ro
 
 }  // namespace
 
-void CpuBackend::IndexerSelect(const Tensor& q, const Tensor& w,
-                               const Tensor& keys, const KeyMap& map,
-                               const Tensor& selected, const Tensor& scores) {
-  const auto query = AsGroupedRows<float>(q);
-  const auto weight = AsRows<float>(w);
-  const auto key = AsRows<float>(keys);
-  const auto chosen = AsRows<int32_t>(selected);
-  const bool tap = !scores.empty();
-  const auto tapped = tap ? AsRows<float>(scores) : Rows<float>{};
+void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
+  const auto query = AsGroupedRows<float>(args.q);
+  const auto weight = AsRows<float>(args.w);
+  const auto key = AsRows<float>(args.keys);
+  const auto chosen = AsRows<int32_t>(args.selected);
+  const bool tap = !args.scores.empty();
+  const auto tapped = tap ? AsRows<float>(args.scores) : Rows<float>{};
   CHECK(weight.rows == query.rows && weight.columns == query.groups)
-      << w.DebugString();
+      << args.w.DebugString();
   CHECK_EQ(key.columns, query.columns);
   CHECK_EQ(chosen.rows, query.rows);
   if (tap) CHECK_EQ(tapped.rows, query.rows);
-  const KeyRows where(map, query.rows, key.rows);
+  const KeyRows where(args.map, query.rows, key.rows);
   const int64_t top_k = chosen.columns;
 
   const auto select_run = [&](int thread, int64_t begin, int64_t end) {
-    int64_t count = 0;  // keys to score
+    int64_t count = 0;  // args.keys to score
     for (int64_t n = begin; n < end; ++n) {
       const int64_t seen = where.position(n) + 1;
       if (tap || seen > top_k) count = std::max(count, seen);
@@ -185,28 +183,26 @@ namespace {
 
 // The operands of the KL loss, checked.
 struct KlOperands {
-  KlOperands(const Tensor& q_in, const Tensor& keys_in, float scale_in,
-             const Tensor& lse_in, const Tensor& index_q_in,
-             const Tensor& index_w_in, const Tensor& index_keys_in,
-             const KeyMap& map_in, const Tensor& selected_in)
-      : q(AsGroupedRows<float>(q_in)),
-        keys(AsRows<float>(keys_in)),
-        scale(scale_in),
-        lse(AsRows<float>(lse_in)),
-        index_q(AsGroupedRows<float>(index_q_in)),
-        index_w(AsRows<float>(index_w_in)),
-        index_keys(AsRows<float>(index_keys_in)),
-        map(map_in, q.rows, keys.rows),
-        selected(AsRows<int32_t>(selected_in)),
+  template <typename Args>
+  explicit KlOperands(const Args& args)
+      : q(AsGroupedRows<float>(args.q)),
+        keys(AsRows<float>(args.keys)),
+        scale(args.scale),
+        lse(AsRows<float>(args.lse)),
+        index_q(AsGroupedRows<float>(args.index_q)),
+        index_w(AsRows<float>(args.index_w)),
+        index_keys(AsRows<float>(args.index_keys)),
+        map(args.map, q.rows, keys.rows),
+        selected(AsRows<int32_t>(args.selected)),
         row(RoundUp16(selected.columns)) {
     CHECK_EQ(keys.columns, q.columns);
     CHECK(lse.rows == q.rows && lse.columns == q.groups)
-        << lse_in.DebugString();
+        << args.lse.DebugString();
     CHECK_EQ(index_q.rows, q.rows);
     CHECK(index_w.rows == q.rows && index_w.columns == index_q.groups)
-        << index_w_in.DebugString();
+        << args.index_w.DebugString();
     CHECK(index_keys.rows == keys.rows && index_keys.columns == index_q.columns)
-        << index_keys_in.DebugString();
+        << args.index_keys.DebugString();
     CHECK_EQ(selected.rows, q.rows);
   }
 
@@ -239,7 +235,8 @@ struct KlRow {
   double lse = 0;    // of the scores
 };
 
-KlRow ComputeKlRow(const TierKernels& kernels,  const KlOperands& in, int64_t n, float* scratch) {
+KlRow ComputeKlRow(const TierKernels& kernels, const KlOperands& in, int64_t n,
+                   float* scratch) {
   const int64_t heads = in.q.groups;
   const int64_t index_heads = in.index_q.groups;
   KlRow out;
@@ -290,17 +287,11 @@ KlRow ComputeKlRow(const TierKernels& kernels,  const KlOperands& in, int64_t n,
 
 }  // namespace
 
-void CpuBackend::IndexerKl(const Tensor& q, const Tensor& keys, float scale,
-                           const Tensor& lse, const Tensor& index_q,
-                           const Tensor& index_w, const Tensor& index_keys,
-                           const KeyMap& map, const Tensor& selected,
-                           const Tensor& kl) {
-  const KlOperands in(q, keys, scale, lse, index_q, index_w, index_keys, map,
-                      selected);
-  float* out = AsVector<float>(kl, in.q.rows);
+void CpuBackend::IndexerKl(const IndexerKlArgs& args) {
+  const KlOperands in(args);
+  float* out = AsVector<float>(args.kl, in.q.rows);
   ForEachQuery(&pool_, in.q.rows, [&](int thread, int64_t n) {
-    const KlRow row =
-        ComputeKlRow(tier_, in, n, Scratch(thread, in.floats()));
+    const KlRow row = ComputeKlRow(tier_, in, n, Scratch(thread, in.floats()));
     double sum = 0;
     for (int64_t j = 0; j < row.count; ++j) {
       const double p = row.target[j];
@@ -336,41 +327,37 @@ void KlQueryGradient(const TierKernels& kernels, const KlOperands& in,
     dweight.row(n)[h] = kernels.dot(dscore, product, row.count);
   }
   kernels.rows_product({.a = dproduct,
-                                         .a_row = in.row,
-                                         .b = in.index_keys.data,
-                                         .b_row = in.index_keys.stride,
-                                         .b_index = row.rows,
-                                         .y = dquery.row(n, 0),
-                                         .y_row = dquery.group_stride,
-                                         .m = heads,
-                                         .k = row.count,
-                                         .n = dquery.columns});
+                        .a_row = in.row,
+                        .b = in.index_keys.data,
+                        .b_row = in.index_keys.stride,
+                        .b_index = row.rows,
+                        .y = dquery.row(n, 0),
+                        .y_row = dquery.group_stride,
+                        .m = heads,
+                        .k = row.count,
+                        .n = dquery.columns});
 }
 
 }  // namespace
 
 // In two phases, as SparseMlaBackward.
-void CpuBackend::IndexerKlBackward(
-    const Tensor& q, const Tensor& keys, float scale, const Tensor& lse,
-    const Tensor& index_q, const Tensor& index_w, const Tensor& index_keys,
-    const KeyMap& map, const Tensor& selected, const Tensor& dkl,
-    const Tensor& dindex_q, const Tensor& dindex_w, const Tensor& dindex_keys) {
-  const KlOperands in(q, keys, scale, lse, index_q, index_w, index_keys, map,
-                      selected);
-  const float* dout = AsVector<float>(dkl, in.q.rows);
-  const auto dquery = AsGroupedRows<float>(dindex_q);
-  const auto dweight = AsRows<float>(dindex_w);
-  const auto dkey = AsRows<float>(dindex_keys);
+void CpuBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
+  const KlOperands in(args);
+  const float* dout = AsVector<float>(args.dkl, in.q.rows);
+  const auto dquery = AsGroupedRows<float>(args.dindex_q);
+  const auto dweight = AsRows<float>(args.dindex_w);
+  const auto dkey = AsRows<float>(args.dindex_keys);
   const int64_t heads = in.index_q.groups;
   CHECK(dquery.rows == in.q.rows && dquery.groups == heads &&
         dquery.columns == in.index_q.columns)
-      << dindex_q.DebugString();
+      << args.dindex_q.DebugString();
   CHECK(dweight.rows == in.q.rows && dweight.columns == heads)
-      << dindex_w.DebugString();
+      << args.dindex_w.DebugString();
   CHECK(dkey.rows == in.index_keys.rows &&
         dkey.columns == in.index_keys.columns)
-      << dindex_keys.DebugString();
-  // One query's record: the products' gradients, the keys' rows, their count.
+      << args.dindex_keys.DebugString();
+  // One query's record: the products' gradients, the args.keys' rows, their
+  // count.
   const int64_t record = (heads + 1) * in.row + 16;
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
                                             std::max<int64_t>(in.q.rows, 1));

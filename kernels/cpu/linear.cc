@@ -252,18 +252,18 @@ void CpuBackend::HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
       });
 }
 
-void CpuBackend::GroupedLinear(const Tensor& x, const Tensor& offsets,
-                               const Weight& w, Use use, const Tensor& y) {
-  const auto from = AsRows<const float>(x);
-  const auto to = AsRows<float>(y);
-  const CpuWeight& weight = AsCpuWeight(w);
-  const int32_t* offset = AsVector<const int32_t>(offsets, weight.groups + 1);
-  const Side shape = SideOf(weight, use, 0);
+void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto to = AsRows<float>(args.y);
+  const CpuWeight& weight = AsCpuWeight(*args.w);
+  const int32_t* offset =
+      AsVector<const int32_t>(args.offsets, weight.groups + 1);
+  const Side shape = SideOf(weight, args.use, 0);
   CHECK(from.columns == shape.from && to.columns == shape.to &&
         from.rows == to.rows)
-      << x.DebugString() << " to " << y.DebugString();
+      << args.x.DebugString() << " to " << args.y.DebugString();
   CHECK(offset[0] == 0 && offset[weight.groups] == from.rows)
-      << "offsets end at " << offset[weight.groups] << " of " << from.rows;
+      << "args.offsets end at " << offset[weight.groups] << " of " << from.rows;
   // Threads take equal ranges of rows, cut again where an expert ends.
   pool_.ParallelFor(from.rows, 1, [&](int, int64_t begin, int64_t end) {
     int64_t group =
@@ -271,24 +271,23 @@ void CpuBackend::GroupedLinear(const Tensor& x, const Tensor& offsets,
         1;
     for (int64_t row = begin; row < end; ++group) {
       const int64_t last = std::min<int64_t>(end, offset[group + 1]);
-      GemmSerial(tier_,
-                 ProductOf(from.row(row), from.stride, last - row,
-                           SideOf(weight, use, group), to.row(row), to.stride));
+      GemmSerial(tier_, ProductOf(from.row(row), from.stride, last - row,
+                                  SideOf(weight, args.use, group), to.row(row),
+                                  to.stride));
       row = last;
     }
   });
 }
 
-void CpuBackend::GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                                         const Tensor& offsets,
-                                         const Tensor& dw) {
-  const auto in = AsRows<const float>(x);
-  const auto out = AsRows<const float>(dy);
-  const auto grad = AsGroupedRows<float>(dw);  // rows are experts
-  const int32_t* offset = AsVector<const int32_t>(offsets, grad.rows + 1);
+void CpuBackend::GroupedLinearWeightGrad(
+    const GroupedLinearWeightGradArgs& args) {
+  const auto in = AsRows<const float>(args.x);
+  const auto out = AsRows<const float>(args.dy);
+  const auto grad = AsGroupedRows<float>(args.dw);  // rows are experts
+  const int32_t* offset = AsVector<const int32_t>(args.offsets, grad.rows + 1);
   CHECK(in.rows == out.rows && grad.groups == out.columns &&
         grad.columns == in.columns && offset[grad.rows] == in.rows)
-      << x.DebugString() << dy.DebugString() << dw.DebugString();
+      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
   // Column cuts first, so that each thread meets every expert and an uneven
   // load among experts is shared.
   const int64_t step = ColumnsPerTask(in.columns, pool_.threads());

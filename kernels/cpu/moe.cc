@@ -104,35 +104,35 @@ float ScoreSum(const float* scores, const int32_t* routes, int64_t slots) {
 
 }  // namespace
 
-void CpuBackend::MoeGate(const Tensor& logits, const Tensor& bias,
-                         const GateOptions& options, const Tensor& scores,
-                         const Tensor& routes, const Tensor& gates) {
-  const auto from = AsRows<const float>(logits);
-  const auto score = AsRows<float>(scores);
-  const auto route = AsRows<int32_t>(routes);
-  const auto gate = AsRows<float>(gates);
+void CpuBackend::MoeGate(const MoeGateArgs& args) {
+  const auto from = AsRows<const float>(args.logits);
+  const auto score = AsRows<float>(args.scores);
+  const auto route = AsRows<int32_t>(args.routes);
+  const auto gate = AsRows<float>(args.gates);
   const int64_t experts = from.columns, slots = route.columns;
-  const float* expert_bias = AsVector<const float>(bias, experts);
+  const float* expert_bias = AsVector<const float>(args.bias, experts);
   CHECK(score.rows == from.rows && score.columns == experts &&
         route.rows == from.rows && gate.rows == from.rows &&
         gate.columns == slots)
-      << logits.DebugString() << routes.DebugString() << gates.DebugString();
-  CHECK(options.n_group >= 1 && experts % options.n_group == 0 &&
-        options.topk_group >= 1 && options.topk_group <= options.n_group &&
-        slots <= experts / options.n_group * options.topk_group)
-      << slots << " of " << experts << " experts from " << options.topk_group
-      << " of " << options.n_group << " groups";
+      << args.logits.DebugString() << args.routes.DebugString()
+      << args.gates.DebugString();
+  CHECK(args.options.n_group >= 1 && experts % args.options.n_group == 0 &&
+        args.options.topk_group >= 1 &&
+        args.options.topk_group <= args.options.n_group &&
+        slots <= experts / args.options.n_group * args.options.topk_group)
+      << slots << " of " << experts << " experts from "
+      << args.options.topk_group << " of " << args.options.n_group << " groups";
   pool_.ParallelFor(
       from.rows, RowGrain(8 * experts),
       [&](int thread, int64_t begin, int64_t end) {
-        float* scratch = Scratch(thread, experts + options.n_group);
+        float* scratch = Scratch(thread, experts + args.options.n_group);
         for (int64_t n = begin; n < end; ++n) {
           const float* s = score.row(n);
           int32_t* r = route.row(n);
           tier_.sigmoid(from.row(n), score.row(n), experts);
           const bool can_choose = CanChoose(s, expert_bias, experts);
           if (r[0] < 0 && can_choose) {
-            ChooseExperts(options, s, expert_bias, experts, slots, scratch, r);
+            ChooseExperts(args.options, s, expert_bias, experts, slots, scratch, r);
           } else if (r[0] < 0) {
             std::iota(r, r + slots, 0);
           }
@@ -143,25 +143,24 @@ void CpuBackend::MoeGate(const Tensor& logits, const Tensor& bias,
           const float sum = ScoreSum(s, r, slots);
           for (int64_t a = 0; a < slots; ++a) {
             gate.row(n)[a] = can_choose
-                                 ? s[r[a]] / sum * options.routed_scaling_factor
+                                 ? s[r[a]] / sum * args.options.routed_scaling_factor
                                  : kNaN;
           }
         }
       });
 }
 
-void CpuBackend::MoeGateBackward(const Tensor& scores, const Tensor& routes,
-                                 const GateOptions& options,
-                                 const Tensor& dgates, const Tensor& dlogits) {
-  const auto score = AsRows<const float>(scores);
-  const auto route = AsRows<const int32_t>(routes);
-  const auto grad = AsRows<const float>(dgates);
-  const auto out = AsRows<float>(dlogits);
+void CpuBackend::MoeGateBackward(const MoeGateBackwardArgs& args) {
+  const auto score = AsRows<const float>(args.scores);
+  const auto route = AsRows<const int32_t>(args.routes);
+  const auto grad = AsRows<const float>(args.dgates);
+  const auto out = AsRows<float>(args.dlogits);
   const int64_t slots = route.columns;
   CHECK(route.rows == score.rows && grad.rows == score.rows &&
         grad.columns == slots && out.rows == score.rows &&
         out.columns == score.columns)
-      << scores.DebugString() << routes.DebugString() << dgates.DebugString();
+      << args.scores.DebugString() << args.routes.DebugString()
+      << args.dgates.DebugString();
   pool_.ParallelFor(score.rows, RowGrain(score.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -175,23 +174,24 @@ void CpuBackend::MoeGateBackward(const Tensor& scores, const Tensor& routes,
                           weighted += d[a] * s[r[a]];
                         weighted /= sum;
                         for (int64_t a = 0; a < slots; ++a) {
-                          const float dscore = options.routed_scaling_factor /
-                                               sum * (d[a] - weighted);
+                          const float dscore =
+                              args.options.routed_scaling_factor / sum *
+                              (d[a] - weighted);
                           out.row(n)[r[a]] = dscore * (s[r[a]] * (1 - s[r[a]]));
                         }
                       }
                     });
 }
 
-void CpuBackend::MoePlan(const Tensor& routes, const Tensor& offsets,
-                         const Tensor& rows, const Tensor& place) {
-  const auto route = AsRows<const int32_t>(routes);
-  const auto at = AsRows<int32_t>(place);
+void CpuBackend::MoePlan(const MoePlanArgs& args) {
+  const auto route = AsRows<const int32_t>(args.routes);
+  const auto at = AsRows<int32_t>(args.place);
   const int64_t slots = route.columns;
-  int32_t* offset = AsVector<int32_t>(offsets, -1);
-  int32_t* row = AsVector<int32_t>(rows, route.rows * slots);
-  const int64_t experts = offsets.dim(0) - 1;
-  CHECK(at.rows == route.rows && at.columns == slots) << place.DebugString();
+  int32_t* offset = AsVector<int32_t>(args.offsets, -1);
+  int32_t* row = AsVector<int32_t>(args.rows, route.rows * slots);
+  const int64_t experts = args.offsets.dim(0) - 1;
+  CHECK(at.rows == route.rows && at.columns == slots)
+      << args.place.DebugString();
   std::fill_n(offset, experts + 1, 0);
   for (int64_t n = 0; n < route.rows; ++n) {
     for (int64_t a = 0; a < slots; ++a) {
@@ -214,19 +214,19 @@ void CpuBackend::MoePlan(const Tensor& routes, const Tensor& offsets,
   offset[0] = 0;
 }
 
-void CpuBackend::MoeCombine(const Tensor& x, const Tensor& place,
-                            const Tensor& gates, const Tensor& y) {
-  const auto from = AsRows<const float>(x);
-  const auto at = AsRows<const int32_t>(place);
-  const auto to = AsRows<float>(y);
+void CpuBackend::MoeCombine(const MoeCombineArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto at = AsRows<const int32_t>(args.place);
+  const auto to = AsRows<float>(args.y);
   Rows<const float> gate;
-  if (!gates.empty()) {
-    gate = AsRows<const float>(gates);
+  if (!args.gates.empty()) {
+    gate = AsRows<const float>(args.gates);
     CHECK(gate.rows == at.rows && gate.columns == at.columns)
-        << gates.DebugString();
+        << args.gates.DebugString();
   }
   CHECK(from.columns == to.columns && at.rows == to.rows)
-      << x.DebugString() << place.DebugString() << y.DebugString();
+      << args.x.DebugString() << args.place.DebugString()
+      << args.y.DebugString();
   pool_.ParallelFor(to.rows, RowGrain(to.columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -241,21 +241,20 @@ void CpuBackend::MoeCombine(const Tensor& x, const Tensor& place,
                     });
 }
 
-void CpuBackend::MoeCombineBackward(const Tensor& x, const Tensor& place,
-                                    const Tensor& gates, const Tensor& dy,
-                                    const Tensor& dx, const Tensor& dgates) {
-  const auto from = AsRows<const float>(x);
-  const auto at = AsRows<const int32_t>(place);
-  const auto gate = AsRows<const float>(gates);
-  const auto grad = AsRows<const float>(dy);
-  const auto to = AsRows<float>(dx);
-  const auto gate_grad = AsRows<float>(dgates);
+void CpuBackend::MoeCombineBackward(const MoeCombineBackwardArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto at = AsRows<const int32_t>(args.place);
+  const auto gate = AsRows<const float>(args.gates);
+  const auto grad = AsRows<const float>(args.dy);
+  const auto to = AsRows<float>(args.dx);
+  const auto gate_grad = AsRows<float>(args.dgates);
   const int64_t columns = grad.columns;
   CHECK(from.columns == columns && to.columns == columns &&
         to.rows == from.rows && at.rows == grad.rows && gate.rows == at.rows &&
         gate.columns == at.columns && gate_grad.rows == at.rows &&
         gate_grad.columns == at.columns)
-      << x.DebugString() << place.DebugString() << dy.DebugString();
+      << args.x.DebugString() << args.place.DebugString()
+      << args.dy.DebugString();
   pool_.ParallelFor(grad.rows, RowGrain(columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {

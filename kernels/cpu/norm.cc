@@ -42,22 +42,20 @@ void CpuBackend::RmsNorm(const Tensor& x, const Tensor& w, float eps,
       });
 }
 
-void CpuBackend::RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
-                                 const Tensor& dy, const Tensor& dx,
-                                 const Tensor& dw) {
-  const auto from = AsRows<const float>(x);
-  const auto grad = AsRows<const float>(dy);
-  const auto to = AsRows<float>(dx);
+void CpuBackend::RmsNormBackward(const RmsNormBackwardArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto grad = AsRows<const float>(args.dy);
+  const auto to = AsRows<float>(args.dx);
   CheckSameShape(from, grad);
   CheckSameShape(from, to);
   const int64_t columns = from.columns;
-  const float* weight = AsVector<const float>(w, columns);
-  float* weight_grad = AsVector<float>(dw, columns);
+  const float* weight = AsVector<const float>(args.w, columns);
+  float* weight_grad = AsVector<float>(args.dw, columns);
   float* inverse = SharedScratch(from.rows);
   pool_.ParallelFor(
       from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
         for (int64_t n = begin; n < end; ++n) {
-          inverse[n] = tier_.rms_inverse(from.row(n), eps, columns);
+          inverse[n] = tier_.rms_inverse(from.row(n), args.eps, columns);
         }
       });
   pool_.ParallelFor(columns, 16, [&](int, int64_t begin, int64_t end) {
@@ -76,45 +74,44 @@ void CpuBackend::RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
       });
 }
 
-void CpuBackend::LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b,
-                           float eps, const Tensor& y) {
-  const auto from = AsRows<const float>(x);
-  const auto to = AsRows<float>(y);
+void CpuBackend::LayerNorm(const LayerNormArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto to = AsRows<float>(args.y);
   CheckSameShape(from, to);
   const int64_t columns = from.columns;
-  const float* weight = AsVector<const float>(w, columns);
-  const float* bias = AsVector<const float>(b, columns);
-  pool_.ParallelFor(
-      from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          const float* row = from.row(n);
-          const float mean = tier_.mean(row, columns);
-          const float inverse = tier_.layer_inverse(row, mean, eps, columns);
-          tier_.layer_norm(row, weight, bias, mean, inverse, to.row(n),
-                           columns);
-        }
-      });
+  const float* weight = AsVector<const float>(args.w, columns);
+  const float* bias = AsVector<const float>(args.b, columns);
+  pool_.ParallelFor(from.rows, RowGrain(columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        const float* row = from.row(n);
+                        const float mean = tier_.mean(row, columns);
+                        const float inverse =
+                            tier_.layer_inverse(row, mean, args.eps, columns);
+                        tier_.layer_norm(row, weight, bias, mean, inverse,
+                                         to.row(n), columns);
+                      }
+                    });
 }
 
-void CpuBackend::LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
-                                   const Tensor& dy, const Tensor& dx,
-                                   const Tensor& dw, const Tensor& db) {
-  const auto from = AsRows<const float>(x);
-  const auto grad = AsRows<const float>(dy);
-  const auto to = AsRows<float>(dx);
+void CpuBackend::LayerNormBackward(const LayerNormBackwardArgs& args) {
+  const auto from = AsRows<const float>(args.x);
+  const auto grad = AsRows<const float>(args.dy);
+  const auto to = AsRows<float>(args.dx);
   CheckSameShape(from, grad);
   CheckSameShape(from, to);
   const int64_t columns = from.columns;
-  const float* weight = AsVector<const float>(w, columns);
-  float* weight_grad = AsVector<float>(dw, columns);
-  float* bias_grad = AsVector<float>(db, columns);
+  const float* weight = AsVector<const float>(args.w, columns);
+  float* weight_grad = AsVector<float>(args.dw, columns);
+  float* bias_grad = AsVector<float>(args.db, columns);
   float* mean = SharedScratch(2 * from.rows);
   float* inverse = mean + from.rows;
   pool_.ParallelFor(
       from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
         for (int64_t n = begin; n < end; ++n) {
           mean[n] = tier_.mean(from.row(n), columns);
-          inverse[n] = tier_.layer_inverse(from.row(n), mean[n], eps, columns);
+          inverse[n] =
+              tier_.layer_inverse(from.row(n), mean[n], args.eps, columns);
         }
       });
   pool_.ParallelFor(columns, 16, [&](int, int64_t begin, int64_t end) {

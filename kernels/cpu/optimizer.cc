@@ -28,30 +28,30 @@ void CpuBackend::SumSquares(const Tensor& x, const Tensor& out) {
   total[0] = sum;
 }
 
-void CpuBackend::AdamW(const AdamWOptions& options, const Tensor& grad,
-                       const Tensor& p, const Tensor& m, const Tensor& v) {
-  for (const Tensor* x : {&grad, &p, &m, &v}) {
+void CpuBackend::AdamW(const AdamWArgs& args) {
+  for (const Tensor* x : {&args.grad, &args.p, &args.m, &args.v}) {
     CHECK(x->contiguous() && x->dtype() == DType::kF32) << x->DebugString();
-    CHECK_EQ(x->elements(), p.elements());
+    CHECK_EQ(x->elements(), args.p.elements());
   }
-  CHECK(options.bias_correction1 > 0 && options.bias_correction2 > 0);
+  CHECK(args.options.bias_correction1 > 0 && args.options.bias_correction2 > 0);
   const AdamWFactors factors = {
-      .beta1 = options.beta1,
-      .one_minus_beta1 = 1 - options.beta1,
-      .beta2 = options.beta2,
-      .one_minus_beta2 = 1 - options.beta2,
-      .step_size = options.learning_rate / options.bias_correction1,
-      .inverse_sqrt_correction2 = 1 / __builtin_sqrtf(options.bias_correction2),
-      .eps = options.eps,
-      .decay = options.learning_rate * options.weight_decay,
-      .grad_scale = options.grad_scale,
+      .beta1 = args.options.beta1,
+      .one_minus_beta1 = 1 - args.options.beta1,
+      .beta2 = args.options.beta2,
+      .one_minus_beta2 = 1 - args.options.beta2,
+      .step_size = args.options.learning_rate / args.options.bias_correction1,
+      .inverse_sqrt_correction2 =
+          1 / __builtin_sqrtf(args.options.bias_correction2),
+      .eps = args.options.eps,
+      .decay = args.options.learning_rate * args.options.weight_decay,
+      .grad_scale = args.options.grad_scale,
   };
-  const float* g = grad.as<const float>();
-  float* param = p.as<float>();
-  float* first = m.as<float>();
-  float* second = v.as<float>();
+  const float* g = args.grad.as<const float>();
+  float* param = args.p.as<float>();
+  float* first = args.m.as<float>();
+  float* second = args.v.as<float>();
   pool_.ParallelFor(
-      p.elements(), kGrainElements, [&](int, int64_t begin, int64_t end) {
+      args.p.elements(), kGrainElements, [&](int, int64_t begin, int64_t end) {
         // In pieces that stay in L1 over the three passes.
         for (int64_t i = begin; i < end; i += 1024) {
           tier_.adamw(factors, g + i, param + i, first + i, second + i,

@@ -156,18 +156,17 @@ void CpuBackend::SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) {
                     });
 }
 
-void CpuBackend::SwiGluBackward(const Tensor& gate, const Tensor& up,
-                                const Tensor& dh, const Tensor& dgate,
-                                const Tensor& dup) {
-  const auto g = AsRows<const float>(gate);
-  const auto u = AsRows<const float>(up);
-  const auto d = AsRows<const float>(dh);
-  const auto dg = AsRows<float>(dgate);
-  const auto du = AsRows<float>(dup);
+void CpuBackend::SwiGluBackward(const SwiGluBackwardArgs& args) {
+  const auto g = AsRows<const float>(args.gate);
+  const auto u = AsRows<const float>(args.up);
+  const auto d = AsRows<const float>(args.dh);
+  const auto dg = AsRows<float>(args.dgate);
+  const auto du = AsRows<float>(args.dup);
   CheckSameShape(g, u);
   CheckSameShape(g, d);
   CheckSameShape(dg, du);
-  CHECK(dg.rows == g.rows && dg.columns == g.columns) << dgate.DebugString();
+  CHECK(dg.rows == g.rows && dg.columns == g.columns)
+      << args.dgate.DebugString();
   pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {

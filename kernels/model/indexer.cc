@@ -53,8 +53,11 @@ void IndexerProject(const BlockContext& context, const LayerWeights& weights,
   backend->Linear(x, *weights.indexer_weights_proj, Use::kForward, a.w);
   backend->Scale(WeightScale(*context.config), a.w);
   backend->Linear(x, *weights.indexer_wk, Use::kForward, a.k);
-  backend->LayerNorm(a.k, weights.indexer_k_norm_weight,
-                     weights.indexer_k_norm_bias, kLayerNormEps, a.keys);
+  backend->LayerNorm({.x = a.k,
+                      .w = weights.indexer_k_norm_weight,
+                      .b = weights.indexer_k_norm_bias,
+                      .eps = kLayerNormEps,
+                      .y = a.keys});
   RotateHead(context, a.keys.Split(1, 1), RopeDirection::kForward);
 }
 
@@ -66,17 +69,31 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
   Backend* backend = context.backend;
   backend->Zero(d.keys);
   backend->IndexerKlBackward(
-      mla.q, mla.keys, static_cast<float>(context.config->softmax_scale()),
-      mla.lse, a.q, a.w, a.keys, context.map, a.selected, dkl, d.q, d.w,
-      d.keys);
+      {.q = mla.q,
+       .keys = mla.keys,
+       .scale = static_cast<float>(context.config->softmax_scale()),
+       .lse = mla.lse,
+       .index_q = a.q,
+       .index_w = a.w,
+       .index_keys = a.keys,
+       .map = context.map,
+       .selected = a.selected,
+       .dkl = dkl,
+       .dindex_q = d.q,
+       .dindex_w = d.w,
+       .dindex_keys = d.keys});
   RotateHead(context, d.q, RopeDirection::kBackward);
   backend->LinearWeightGrad(qr, Flat(d.q), gradients.indexer_wq_b);
   backend->Scale(WeightScale(*context.config), d.w);
   backend->LinearWeightGrad(x, d.w, gradients.indexer_weights_proj);
   RotateHead(context, d.keys.Split(1, 1), RopeDirection::kBackward);
-  backend->LayerNormBackward(a.k, weights.indexer_k_norm_weight, kLayerNormEps,
-                             d.keys, d.k, gradients.indexer_k_norm_weight,
-                             gradients.indexer_k_norm_bias);
+  backend->LayerNormBackward({.x = a.k,
+                              .w = weights.indexer_k_norm_weight,
+                              .eps = kLayerNormEps,
+                              .dy = d.keys,
+                              .dx = d.k,
+                              .dw = gradients.indexer_k_norm_weight,
+                              .db = gradients.indexer_k_norm_bias});
   backend->LinearWeightGrad(x, d.k, gradients.indexer_wk);
 }
 

@@ -82,9 +82,14 @@ void MlaAttend(const BlockContext& context, const LayerWeights& weights,
                const Tensor& keys, const Tensor& selected,
                const MlaActivations& a, const Tensor& y) {
   Backend* backend = context.backend;
-  backend->SparseMla(a.q, keys, context.map, selected,
-                     static_cast<float>(context.config->softmax_scale()), a.z,
-                     a.lse);
+  backend->SparseMla(
+      {.q = a.q,
+       .keys = keys,
+       .map = context.map,
+       .selected = selected,
+       .scale = static_cast<float>(context.config->softmax_scale()),
+       .z = a.z,
+       .lse = a.lse});
   backend->HeadLinear(a.z, *weights.w_uv, Use::kForward, a.o);
   backend->Linear(Flat(a.o), *weights.o_proj, Use::kForward, y);
 }
@@ -107,9 +112,12 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
   Copy(context, RopeRows(c, d.q), RopeRows(c, d.q_b));
   backend->LinearWeightGrad(qr, Flat(d.q_b), gradients.q_b_proj);
   backend->Linear(Flat(d.q_b), *weights.q_b_proj, Use::kTransposed, d.qr);
-  backend->RmsNormBackward(a.q_a, weights.q_a_layernorm,
-                           static_cast<float>(c.rms_norm_eps), d.qr, d.q_a,
-                           gradients.q_a_layernorm);
+  backend->RmsNormBackward({.x = a.q_a,
+                            .w = weights.q_a_layernorm,
+                            .eps = static_cast<float>(c.rms_norm_eps),
+                            .dy = d.qr,
+                            .dx = d.q_a,
+                            .dw = gradients.q_a_layernorm});
   backend->LinearWeightGrad(x, d.q_a, gradients.q_a_proj);
   backend->Linear(d.q_a, *weights.q_a_proj, Use::kTransposed, dx);
 }
@@ -123,10 +131,12 @@ void KeyBackward(const BlockContext& context, const LayerWeights& weights,
   const ModelConfig& c = *context.config;
   RotateTail(context, OneHead(d.keys), RopeDirection::kBackward);
   Copy(context, RopeRows(c, d.keys), RopeRows(c, d.kv_a));
-  backend->RmsNormBackward(
-      a.kv_a.Slice(1, 0, c.kv_lora_rank), weights.kv_a_layernorm,
-      static_cast<float>(c.rms_norm_eps), d.keys.Slice(1, 0, c.kv_lora_rank),
-      d.kv_a.Slice(1, 0, c.kv_lora_rank), gradients.kv_a_layernorm);
+  backend->RmsNormBackward({.x = a.kv_a.Slice(1, 0, c.kv_lora_rank),
+                            .w = weights.kv_a_layernorm,
+                            .eps = static_cast<float>(c.rms_norm_eps),
+                            .dy = d.keys.Slice(1, 0, c.kv_lora_rank),
+                            .dx = d.kv_a.Slice(1, 0, c.kv_lora_rank),
+                            .dw = gradients.kv_a_layernorm});
   backend->LinearWeightGrad(x, d.kv_a, gradients.kv_a_proj);
   backend->Linear(d.kv_a, *weights.kv_a_proj, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
@@ -146,9 +156,16 @@ void MlaBackward(const BlockContext& context, const LayerWeights& weights,
   backend->HeadLinear(d.o, *weights.w_uv, Use::kTransposed, d.z);
   backend->Zero(d.keys);
   backend->SparseMlaBackward(
-      a.q, a.keys, context.map, selected,
-      static_cast<float>(context.config->softmax_scale()), a.z, a.lse, d.z, d.q,
-      d.keys);
+      {.q = a.q,
+       .keys = a.keys,
+       .map = context.map,
+       .selected = selected,
+       .scale = static_cast<float>(context.config->softmax_scale()),
+       .z = a.z,
+       .lse = a.lse,
+       .dz = d.z,
+       .dq = d.q,
+       .dkeys = d.keys});
   QueryBackward(context, weights, a, x, qr, d, gradients, dx);
   KeyBackward(context, weights, a, x, d, gradients, dx);
 }

@@ -101,7 +101,8 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
   backend->SwiGlu(a.gate, a.up, h);
   backend->LinearWeightGrad(h, dy, gradients.down_proj);
   backend->Linear(dy, *weights.down_proj, Use::kTransposed, dh);
-  backend->SwiGluBackward(a.gate, a.up, dh, dgate, dup);
+  backend->SwiGluBackward(
+      {.gate = a.gate, .up = a.up, .dh = dh, .dgate = dgate, .dup = dup});
   backend->LinearWeightGrad(x, dgate, gradients.gate_proj);
   backend->LinearWeightGrad(x, dup, gradients.up_proj);
   backend->Linear(dgate, *weights.gate_proj, Use::kTransposed, dx);
@@ -114,19 +115,34 @@ void MoeForward(const BlockContext& context, const LayerWeights& weights,
                 const MlpScratch& scratch, const Tensor& y) {
   Backend* backend = context.backend;
   backend->Linear(x, *weights.router, Use::kForward, scratch.logits);
-  backend->MoeGate(scratch.logits, weights.e_score_correction_bias,
-                   MakeGateOptions(*context.config), a.scores, a.routes,
-                   a.gates);
-  backend->MoePlan(a.routes, a.offsets, a.rows, a.place);
+  backend->MoeGate({.logits = scratch.logits,
+                    .bias = weights.e_score_correction_bias,
+                    .options = MakeGateOptions(*context.config),
+                    .scores = a.scores,
+                    .routes = a.routes,
+                    .gates = a.gates});
+  backend->MoePlan({.routes = a.routes,
+                    .offsets = a.offsets,
+                    .rows = a.rows,
+                    .place = a.place});
   backend->GatherRows(x, a.rows, scratch.expert_x);
-  backend->GroupedLinear(scratch.expert_x, a.offsets, *weights.experts_gate,
-                         Use::kForward, a.gate);
-  backend->GroupedLinear(scratch.expert_x, a.offsets, *weights.experts_up,
-                         Use::kForward, a.up);
+  backend->GroupedLinear({.x = scratch.expert_x,
+                          .offsets = a.offsets,
+                          .w = weights.experts_gate.get(),
+                          .use = Use::kForward,
+                          .y = a.gate});
+  backend->GroupedLinear({.x = scratch.expert_x,
+                          .offsets = a.offsets,
+                          .w = weights.experts_up.get(),
+                          .use = Use::kForward,
+                          .y = a.up});
   backend->SwiGlu(a.gate, a.up, scratch.expert_h);
-  backend->GroupedLinear(scratch.expert_h, a.offsets, *weights.experts_down,
-                         Use::kForward, a.out);
-  backend->MoeCombine(a.out, a.place, a.gates, y);
+  backend->GroupedLinear({.x = scratch.expert_h,
+                          .offsets = a.offsets,
+                          .w = weights.experts_down.get(),
+                          .use = Use::kForward,
+                          .y = a.out});
+  backend->MoeCombine({.x = a.out, .place = a.place, .gates = a.gates, .y = y});
 }
 
 namespace {
@@ -161,9 +177,12 @@ absl::Status AppendLiveRoutes(Backend* backend, const ModelConfig& config,
   routes->resize(before + n * config.num_experts_per_tok, -1);
   int32_t* const host = routes->data() + before;
   RETURN_IF_ERROR(backend->CopyFromHost(host, live.routes));
-  backend->MoeGate(logits, weights.e_score_correction_bias,
-                   MakeGateOptions(config), live.scores, live.routes,
-                   live.gates);
+  backend->MoeGate({.logits = logits,
+                    .bias = weights.e_score_correction_bias,
+                    .options = MakeGateOptions(config),
+                    .scores = live.scores,
+                    .routes = live.routes,
+                    .gates = live.gates});
   return backend->CopyToHost(live.routes, host);
 }
 
@@ -177,19 +196,38 @@ void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
   Backend* backend = context.backend;
   backend->GatherRows(x, a.rows, scratch.expert_x);
   backend->SwiGlu(a.gate, a.up, scratch.expert_h);
-  backend->GroupedLinearWeightGrad(scratch.expert_h, d.expert_out, a.offsets,
-                                   gradients.experts_down);
-  backend->GroupedLinear(d.expert_out, a.offsets, *weights.experts_down,
-                         Use::kTransposed, d.expert_h);
-  backend->SwiGluBackward(a.gate, a.up, d.expert_h, d.expert_gate, d.expert_up);
-  backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_gate, a.offsets,
-                                   gradients.experts_gate);
-  backend->GroupedLinearWeightGrad(scratch.expert_x, d.expert_up, a.offsets,
-                                   gradients.experts_up);
-  backend->GroupedLinear(d.expert_gate, a.offsets, *weights.experts_gate,
-                         Use::kTransposed, d.expert_x);
-  backend->GroupedLinear(d.expert_up, a.offsets, *weights.experts_up,
-                         Use::kTransposed, d.expert_sum);
+  backend->GroupedLinearWeightGrad({.x = scratch.expert_h,
+                                    .dy = d.expert_out,
+                                    .offsets = a.offsets,
+                                    .dw = gradients.experts_down});
+  backend->GroupedLinear({.x = d.expert_out,
+                          .offsets = a.offsets,
+                          .w = weights.experts_down.get(),
+                          .use = Use::kTransposed,
+                          .y = d.expert_h});
+  backend->SwiGluBackward({.gate = a.gate,
+                           .up = a.up,
+                           .dh = d.expert_h,
+                           .dgate = d.expert_gate,
+                           .dup = d.expert_up});
+  backend->GroupedLinearWeightGrad({.x = scratch.expert_x,
+                                    .dy = d.expert_gate,
+                                    .offsets = a.offsets,
+                                    .dw = gradients.experts_gate});
+  backend->GroupedLinearWeightGrad({.x = scratch.expert_x,
+                                    .dy = d.expert_up,
+                                    .offsets = a.offsets,
+                                    .dw = gradients.experts_up});
+  backend->GroupedLinear({.x = d.expert_gate,
+                          .offsets = a.offsets,
+                          .w = weights.experts_gate.get(),
+                          .use = Use::kTransposed,
+                          .y = d.expert_x});
+  backend->GroupedLinear({.x = d.expert_up,
+                          .offsets = a.offsets,
+                          .w = weights.experts_up.get(),
+                          .use = Use::kTransposed,
+                          .y = d.expert_sum});
   backend->Add(d.expert_sum, d.expert_x);
 }
 
@@ -200,12 +238,19 @@ void MoeBackward(const BlockContext& context, const LayerWeights& weights,
                  const MlpScratch& scratch, const MlpBackwardScratch& d,
                  const LayerGradients& gradients, const Tensor& dx) {
   Backend* backend = context.backend;
-  backend->MoeCombineBackward(a.out, a.place, a.gates, dy, d.expert_out,
-                              d.gates);
+  backend->MoeCombineBackward({.x = a.out,
+                               .place = a.place,
+                               .gates = a.gates,
+                               .dy = dy,
+                               .dx = d.expert_out,
+                               .dgates = d.gates});
   ExpertsBackward(context, weights, a, x, scratch, d, gradients);
-  backend->MoeCombine(d.expert_x, a.place, /*gates=*/Tensor(), dx);
-  backend->MoeGateBackward(a.scores, a.routes, MakeGateOptions(*context.config),
-                           d.gates, d.logits);
+  backend->MoeCombine({.x = d.expert_x, .place = a.place, .y = dx});
+  backend->MoeGateBackward({.scores = a.scores,
+                            .routes = a.routes,
+                            .options = MakeGateOptions(*context.config),
+                            .dgates = d.gates,
+                            .dlogits = d.logits});
   backend->LinearWeightGrad(x, d.logits, gradients.router);
   backend->Linear(d.logits, *weights.router, Use::kTransposed, d.x);
   backend->Add(d.x, dx);

@@ -311,8 +311,12 @@ void TransformerImpl::AttentionForward(int64_t l, const BlockContext& context,
     backend_->ScatterRows(a.mla.keys, activations.slot, strip.latent);
     backend_->ScatterRows(a.indexer.keys, activations.slot, strip.index_keys);
   }
-  backend_->IndexerSelect(a.indexer.q, a.indexer.w, strip.index_keys,
-                          context.map, a.indexer.selected, score_tap);
+  backend_->IndexerSelect({.q = a.indexer.q,
+                           .w = a.indexer.w,
+                           .keys = strip.index_keys,
+                           .map = context.map,
+                           .selected = a.indexer.selected,
+                           .scores = score_tap});
   MlaAttend(context, weights, strip.latent, a.indexer.selected, a.mla, a.h_mid);
 }
 
@@ -387,9 +391,12 @@ void TransformerImpl::Backward(Tape* tape, const Tensor& dhidden,
   const absl::Status prepared = PrepareBackward(impl->tokens, &d);
   CHECK(prepared.ok()) << prepared;
   const BlockContext context = Context(impl->map);
-  backend_->RmsNormBackward(a.layers.back().h_out, weights_.norm(), eps(),
-                            dhidden, d.dh,
-                            gradients->grad("model.norm.weight"));
+  backend_->RmsNormBackward({.x = a.layers.back().h_out,
+                             .w = weights_.norm(),
+                             .eps = eps(),
+                             .dy = dhidden,
+                             .dx = d.dh,
+                             .dw = gradients->grad("model.norm.weight")});
   for (int64_t l = config_.num_hidden_layers - 1; l >= 0; --l) {
     BackwardLayer(l, context, a.layers[l], d, *gradients);
   }
@@ -411,15 +418,23 @@ void TransformerImpl::BackwardLayer(int64_t l, const BlockContext& context,
     MoeBackward(context, weights, a.moe, scratch_.x, d.dh, scratch_.mlp, d.mlp,
                 g, d.dx);
   }
-  backend_->RmsNormBackward(a.h_mid, weights.post_attention_layernorm, eps(),
-                            d.dx, d.sum, g.post_attention_layernorm);
+  backend_->RmsNormBackward({.x = a.h_mid,
+                             .w = weights.post_attention_layernorm,
+                             .eps = eps(),
+                             .dy = d.dx,
+                             .dx = d.sum,
+                             .dw = g.post_attention_layernorm});
   backend_->Add(d.sum, d.dh);
 
   RecomputeInputs(l, a);
   MlaBackward(context, weights, a.mla, scratch_.x, scratch_.qr,
               a.indexer.selected, d.dh, d.mla, g, d.dx);
-  backend_->RmsNormBackward(a.h_in, weights.input_layernorm, eps(), d.dx, d.sum,
-                            g.input_layernorm);
+  backend_->RmsNormBackward({.x = a.h_in,
+                             .w = weights.input_layernorm,
+                             .eps = eps(),
+                             .dy = d.dx,
+                             .dx = d.sum,
+                             .dw = g.input_layernorm});
   backend_->Add(d.sum, d.dh);
 }
 
@@ -439,10 +454,16 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
   kl->assign(config_.num_hidden_layers, std::vector<float>(n));
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     const LayerActivations& a = impl->activations.layers[l];
-    backend_->IndexerKl(a.mla.q, a.mla.keys,
-                        static_cast<float>(config_.softmax_scale()), a.mla.lse,
-                        a.indexer.q, a.indexer.w, a.indexer.keys, context.map,
-                        a.indexer.selected, d.kl);
+    backend_->IndexerKl({.q = a.mla.q,
+                         .keys = a.mla.keys,
+                         .scale = static_cast<float>(config_.softmax_scale()),
+                         .lse = a.mla.lse,
+                         .index_q = a.indexer.q,
+                         .index_w = a.indexer.w,
+                         .index_keys = a.indexer.keys,
+                         .map = context.map,
+                         .selected = a.indexer.selected,
+                         .kl = d.kl});
     RETURN_IF_ERROR(backend_->CopyToHost(d.kl, (*kl)[l].data()));
     if (gradients == nullptr) continue;
     RecomputeInputs(l, a);

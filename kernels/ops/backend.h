@@ -1,6 +1,7 @@
 // The operations a V3.2-shaped model is made of: what a device must implement.
 //
-// One Backend is one device with one in-order queue. Operations take views,
+// One Backend is one device with one in-order queue. Operations take views
+// (those of more than three tensors in a struct, whose members state shapes),
 // CHECK shapes, types and devices, enqueue and return; only allocation, copies
 // and Sync return Status. Not thread-safe: one thread drives a backend.
 //
@@ -24,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/ops/attention_arguments.h"
 #include "kernels/ops/op_arguments.h"
 #include "kernels/tensor/tensor.h"
 
@@ -58,8 +60,10 @@ class Backend {
 
   // --- Weights ------------------------------------------------------------
   // A handle for `groups` matrices [out, in] of one compute type.
-  virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
-      int64_t groups, int64_t out, int64_t in, DType dtype) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups,
+                                                            int64_t out,
+                                                            int64_t in,
+                                                            DType dtype) = 0;
   // Packs values [groups, out, in], any strides, for both uses.
   virtual void SetWeight(const Tensor& values, Weight* weight) = 0;
 
@@ -74,17 +78,13 @@ class Backend {
   // The same for each head: x [N, G, in], W [G, out, in], y [N, G, out].
   virtual void HeadLinear(const Tensor& x, const Weight& w, Use use,
                           const Tensor& y) = 0;
-  virtual void HeadLinearWeightGrad(const Tensor& x,  // [N, G, in]
-                                    const Tensor& dy,  // [N, G, out]
+  virtual void HeadLinearWeightGrad(const Tensor& x,        // [N, G, in]
+                                    const Tensor& dy,       // [N, G, out]
                                     const Tensor& dw) = 0;  // [G, out, in]
   // Rows offsets[e] .. offsets[e + 1] of x go through matrix e.
-  virtual void GroupedLinear(const Tensor& x,  // [rows, in]
-                             const Tensor& offsets,  // i32 [E + 1]
-                             const Weight& w, Use use,
-                             const Tensor& y) = 0;  // [rows, out]
-  virtual void GroupedLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                                       const Tensor& offsets,
-                                       const Tensor& dw) = 0;  // [E, out, in]
+  virtual void GroupedLinear(const GroupedLinearArgs& args) = 0;
+  virtual void GroupedLinearWeightGrad(
+      const GroupedLinearWeightGradArgs& args) = 0;
 
   // --- Pointwise ----------------------------------------------------------
   // x[n] = table[ids[n]]
@@ -97,15 +97,10 @@ class Backend {
   // y = x / sqrt(mean(x^2) + eps) * w. Rows may be strided.
   virtual void RmsNorm(const Tensor& x, const Tensor& w, float eps,
                        const Tensor& y) = 0;
-  virtual void RmsNormBackward(const Tensor& x, const Tensor& w, float eps,
-                               const Tensor& dy, const Tensor& dx,
-                               const Tensor& dw) = 0;
+  virtual void RmsNormBackward(const RmsNormBackwardArgs& args) = 0;
   // y = (x - mean) / sqrt(var + eps) * w + b
-  virtual void LayerNorm(const Tensor& x, const Tensor& w, const Tensor& b,
-                         float eps, const Tensor& y) = 0;
-  virtual void LayerNormBackward(const Tensor& x, const Tensor& w, float eps,
-                                 const Tensor& dy, const Tensor& dx,
-                                 const Tensor& dw, const Tensor& db) = 0;
+  virtual void LayerNorm(const LayerNormArgs& args) = 0;
+  virtual void LayerNormBackward(const LayerNormBackwardArgs& args) = 0;
   // Rotates x [N, G, R] in place by position (kBackward: by its negative). R is
   // at most kRopeDimsMax.
   virtual void Rope(const Tensor& x, const Tensor& position,  // i32 [N]
@@ -114,9 +109,7 @@ class Backend {
   // h = silu(gate) * up; all [N, I], rows may be strided.
   virtual void SwiGlu(const Tensor& gate, const Tensor& up,
                       const Tensor& h) = 0;
-  virtual void SwiGluBackward(const Tensor& gate, const Tensor& up,
-                              const Tensor& dh, const Tensor& dgate,
-                              const Tensor& dup) = 0;
+  virtual void SwiGluBackward(const SwiGluBackwardArgs& args) = 0;
   // x *= factor
   virtual void Scale(float factor, const Tensor& x) = 0;
   // to[rows[n]] = from[n]
@@ -132,42 +125,17 @@ class Backend {
   // ties to the lowest position, ascending, then -1. The order is total: a NaN
   // is beyond the infinity of its sign. A non-empty scores tap
   // [N, keys_max] receives I, -inf beyond the position.
-  virtual void IndexerSelect(const Tensor& q,  // [N, Hi, Di]
-                             const Tensor& w,  // [N, Hi]
-                             const Tensor& keys,  // [rows, Di]
-                             const KeyMap& map,
-                             const Tensor& selected,  // i32 [N, K]
-                             const Tensor& scores) = 0;
+  virtual void IndexerSelect(const IndexerSelectArgs& args) = 0;
   // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over
   // selected[n] ascending in blocks of 64; lse is the natural log-sum-exp.
-  virtual void SparseMla(const Tensor& q,  // [N, H, C + R]
-                         const Tensor& keys,  // [rows, C + R]
-                         const KeyMap& map,
-                         const Tensor& selected,  // i32 [N, K]
-                         float scale, const Tensor& z,  // [N, H, C]
-                         const Tensor& lse) = 0;  // [N, H]
-  virtual void SparseMlaBackward(const Tensor& q, const Tensor& keys,
-                                 const KeyMap& map, const Tensor& selected,
-                                 float scale, const Tensor& z,
-                                 const Tensor& lse, const Tensor& dz,
-                                 const Tensor& dq,
-                                 const Tensor& dkeys) = 0;  // +=
+  virtual void SparseMla(const SparseMlaArgs& args) = 0;
+  virtual void SparseMlaBackward(const SparseMlaBackwardArgs& args) = 0;
   // kl[n] = KL(p[n] || softmax of I[n] over selected[n]), where p[n, s] is the
   // mean over heads of the attention probabilities (detached).
   // v32_facts.md 2.1, paper eq. 3 and 4.
-  virtual void IndexerKl(const Tensor& q, const Tensor& keys, float scale,
-                         const Tensor& lse,  // of SparseMla
-                         const Tensor& index_q, const Tensor& index_w,
-                         const Tensor& index_keys, const KeyMap& map,
-                         const Tensor& selected,
-                         const Tensor& kl) = 0;  // [N]
+  virtual void IndexerKl(const IndexerKlArgs& args) = 0;
   // dkl [N] scales each row's gradient. dindex_keys accumulates.
-  virtual void IndexerKlBackward(
-      const Tensor& q, const Tensor& keys, float scale, const Tensor& lse,
-      const Tensor& index_q, const Tensor& index_w, const Tensor& index_keys,
-      const KeyMap& map, const Tensor& selected, const Tensor& dkl,
-      const Tensor& dindex_q, const Tensor& dindex_w,
-      const Tensor& dindex_keys) = 0;
+  virtual void IndexerKlBackward(const IndexerKlBackwardArgs& args) = 0;
 
   // --- Mixture of experts ---------------------------------------------------
   // scores = sigmoid(logits). A row of routes with routes[n, 0] < 0 is filled
@@ -176,68 +144,34 @@ class Backend {
   // ascending by id; any other row is replayed as it is. A row of which some
   // score + bias is not finite gets experts 0 .. A - 1, and NaN for its gates.
   // gates[n, a] = scores[n, routes[n, a]] / sum_a * routed_scaling_factor.
-  virtual void MoeGate(const Tensor& logits,  // [N, E]
-                       const Tensor& bias,  // [E]
-                       const GateOptions& options,
-                       const Tensor& scores,  // [N, E]
-                       const Tensor& routes,  // i32 [N, A]
-                       const Tensor& gates) = 0;  // [N, A]
-  virtual void MoeGateBackward(const Tensor& scores, const Tensor& routes,
-                               const GateOptions& options,
-                               const Tensor& dgates,
-                               const Tensor& dlogits) = 0;
+  virtual void MoeGate(const MoeGateArgs& args) = 0;
+  virtual void MoeGateBackward(const MoeGateBackwardArgs& args) = 0;
   // Sorts the N * A (token, slot) pairs by expert, then token. rows[r] is the
   // token of sorted row r; place[n, a] the sorted row of token n's slot a.
-  virtual void MoePlan(const Tensor& routes,
-                       const Tensor& offsets,  // i32 [E + 1]
-                       const Tensor& rows,  // i32 [N * A]
-                       const Tensor& place) = 0;  // i32 [N, A]
+  virtual void MoePlan(const MoePlanArgs& args) = 0;
   // y[n] += sum_a gates[n, a] x[place[n, a]], slots ascending. Empty gates
   // stand for ones (the backward of GatherRows by `rows`).
-  virtual void MoeCombine(const Tensor& x,  // [N * A, D]
-                          const Tensor& place, const Tensor& gates,
-                          const Tensor& y) = 0;  // [N, D]
-  virtual void MoeCombineBackward(const Tensor& x, const Tensor& place,
-                                  const Tensor& gates, const Tensor& dy,
-                                  const Tensor& dx,  // [N * A, D]
-                                  const Tensor& dgates) = 0;
+  virtual void MoeCombine(const MoeCombineArgs& args) = 0;
+  virtual void MoeCombineBackward(const MoeCombineBackwardArgs& args) = 0;
 
   // --- Head -----------------------------------------------------------------
   // With z_v = (W x[n])_v / temperature over the kept ids of row n, ascending
   // (an empty row: the whole vocabulary):
   //   logp[n] = z_target - lse[n],  entropy[n] = -sum p log p.
-  virtual void LogProb(const Tensor& x,  // [n, D]
-                       const Weight& w,  // [1, V, D]
-                       const Tensor& targets,  // i32 [n]
-                       const Tensor& kept_offsets,  // i32 [n + 1]
-                       const Tensor& kept_ids,  // i32
-                       float temperature, const Tensor& logp,  // [n]
-                       const Tensor& lse, const Tensor& entropy) = 0;
+  virtual void LogProb(const LogProbArgs& args) = 0;
   // dx = sum_v dlogp (1[v = target] - p_v) / temperature W_v; dw += likewise.
-  virtual void LogProbBackward(const Tensor& x, const Weight& w,
-                               const Tensor& targets,
-                               const Tensor& kept_offsets,
-                               const Tensor& kept_ids, float temperature,
-                               const Tensor& lse, const Tensor& dlogp,
-                               const Tensor& dx,
-                               const Tensor& dw) = 0;  // [V, D], +=
+  virtual void LogProbBackward(const LogProbBackwardArgs& args) = 0;
   // One token a row by inverse CDF of uniforms[n] over the kept ids, ascending.
   // kept_counts[n] = 0 says nothing was truncated. logp as LogProb gives it
   // over that kept set, bit for bit.
-  virtual void Sample(const Tensor& logits,  // [n, V]
-                      const Tensor& uniforms,  // [n], in [0, 1)
-                      const SampleOptions& options, const Tensor& ids,  // i32 [n]
-                      const Tensor& logp,  // [n]
-                      const Tensor& kept_ids,  // i32 [n, kept_max]
-                      const Tensor& kept_counts) = 0;  // i32 [n]
+  virtual void Sample(const SampleArgs& args) = 0;
 
   // --- Optimizer ------------------------------------------------------------
   // out[0] += sum of x^2, in double, in order of the elements.
   virtual void SumSquares(const Tensor& x, const Tensor& out) = 0;  // f64 [1]
   // Loshchilov and Hutter 2019, with g = grad * grad_scale:
   //   p -= lr wd p;  p -= lr mhat / (sqrt(vhat) + eps).
-  virtual void AdamW(const AdamWOptions& options, const Tensor& grad,
-                     const Tensor& p, const Tensor& m, const Tensor& v) = 0;
+  virtual void AdamW(const AdamWArgs& args) = 0;
 };
 
 }  // namespace temper

@@ -1,5 +1,10 @@
-// What an operation of kernels/ops/backend.h is told beside the tensors it
-// reads and writes: which way round, where keys lie, constants. Plain data.
+// What the operations of kernels/ops/backend.h are told (attention's stand in
+// attention_arguments.h): which way round, constants, and for those of more
+// than three tensors one struct an operation, inputs first. Plain data; views,
+// so nothing here owns memory.
+//
+// Shape letters as in backend.h. What is marked `out` is overwritten, `+=`
+// accumulated into, all else read.
 
 #ifndef KERNELS_OPS_OP_ARGUMENTS_H_
 #define KERNELS_OPS_OP_ARGUMENTS_H_
@@ -10,19 +15,10 @@
 
 namespace temper {
 
+class Weight;  // kernels/ops/backend.h
+
 // Whether a product uses W [out, in] as y = x W^T, or transposed as y = x W.
 enum class Use : uint8_t { kForward, kTransposed };
-
-// Where the keys of each query lie. Key j of sequence s is row
-// blocks[s, j / page_tokens] * page_tokens + j % page_tokens of a key strip.
-// A sampler's cache has pages of 64; a training batch has pages of one token,
-// so that a segment's table can name its parents' rows.
-struct KeyMap {
-  Tensor sequence;  // i32 [N]: row of `blocks`
-  Tensor position;  // i32 [N]: the query sees keys 0 .. position
-  Tensor blocks;    // i32 [sequences, blocks_max]
-  int32_t page_tokens = 64;
-};
 
 // The widest row that Rope takes.
 inline constexpr int64_t kRopeDimsMax = 512;
@@ -55,6 +51,149 @@ struct AdamWOptions {
   float bias_correction1 = 1;  // 1 - beta1^step
   float bias_correction2 = 1;  // 1 - beta2^step
   float grad_scale = 1;        // the clipping factor
+};
+
+// --- Products ----------------------------------------------------------------
+
+struct GroupedLinearArgs {
+  Tensor x;        // [rows, in]
+  Tensor offsets;  // i32 [E + 1]
+  const Weight* w = nullptr;
+  Use use = Use::kForward;
+  Tensor y;  // out [rows, out]
+};
+
+struct GroupedLinearWeightGradArgs {
+  Tensor x;        // [rows, in]
+  Tensor dy;       // [rows, out]
+  Tensor offsets;  // i32 [E + 1]
+  Tensor dw;       // += [E, out, in]
+};
+
+// --- Pointwise ---------------------------------------------------------------
+
+struct RmsNormBackwardArgs {
+  Tensor x;  // [N, n]; rows may be strided
+  Tensor w;  // [n]
+  float eps = 0;
+  Tensor dy;  // [N, n]
+  Tensor dx;  // out [N, n], may be dy
+  Tensor dw;  // += [n]
+};
+
+struct LayerNormArgs {
+  Tensor x;  // [N, n]
+  Tensor w;  // [n]
+  Tensor b;  // [n]
+  float eps = 0;
+  Tensor y;  // out [N, n]
+};
+
+struct LayerNormBackwardArgs {
+  Tensor x;  // [N, n]
+  Tensor w;  // [n]
+  float eps = 0;
+  Tensor dy;  // [N, n]
+  Tensor dx;  // out [N, n], may be dy
+  Tensor dw;  // += [n]
+  Tensor db;  // += [n]
+};
+
+struct SwiGluBackwardArgs {
+  Tensor gate;   // [N, I]; rows may be strided
+  Tensor up;     // [N, I]
+  Tensor dh;     // [N, I]
+  Tensor dgate;  // out [N, I]
+  Tensor dup;    // out [N, I]
+};
+
+// --- Mixture of experts ------------------------------------------------------
+
+struct MoeGateArgs {
+  Tensor logits;  // [N, E]
+  Tensor bias;    // [E]
+  GateOptions options;
+  Tensor scores;  // out [N, E]
+  Tensor routes;  // i32 [N, A], in and out
+  Tensor gates;   // out [N, A]
+};
+
+struct MoeGateBackwardArgs {
+  Tensor scores;  // [N, E]
+  Tensor routes;  // i32 [N, A]
+  GateOptions options;
+  Tensor dgates;   // [N, A]
+  Tensor dlogits;  // out [N, E]
+};
+
+struct MoePlanArgs {
+  Tensor routes;   // i32 [N, A]
+  Tensor offsets;  // out i32 [E + 1]
+  Tensor rows;     // out i32 [N * A]
+  Tensor place;    // out i32 [N, A]
+};
+
+struct MoeCombineArgs {
+  Tensor x;      // [N * A, D]
+  Tensor place;  // i32 [N, A]
+  Tensor gates;  // [N, A], or empty: ones
+  Tensor y;      // += [N, D]
+};
+
+struct MoeCombineBackwardArgs {
+  Tensor x;       // [N * A, D]
+  Tensor place;   // i32 [N, A]
+  Tensor gates;   // [N, A]
+  Tensor dy;      // [N, D]
+  Tensor dx;      // out [N * A, D]
+  Tensor dgates;  // out [N, A]
+};
+
+// --- Head --------------------------------------------------------------------
+
+struct LogProbArgs {
+  Tensor x;                   // [n, D]
+  const Weight* w = nullptr;  // [1, V, D]
+  Tensor targets;             // i32 [n]
+  Tensor kept_offsets;        // i32 [n + 1]
+  Tensor kept_ids;            // i32, ascending in a row
+  float temperature = 1;
+  Tensor logp;     // out [n]
+  Tensor lse;      // out [n]
+  Tensor entropy;  // out [n]
+};
+
+struct LogProbBackwardArgs {
+  Tensor x;  // as the forward had them, lse its result
+  const Weight* w = nullptr;
+  Tensor targets;
+  Tensor kept_offsets;
+  Tensor kept_ids;
+  float temperature = 1;
+  Tensor lse;
+  Tensor dlogp;  // [n]
+  Tensor dx;     // out [n, D]
+  Tensor dw;     // += [V, D]
+};
+
+struct SampleArgs {
+  Tensor logits;    // [n, V]
+  Tensor uniforms;  // [n], in [0, 1)
+  SampleOptions options;
+  Tensor ids;          // out i32 [n]
+  Tensor logp;         // out [n]
+  Tensor kept_ids;     // out i32 [n, kept_max]
+  Tensor kept_counts;  // out i32 [n]
+};
+
+// --- Optimizer ---------------------------------------------------------------
+
+struct AdamWArgs {
+  AdamWOptions options;
+  Tensor grad;  // all of one size
+  Tensor p;     // in and out
+  Tensor m;     // in and out
+  Tensor v;     // in and out
 };
 
 }  // namespace temper

@@ -66,8 +66,6 @@ Tensor Tensor::Reshape(std::initializer_list<int64_t> shape) const {
   CHECK(contiguous()) << DebugString();
   Tensor view(data_, dtype_, shape, device_);
   CHECK_EQ(view.elements(), elements()) << DebugString();
-  view.scales = scales;
-  view.scale_block_rows = scale_block_rows;
   return view;
 }
 
@@ -87,6 +85,13 @@ Tensor Tensor::Split(int axis, int64_t outer) const {
   view.stride_[axis + 1] = stride_[axis];
   view.rank_ = rank_ + 1;
   return view;
+}
+
+Tensor Tensor::At(void* data, Device device) const {
+  Tensor moved = *this;
+  moved.data_ = data;
+  moved.device_ = device;
+  return moved;
 }
 
 std::string Tensor::DebugString() const {

@@ -46,6 +46,9 @@ class Tensor {
   // [.., a*b, ..] seen as [.., a, b, ..]: splits `axis` into (outer, rest).
   Tensor Split(int axis, int64_t outer) const;
 
+  // The same shape and strides over other memory.
+  Tensor At(void* data, Device device) const;
+
   // First element, typed. CHECKs the type. Only a backend dereferences it.
   template <typename T>
   T* as() const {
@@ -55,11 +58,6 @@ class Tensor {
 
   // "f32[128, 64]", for messages.
   std::string DebugString() const;
-
-  // FP8 only: one scale for each 1 x 128 (activations) or 128 x 128 (weights)
-  // block; null otherwise.
-  float* scales = nullptr;
-  int32_t scale_block_rows = 0;
 
  private:
   void CheckType(DType expected) const;

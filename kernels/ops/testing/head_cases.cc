@@ -1,5 +1,3 @@
-#include "kernels/reference/head.h"
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
@@ -10,7 +8,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/key_case.h"
+#include "kernels/ops/testing/key_case.h"
+#include "kernels/reference/head.h"
 
 namespace temper {
 namespace {
@@ -27,9 +26,9 @@ struct Problem {
         vocabulary(vocabulary_in),
         depth(depth_in),
         temperature(temperature_in),
-        x(NormalFloats(1, rows * depth)),
-        w(NormalFloats(2, vocabulary * depth)),
-        dlogp(NormalFloats(3, rows)),
+        x(Normals(1, rows * depth)),
+        w(Normals(2, vocabulary * depth)),
+        dlogp(Normals(3, rows)),
         offsets(1, 0) {
     for (int64_t n = 0; n < rows; ++n) {
       std::vector<int32_t> kept;
@@ -57,8 +56,8 @@ struct Problem {
   }
 
   Result Run(const Machine& machine, int64_t batch) {
-    const auto backend = MakeBackend(machine);
-    const auto weight = Pack(backend.get());
+    Backend* const backend = machine.backend;
+    const auto weight = Pack(backend);
     Result out;
     for (auto* values : {&out.logp, &out.lse, &out.entropy}) {
       values->resize(rows, 7.0f);
@@ -80,13 +79,25 @@ struct Problem {
       const Tensor xs = part(View(x, {rows, depth}));
       const Tensor target = part(View(targets, {rows}));
       const Tensor lse = part(View(out.lse, {rows}));
-      backend->LogProb(xs, *weight, target, offset_view, kept_view, temperature,
-                       part(View(out.logp, {rows})), lse,
-                       part(View(out.entropy, {rows})));
-      backend->LogProbBackward(xs, *weight, target, offset_view, kept_view,
-                               temperature, lse, part(View(dlogp, {rows})),
-                               part(View(out.dx, {rows, depth})),
-                               View(out.dw, {vocabulary, depth}));
+      backend->LogProb({.x = xs,
+                        .w = weight.get(),
+                        .targets = target,
+                        .kept_offsets = offset_view,
+                        .kept_ids = kept_view,
+                        .temperature = temperature,
+                        .logp = part(View(out.logp, {rows})),
+                        .lse = lse,
+                        .entropy = part(View(out.entropy, {rows}))});
+      backend->LogProbBackward({.x = xs,
+                                .w = weight.get(),
+                                .targets = target,
+                                .kept_offsets = offset_view,
+                                .kept_ids = kept_view,
+                                .temperature = temperature,
+                                .lse = lse,
+                                .dlogp = part(View(dlogp, {rows})),
+                                .dx = part(View(out.dx, {rows, depth})),
+                                .dw = View(out.dw, {vocabulary, depth})});
     }
     return out;
   }
@@ -110,7 +121,7 @@ TEST(HeadTest, LogProbAgreesWithTheReference) {
     for (int64_t n = 0; n < problem.rows; ++n) {
       double entropy = 0;
       const double want = reference::LogProb(
-          Widen<double>(problem.x), Widen<double>(problem.w), problem.depth, n,
+          As<double>(problem.x), As<double>(problem.w), problem.depth, n,
           problem.targets[n], problem.Kept(n), temperature, &entropy);
       ASSERT_NEAR(got.logp[n], want, tolerance) << n;
       ASSERT_NEAR(got.entropy[n], entropy, tolerance) << n;
@@ -123,8 +134,8 @@ TEST(HeadTest, BackwardAgreesWithComplexStep) {
   constexpr double kStep = 1e-40;
   Problem problem(7, 21, 5, 0.8f);
   const Result got = problem.Run(Machines().back(), problem.rows);
-  std::vector<Complex> inputs[] = {Widen<Complex>(problem.x),
-                                   Widen<Complex>(problem.w)};
+  std::vector<Complex> inputs[] = {As<Complex>(problem.x),
+                                   As<Complex>(problem.w)};
   const std::vector<float>* gradients[] = {&got.dx, &got.dw};
   for (int which = 0; which < 2; ++which) {
     for (size_t i = 0; i < inputs[which].size(); ++i) {
@@ -169,8 +180,8 @@ struct Sampled {
 
 Sampled SampleRows(Problem* problem, const Machine& machine,
                    const SampleOptions& options, int64_t batch) {
-  const auto backend = MakeBackend(machine);
-  const auto weight = problem->Pack(backend.get());
+  Backend* const backend = machine.backend;
+  const auto weight = problem->Pack(backend);
   const int64_t rows = problem->rows;
   std::vector<float> uniforms(rows);
   for (int64_t n = 0; n < rows; ++n) {
@@ -188,10 +199,13 @@ Sampled SampleRows(Problem* problem, const Machine& machine,
     const Tensor logits = part(View(out.logits, {rows, problem->vocabulary}));
     backend->Linear(part(View(problem->x, {rows, problem->depth})), *weight,
                     Use::kForward, logits);
-    backend->Sample(logits, part(View(uniforms, {rows})), options,
-                    part(View(out.ids, {rows})), part(View(out.logp, {rows})),
-                    part(View(out.kept, {rows, options.kept_max})),
-                    part(View(out.counts, {rows})));
+    backend->Sample({.logits = logits,
+                     .uniforms = part(View(uniforms, {rows})),
+                     .options = options,
+                     .ids = part(View(out.ids, {rows})),
+                     .logp = part(View(out.logp, {rows})),
+                     .kept_ids = part(View(out.kept, {rows, options.kept_max})),
+                     .kept_counts = part(View(out.counts, {rows}))});
   }
   return out;
 }
@@ -288,7 +302,7 @@ struct Draws {
 
 Draws DrawEvenly(const std::vector<float>& row, const SampleOptions& options,
                  int64_t draws) {
-  const auto backend = MakeBackend(Machines().back());
+  Backend* const backend = Machines().back().backend;
   const auto vocabulary = static_cast<int64_t>(row.size());
   std::vector<float> logits;
   std::vector<float> uniforms;
@@ -302,10 +316,13 @@ Draws DrawEvenly(const std::vector<float>& row, const SampleOptions& options,
   out.counts.resize(draws);
   out.kept.resize(draws * options.kept_max);
   std::vector<float> logp(draws);
-  backend->Sample(View(logits, {draws, vocabulary}), View(uniforms, {draws}),
-                  options, View(out.ids, {draws}), View(logp, {draws}),
-                  View(out.kept, {draws, options.kept_max}),
-                  View(out.counts, {draws}));
+  backend->Sample({.logits = View(logits, {draws, vocabulary}),
+                   .uniforms = View(uniforms, {draws}),
+                   .options = options,
+                   .ids = View(out.ids, {draws}),
+                   .logp = View(logp, {draws}),
+                   .kept_ids = View(out.kept, {draws, options.kept_max}),
+                   .kept_counts = View(out.counts, {draws})});
   return out;
 }
 

@@ -1,5 +1,3 @@
-#include "kernels/reference/indexer.h"
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
@@ -8,7 +6,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/key_case.h"
+#include "kernels/ops/testing/key_case.h"
+#include "kernels/reference/indexer.h"
 
 namespace temper {
 namespace {
@@ -33,12 +32,12 @@ struct Problem {
   explicit Problem(const Shape& s)
       : shape(s),
         keys_case(s.queries, s.sequences, 12),
-        q(NormalFloats(1, s.queries * s.heads * s.dims)),
-        w(NormalFloats(2, s.queries * s.heads)),
-        keys(NormalFloats(3, keys_case.logical_keys() * s.dims)) {}
+        q(Normals(1, s.queries * s.heads * s.dims)),
+        w(Normals(2, s.queries * s.heads)),
+        keys(Normals(3, keys_case.logical_keys() * s.dims)) {}
 
   Selection Run(const Machine& machine, int64_t batch, bool tap) {
-    const auto backend = MakeBackend(machine);
+    Backend* const backend = machine.backend;
     std::vector<float> strip =
         keys_case.Strip(keys, shape.dims, machine.page_tokens);
     Selection out;
@@ -47,13 +46,16 @@ struct Problem {
     for (int64_t n = 0; n < shape.queries; n += batch) {
       const int64_t end = std::min(n + batch, shape.queries);
       backend->IndexerSelect(
-          View(q, {shape.queries, shape.heads, shape.dims}).Slice(0, n, end),
-          View(w, {shape.queries, shape.heads}).Slice(0, n, end),
-          View(strip, {keys_case.rows(), shape.dims}),
-          keys_case.Map(machine.page_tokens, n, end - n),
-          View(out.selected, {shape.queries, shape.top_k}).Slice(0, n, end),
-          tap ? View(out.scores, {shape.queries, kKeysMax}).Slice(0, n, end)
-              : Tensor());
+          {.q = View(q, {shape.queries, shape.heads, shape.dims})
+                    .Slice(0, n, end),
+           .w = View(w, {shape.queries, shape.heads}).Slice(0, n, end),
+           .keys = View(strip, {keys_case.rows(), shape.dims}),
+           .map = keys_case.Map(machine.page_tokens, n, end - n),
+           .selected = View(out.selected, {shape.queries, shape.top_k})
+                           .Slice(0, n, end),
+           .scores = tap ? View(out.scores, {shape.queries, kKeysMax})
+                               .Slice(0, n, end)
+                         : Tensor()});
     }
     return out;
   }
@@ -77,8 +79,8 @@ TEST(IndexerTest, ScoresAgreeWithTheReferenceAndEndAtThePosition) {
           continue;
         }
         const double want = reference::IndexScore(
-            index, Widen<double>(problem.q), Widen<double>(problem.w),
-            Widen<double>(problem.keys), n,
+            index, As<double>(problem.q), As<double>(problem.w),
+            As<double>(problem.keys), n,
             static_cast<int32_t>(keys.sequence(n) * KeyCase::kLength + j));
         ASSERT_NEAR(score, want,
                     6e-8 * static_cast<double>(shape.dims + shape.heads) *
@@ -155,17 +157,17 @@ struct KlProblem {
   explicit KlProblem(const KlShape& s)
       : shape(s),
         keys_case(s.queries, s.sequences, 13),
-        q(NormalFloats(1, s.queries * s.heads * s.dims)),
-        keys(NormalFloats(2, keys_case.logical_keys() * s.dims)),
-        index_q(NormalFloats(3, s.queries * s.index_heads * s.index_dims)),
-        index_w(NormalFloats(4, s.queries * s.index_heads)),
-        index_keys(NormalFloats(5, keys_case.logical_keys() * s.index_dims)),
-        dkl(NormalFloats(6, s.queries)),
+        q(Normals(1, s.queries * s.heads * s.dims)),
+        keys(Normals(2, keys_case.logical_keys() * s.dims)),
+        index_q(Normals(3, s.queries * s.index_heads * s.index_dims)),
+        index_w(Normals(4, s.queries * s.index_heads)),
+        index_keys(Normals(5, keys_case.logical_keys() * s.index_dims)),
+        dkl(Normals(6, s.queries)),
         selected(keys_case.Selection(s.top_k)),
         scale(1.0f / std::sqrt(static_cast<float>(s.dims))) {}
 
   KlResult Run(const Machine& machine, int64_t batch) {
-    const auto backend = MakeBackend(machine);
+    Backend* const backend = machine.backend;
     const int32_t page = machine.page_tokens;
     const int64_t total = shape.queries;
     std::vector<float> strip = keys_case.Strip(keys, shape.dims, page);
@@ -190,16 +192,38 @@ struct KlProblem {
           part(View(index_q, {total, shape.index_heads, shape.index_dims}));
       const Tensor iw = part(View(index_w, {total, shape.index_heads}));
       const Tensor ik = View(index_strip, {keys_case.rows(), shape.index_dims});
-      backend->SparseMla(query, key, map, chosen, scale,
-                         part(View(z, {total, shape.heads, 1})), sums);
-      backend->IndexerKl(query, key, scale, sums, iq, iw, ik, map, chosen,
-                         part(View(out.kl, {total})));
+      backend->SparseMla({.q = query,
+                          .keys = key,
+                          .map = map,
+                          .selected = chosen,
+                          .scale = scale,
+                          .z = part(View(z, {total, shape.heads, 1})),
+                          .lse = sums});
+      backend->IndexerKl({.q = query,
+                          .keys = key,
+                          .scale = scale,
+                          .lse = sums,
+                          .index_q = iq,
+                          .index_w = iw,
+                          .index_keys = ik,
+                          .map = map,
+                          .selected = chosen,
+                          .kl = part(View(out.kl, {total}))});
       backend->IndexerKlBackward(
-          query, key, scale, sums, iq, iw, ik, map, chosen,
-          part(View(dkl, {total})),
-          part(View(out.dq, {total, shape.index_heads, shape.index_dims})),
-          part(View(out.dw, {total, shape.index_heads})),
-          View(dstrip, {keys_case.rows(), shape.index_dims}));
+          {.q = query,
+           .keys = key,
+           .scale = scale,
+           .lse = sums,
+           .index_q = iq,
+           .index_w = iw,
+           .index_keys = ik,
+           .map = map,
+           .selected = chosen,
+           .dkl = part(View(dkl, {total})),
+           .dindex_q =
+               part(View(out.dq, {total, shape.index_heads, shape.index_dims})),
+           .dindex_w = part(View(out.dw, {total, shape.index_heads})),
+           .dindex_keys = View(dstrip, {keys_case.rows(), shape.index_dims})});
     }
     out.dkeys = keys_case.Logical(dstrip, shape.index_dims, page);
     return out;
@@ -209,8 +233,8 @@ struct KlProblem {
   std::vector<T> Reference(const std::vector<T>& iq, const std::vector<T>& iw,
                            const std::vector<T>& ik) const {
     return reference::IndexerKl<T>(
-        {shape.heads, 1, shape.dims - 1, scale}, Widen<double>(q),
-        Widen<double>(keys), {shape.index_heads, shape.index_dims}, iq, iw, ik,
+        {shape.heads, 1, shape.dims - 1, scale}, As<double>(q),
+        As<double>(keys), {shape.index_heads, shape.index_dims}, iq, iw, ik,
         keys_case.LogicalRows(selected, shape.top_k));
   }
 
@@ -231,9 +255,9 @@ const KlShape kKlShapes[] = {
 TEST(IndexerKlTest, AgreesWithTheReference) {
   for (const KlShape& shape : kKlShapes) {
     KlProblem problem(shape);
-    const auto want = problem.Reference(Widen<double>(problem.index_q),
-                                        Widen<double>(problem.index_w),
-                                        Widen<double>(problem.index_keys));
+    const auto want = problem.Reference(As<double>(problem.index_q),
+                                        As<double>(problem.index_w),
+                                        As<double>(problem.index_keys));
     const KlResult got = problem.Run(Machines().back(), shape.queries);
     for (int64_t n = 0; n < shape.queries; ++n) {
       ASSERT_NEAR(got.kl[n], want[n],
@@ -250,9 +274,9 @@ TEST(IndexerKlTest, BackwardAgreesWithComplexStep) {
   constexpr double kStep = 1e-40;
   KlProblem problem({7, 2, 2, 6, 3, 4, 9});
   const KlResult got = problem.Run(Machines().back(), 7);
-  std::vector<Complex> inputs[] = {Widen<Complex>(problem.index_q),
-                                   Widen<Complex>(problem.index_w),
-                                   Widen<Complex>(problem.index_keys)};
+  std::vector<Complex> inputs[] = {As<Complex>(problem.index_q),
+                                   As<Complex>(problem.index_w),
+                                   As<Complex>(problem.index_keys)};
   const std::vector<float>* gradients[] = {&got.dq, &got.dw, &got.dkeys};
   for (int which = 0; which < 3; ++which) {
     for (size_t i = 0; i < inputs[which].size(); ++i) {

@@ -1,7 +1,6 @@
-#include "kernels/reference/pointwise.h"
-
 #include "gtest/gtest.h"
-#include "kernels/cpu/op_case.h"
+#include "kernels/ops/testing/op_case.h"
+#include "kernels/reference/pointwise.h"
 
 namespace temper {
 namespace {
@@ -31,8 +30,11 @@ TEST(PointwiseTest, NormsAgreeAndGiveTheSameBitsEverywhere) {
     };
     const OpRun layer = [&](Backend& backend, int64_t begin, int64_t end) {
       Floats y((end - begin) * n);
-      backend.LayerNorm(RowsOf(x, n, begin, end), View(w, {n}), View(b, {n}),
-                        kEps, View(y, {end - begin, n}));
+      backend.LayerNorm({.x = RowsOf(x, n, begin, end),
+                         .w = View(w, {n}),
+                         .b = View(b, {n}),
+                         .eps = kEps,
+                         .y = View(y, {end - begin, n})});
       return y;
     };
     for (const OpRun* run : {&rms, &layer}) {
@@ -56,9 +58,12 @@ TEST(PointwiseTest, RmsNormBackwardIsTheComplexStepAndAccumulatesDw) {
     const Floats dy = Normals(3, rows * n);
     const OpRun run = [&](Backend& backend, int64_t, int64_t) {
       Floats grad = dy, dw(n, 1.0f);  // in place
-      backend.RmsNormBackward(View(x, {rows, n}), View(w, {n}), kEps,
-                              View(grad, {rows, n}), View(grad, {rows, n}),
-                              View(dw, {n}));
+      backend.RmsNormBackward({.x = View(x, {rows, n}),
+                               .w = View(w, {n}),
+                               .eps = kEps,
+                               .dy = View(grad, {rows, n}),
+                               .dx = View(grad, {rows, n}),
+                               .dw = View(dw, {n})});
       return grad + dw;
     };
     ExpectSameBitsEverywhere(run, rows, "RmsNormBackward");
@@ -84,9 +89,13 @@ TEST(PointwiseTest, LayerNormBackwardIsTheComplexStepAndAccumulates) {
   const Floats dy = Normals(3, rows * n), b = Normals(4, n);
   const OpRun run = [&](Backend& backend, int64_t, int64_t) {
     Floats grad = dy, dx(rows * n), dw(n, 1.0f), db(n, 2.0f);
-    backend.LayerNormBackward(View(x, {rows, n}), View(w, {n}), kEps,
-                              View(grad, {rows, n}), View(dx, {rows, n}),
-                              View(dw, {n}), View(db, {n}));
+    backend.LayerNormBackward({.x = View(x, {rows, n}),
+                               .w = View(w, {n}),
+                               .eps = kEps,
+                               .dy = View(grad, {rows, n}),
+                               .dx = View(dx, {rows, n}),
+                               .dw = View(dw, {n}),
+                               .db = View(db, {n})});
     return dx + dw + db;
   };
   ExpectSameBitsEverywhere(run, rows, "LayerNormBackward");
@@ -180,9 +189,11 @@ TEST(PointwiseTest, SwiGluAndItsBackwardAgreeEverywhere) {
   Floats dh = Normals(3, rows * n);
   const OpRun backward = [&](Backend& backend, int64_t, int64_t) {
     Floats dgate(rows * n), dup(rows * n);
-    backend.SwiGluBackward(View(gate, {rows, n}), View(up, {rows, n}),
-                           View(dh, {rows, n}), View(dgate, {rows, n}),
-                           View(dup, {rows, n}));
+    backend.SwiGluBackward({.gate = View(gate, {rows, n}),
+                            .up = View(up, {rows, n}),
+                            .dh = View(dh, {rows, n}),
+                            .dgate = View(dgate, {rows, n}),
+                            .dup = View(dup, {rows, n})});
     return dgate + dup;
   };
   ExpectSameBitsEverywhere(backward, rows, "SwiGluBackward");
@@ -215,7 +226,7 @@ TEST(PointwiseTest, EmbedGathersAndItsBackwardAddsRepeatedTokensInOrder) {
   };
   ExpectSameBitsEverywhere(backward, kRows, "EmbedBackward");
   ExpectNear(backward(Definition(), 0, kRows), want, kRows, "EmbedBackward");
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats x(kRows * n);
     backend->Embed(View(table, {vocabulary, n}), View(ids, {kRows}),
                    View(x, {kRows, n}));
@@ -224,7 +235,7 @@ TEST(PointwiseTest, EmbedGathersAndItsBackwardAddsRepeatedTokensInOrder) {
 }
 
 TEST(PointwiseTest, AddScaleAndZeroTouchOnlyTheirViews) {
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats x(6 * 5, 1.0f), y(6 * 3, 2.0f);
     const Tensor view = View(x, {6, 5}).Slice(1, 1, 4);
     backend->Add(View(y, {6, 3}), view);
@@ -238,7 +249,7 @@ TEST(PointwiseTest, AddScaleAndZeroTouchOnlyTheirViews) {
 }
 
 TEST(PointwiseTest, ScatterAndGatherAreInverse) {
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats from = Normals(1, 4 * 5), to(9 * 5, 0.0f), back(4 * 5);
     Ints rows = {7, 0, 8, 3};
     backend->ScatterRows(View(from, {4, 5}), View(rows, {4}), View(to, {9, 5}));

@@ -1,7 +1,6 @@
-#include "kernels/reference/optimizer.h"
-
 #include "gtest/gtest.h"
-#include "kernels/cpu/op_case.h"
+#include "kernels/ops/testing/op_case.h"
+#include "kernels/reference/optimizer.h"
 
 namespace temper {
 namespace {
@@ -12,8 +11,11 @@ Floats RunAdamW(Backend& backend, const AdamWOptions& options) {
   Floats g = Normals(1, kCount), p = Normals(2, kCount);
   Floats m = Normals(3, kCount), v = Normals(4, kCount);
   for (float& x : v) x *= x;
-  backend.AdamW(options, View(g, {kCount}), View(p, {kCount}),
-                View(m, {kCount}), View(v, {kCount}));
+  backend.AdamW({.options = options,
+                 .grad = View(g, {kCount}),
+                 .p = View(p, {kCount}),
+                 .m = View(m, {kCount}),
+                 .v = View(v, {kCount})});
   p.insert(p.end(), m.begin(), m.end());
   p.insert(p.end(), v.begin(), v.end());
   return p;
@@ -40,8 +42,11 @@ TEST(OptimizerTest, AdamWAgreesAndGivesTheSameBitsEverywhere) {
 
 TEST(OptimizerTest, WeightDecayMovesWhatHasNoGradient) {
   Floats g(3, 0.0f), p(3, 2.0f), m(3, 0.0f), v(3, 0.0f);
-  Definition().AdamW({.learning_rate = 0.5f, .weight_decay = 0.25f},
-                     View(g, {3}), View(p, {3}), View(m, {3}), View(v, {3}));
+  Definition().AdamW({.options = {.learning_rate = 0.5f, .weight_decay = 0.25f},
+                      .grad = View(g, {3}),
+                      .p = View(p, {3}),
+                      .m = View(m, {3}),
+                      .v = View(v, {3})});
   EXPECT_EQ(p, Floats(3, 1.75f));
 }
 
@@ -49,7 +54,7 @@ TEST(OptimizerTest, SumSquaresIsOneSumInOrderInDouble) {
   Floats x = Normals(1, kCount);
   double want = 0.25;
   for (const float value : x) want += double{value} * value;
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     double out = 0.25;
     backend->SumSquares(View(x, {kCount}), Tensor(&out, DType::kF64, {1}));
     EXPECT_EQ(out, want);

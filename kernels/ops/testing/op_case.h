@@ -1,9 +1,9 @@
-// Test support: runs one operation on every tier and number of threads, and in
-// batches of several sizes, and compares bits; checks a backward against the
-// complex step of its reference.
+// What op cases are made of: runs one operation on every backend under test,
+// and in batches of several sizes, and compares bits; checks a backward against
+// the complex step of its reference.
 
-#ifndef KERNELS_CPU_OP_CASE_H_
-#define KERNELS_CPU_OP_CASE_H_
+#ifndef KERNELS_OPS_TESTING_OP_CASE_H_
+#define KERNELS_OPS_TESTING_OP_CASE_H_
 
 #include <algorithm>
 #include <cmath>
@@ -16,12 +16,10 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/cpu_tier.h"
 #include "kernels/ops/backend.h"
+#include "kernels/ops/testing/backends_under_test.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -51,24 +49,7 @@ std::vector<T> As(const Floats& x) {
   return std::vector<T>(x.begin(), x.end());
 }
 
-// A backend for each (tier, threads) this machine has, made once; the first is
-// the definition. A test program drives them from one thread.
-inline const std::vector<std::unique_ptr<Backend>>& Backends() {
-  static const auto* backends = [] {
-    SetFlushDenormals();
-    auto* made = new std::vector<std::unique_ptr<Backend>>;
-    for (const std::string& tier : UsableCpuTiers()) {
-      for (const int threads : {1, 2}) {
-        auto backend = NewCpuBackend(tier, threads);
-        CHECK(backend.ok()) << backend.status().ToString();
-        made->push_back(*std::move(backend));
-      }
-    }
-    return made;
-  }();
-  return *backends;
-}
-inline Backend& Definition() { return *Backends().front(); }
+inline Backend& Definition() { return *BackendsUnderTest().front().backend; }
 
 inline std::unique_ptr<Weight> Pack(Backend& backend, const Floats& values,
                                     int64_t groups, int64_t out, int64_t in) {
@@ -95,15 +76,15 @@ inline void ExpectSameBits(const Floats& got, const Floats& want,
 inline void ExpectSameBitsEverywhere(const OpRun& run, int64_t rows,
                                      const std::string& what) {
   const Floats want = run(Definition(), 0, rows);
-  for (const auto& backend : Backends()) {
-    ExpectSameBits(run(*backend, 0, rows), want, what);
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    ExpectSameBits(run(*backend, 0, rows), want, what + " on " + name);
   }
 }
 
 // Batches of 1, 2, 3, 8 and 33 rows give the bits of the whole.
 inline void ExpectRowsAloneAsInTheBatch(const OpRun& run, int64_t rows,
                                         const std::string& what) {
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     const Floats want = run(*backend, 0, rows);
     for (const int64_t batch : {1, 2, 3, 8, 33}) {
       Floats got;
@@ -111,7 +92,7 @@ inline void ExpectRowsAloneAsInTheBatch(const OpRun& run, int64_t rows,
         const Floats part = run(*backend, row, std::min(rows, row + batch));
         got.insert(got.end(), part.begin(), part.end());
       }
-      ExpectSameBits(got, want, what);
+      ExpectSameBits(got, want, what + " on " + name);
     }
   }
 }
@@ -154,4 +135,4 @@ inline std::vector<double> ComplexStep(
 
 }  // namespace temper
 
-#endif  // KERNELS_CPU_OP_CASE_H_
+#endif  // KERNELS_OPS_TESTING_OP_CASE_H_

@@ -1,78 +1,46 @@
-// Test support: random queries over keys of several sequences, laid out in
+// Random queries over keys of several sequences, laid out in
 // pages of any size, so that tests can ask whether the layout changes bits.
 
-#ifndef KERNELS_CPU_KEY_CASE_H_
-#define KERNELS_CPU_KEY_CASE_H_
+#ifndef KERNELS_OPS_TESTING_KEY_CASE_H_
+#define KERNELS_OPS_TESTING_KEY_CASE_H_
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "kernels/base/float_mode.h"
-#include "kernels/base/log.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/cpu_tier.h"
 #include "kernels/ops/backend.h"
+#include "kernels/ops/testing/backends_under_test.h"
+#include "kernels/ops/testing/op_case.h"
 #include "kernels/reference/attention.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
 
+// A backend and a layout of keys.
 struct Machine {
-  std::string tier = "scalar";
-  int threads = 1;
-  int32_t page_tokens = 64;
+  std::string name;
+  Backend* backend;
+  int32_t page_tokens;
 };
 
 // Every machine whose bits must agree; the first is the definition.
 inline std::vector<Machine> Machines() {
   std::vector<Machine> machines;
-  for (const std::string& tier : UsableCpuTiers()) {
-    for (const int threads : {1, 2}) {
-      for (const int32_t page_tokens : {64, 1}) {
-        machines.push_back({tier, threads, page_tokens});
-      }
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    for (const int32_t page_tokens : {64, 1}) {
+      machines.push_back({name + ", pages of " + std::to_string(page_tokens),
+                          backend.get(), page_tokens});
     }
   }
   return machines;
-}
-
-inline std::unique_ptr<Backend> MakeBackend(const Machine& machine) {
-  SetFlushDenormals();
-  auto backend = NewCpuBackend(machine.tier, machine.threads);
-  CHECK(backend.ok()) << backend.status().ToString();
-  return std::move(*backend);
 }
 
 // Draw `i` of stream `seed`, in [0, bound).
 inline int64_t Draw(uint64_t seed, int64_t i, int64_t bound) {
   return static_cast<int64_t>(UniformBelow(
       {.seed = seed, .group = 1, .ordinal = static_cast<uint32_t>(i)}, bound));
-}
-
-inline std::vector<float> NormalFloats(uint64_t seed, int64_t count) {
-  std::vector<float> values(count);
-  for (int64_t i = 0; i < count; ++i) {
-    values[i] = static_cast<float>(
-        Normal({.seed = seed, .ordinal = static_cast<uint32_t>(i)}));
-  }
-  return values;
-}
-
-template <typename T>
-std::vector<T> Widen(const std::vector<float>& x) {
-  return std::vector<T>(x.begin(), x.end());
-}
-
-inline Tensor View(std::vector<float>& x, std::initializer_list<int64_t> s) {
-  return Tensor(x.data(), DType::kF32, s);
-}
-inline Tensor View(std::vector<int32_t>& x, std::initializer_list<int64_t> s) {
-  return Tensor(x.data(), DType::kI32, s);
 }
 
 // Sequences of kLength tokens; query n belongs to sequence n % sequences.
@@ -193,4 +161,4 @@ class KeyCase {
 
 }  // namespace temper
 
-#endif  // KERNELS_CPU_KEY_CASE_H_
+#endif  // KERNELS_OPS_TESTING_KEY_CASE_H_

@@ -1,11 +1,10 @@
-#include "kernels/reference/moe.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/op_case.h"
+#include "kernels/ops/testing/op_case.h"
+#include "kernels/reference/moe.h"
 
 namespace temper {
 namespace {
@@ -28,10 +27,12 @@ Gate RunGate(Backend& backend, const Shape& s, Floats logits, Floats bias,
              Ints routes) {
   const int64_t rows = static_cast<int64_t>(logits.size()) / s.experts;
   Gate out = {Floats(logits.size()), Floats(rows * s.slots), routes};
-  backend.MoeGate(
-      View(logits, {rows, s.experts}), View(bias, {s.experts}),
-      {s.groups, s.topk_group, 2.5f}, View(out.scores, {rows, s.experts}),
-      View(out.routes, {rows, s.slots}), View(out.gates, {rows, s.slots}));
+  backend.MoeGate({.logits = View(logits, {rows, s.experts}),
+                   .bias = View(bias, {s.experts}),
+                   .options = {s.groups, s.topk_group, 2.5f},
+                   .scores = View(out.scores, {rows, s.experts}),
+                   .routes = View(out.routes, {rows, s.slots}),
+                   .gates = View(out.gates, {rows, s.slots})});
   return out;
 }
 
@@ -57,7 +58,7 @@ TEST(MoeTest, TheGateChoosesAsTheReferenceDoesAndGivesTheSameBits) {
                reference::Gates(As<double>(logits), s.experts, want.routes,
                                 s.slots, 2.5),
                s.slots, "gates");
-    for (const auto& backend : Backends()) {
+    for (const auto& [name, backend] : BackendsUnderTest()) {
       const Gate got = RunGate(*backend, s, logits, bias, unset);
       EXPECT_EQ(got.routes, want.routes);
       ExpectSameBits(got.gates, want.gates, "gates");
@@ -96,7 +97,7 @@ TEST(MoeTest, ARowThatIsNotANumberGetsSomeExpertsAndNoFiniteGate) {
     const Ints unset(3 * s.slots, -1);
     const Floats bias(s.experts, 0.0f);
     const Gate want = RunGate(Definition(), s, logits, bias, unset);
-    for (const auto& backend : Backends()) {
+    for (const auto& [name, backend] : BackendsUnderTest()) {
       const Gate got = RunGate(*backend, s, logits, bias, unset);
       EXPECT_EQ(got.routes, want.routes);
       for (int64_t i = 0; i < 3 * s.slots; ++i) {
@@ -110,7 +111,7 @@ TEST(MoeTest, ARowThatIsNotANumberGetsSomeExpertsAndNoFiniteGate) {
 
 TEST(MoeTest, BiasesWhoseSumOverflowsStillChooseGroups) {
   const float low = std::numeric_limits<float>::lowest();
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     const Gate gate = RunGate(*backend, {12, 3, 4, 2}, Normals(1, 12),
                               Floats(12, low), {-1, -1, -1});
     EXPECT_EQ(gate.routes, (Ints{0, 1, 2}));
@@ -126,10 +127,11 @@ TEST(MoeTest, TheGatesBackwardIsTheComplexStep) {
   Floats dgates = Normals(3, rows * s.slots);
   const OpRun run = [&](Backend& backend, int64_t, int64_t) {
     Floats dlogits(logits.size(), 7.0f);
-    backend.MoeGateBackward(
-        View(gate.scores, {rows, s.experts}),
-        View(gate.routes, {rows, s.slots}), {s.groups, s.topk_group, 2.5f},
-        View(dgates, {rows, s.slots}), View(dlogits, {rows, s.experts}));
+    backend.MoeGateBackward({.scores = View(gate.scores, {rows, s.experts}),
+                             .routes = View(gate.routes, {rows, s.slots}),
+                             .options = {s.groups, s.topk_group, 2.5f},
+                             .dgates = View(dgates, {rows, s.slots}),
+                             .dlogits = View(dlogits, {rows, s.experts})});
     return dlogits;
   };
   ExpectSameBitsEverywhere(run, rows, "MoeGateBackward");
@@ -149,9 +151,10 @@ struct Plan {
 
 Plan MakePlan(Ints routes, int64_t tokens, int64_t slots, int64_t experts) {
   Plan plan = {Ints(experts + 1), Ints(tokens * slots), Ints(tokens * slots)};
-  Definition().MoePlan(
-      View(routes, {tokens, slots}), View(plan.offsets, {experts + 1}),
-      View(plan.rows, {tokens * slots}), View(plan.place, {tokens, slots}));
+  Definition().MoePlan({.routes = View(routes, {tokens, slots}),
+                        .offsets = View(plan.offsets, {experts + 1}),
+                        .rows = View(plan.rows, {tokens * slots}),
+                        .place = View(plan.place, {tokens, slots})});
   return plan;
 }
 
@@ -172,22 +175,25 @@ TEST(MoeTest, CombineAndItsBackwardAgreeEverywhere) {
   const Floats initial = Normals(3, tokens * columns);
   const auto forward = [&](Backend& backend, bool with_gates) {
     Floats y = initial;
-    backend.MoeCombine(View(x, {tokens * slots, columns}),
-                       View(plan.place, {tokens, slots}),
-                       with_gates ? View(gates, {tokens, slots}) : Tensor(),
-                       View(y, {tokens, columns}));
+    backend.MoeCombine(
+        {.x = View(x, {tokens * slots, columns}),
+         .place = View(plan.place, {tokens, slots}),
+         .gates = with_gates ? View(gates, {tokens, slots}) : Tensor(),
+         .y = View(y, {tokens, columns})});
     return y;
   };
   const OpRun backward = [&](Backend& backend, int64_t, int64_t) {
     Floats dx(x.size()), dgates(gates.size());
-    backend.MoeCombineBackward(
-        View(x, {tokens * slots, columns}), View(plan.place, {tokens, slots}),
-        View(gates, {tokens, slots}), View(dy, {tokens, columns}),
-        View(dx, {tokens * slots, columns}), View(dgates, {tokens, slots}));
+    backend.MoeCombineBackward({.x = View(x, {tokens * slots, columns}),
+                                .place = View(plan.place, {tokens, slots}),
+                                .gates = View(gates, {tokens, slots}),
+                                .dy = View(dy, {tokens, columns}),
+                                .dx = View(dx, {tokens * slots, columns}),
+                                .dgates = View(dgates, {tokens, slots})});
     dx.insert(dx.end(), dgates.begin(), dgates.end());
     return dx;
   };
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     for (const bool with_gates : {true, false}) {
       ExpectSameBits(forward(*backend, with_gates),
                      forward(Definition(), with_gates), "MoeCombine");

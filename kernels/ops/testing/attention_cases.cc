@@ -1,5 +1,3 @@
-#include "kernels/reference/attention.h"
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
@@ -8,7 +6,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cpu/key_case.h"
+#include "kernels/ops/testing/key_case.h"
+#include "kernels/reference/attention.h"
 
 namespace temper {
 namespace {
@@ -32,15 +31,15 @@ struct Problem {
       : shape(s),
         keys_case(s.queries, s.sequences, 11),
         dims(s.latent + s.rope),
-        q(NormalFloats(1, s.queries * s.heads * dims)),
-        keys(NormalFloats(2, keys_case.logical_keys() * dims)),
-        dz(NormalFloats(3, s.queries * s.heads * s.latent)),
+        q(Normals(1, s.queries * s.heads * dims)),
+        keys(Normals(2, keys_case.logical_keys() * dims)),
+        dz(Normals(3, s.queries * s.heads * s.latent)),
         selected(keys_case.Selection(s.top_k)),
         scale(1.0f / std::sqrt(static_cast<float>(dims))) {}
 
   // The queries in batches of `batch`.
   Result Run(const Machine& machine, int64_t batch) {
-    const auto backend = MakeBackend(machine);
+    Backend* const backend = machine.backend;
     std::vector<float> strip = keys_case.Strip(keys, dims, machine.page_tokens);
     Result out;
     out.z.resize(shape.queries * shape.heads * shape.latent, 7.0f);
@@ -60,11 +59,24 @@ struct Problem {
       const Tensor key = View(strip, {keys_case.rows(), dims});
       const Tensor z = all(out.z, shape.latent).Slice(0, n, end);
       const Tensor lse = View(out.lse, {shape.queries, h}).Slice(0, n, end);
-      backend->SparseMla(query, key, map, chosen, scale, z, lse);
-      backend->SparseMlaBackward(query, key, map, chosen, scale, z, lse,
-                                 all(dz, shape.latent).Slice(0, n, end),
-                                 all(out.dq, dims).Slice(0, n, end),
-                                 View(dstrip, {keys_case.rows(), dims}));
+      backend->SparseMla({.q = query,
+                          .keys = key,
+                          .map = map,
+                          .selected = chosen,
+                          .scale = scale,
+                          .z = z,
+                          .lse = lse});
+      backend->SparseMlaBackward(
+          {.q = query,
+           .keys = key,
+           .map = map,
+           .selected = chosen,
+           .scale = scale,
+           .z = z,
+           .lse = lse,
+           .dz = all(dz, shape.latent).Slice(0, n, end),
+           .dq = all(out.dq, dims).Slice(0, n, end),
+           .dkeys = View(dstrip, {keys_case.rows(), dims})});
     }
     out.dkeys = keys_case.Logical(dstrip, dims, machine.page_tokens);
     return out;
@@ -107,9 +119,8 @@ TEST(AttentionTest, AgreesWithTheReferenceOnOddShapes) {
     Problem problem(shape);
     std::vector<double> z;
     std::vector<double> lse;
-    reference::MlaAbsorbed(problem.mla(), Widen<double>(problem.q),
-                           Widen<double>(problem.keys), problem.rows(), &z,
-                           &lse);
+    reference::MlaAbsorbed(problem.mla(), As<double>(problem.q),
+                           As<double>(problem.keys), problem.rows(), &z, &lse);
     const Result got = problem.Run(Machines().back(), shape.queries);
     const double tolerance = Tolerance(problem.dims, shape.top_k);
     ExpectNear(got.z, z, tolerance, "z");
@@ -124,11 +135,11 @@ TEST(AttentionTest, AbsorbedFormEqualsExpandedForm) {
   Problem problem(shape);
   const int64_t h_count = shape.heads;
   const int64_t c_count = shape.latent;
-  const auto q_nope = Widen<double>(NormalFloats(4, 6 * h_count * kNope));
-  const auto q_rope = Widen<double>(NormalFloats(5, 6 * h_count * shape.rope));
-  const auto w_uk = Widen<double>(NormalFloats(6, h_count * kNope * c_count));
-  const auto w_uv = Widen<double>(NormalFloats(7, h_count * kValue * c_count));
-  const auto keys = Widen<double>(problem.keys);
+  const auto q_nope = As<double>(Normals(4, 6 * h_count * kNope));
+  const auto q_rope = As<double>(Normals(5, 6 * h_count * shape.rope));
+  const auto w_uk = As<double>(Normals(6, h_count * kNope * c_count));
+  const auto w_uv = As<double>(Normals(7, h_count * kValue * c_count));
+  const auto keys = As<double>(problem.keys);
   std::vector<double> q;
   for (int64_t head = 0; head < shape.queries * h_count; ++head) {
     for (int64_t c = 0; c < c_count; ++c) {
@@ -177,8 +188,8 @@ TEST(AttentionTest, BackwardAgreesWithComplexStep) {
     }
     return sum;
   };
-  const auto q = Widen<Complex>(problem.q);
-  const auto keys = Widen<Complex>(problem.keys);
+  const auto q = As<Complex>(problem.q);
+  const auto keys = As<Complex>(problem.keys);
   std::vector<double> dq;
   for (size_t i = 0; i < q.size(); ++i) {
     auto moved = q;
@@ -203,10 +214,8 @@ TEST(AttentionTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
     for (const Machine& machine : Machines()) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const Result got = problem.Run(machine, batch);
-        SCOPED_TRACE(testing::Message()
-                     << "heads " << shape.heads << " " << machine.tier
-                     << " threads " << machine.threads << " page "
-                     << machine.page_tokens << " batch " << batch);
+        SCOPED_TRACE(testing::Message() << "heads " << shape.heads << " "
+                                        << machine.name << " batch " << batch);
         ASSERT_EQ(got.z, want.z);
         ASSERT_EQ(got.lse, want.lse);
         ASSERT_EQ(got.dq, want.dq);

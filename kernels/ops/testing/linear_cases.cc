@@ -1,10 +1,9 @@
-#include "kernels/reference/linear.h"
-
 #include <map>
 #include <memory>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/op_case.h"
+#include "kernels/ops/testing/op_case.h"
+#include "kernels/reference/linear.h"
 
 namespace temper {
 namespace {
@@ -24,7 +23,7 @@ struct Product {
         forward_x(Normals(1, s.rows * (s.in + 1))),
         transposed_x(Normals(1, s.rows * (s.out + 1))),
         w(Normals(2, s.out * s.in)) {
-    for (const auto& backend : Backends()) {
+    for (const auto& [name, backend] : BackendsUnderTest()) {
       packed[backend.get()] = Pack(*backend, w, 1, s.out, s.in);
     }
   }
@@ -129,7 +128,7 @@ TEST(LinearTest, LinearBackwardsAreTheComplexStepOfTheForward) {
   Floats x = Normals(1, s.rows * s.in), w = Normals(2, s.out * s.in);
   Floats dy = Normals(3, s.rows * s.out);
   Floats dx(x.size()), dw(w.size(), 0.0f);
-  Backend& backend = *Backends().back();
+  Backend& backend = *BackendsUnderTest().back().backend;
   backend.Linear(View(dy, {s.rows, s.out}), *Pack(backend, w, 1, s.out, s.in),
                  Use::kTransposed, View(dx, {s.rows, s.in}));
   backend.LinearWeightGrad(View(x, {s.rows, s.in}), View(dy, {s.rows, s.out}),
@@ -213,9 +212,11 @@ TEST(LinearTest, GroupedLinearAndItsGradientsAgreeEverywhere) {
     const OpRun run = [&](Backend& backend, int64_t, int64_t) {
       Floats y(rows * (forward ? out : in));
       backend.GroupedLinear(
-          forward ? View(x, {rows, in}) : View(dy, {rows, out}),
-          View(offsets, {experts + 1}), *Pack(backend, w, experts, out, in),
-          use, View(y, {rows, forward ? out : in}));
+          {.x = forward ? View(x, {rows, in}) : View(dy, {rows, out}),
+           .offsets = View(offsets, {experts + 1}),
+           .w = Pack(backend, w, experts, out, in).get(),
+           .use = use,
+           .y = View(y, {rows, forward ? out : in})});
       return y;
     };
     ExpectSameBitsEverywhere(run, rows, "GroupedLinear");
@@ -226,9 +227,10 @@ TEST(LinearTest, GroupedLinearAndItsGradientsAgreeEverywhere) {
   }
   const OpRun grad = [&](Backend& backend, int64_t, int64_t) {
     Floats dw(w.size(), 0.25f);
-    backend.GroupedLinearWeightGrad(View(x, {rows, in}), View(dy, {rows, out}),
-                                    View(offsets, {experts + 1}),
-                                    View(dw, {experts, out, in}));
+    backend.GroupedLinearWeightGrad({.x = View(x, {rows, in}),
+                                     .dy = View(dy, {rows, out}),
+                                     .offsets = View(offsets, {experts + 1}),
+                                     .dw = View(dw, {experts, out, in})});
     return dw;
   };
   ExpectSameBitsEverywhere(grad, rows, "GroupedLinearWeightGrad");
@@ -250,11 +252,13 @@ TEST(LinearTest, AnExpertsRowEqualsTheSameRowThroughItsMatrixAlone) {
   const Floats w = Normals(2, 2 * out * in);
   Floats x = Normals(1, rows * in);
   Ints offsets = {0, 4, rows};
-  for (const auto& backend : Backends()) {
+  for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats grouped(rows * out), alone(rows * out);
-    backend->GroupedLinear(View(x, {rows, in}), View(offsets, {3}),
-                           *Pack(*backend, w, 2, out, in), Use::kForward,
-                           View(grouped, {rows, out}));
+    backend->GroupedLinear({.x = View(x, {rows, in}),
+                            .offsets = View(offsets, {3}),
+                            .w = Pack(*backend, w, 2, out, in).get(),
+                            .use = Use::kForward,
+                            .y = View(grouped, {rows, out})});
     for (int64_t n = 0; n < rows; ++n) {
       const int64_t begin = n < 4 ? 0 : out * in;
       const Floats matrix(w.begin() + begin, w.begin() + begin + out * in);

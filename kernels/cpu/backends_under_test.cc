@@ -1,0 +1,38 @@
+// The op cases' backends on the CPU: every tier that this machine has, with one
+// thread and two, and one behind a StagingBackend, whose copies are tried so.
+
+#include "kernels/ops/testing/backends_under_test.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/base/log.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_tier.h"
+#include "kernels/ops/testing/staging_backend.h"
+
+namespace temper {
+
+const std::vector<BackendUnderTest>& BackendsUnderTest() {
+  static const auto* backends = [] {
+    SetFlushDenormals();
+    const auto make = [](const std::string& tier, int threads) {
+      auto backend = NewCpuBackend(tier, threads);
+      CHECK(backend.ok()) << backend.status();
+      return *std::move(backend);
+    };
+    auto* made = new std::vector<BackendUnderTest>;
+    for (const std::string& tier : UsableCpuTiers()) {
+      for (const int threads : {1, 2}) {
+        made->push_back(
+            {absl::StrCat(tier, ", threads ", threads), make(tier, threads)});
+      }
+    }
+    made->push_back({"the best tier, staged", NewStagingBackend(make("", 2))});
+    return made;
+  }();
+  return *backends;
+}
+
+}  // namespace temper

@@ -1,0 +1,27 @@
+// The backends that the op cases of this folder are run on. A test binary links
+// the cases and exactly one definition of BackendsUnderTest: a device's own.
+
+#ifndef KERNELS_OPS_TESTING_BACKENDS_UNDER_TEST_H_
+#define KERNELS_OPS_TESTING_BACKENDS_UNDER_TEST_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+struct BackendUnderTest {
+  std::string name;                  // for messages: "avx2, 2 threads"
+  std::unique_ptr<Backend> backend;  // takes tensors of the host
+};
+
+// All whose bits must agree; the first is the definition. A device with memory
+// of its own stands behind a StagingBackend. Made at the first call, in the
+// float mode that the call sets; drive them from that one thread.
+const std::vector<BackendUnderTest>& BackendsUnderTest();
+
+}  // namespace temper
+
+#endif  // KERNELS_OPS_TESTING_BACKENDS_UNDER_TEST_H_

@@ -1,0 +1,500 @@
+#include "kernels/ops/testing/staging_backend.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "kernels/base/log.h"
+
+namespace temper {
+namespace {
+
+// First byte and length of the memory from a tensor's first element to its
+// last.
+struct Span {
+  char* data;
+  int64_t bytes;
+};
+
+Span SpanOf(const Tensor& x) {
+  const auto size = static_cast<int64_t>(DTypeBytes(x.dtype()));
+  int64_t last = 0;
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    last += (x.dim(axis) - 1) * x.stride(axis);
+  }
+  return {static_cast<char*>(x.data()), (last + 1) * size};
+}
+
+// One operation's operands on the device. Operands that share memory on the
+// host share it there: they are registered by In before any is looked up.
+class Operands {
+ public:
+  explicit Operands(Backend* device) : device_(device) {}
+
+  void In(const Tensor& x) {
+    if (x.empty() || x.elements() == 0) return;
+    Span span = SpanOf(x);
+    // Joins every block it overlaps or touches, until none is left.
+    for (size_t i = 0; i < blocks_.size();) {
+      const Block& block = blocks_[i];
+      if (span.data > block.host + block.bytes ||
+          block.host > span.data + span.bytes) {
+        ++i;
+        continue;
+      }
+      char* const end =
+          std::max(span.data + span.bytes, block.host + block.bytes);
+      span.data = std::min(span.data, block.host);
+      span.bytes = end - span.data;
+      blocks_.erase(blocks_.begin() + static_cast<ptrdiff_t>(i));
+      i = 0;
+    }
+    blocks_.push_back({span.data, span.bytes, nullptr});
+  }
+
+  void Upload() {
+    for (Block& block : blocks_) {
+      auto buffer = device_->Allocate(block.bytes);
+      CHECK(buffer.ok()) << buffer.status();
+      block.buffer = *std::move(buffer);
+      const absl::Status copied =
+          device_->CopyFromHost(block.host, Bytes(block));
+      CHECK(copied.ok()) << copied;
+    }
+  }
+
+  // The same view of the device's copy.
+  Tensor operator()(const Tensor& x) const {
+    if (x.empty()) return x;
+    char* data = static_cast<char*>(x.data());
+    for (const Block& block : blocks_) {
+      if (data < block.host || data > block.host + block.bytes) continue;
+      return x.At(
+          static_cast<char*>(block.buffer->data()) + (data - block.host),
+          device_->device());
+    }
+    CHECK_EQ(x.elements(), 0) << x.DebugString();
+    return x.At(x.data(), device_->device());
+  }
+
+  KeyMap operator()(KeyMap map) const {
+    map.sequence = (*this)(map.sequence);
+    map.position = (*this)(map.position);
+    map.blocks = (*this)(map.blocks);
+    return map;
+  }
+
+  void Download() {
+    for (Block& block : blocks_) {
+      const absl::Status copied = device_->CopyToHost(Bytes(block), block.host);
+      CHECK(copied.ok()) << copied;
+    }
+    const absl::Status synced = device_->Sync();
+    CHECK(synced.ok()) << synced;
+  }
+
+ private:
+  struct Block {
+    char* host;
+    int64_t bytes;
+    std::unique_ptr<Buffer> buffer;
+  };
+
+  Tensor Bytes(const Block& block) const {
+    return Tensor(block.buffer->data(), DType::kU8, {block.bytes},
+                  device_->device());
+  }
+
+  Backend* const device_;
+  std::vector<Block> blocks_;
+};
+
+class StagingBackend : public Backend {
+ public:
+  explicit StagingBackend(std::unique_ptr<Backend> device)
+      : device_(std::move(device)) {}
+
+  // What it hands out and takes is the host's.
+  Device device() const override { return Device::kCpu; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t) override {
+    return absl::UnimplementedError("op cases own their arrays");
+  }
+  absl::Status CopyFromHost(const void*, const Tensor&) override {
+    return absl::UnimplementedError("op cases own their arrays");
+  }
+  absl::Status CopyToHost(const Tensor&, void*) override {
+    return absl::UnimplementedError("op cases own their arrays");
+  }
+  absl::Status Sync() override { return device_->Sync(); }
+  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups, int64_t out,
+                                                    int64_t in,
+                                                    DType dtype) override {
+    return device_->NewWeight(groups, out, in, dtype);
+  }
+
+  void Zero(const Tensor& x) override {
+    Run({x}, [&](const Operands& up) { device_->Zero(up(x)); });
+  }
+  void SetWeight(const Tensor& values, Weight* weight) override {
+    Run({values},
+        [&](const Operands& up) { device_->SetWeight(up(values), weight); });
+  }
+  void Linear(const Tensor& x, const Weight& w, Use use,
+              const Tensor& y) override {
+    Run({x, y},
+        [&](const Operands& up) { device_->Linear(up(x), w, use, up(y)); });
+  }
+  void LinearWeightGrad(const Tensor& x, const Tensor& dy,
+                        const Tensor& dw) override {
+    Run({x, dy, dw}, [&](const Operands& up) {
+      device_->LinearWeightGrad(up(x), up(dy), up(dw));
+    });
+  }
+  void HeadLinear(const Tensor& x, const Weight& w, Use use,
+                  const Tensor& y) override {
+    Run({x, y},
+        [&](const Operands& up) { device_->HeadLinear(up(x), w, use, up(y)); });
+  }
+  void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
+                            const Tensor& dw) override {
+    Run({x, dy, dw}, [&](const Operands& up) {
+      device_->HeadLinearWeightGrad(up(x), up(dy), up(dw));
+    });
+  }
+  void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override {
+    Run({table, ids, x},
+        [&](const Operands& up) { device_->Embed(up(table), up(ids), up(x)); });
+  }
+  void EmbedBackward(const Tensor& ids, const Tensor& dx,
+                     const Tensor& dtable) override {
+    Run({ids, dx, dtable}, [&](const Operands& up) {
+      device_->EmbedBackward(up(ids), up(dx), up(dtable));
+    });
+  }
+  void Add(const Tensor& y, const Tensor& x) override {
+    Run({y, x}, [&](const Operands& up) { device_->Add(up(y), up(x)); });
+  }
+  void RmsNorm(const Tensor& x, const Tensor& w, float eps,
+               const Tensor& y) override {
+    Run({x, w, y}, [&](const Operands& up) {
+      device_->RmsNorm(up(x), up(w), eps, up(y));
+    });
+  }
+  void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
+            RopeStyle style, RopeDirection direction) override {
+    Run({x, position, cos_sin}, [&](const Operands& up) {
+      device_->Rope(up(x), up(position), up(cos_sin), style, direction);
+    });
+  }
+  void SwiGlu(const Tensor& gate, const Tensor& up_in,
+              const Tensor& h) override {
+    Run({gate, up_in, h}, [&](const Operands& up) {
+      device_->SwiGlu(up(gate), up(up_in), up(h));
+    });
+  }
+  void Scale(float factor, const Tensor& x) override {
+    Run({x}, [&](const Operands& up) { device_->Scale(factor, up(x)); });
+  }
+  void ScatterRows(const Tensor& from, const Tensor& rows,
+                   const Tensor& to) override {
+    Run({from, rows, to}, [&](const Operands& up) {
+      device_->ScatterRows(up(from), up(rows), up(to));
+    });
+  }
+  void GatherRows(const Tensor& from, const Tensor& rows,
+                  const Tensor& to) override {
+    Run({from, rows, to}, [&](const Operands& up) {
+      device_->GatherRows(up(from), up(rows), up(to));
+    });
+  }
+  void SumSquares(const Tensor& x, const Tensor& out) override {
+    Run({x, out},
+        [&](const Operands& up) { device_->SumSquares(up(x), up(out)); });
+  }
+  void GroupedLinear(const GroupedLinearArgs& args) override {
+    Run({args.x, args.offsets, args.y}, [&](const Operands& up) {
+      GroupedLinearArgs on = args;
+      on.x = up(args.x);
+      on.offsets = up(args.offsets);
+      on.y = up(args.y);
+      device_->GroupedLinear(on);
+    });
+  }
+  void GroupedLinearWeightGrad(
+      const GroupedLinearWeightGradArgs& args) override {
+    Run({args.x, args.dy, args.offsets, args.dw}, [&](const Operands& up) {
+      GroupedLinearWeightGradArgs on = args;
+      on.x = up(args.x);
+      on.dy = up(args.dy);
+      on.offsets = up(args.offsets);
+      on.dw = up(args.dw);
+      device_->GroupedLinearWeightGrad(on);
+    });
+  }
+  void RmsNormBackward(const RmsNormBackwardArgs& args) override {
+    Run({args.x, args.w, args.dy, args.dx, args.dw}, [&](const Operands& up) {
+      RmsNormBackwardArgs on = args;
+      on.x = up(args.x);
+      on.w = up(args.w);
+      on.dy = up(args.dy);
+      on.dx = up(args.dx);
+      on.dw = up(args.dw);
+      device_->RmsNormBackward(on);
+    });
+  }
+  void LayerNorm(const LayerNormArgs& args) override {
+    Run({args.x, args.w, args.b, args.y}, [&](const Operands& up) {
+      LayerNormArgs on = args;
+      on.x = up(args.x);
+      on.w = up(args.w);
+      on.b = up(args.b);
+      on.y = up(args.y);
+      device_->LayerNorm(on);
+    });
+  }
+  void LayerNormBackward(const LayerNormBackwardArgs& args) override {
+    Run({args.x, args.w, args.dy, args.dx, args.dw, args.db},
+        [&](const Operands& up) {
+          LayerNormBackwardArgs on = args;
+          on.x = up(args.x);
+          on.w = up(args.w);
+          on.dy = up(args.dy);
+          on.dx = up(args.dx);
+          on.dw = up(args.dw);
+          on.db = up(args.db);
+          device_->LayerNormBackward(on);
+        });
+  }
+  void SwiGluBackward(const SwiGluBackwardArgs& args) override {
+    Run({args.gate, args.up, args.dh, args.dgate, args.dup},
+        [&](const Operands& up) {
+          SwiGluBackwardArgs on = args;
+          on.gate = up(args.gate);
+          on.up = up(args.up);
+          on.dh = up(args.dh);
+          on.dgate = up(args.dgate);
+          on.dup = up(args.dup);
+          device_->SwiGluBackward(on);
+        });
+  }
+  void IndexerSelect(const IndexerSelectArgs& args) override {
+    Run({args.q, args.w, args.keys, args.map.sequence, args.map.position,
+         args.map.blocks, args.selected, args.scores},
+        [&](const Operands& up) {
+          IndexerSelectArgs on = args;
+          on.q = up(args.q);
+          on.w = up(args.w);
+          on.keys = up(args.keys);
+          on.map = up(args.map);
+          on.selected = up(args.selected);
+          on.scores = up(args.scores);
+          device_->IndexerSelect(on);
+        });
+  }
+  void SparseMla(const SparseMlaArgs& args) override {
+    Run({args.q, args.keys, args.map.sequence, args.map.position,
+         args.map.blocks, args.selected, args.z, args.lse},
+        [&](const Operands& up) {
+          SparseMlaArgs on = args;
+          on.q = up(args.q);
+          on.keys = up(args.keys);
+          on.map = up(args.map);
+          on.selected = up(args.selected);
+          on.z = up(args.z);
+          on.lse = up(args.lse);
+          device_->SparseMla(on);
+        });
+  }
+  void SparseMlaBackward(const SparseMlaBackwardArgs& args) override {
+    Run({args.q, args.keys, args.map.sequence, args.map.position,
+         args.map.blocks, args.selected, args.z, args.lse, args.dz, args.dq,
+         args.dkeys},
+        [&](const Operands& up) {
+          SparseMlaBackwardArgs on = args;
+          on.q = up(args.q);
+          on.keys = up(args.keys);
+          on.map = up(args.map);
+          on.selected = up(args.selected);
+          on.z = up(args.z);
+          on.lse = up(args.lse);
+          on.dz = up(args.dz);
+          on.dq = up(args.dq);
+          on.dkeys = up(args.dkeys);
+          device_->SparseMlaBackward(on);
+        });
+  }
+  void IndexerKl(const IndexerKlArgs& args) override {
+    Run({args.q, args.keys, args.lse, args.index_q, args.index_w,
+         args.index_keys, args.map.sequence, args.map.position, args.map.blocks,
+         args.selected, args.kl},
+        [&](const Operands& up) {
+          IndexerKlArgs on = args;
+          on.q = up(args.q);
+          on.keys = up(args.keys);
+          on.lse = up(args.lse);
+          on.index_q = up(args.index_q);
+          on.index_w = up(args.index_w);
+          on.index_keys = up(args.index_keys);
+          on.map = up(args.map);
+          on.selected = up(args.selected);
+          on.kl = up(args.kl);
+          device_->IndexerKl(on);
+        });
+  }
+  void IndexerKlBackward(const IndexerKlBackwardArgs& args) override {
+    Run({args.q, args.keys, args.lse, args.index_q, args.index_w,
+         args.index_keys, args.map.sequence, args.map.position, args.map.blocks,
+         args.selected, args.dkl, args.dindex_q, args.dindex_w,
+         args.dindex_keys},
+        [&](const Operands& up) {
+          IndexerKlBackwardArgs on = args;
+          on.q = up(args.q);
+          on.keys = up(args.keys);
+          on.lse = up(args.lse);
+          on.index_q = up(args.index_q);
+          on.index_w = up(args.index_w);
+          on.index_keys = up(args.index_keys);
+          on.map = up(args.map);
+          on.selected = up(args.selected);
+          on.dkl = up(args.dkl);
+          on.dindex_q = up(args.dindex_q);
+          on.dindex_w = up(args.dindex_w);
+          on.dindex_keys = up(args.dindex_keys);
+          device_->IndexerKlBackward(on);
+        });
+  }
+  void MoeGate(const MoeGateArgs& args) override {
+    Run({args.logits, args.bias, args.scores, args.routes, args.gates},
+        [&](const Operands& up) {
+          MoeGateArgs on = args;
+          on.logits = up(args.logits);
+          on.bias = up(args.bias);
+          on.scores = up(args.scores);
+          on.routes = up(args.routes);
+          on.gates = up(args.gates);
+          device_->MoeGate(on);
+        });
+  }
+  void MoeGateBackward(const MoeGateBackwardArgs& args) override {
+    Run({args.scores, args.routes, args.dgates, args.dlogits},
+        [&](const Operands& up) {
+          MoeGateBackwardArgs on = args;
+          on.scores = up(args.scores);
+          on.routes = up(args.routes);
+          on.dgates = up(args.dgates);
+          on.dlogits = up(args.dlogits);
+          device_->MoeGateBackward(on);
+        });
+  }
+  void MoePlan(const MoePlanArgs& args) override {
+    Run({args.routes, args.offsets, args.rows, args.place},
+        [&](const Operands& up) {
+          MoePlanArgs on = args;
+          on.routes = up(args.routes);
+          on.offsets = up(args.offsets);
+          on.rows = up(args.rows);
+          on.place = up(args.place);
+          device_->MoePlan(on);
+        });
+  }
+  void MoeCombine(const MoeCombineArgs& args) override {
+    Run({args.x, args.place, args.gates, args.y}, [&](const Operands& up) {
+      MoeCombineArgs on = args;
+      on.x = up(args.x);
+      on.place = up(args.place);
+      on.gates = up(args.gates);
+      on.y = up(args.y);
+      device_->MoeCombine(on);
+    });
+  }
+  void MoeCombineBackward(const MoeCombineBackwardArgs& args) override {
+    Run({args.x, args.place, args.gates, args.dy, args.dx, args.dgates},
+        [&](const Operands& up) {
+          MoeCombineBackwardArgs on = args;
+          on.x = up(args.x);
+          on.place = up(args.place);
+          on.gates = up(args.gates);
+          on.dy = up(args.dy);
+          on.dx = up(args.dx);
+          on.dgates = up(args.dgates);
+          device_->MoeCombineBackward(on);
+        });
+  }
+  void LogProb(const LogProbArgs& args) override {
+    Run({args.x, args.targets, args.kept_offsets, args.kept_ids, args.logp,
+         args.lse, args.entropy},
+        [&](const Operands& up) {
+          LogProbArgs on = args;
+          on.x = up(args.x);
+          on.targets = up(args.targets);
+          on.kept_offsets = up(args.kept_offsets);
+          on.kept_ids = up(args.kept_ids);
+          on.logp = up(args.logp);
+          on.lse = up(args.lse);
+          on.entropy = up(args.entropy);
+          device_->LogProb(on);
+        });
+  }
+  void LogProbBackward(const LogProbBackwardArgs& args) override {
+    Run({args.x, args.targets, args.kept_offsets, args.kept_ids, args.lse,
+         args.dlogp, args.dx, args.dw},
+        [&](const Operands& up) {
+          LogProbBackwardArgs on = args;
+          on.x = up(args.x);
+          on.targets = up(args.targets);
+          on.kept_offsets = up(args.kept_offsets);
+          on.kept_ids = up(args.kept_ids);
+          on.lse = up(args.lse);
+          on.dlogp = up(args.dlogp);
+          on.dx = up(args.dx);
+          on.dw = up(args.dw);
+          device_->LogProbBackward(on);
+        });
+  }
+  void Sample(const SampleArgs& args) override {
+    Run({args.logits, args.uniforms, args.ids, args.logp, args.kept_ids,
+         args.kept_counts},
+        [&](const Operands& up) {
+          SampleArgs on = args;
+          on.logits = up(args.logits);
+          on.uniforms = up(args.uniforms);
+          on.ids = up(args.ids);
+          on.logp = up(args.logp);
+          on.kept_ids = up(args.kept_ids);
+          on.kept_counts = up(args.kept_counts);
+          device_->Sample(on);
+        });
+  }
+  void AdamW(const AdamWArgs& args) override {
+    Run({args.grad, args.p, args.m, args.v}, [&](const Operands& up) {
+      AdamWArgs on = args;
+      on.grad = up(args.grad);
+      on.p = up(args.p);
+      on.m = up(args.m);
+      on.v = up(args.v);
+      device_->AdamW(on);
+    });
+  }
+
+ private:
+  template <typename Operation>
+  void Run(std::initializer_list<Tensor> operands, Operation operation) {
+    Operands up(device_.get());
+    for (const Tensor& x : operands) up.In(x);
+    up.Upload();
+    operation(up);
+    up.Download();
+  }
+
+  const std::unique_ptr<Backend> device_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> NewStagingBackend(std::unique_ptr<Backend> device) {
+  return std::make_unique<StagingBackend>(std::move(device));
+}
+
+}  // namespace temper
