@@ -11,9 +11,8 @@
 
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
-#include "kernels/model/layer_gradients.h"
+#include "kernels/model/layer_tensors.h"
 #include "kernels/model/mla.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {

@@ -10,7 +10,6 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/activations.h"
 #include "kernels/model/batch_check.h"
-#include "kernels/model/layer_gradients.h"
 #include "kernels/model/number_range.h"
 #include "kernels/model/rope.h"
 
@@ -409,7 +408,7 @@ void TransformerImpl::BackwardLayer(int64_t l, const BlockContext& context,
                                     const BackwardScratch& d,
                                     const ModelGradients& gradients) {
   const LayerWeights& weights = weights_.layer(l);
-  const LayerGradients g = GradientsOfLayer(config_, gradients, l);
+  const LayerGradients g = gradients.layer(l);
   backend_->RmsNorm(a.h_mid, weights.post_attention_layernorm, eps(),
                     scratch_.x);
   MlpBackward(context, weights, a.mlp, scratch_.x, d.dh, scratch_.mlp, d.mlp, g,
@@ -469,7 +468,7 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
     RecomputeInputs(l, a);
     IndexerBackward(context, weights_.layer(l), a.indexer, a.mla, scratch_.x,
                     scratch_.qr, d.dkl, d.indexer,
-                    GradientsOfLayer(config_, *gradients, l));
+                    gradients->layer(l));
   }
   return absl::OkStatus();
 }

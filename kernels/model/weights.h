@@ -1,7 +1,8 @@
-// The model's parameters: one list that loading, saving, publishing, zeroing
-// and AdamW all walk. fp32 values live in one contiguous buffer in the order of
-// the list; the products use packings that Publish() makes from them, so what
-// the sampler and the learner multiply by is always one function of the values.
+// The model's parameters: one list, made from the table of layer_tensors.h,
+// that loading, saving, publishing, zeroing and AdamW all walk. fp32 values
+// live in one contiguous buffer in the order of the list; the products use
+// packings that Publish() makes from them, so what the sampler and the learner
+// multiply by is always one function of the values.
 
 #ifndef KERNELS_MODEL_WEIGHTS_H_
 #define KERNELS_MODEL_WEIGHTS_H_
@@ -16,17 +17,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
+#include "kernels/model/layer_tensors.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
-
-// What may train a parameter.
-enum class ParameterGroup : uint8_t {
-  kMain,     // the losses of the language model
-  kIndexer,  // the indexer's KL loss alone
-  kBias,     // e_score_correction_bias: no gradient
-};
 
 struct Parameter {
   std::string name;  // Hugging Face checkpoint name
@@ -40,39 +35,12 @@ struct Parameter {
 // All parameters of the main model in checkpoint order (MTP layers left out).
 std::vector<Parameter> ListParameters(const ModelConfig& config);
 
-// kv_b_proj (or its gradient) by what it does: W_UK and W_UV of each head.
-struct KvBViews {
-  Tensor uk;  // [H, nope, C]
-  Tensor uv;  // [H, v, C]
-};
-KvBViews SplitKvB(const ModelConfig& config, const Tensor& kv_b);
-
-// The experts' matrices of one kind, [E, out, in], given expert 0's.
-Tensor ExpertStack(const ModelConfig& config, const Tensor& all,
-                   const Parameter& first);
-
 // A tensor carried through load and save without being used (MTP layers).
 struct CarriedTensor {
   std::string name;
   std::string dtype;  // as in the file
   std::vector<int64_t> shape;
   std::string bytes;
-};
-
-// One layer's packed matrices and vectors, as the transformer uses them.
-struct LayerWeights {
-  Tensor input_layernorm, post_attention_layernorm;  // [D]
-  std::unique_ptr<Weight> q_a_proj, q_b_proj, kv_a_proj, o_proj;
-  std::unique_ptr<Weight> w_uk, w_uv;  // [H, nope, C], [H, v, C]: kv_b_proj
-  Tensor q_a_layernorm, kv_a_layernorm;
-  std::unique_ptr<Weight> indexer_wq_b, indexer_wk, indexer_weights_proj;
-  Tensor indexer_k_norm_weight, indexer_k_norm_bias;
-  // Dense layers use gate/up/down; MoE layers use the rest as well, with
-  // gate/up/down the shared experts.
-  std::unique_ptr<Weight> gate_proj, up_proj, down_proj;
-  std::unique_ptr<Weight> router;  // mlp.gate
-  Tensor e_score_correction_bias;
-  std::unique_ptr<Weight> experts_gate, experts_up, experts_down;  // [E, ..]
 };
 
 // Not thread-safe. Holds the buffer; views stay valid as long as it lives.
@@ -131,7 +99,9 @@ class ModelWeights {
                          const SafetensorsEntry& entry);
   absl::Status WriteValue(const Parameter& parameter, bool narrow,
                           const ByteSink& sink) const;
-  void SetVectors();
+  // Of a matrix [1, out, in].
+  Tensor View(const LayerTensor& tensor, const LayerTensorUse& use,
+              int64_t layer) const;
 
   Backend* backend_ = nullptr;
   ModelConfig config_;
@@ -153,11 +123,13 @@ class ModelGradients {
   Tensor grad(const std::string& name) const;  // CHECKs that it exists
   Tensor all() const;
   const Parameter& parameter(const std::string& name) const;
+  LayerGradients layer(int64_t layer) const;
 
  private:
   ModelGradients() = default;
 
   Backend* backend_ = nullptr;
+  ModelConfig config_;
   std::vector<Parameter> parameters_;
   std::map<std::string, size_t> index_;
   std::unique_ptr<Buffer> buffer_;

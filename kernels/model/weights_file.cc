@@ -20,10 +20,6 @@ constexpr char kModelFile[] = "/model.safetensors";
 // Of a tensor on its way to a file.
 constexpr int64_t kPieceElements = 1 << 20;
 
-std::string LayerPrefix(int64_t layer) {
-  return absl::StrCat("model.layers.", layer, ".");
-}
-
 absl::Status WrongTensor(const SafetensorsEntry& entry,
                          const std::string& what) {
   return absl::InvalidArgumentError(
