@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/outcome.h"
+#include "proto/wire/packed_array.h"
 
 namespace temper {
 namespace {
@@ -65,7 +65,7 @@ class Means {
 double ResponseLength(const Trajectory& trajectory) {
   double tokens = 0;
   for (const Branch& branch : trajectory.branches()) {
-    tokens += static_cast<double>(branch.logprobs().size() / sizeof(float));
+    tokens += static_cast<double>(PackedCount<float>(branch.logprobs()));
   }
   return tokens;
 }
@@ -80,10 +80,7 @@ int AssistantTurns(const Trajectory& trajectory) {
 // vocabulary and has no size.
 void AddMaskSizes(const Trajectory& trajectory, Means* means) {
   for (const Branch& branch : trajectory.branches()) {
-    std::vector<uint32_t> offsets(branch.kept_offsets().size() /
-                                  sizeof(uint32_t));
-    std::memcpy(offsets.data(), branch.kept_offsets().data(),
-                offsets.size() * sizeof(uint32_t));
+    const auto offsets = UnpackArray<uint32_t>(branch.kept_offsets());
     for (size_t row = 0; row + 1 < offsets.size(); ++row) {
       const uint32_t size = offsets[row + 1] - offsets[row];
       if (size > 0) means->Add("mask", size);

@@ -47,12 +47,12 @@ TEST(BatchMetricsTest, AMaskHasASizeOnlyWhereSamplingWasTruncated) {
   EXPECT_EQ(ByName(BatchMetrics(batch)).at("sampling_mask/mean_size"), 2.0);
   // The mean is over tokens, not over branches.
   Branch* branch = batch[0].mutable_branches(0);
-  branch->set_kept_offsets(Packed<uint32_t>({0, 2, 7}));
-  branch->set_kept_ids(Packed<int32_t>({4, 7, 0, 1, 2, 3, 8}));
+  branch->set_kept_offsets(PackArray<uint32_t>({0, 2, 7}));
+  branch->set_kept_ids(PackArray<int32_t>({4, 7, 0, 1, 2, 3, 8}));
   EXPECT_EQ(ByName(BatchMetrics(batch)).at("sampling_mask/mean_size"), 3.0);
   for (Trajectory& trajectory : batch) {
     branch = trajectory.mutable_branches(0);
-    branch->set_kept_offsets(Packed<uint32_t>({0, 0, 0}));
+    branch->set_kept_offsets(PackArray<uint32_t>({0, 0, 0}));
     branch->clear_kept_ids();
   }
   const auto metrics = ByName(BatchMetrics(batch));

@@ -226,7 +226,7 @@ TEST_F(LedgerTest, WhatTrainingComputedIsKeptWithItsStep) {
   EXPECT_EQ(rows[0][0].AsInt(), 1);
   EXPECT_EQ(rows[0][1].AsDouble(), -0.25);
   EXPECT_EQ(rows[0][2].AsInt(), 1);
-  EXPECT_EQ(rows[0][3].AsString(), Packed<float>({-0.5f, -0.125f}));
+  EXPECT_EQ(rows[0][3].AsString(), PackArray<float>({-0.5f, -0.125f}));
 }
 
 TEST_F(LedgerTest, ResumeUndoesWhatTheCheckpointDoesNotHold) {

@@ -1,19 +1,16 @@
 #include "learner/trajectory_door.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/outcome.h"
+#include "proto/wire/packed_array.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
 namespace {
-
-static_assert(std::endian::native == std::endian::little);
 
 // log-softmax may round a certain token's log-probability just above zero.
 constexpr float kLogprobMax = 1e-3f;
@@ -28,19 +25,6 @@ absl::Status CheckAtMost(const char* what, int64_t value, int64_t limit) {
   if (value <= limit) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat(what, " is ", value, ", above the limit of ", limit));
-}
-
-// The packed array `bytes` as `count` elements.
-template <typename T>
-absl::Status Unpack(const char* what, const std::string& bytes, size_t count,
-                    std::vector<T>* out) {
-  if (bytes.size() != count * sizeof(T)) {
-    return Invalid(what, " has ", bytes.size(), " bytes, not ",
-                   count * sizeof(T), " (", count, " elements)");
-  }
-  out->resize(count);
-  if (count > 0) std::memcpy(out->data(), bytes.data(), bytes.size());
-  return absl::OkStatus();
 }
 
 // Where nothing was sampled there is no branch to lie within.
@@ -60,7 +44,7 @@ absl::Status CheckTurns(const Trajectory& trajectory) {
     if (branches > 0) {
       const Branch& branch =
           trajectory.branches(static_cast<int>(turn.branch()));
-      const size_t tokens = branch.tokens().size() / sizeof(int32_t);
+      const size_t tokens = PackedCount<int32_t>(branch.tokens());
       if (end > tokens) {
         return Invalid("turns[", i, "].token_end is ", end, "; branch ",
                        turn.branch(), " has ", tokens, " tokens");
@@ -179,7 +163,7 @@ absl::Status TrajectoryDoor::CheckCounts(const Trajectory& trajectory) const {
                               limits_.reward_parts_max));
   int64_t tokens = 0;
   for (const Branch& branch : trajectory.branches()) {
-    tokens += static_cast<int64_t>(branch.tokens().size() / sizeof(int32_t));
+    tokens += static_cast<int64_t>(PackedCount<int32_t>(branch.tokens()));
   }
   return CheckAtMost("the number of tokens", tokens, limits_.tokens_max);
 }
@@ -263,8 +247,8 @@ absl::StatusOr<EpisodeBranch> TrajectoryDoor::DecodeBranch(
     const std::function<bool(uint64_t)>& version_known) const {
   EpisodeBranch out;
   RETURN_IF_ERROR(DecodeTokens(branch, &out));
-  RETURN_IF_ERROR(
-      Unpack("logprobs", branch.logprobs(), out.sampled.size(), &out.logprobs));
+  RETURN_IF_ERROR(UnpackArray("logprobs", branch.logprobs(), out.sampled.size(),
+                              &out.logprobs));
   for (size_t i = 0; i < out.logprobs.size(); ++i) {
     if (!std::isfinite(out.logprobs[i]) || out.logprobs[i] > kLogprobMax) {
       return Invalid("logprobs[", i, "] is ", out.logprobs[i],
@@ -279,8 +263,8 @@ absl::StatusOr<EpisodeBranch> TrajectoryDoor::DecodeBranch(
 
 absl::Status TrajectoryDoor::DecodeTokens(const Branch& branch,
                                           EpisodeBranch* out) const {
-  const size_t count = branch.tokens().size() / sizeof(int32_t);
-  RETURN_IF_ERROR(Unpack("tokens", branch.tokens(), count, &out->tokens));
+  const size_t count = PackedCount<int32_t>(branch.tokens());
+  RETURN_IF_ERROR(UnpackArray("tokens", branch.tokens(), count, &out->tokens));
   if (count == 0) return Invalid("it has no tokens");
   for (size_t t = 0; t < count; ++t) {
     if (out->tokens[t] < 0 || out->tokens[t] >= limits_.vocab_size) {
@@ -294,9 +278,7 @@ absl::Status TrajectoryDoor::DecodeTokens(const Branch& branch,
                    (count + 7) / 8, " for ", count, " tokens");
   }
   for (size_t t = 0; t < bitmap.size() * 8; ++t) {
-    if (((static_cast<unsigned char>(bitmap[t / 8]) >> (t % 8)) & 1) == 0) {
-      continue;
-    }
+    if (!PackedBit(bitmap, t)) continue;
     if (t == 0 || t >= count) {
       return Invalid("sampled marks token ", t, " of ", count,
                      "; the first has nothing to be sampled from");
@@ -309,10 +291,11 @@ absl::Status TrajectoryDoor::DecodeTokens(const Branch& branch,
 absl::Status TrajectoryDoor::DecodeKept(const Branch& branch,
                                         EpisodeBranch* out) const {
   const size_t sampled = out->sampled.size();
-  RETURN_IF_ERROR(Unpack("kept_offsets", branch.kept_offsets(), sampled + 1,
-                         &out->kept_offsets));
-  const size_t ids = branch.kept_ids().size() / sizeof(int32_t);
-  RETURN_IF_ERROR(Unpack("kept_ids", branch.kept_ids(), ids, &out->kept_ids));
+  RETURN_IF_ERROR(UnpackArray("kept_offsets", branch.kept_offsets(),
+                              sampled + 1, &out->kept_offsets));
+  const size_t ids = PackedCount<int32_t>(branch.kept_ids());
+  RETURN_IF_ERROR(
+      UnpackArray("kept_ids", branch.kept_ids(), ids, &out->kept_ids));
   if (out->kept_offsets[0] != 0 ||
       static_cast<uint32_t>(out->kept_offsets[sampled]) != ids) {
     return Invalid("kept_offsets runs from ", out->kept_offsets[0], " to ",

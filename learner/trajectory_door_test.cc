@@ -59,7 +59,7 @@ TEST(TrajectoryDoorTest, WhatFitsNoBatchOfTheLearnerIsRefused) {
 TEST(TrajectoryDoorTest, EveryMisalignedOrOutOfRangeArrayIsNamed) {
   auto branch = [](Trajectory* t) { return t->mutable_branches(0); };
   EXPECT_THAT(Refusal([&](Trajectory* t) {
-                branch(t)->set_tokens(Packed<int32_t>({5, 6, 7, 10}));
+                branch(t)->set_tokens(PackArray<int32_t>({5, 6, 7, 10}));
               }),
               HasSubstr("tokens[3] is 10"));
   EXPECT_THAT(Refusal([&](Trajectory* t) {
@@ -73,12 +73,12 @@ TEST(TrajectoryDoorTest, EveryMisalignedOrOutOfRangeArrayIsNamed) {
   EXPECT_THAT(Refusal([&](Trajectory* t) { branch(t)->set_sampled("\x08"); }),
               HasSubstr("logprobs has 8 bytes, not 4"));
   EXPECT_THAT(Refusal([&](Trajectory* t) {
-                branch(t)->set_logprobs(Packed<float>(
+                branch(t)->set_logprobs(PackArray<float>(
                     {-1.0f, std::numeric_limits<float>::quiet_NaN()}));
               }),
               HasSubstr("logprobs[1]"));
   EXPECT_THAT(Refusal([&](Trajectory* t) {
-                branch(t)->set_logprobs(Packed<float>({0.5f, -1.0f}));
+                branch(t)->set_logprobs(PackArray<float>({0.5f, -1.0f}));
               }),
               HasSubstr("logprobs[0] is 0.5"));
 }
@@ -156,8 +156,8 @@ TEST(TrajectoryDoorTest, AToolCallIsOfATurnAndNamesAreBounded) {
 TEST(TrajectoryDoorTest, AKeptSetAscendsHoldsTheSampledIdAndIsBounded) {
   auto with_kept = [](std::vector<uint32_t> offsets, std::vector<int32_t> ids) {
     return [=](Trajectory* t) {
-      t->mutable_branches(0)->set_kept_offsets(Packed<uint32_t>(offsets));
-      t->mutable_branches(0)->set_kept_ids(Packed<int32_t>(ids));
+      t->mutable_branches(0)->set_kept_offsets(PackArray<uint32_t>(offsets));
+      t->mutable_branches(0)->set_kept_ids(PackArray<int32_t>(ids));
     };
   };
   EXPECT_THAT(Refusal(with_kept({0, 2, 2}, {7, 4})), HasSubstr("id 4 after 7"));
@@ -216,7 +216,7 @@ TEST(TrajectoryDoorTest, TwoByteRoutesAreReadAboveTwoHundredFiftySixExperts) {
   limits.experts = 300;
   Trajectory trajectory = FixtureTrajectory(3, 1);
   Branch* branch = trajectory.mutable_branches(0);
-  branch->set_routes(Packed<uint16_t>({1, 299, 1, 299, 1, 299}));
+  branch->set_routes(PackArray<uint16_t>({1, 299, 1, 299, 1, 299}));
   EXPECT_FALSE(Door(limits).Admit(trajectory, Known).ok());
   branch->set_route_bytes(2);
   auto episode = Door(limits).Admit(trajectory, Known);

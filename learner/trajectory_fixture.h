@@ -8,15 +8,10 @@
 
 #include "learner/trajectory_door.h"
 #include "proto/trajectory.pb.h"
+#include "proto/wire/packed_array.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
-
-template <typename T>
-std::string Packed(const std::vector<T>& values) {
-  return std::string(reinterpret_cast<const char*>(values.data()),
-                     values.size() * sizeof(T));
-}
 
 // Run "trial", vocabulary 10, one MoE layer of 4 experts, 2 a token.
 inline DoorLimits FixtureLimits() {
@@ -53,11 +48,11 @@ inline Trajectory FixtureTrajectory(uint64_t group, uint32_t sample,
   part->set_value(1.5);
   part->set_weight(0.5);
   Branch* branch = trajectory.add_branches();
-  branch->set_tokens(Packed<int32_t>({5, 6, 7, 8}));
+  branch->set_tokens(PackArray<int32_t>({5, 6, 7, 8}));
   branch->set_sampled("\x0c");
-  branch->set_logprobs(Packed<float>({-0.5f, -0.25f}));
-  branch->set_kept_offsets(Packed<uint32_t>({0, 2, 2}));
-  branch->set_kept_ids(Packed<int32_t>({4, 7}));
+  branch->set_logprobs(PackArray<float>({-0.5f, -0.25f}));
+  branch->set_kept_offsets(PackArray<uint32_t>({0, 2, 2}));
+  branch->set_kept_ids(PackArray<int32_t>({4, 7}));
   branch->set_routes(std::string("\0\2\0\2\0\2", 6));
   branch->set_route_bytes(1);
   VersionSpan* span = branch->add_versions();

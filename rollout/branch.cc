@@ -1,26 +1,18 @@
 #include "rollout/branch.h"
 
-#include <bit>
 #include <string>
 #include <vector>
 
 #include "kernels/base/log.h"
+#include "proto/wire/packed_array.h"
 
 namespace temper {
 namespace {
 
-static_assert(std::endian::native == std::endian::little,
-              "records are little-endian");
-
-template <typename T>
-std::string Bytes(const T* data, size_t count) {
-  return std::string(reinterpret_cast<const char*>(data), count * sizeof(T));
-}
-
 template <typename T>
 std::string NarrowRoutes(const std::vector<int32_t>& routes, size_t count) {
   std::vector<T> narrow(routes.begin(), routes.begin() + count);
-  return Bytes(narrow.data(), narrow.size());
+  return PackArray(narrow);
 }
 
 }  // namespace
@@ -33,16 +25,11 @@ Branch PackBranch(const SequenceRecord& record, const ModelConfig& config) {
       << "routes of " << record.fed() << " tokens of " << size;
 
   Branch branch;
-  branch.set_tokens(Bytes(record.tokens.data(), size));
-  std::string bitmap((size + 7) / 8, '\0');
-  for (int64_t t = 0; t < size; ++t) {
-    if (record.sampled[t]) bitmap[t / 8] |= static_cast<char>(1 << (t % 8));
-  }
-  branch.set_sampled(bitmap);
-  branch.set_logprobs(Bytes(record.logprobs.data(), record.logprobs.size()));
-  branch.set_kept_offsets(
-      Bytes(record.kept_offsets.data(), record.kept_offsets.size()));
-  branch.set_kept_ids(Bytes(record.kept_ids.data(), record.kept_ids.size()));
+  branch.set_tokens(PackArray(record.tokens.data(), size));
+  branch.set_sampled(PackBits(record.sampled, size));
+  branch.set_logprobs(PackArray(record.logprobs));
+  branch.set_kept_offsets(PackArray(record.kept_offsets));
+  branch.set_kept_ids(PackArray(record.kept_ids));
   const size_t routes =
       (size - 1) * config.moe_layers() * config.num_experts_per_tok;
   branch.set_route_bytes(static_cast<uint32_t>(config.route_bytes()));

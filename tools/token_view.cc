@@ -1,42 +1,31 @@
 #include "tools/token_view.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
 #include "learner/sqlite.h"
+#include "proto/wire/packed_array.h"
 
 namespace temper {
 namespace {
-
-template <typename T>
-std::vector<T> Unpacked(const std::string& bytes) {
-  std::vector<T> values(bytes.size() / sizeof(T));
-  memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
-  return values;
-}
-
-bool BitOf(const std::string& bits, size_t index) {
-  return index / 8 < bits.size() && (bits[index / 8] >> (index % 8) & 1) != 0;
-}
 
 // Appends one branch's tokens; `span_rows` are (begin, end, version).
 absl::Status AddBranch(int64_t branch, const SqlRow& row,
                        const std::vector<SqlRow>& span_rows,
                        TrajectoryView* view) {
-  const std::vector<int32_t> ids = Unpacked<int32_t>(row[0].AsString());
+  const std::vector<int32_t> ids = UnpackArray<int32_t>(row[0].AsString());
   const std::string& sampled = row[1].AsString();
-  const std::vector<float> logps = Unpacked<float>(row[2].AsString());
+  const std::vector<float> logps = UnpackArray<float>(row[2].AsString());
   size_t n = 0;
   for (size_t t = 0; t < ids.size(); ++t) {
     TokenView token;
     token.branch = branch;
     token.position = static_cast<int64_t>(t);
     token.id = ids[t];
-    token.sampled = BitOf(sampled, t);
+    token.sampled = PackedBit(sampled, t);
     if (token.sampled) {
       if (n >= logps.size()) break;
       token.logp_rollout = logps[n];
@@ -70,7 +59,7 @@ absl::Status AddTraining(Transaction* transaction, TrajectoryView* view) {
   view->step = rows[0][0].AsInt();
   view->advantage = rows[0][1].AsDouble();
   view->masked = rows[0][2].AsInt() != 0;
-  const std::vector<float> logps = Unpacked<float>(rows[0][3].AsString());
+  const std::vector<float> logps = UnpackArray<float>(rows[0][3].AsString());
   size_t n = 0;
   for (TokenView& token : view->tokens) {
     if (token.sampled && n < logps.size()) token.logp_train = logps[n++];
