@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "learner/batch_metrics.h"
+#include "learner/trajectory_wait.h"
 
 namespace temper {
 namespace {
@@ -46,36 +47,14 @@ absl::StatusOr<bool> Evaluation::Run(int64_t step) {
   }
   ASSIGN_OR_RETURN(const std::vector<uint64_t> groups,
                    queue_->IssueEval(wanted, /*samples=*/1));
-  ASSIGN_OR_RETURN(const std::optional<EvalBatch> batch, Await(step, groups));
+  ASSIGN_OR_RETURN(
+      const std::optional<EvalBatch> batch,
+      AwaitTrajectories(
+          context_, buffer_, absl::StrCat("evaluation of step ", step),
+          options_.deadline_ms, [&] { return buffer_->TakeEval(groups); }));
   if (!batch.has_value()) return false;
   RETURN_IF_ERROR(Record(step, batch->groups_dropped));
   return true;
-}
-
-absl::StatusOr<std::optional<EvalBatch>> Evaluation::Await(
-    int64_t step, const std::vector<uint64_t>& groups) {
-  LearnerWait wait(context_, absl::StrCat("evaluation of step ", step),
-                   options_.deadline_ms);
-  // Only what is committed counts as progress: failing episodes may go round
-  // and round.
-  int64_t received = buffer_->counts().received;
-  for (;;) {
-    const int64_t seen = buffer_->activity();
-    ASSIGN_OR_RETURN(auto batch, buffer_->TakeEval(groups));
-    if (batch.has_value()) return batch;
-    if (wait.Stopping()) return std::optional<EvalBatch>();
-    // A time-out here is a look at the other conditions.
-    buffer_->WaitForChange(seen, LearnerWait::kPollUs).IgnoreError();
-    if (const int64_t now = buffer_->counts().received; now != received) {
-      received = now;
-      wait.Progress();
-    }
-    if (wait.Expired()) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("no evaluation episode came in ", options_.deadline_ms,
-                       " ms after step ", step, ". Look at logs/worker-*.log"));
-    }
-  }
 }
 
 absl::Status Evaluation::Record(int64_t step, int64_t groups_dropped) {

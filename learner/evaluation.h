@@ -13,7 +13,6 @@
 #define LEARNER_EVALUATION_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,9 +54,6 @@ class Evaluation {
  private:
   // The tasks it is over, in the task file's order.
   std::vector<std::string> TaskIds() const;
-  // None: the run is to stop.
-  absl::StatusOr<std::optional<EvalBatch>> Await(
-      int64_t step, const std::vector<uint64_t>& groups);
   absl::Status Record(int64_t step, int64_t groups_dropped);
 
   const EvaluationOptions options_;

@@ -1,6 +1,7 @@
 #include "learner/learner.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "learner/rollout_link.h"
 #include "learner/run_records.h"
 #include "learner/step_report.h"
+#include "learner/trajectory_wait.h"
 
 namespace temper {
 namespace {
@@ -48,8 +50,6 @@ class Loop {
   bool AwaitWorkers() {
     return link_->AwaitWorkers(waits_, options_.weights_deadline_ms);
   }
-  // No groups: the run is to stop.
-  absl::StatusOr<TrainBatch> AwaitBatch(int64_t step);
   absl::Status Train(int64_t step, const TrainBatch& batch, StepTimes times);
   absl::Status PublishNext();
   absl::Status Save();
@@ -111,34 +111,6 @@ absl::Status Loop::PublishNext() {
   return link_->Publish(counters_, model_->weights());
 }
 
-absl::StatusOr<TrainBatch> Loop::AwaitBatch(int64_t step) {
-  TrajectoryBuffer* const buffer = link_->buffer();
-  LearnerWait wait(waits_, absl::StrCat("trajectories of step ", step),
-                   options_.trajectory_deadline_ms);
-  // Only what is committed counts as progress: failing episodes may go round
-  // and round.
-  int64_t received = buffer->counts().received;
-  for (;;) {
-    const int64_t seen = buffer->activity();
-    ASSIGN_OR_RETURN(std::optional<TrainBatch> batch,
-                     buffer->Take(step, prompts()));
-    if (batch.has_value()) return *std::move(batch);
-    if (wait.Stopping()) return TrainBatch();
-    // A time-out here is a look at the other conditions.
-    buffer->WaitForChange(seen, LearnerWait::kPollUs).IgnoreError();
-    if (const int64_t now = buffer->counts().received; now != received) {
-      received = now;
-      wait.Progress();
-    }
-    if (wait.Expired()) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "no trajectory came in ", options_.trajectory_deadline_ms,
-          " ms at step ", step, "; ", link_->workers(),
-          " workers are connected. Look at logs/worker-*.log"));
-    }
-  }
-}
-
 absl::StatusOr<bool> Loop::Step(int64_t step) {
   StepTimes times;
   times.started_unix_us = clock_->UnixMicros();
@@ -149,10 +121,16 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
   RETURN_IF_ERROR(link_->queue()->IssueTrain(prompts()).status());
   times.sync_seconds = link_->sync_seconds();
   times.waiting_us = clock_->MonotonicMicros();
-  ASSIGN_OR_RETURN(const TrainBatch batch, AwaitBatch(step));
-  if (batch.groups.empty()) return false;
+  TrajectoryBuffer* const buffer = link_->buffer();
+  ASSIGN_OR_RETURN(
+      const std::optional<TrainBatch> batch,
+      AwaitTrajectories(waits_, buffer,
+                        absl::StrCat("trajectories of step ", step),
+                        options_.trajectory_deadline_ms,
+                        [&] { return buffer->Take(step, prompts()); }));
+  if (!batch.has_value()) return false;
   times.generated_us = clock_->MonotonicMicros();
-  RETURN_IF_ERROR(Train(step, batch, times));
+  RETURN_IF_ERROR(Train(step, *batch, times));
   RETURN_IF_ERROR(PublishNext());
   const ScheduleConfig& schedule = config_.schedule();
   if (schedule.save_interval() > 0 && step % schedule.save_interval() == 0) {

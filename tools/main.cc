@@ -49,8 +49,7 @@ int Main(int argc, char** argv) {
   // A tier that is not there is refused whatever the verb, before it starts.
   const auto tier = ComputeTierName();
   if (!tier.ok()) {
-    PrintErr("temper: %s\n",
-            std::string(tier.status().message()).c_str());
+    PrintErr("temper: %s\n", std::string(tier.status().message()).c_str());
     return kExitMisused;
   }
   return RunVerb("", Verbs(), argc, argv);
