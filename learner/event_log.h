@@ -22,10 +22,6 @@
 
 namespace temper {
 
-// The kind of event by which the learner tells of a task that got no reward;
-// its detail is "task ID of ENVIRONMENT: reason".
-inline constexpr char kTaskFailedEvent[] = "task_failed";
-
 // Appends one event, durable when it returns OK. One process at a time.
 absl::Status AppendEvent(const std::string& path, Clock* clock,
                          const std::string& process, const std::string& kind,

@@ -11,7 +11,6 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "learner/event_log.h"
 #include "learner/run_model.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
@@ -75,9 +74,7 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
       int64_t{config_.schedule().eval_tasks()} * config_.environments_size() +
       1;
   options.task_failed = [this](const Task& task, const std::string& reason) {
-    records_->Event("learner", kTaskFailedEvent,
-                    absl::StrCat("task ", task.id(), " of ", task.environment(),
-                                 ": ", reason));
+    records_->TaskFailed(task.id(), task.environment(), reason);
   };
   ASSIGN_OR_RETURN(buffer_, TrajectoryBuffer::Create(*door_, records_->db(),
                                                      records_->ledger(),

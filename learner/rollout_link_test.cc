@@ -183,7 +183,7 @@ TEST_F(RolloutLinkTest, TheWaitForWorkersToLeaveIsSeen) {
   EXPECT_THAT(Waits(), IsEmpty());
 }
 
-TEST_F(RolloutLinkTest, ATaskThatGetsNoRewardIsOneEvent) {
+TEST_F(RolloutLinkTest, ATaskThatGetsNoRewardIsOneRowAndOneEvent) {
   ASSERT_TRUE(link_->queue()->IssueTrain(1).ok());
   for (const uint64_t group : {1, 2}) {  // and the one in its place
     for (const uint64_t lease : {1, 2, 3}) {
@@ -200,6 +200,15 @@ TEST_F(RolloutLinkTest, ATaskThatGetsNoRewardIsOneEvent) {
   EXPECT_EQ(rows[0][1].AsString(),
             "task a of math: sample 0 got no reward in all its retries: the "
             "sandbox would not start");
+  const auto failures = *transaction->Query(
+      "SELECT attempt, task_id, environment, reason FROM task_failure");
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0][0].AsInt(), 1);
+  EXPECT_EQ(failures[0][1].AsString(), "a");
+  EXPECT_EQ(failures[0][2].AsString(), "math");
+  EXPECT_EQ(failures[0][3].AsString(),
+            "sample 0 got no reward in all its retries: the sandbox would not "
+            "start");
 }
 
 TEST_F(RolloutLinkTest, TheWeightsAreSyncedOnceTheWorkerSaysSo) {

@@ -227,6 +227,26 @@ absl::Status RunDb::RecordEvent(const std::string& process,
   return transaction->Commit();
 }
 
+absl::Status RunDb::RecordTaskFailure(const std::string& task_id,
+                                      const std::string& environment,
+                                      const std::string& reason) {
+  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  ASSIGN_OR_RETURN(const int64_t attempt,
+                   temper::CurrentAttempt(transaction.get()));
+  const int64_t now = clock_->UnixMicros();
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT OR IGNORE INTO task_failure(attempt, task_id, environment, "
+      "reason, at_us) VALUES (?, ?, ?, ?, ?)",
+      {attempt, task_id, environment, reason, now}));
+  if (transaction->changes() == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(transaction->Run(
+      "INSERT INTO event(at_us, attempt, process, kind, detail) "
+      "VALUES (?, ?, 'learner', 'task_failed', ?)",
+      {now, attempt,
+       absl::StrCat("task ", task_id, " of ", environment, ": ", reason)}));
+  return transaction->Commit();
+}
+
 absl::Status RunDb::RecordWaits(const std::string& process,
                                 const std::vector<WaitRecord>& waits) {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());

@@ -121,6 +121,11 @@ class RunDb {
   absl::StatusOr<bool> HasMetric(int64_t step, const std::string& name);
   absl::Status RecordEvent(const std::string& process, const std::string& kind,
                            const std::string& detail);
+  // That this attempt got no reward for a task: a row of task_failure, where it
+  // has none yet, and for who reads events one of kind task_failed.
+  absl::Status RecordTaskFailure(const std::string& task_id,
+                                 const std::string& environment,
+                                 const std::string& reason);
   // Replaces what `process` waits for; an empty list: it waits for nothing.
   absl::Status RecordWaits(const std::string& process,
                            const std::vector<WaitRecord>& waits);

@@ -27,9 +27,20 @@ inline constexpr int kRunDbApplicationId = 0x544D5052;
 inline constexpr int kRunDbVersion = 3;     // what a writer leaves
 inline constexpr int kRunDbVersionMin = 2;  // the oldest that can be read
 
-// Which tasks the run is of; names of the enums: as in the proto files, without
-// the prefix (a test compares). lineage_episode has them too.
+// Which tasks the run is of and which of them failed; names of the enums: as in
+// the proto files, without the prefix (a test compares). lineage_episode has
+// them too.
 inline constexpr char kRunDbToVersion3[] = R"sql(
+-- A task of which a group was dropped for failures; once an attempt.
+CREATE TABLE task_failure(
+  id INTEGER PRIMARY KEY,           -- ascending in time
+  attempt INTEGER NOT NULL,
+  task_id TEXT NOT NULL,
+  environment TEXT NOT NULL,
+  reason TEXT NOT NULL,             -- the first
+  at_us INTEGER NOT NULL,
+  UNIQUE(attempt, task_id));
+
 -- Of tasks.jsonl as the run began with it, hexadecimal; '': not known.
 ALTER TABLE run ADD COLUMN tasks_sha256 TEXT NOT NULL DEFAULT '';
 

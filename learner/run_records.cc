@@ -149,6 +149,17 @@ void RunRecords::Event(const std::string& process, const std::string& kind,
   }
 }
 
+void RunRecords::TaskFailed(const std::string& task_id,
+                            const std::string& environment,
+                            const std::string& reason) {
+  LOG(WARNING) << "task " << task_id << " of " << environment << ": " << reason;
+  if (const absl::Status status =
+          db_->RecordTaskFailure(task_id, environment, reason);
+      !status.ok()) {
+    LOG(WARNING) << "cannot record a task's failure: " << status;
+  }
+}
+
 absl::Status RunRecords::SaveCheckpoint(int64_t step,
                                         const CheckpointStore::Writer& write) {
   if (saved_step_ == step) return absl::OkStatus();

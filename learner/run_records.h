@@ -65,6 +65,10 @@ class RunRecords {
   void Event(const std::string& process, const std::string& kind,
              const std::string& detail);
 
+  // The same of a task that got no reward (RunDb::RecordTaskFailure).
+  void TaskFailed(const std::string& task_id, const std::string& environment,
+                  const std::string& reason);
+
   // Saves a checkpoint of `step` and records it; nothing to do if the newest is
   // of that step. On failure the checkpoints are as they were.
   absl::Status SaveCheckpoint(int64_t step,

@@ -241,7 +241,7 @@ def check_other_tasks():
 
 def check_warnings():
   """What only running shows, as the learner records it: a warning a task, ten at
-  most, and the final table. The test writes the events in its stead."""
+  most, and the final table. The test writes the rows in its stead."""
   path = write("good.jsonl", [task("a"), task("h", "heldout")])
   values = settings(path, threads=1)
   values[values.index("steps=1")] = "steps=5000"
@@ -253,9 +253,9 @@ def check_warnings():
     within_deadline(lambda: query(run_db, "SELECT 1 FROM step"))
     with sqlite3.connect(run_db, timeout=DEADLINE_S) as db:
       db.executemany(
-          "INSERT INTO event(at_us, attempt, process, kind, detail) "
-          "VALUES (0, 1, 'learner', 'task_failed', ?)",
-          [("task b%d of math: it\nbroke" % i,) for i in range(12)])
+          "INSERT INTO task_failure(attempt, task_id, environment, reason, "
+          "at_us) VALUES (1, ?, 'math', 'it\nbroke', 0)",
+          [("b: %d" % i,) for i in range(12)])
     seen = query(run_db, "SELECT max(step) FROM step")[0][0]
     within_deadline(lambda: query(run_db, "SELECT max(step) FROM step")[0][0] >
                     seen + 1)
@@ -265,11 +265,11 @@ def check_warnings():
     train.kill()
   expect("exit code", train.returncode, 0)
   for i in range(10):
-    expect("warnings of b%d" % i,
-           err.count("warning: task b%d of math: it\\nbroke\n" % i), 1)
+    expect("warnings of b: %d" % i,
+           err.count("warning: task b: %d of math: it\\nbroke\n" % i), 1)
   expect("warnings", err.count("warning: task"), 10)
-  expect("the eleventh", err.count("warning: more tasks get no reward"), 1)
-  expect_in("\ntasks that got no reward: 12\n  task b0 of math: it\\nbroke\n",
+  expect("the count", err.count("warning: 12 tasks got no reward so far"), 1)
+  expect_in("\ntasks that got no reward: 12\n  task b: 0 of math: it\\nbroke\n",
             out)
   expect_in("\n  and 2 more\n", out)
 

@@ -89,20 +89,19 @@ std::map<std::string, EnvironmentResult> Collect(
 void WarnOfFailedTasks(const std::vector<Task>& tasks,
                        const std::vector<Trajectory>& trajectories,
                        int64_t samples) {
-  std::vector<std::string> details;
+  std::vector<FailedTaskView> failed;
   for (size_t i = 0; i < tasks.size(); ++i) {
     for (int64_t s = 0; s < samples; ++s) {
       const Trajectory& trajectory =
           trajectories[i * static_cast<size_t>(samples) +
                        static_cast<size_t>(s)];
       if (trajectory.has_reward()) continue;
-      details.push_back(absl::StrCat("task ", tasks[i].id(), " of ",
-                                     tasks[i].environment(), ": ",
-                                     trajectory.error()));
+      failed.push_back(
+          {0, tasks[i].id(), tasks[i].environment(), trajectory.error()});
       break;
     }
   }
-  PrintErr("%s", Lines{FormatFailedTasks(details)});
+  PrintErr("%s", Lines{FormatFailedTasks(failed)});
 }
 
 void PrintText(const std::map<std::string, EnvironmentResult>& results,

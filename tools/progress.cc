@@ -209,15 +209,20 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
   return table;
 }
 
-std::string FormatFailedTasks(const std::vector<std::string>& details) {
-  if (details.empty()) return "";
+std::string FormatFailedTask(const FailedTaskView& task) {
+  return ShownLine(absl::StrCat("task ", task.task_id, " of ", task.environment,
+                                ": ", task.reason));
+}
+
+std::string FormatFailedTasks(const std::vector<FailedTaskView>& tasks) {
+  if (tasks.empty()) return "";
   std::string text =
-      absl::StrCat("tasks that got no reward: ", details.size(), "\n");
-  for (size_t i = 0; i < details.size() && i < kFailedTasksShown; ++i) {
-    absl::StrAppend(&text, "  ", ShownLine(details[i]), "\n");
+      absl::StrCat("tasks that got no reward: ", tasks.size(), "\n");
+  for (size_t i = 0; i < tasks.size() && i < kFailedTasksShown; ++i) {
+    absl::StrAppend(&text, "  ", FormatFailedTask(tasks[i]), "\n");
   }
-  if (details.size() > kFailedTasksShown) {
-    absl::StrAppend(&text, "  and ", details.size() - kFailedTasksShown,
+  if (tasks.size() > kFailedTasksShown) {
+    absl::StrAppend(&text, "  and ", tasks.size() - kFailedTasksShown,
                     " more\n");
   }
   return text;

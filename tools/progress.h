@@ -47,6 +47,14 @@ struct WaitView {
   int64_t reported_us = 0;  // Unix time of the report
 };
 
+// A task that got no reward.
+struct FailedTaskView {
+  int64_t id = 0;  // of its row in task_failure, ascending
+  std::string task_id;
+  std::string environment;
+  std::string reason;
+};
+
 struct TurnView {
   std::string role;
   std::string text;
@@ -86,10 +94,13 @@ std::string DrawRewardCurve(const std::vector<StepView>& steps, int columns,
 // how many episodes were well-formed (proto/wire/outcome.h) then and now.
 std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations);
 
+// "task ID of ENVIRONMENT: reason", on one line.
+std::string FormatFailedTask(const FailedTaskView& task);
+
 // How many tasks got no reward for an episode, and the first kFailedTasksShown
 // of them with the reason; "" where there are none.
 inline constexpr size_t kFailedTasksShown = 10;
-std::string FormatFailedTasks(const std::vector<std::string>& details);
+std::string FormatFailedTasks(const std::vector<FailedTaskView>& tasks);
 
 // The conversation; texts longer than `chars_max` are cut in the middle, with
 // the number of bytes left out.

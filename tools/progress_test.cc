@@ -140,10 +140,10 @@ TEST(ProgressTest, DurationsReadShort) {
 
 TEST(ProgressTest, TasksWithoutARewardAreListedUpToTenThenCounted) {
   EXPECT_EQ(FormatFailedTasks({}), "");
-  EXPECT_EQ(FormatFailedTasks({"task a of math: it\nbroke"}),
+  EXPECT_EQ(FormatFailedTasks({{1, "a", "math", "it\nbroke"}}),
             "tasks that got no reward: 1\n  task a of math: it\\nbroke\n");
-  const std::string many =
-      FormatFailedTasks(std::vector<std::string>(12, "task b of math: no"));
+  const std::string many = FormatFailedTasks(
+      std::vector<FailedTaskView>(12, {1, "b", "math", "no"}));
   EXPECT_EQ(std::count(many.begin(), many.end(), '\n'), 12);
   EXPECT_THAT(many, HasSubstr("tasks that got no reward: 12\n"));
   EXPECT_THAT(many, HasSubstr("\n  and 2 more\n"));

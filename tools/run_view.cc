@@ -10,7 +10,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "learner/event_log.h"
 #include "learner/sqlite.h"
 #include "proto/task.pb.h"
 #include "proto/trajectory.pb.h"
@@ -39,6 +38,25 @@ std::optional<double> Real(const SqlValue& value) {
 std::optional<int64_t> Integer(const SqlValue& value) {
   if (value.is_null()) return std::nullopt;
   return value.AsInt();
+}
+
+// `sql` gives the fields of FailedTaskView. A file that its learner is yet to
+// bring to version 3 has no such table; RunDb::version is that of its opening.
+absl::StatusOr<std::vector<FailedTaskView>> QueryFailures(
+    RunDb* db, const char* sql, const SqlRow& parameters) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  ASSIGN_OR_RETURN(const int64_t tables,
+                   transaction->QueryInt("SELECT count(*) FROM sqlite_schema "
+                                         "WHERE name = 'task_failure'",
+                                         {}, 0));
+  std::vector<FailedTaskView> views;
+  if (tables == 0) return views;
+  ASSIGN_OR_RETURN(const auto rows, transaction->Query(sql, parameters));
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsInt(), row[1].AsString(), row[2].AsString(),
+                     row[3].AsString()});
+  }
+  return views;
 }
 
 // Evaluated episodes that count, with the updates behind the weights that
@@ -318,19 +336,22 @@ absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count) {
   return views;
 }
 
-absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db,
-                                                            int64_t after) {
-  ASSIGN_OR_RETURN(
-      const auto rows,
-      QueryOnce(db,
-                "SELECT min(id), detail FROM event WHERE kind = ? AND id > ? "
-                "GROUP BY substr(detail, 1, instr(detail, ': ')) ORDER BY 1",
-                {kTaskFailedEvent, after}));
-  std::vector<FailedTaskView> views;
-  for (const SqlRow& row : rows) {
-    views.push_back({row[0].AsInt(), row[1].AsString()});
-  }
-  return views;
+absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db) {
+  return QueryFailures(
+      db,
+      "SELECT min(id), task_id, environment, reason FROM task_failure "
+      "GROUP BY task_id ORDER BY 1",
+      {});
+}
+
+absl::StatusOr<std::vector<FailedTaskView>> ReadNewFailedTasks(RunDb* db,
+                                                               int64_t attempt,
+                                                               int64_t after) {
+  return QueryFailures(db,
+                       "SELECT id, task_id, environment, reason "
+                       "FROM task_failure WHERE attempt > ? AND id > ? "
+                       "ORDER BY id",
+                       {attempt, after});
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, int64_t>>> CountStates(

@@ -109,16 +109,14 @@ struct EventView {
 // The last `count`, oldest first.
 absl::StatusOr<std::vector<EventView>> ReadEvents(RunDb* db, int64_t count);
 
-// A task that got no reward, in the words of the learner: "task ID of
-// ENVIRONMENT: reason".
-struct FailedTaskView {
-  int64_t event = 0;  // ascending
-  std::string detail;
-};
-// What was told of since the event `after`, ascending; with `after` 0 each task
-// once, by its first reason, whatever attempt it was of.
-absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db,
-                                                            int64_t after);
+// The tasks that got no reward, each once, by its first reason, whatever
+// attempt it was of; none of a run of version 2.
+absl::StatusOr<std::vector<FailedTaskView>> ReadFailedTasks(RunDb* db);
+// Those of attempts after `attempt`, of rows after `after`: a task once an
+// attempt, ascending.
+absl::StatusOr<std::vector<FailedTaskView>> ReadNewFailedTasks(RunDb* db,
+                                                               int64_t attempt,
+                                                               int64_t after);
 
 // Samples of the groups for `purpose` by ledger state: ("trained", 640), ...
 // Those of an evaluation stay "received".

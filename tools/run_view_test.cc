@@ -8,7 +8,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
-#include "learner/event_log.h"
 #include "learner/ledger.h"
 #include "learner/trajectory_fixture.h"
 
@@ -300,17 +299,21 @@ TEST_F(RunViewTest, UnknownEpisodeNamesThoseThereAre) {
 }
 
 TEST_F(RunViewTest, AFailedTaskIsToldOnceByItsFirstReason) {
-  for (const char* detail : {"task a of math: first", "task b of math: no",
-                             "task a of math: again"}) {
-    ASSERT_TRUE(writer_->RecordEvent("learner", kTaskFailedEvent, detail).ok());
+  for (const auto& [id, reason] :
+       {std::pair("ds: 1", "first: of 1"), std::pair("ds: 2", "no"),
+        std::pair("ds: 1", "again")}) {
+    ASSERT_TRUE(writer_->RecordTaskFailure(id, "math", reason).ok());
   }
-  ASSERT_TRUE(writer_->RecordEvent("learner", "resumed", "task c: x").ok());
-  const auto all = ReadFailedTasks(db_.get(), 0);
+  const auto all = ReadFailedTasks(db_.get());
   ASSERT_TRUE(all.ok()) << all.status();
   ASSERT_EQ(all->size(), 2u);
-  EXPECT_EQ((*all)[0].detail, "task a of math: first");
-  EXPECT_EQ((*all)[1].detail, "task b of math: no");
-  EXPECT_EQ(ReadFailedTasks(db_.get(), (*all)[1].event)->size(), 1u);
+  EXPECT_EQ((*all)[0].task_id, "ds: 1");
+  EXPECT_EQ((*all)[0].environment, "math");
+  EXPECT_EQ((*all)[0].reason, "first: of 1");
+  EXPECT_EQ((*all)[1].task_id, "ds: 2");
+  EXPECT_EQ(ReadNewFailedTasks(db_.get(), 0, 0)->size(), 2u);
+  EXPECT_EQ(ReadNewFailedTasks(db_.get(), 0, (*all)[0].id)->size(), 1u);
+  EXPECT_EQ(ReadNewFailedTasks(db_.get(), 1, 0)->size(), 0u);
 }
 
 }  // namespace

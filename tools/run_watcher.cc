@@ -36,10 +36,7 @@ RunWatcher::RunWatcher(const std::string& run_dir, int64_t steps_total,
       clock_(clock),
       printed_us_(clock->MonotonicMicros()),
       well_us_(printed_us_) {
-  if (!Open()) return;
-  attempt_before_ = db_->CurrentAttempt().value_or(0);
-  const auto failed = ReadFailedTasks(db_.get(), 0);
-  if (failed.ok() && !failed->empty()) failed_event_ = failed->back().event;
+  if (Open()) attempt_before_ = db_->CurrentAttempt().value_or(0);
 }
 
 bool RunWatcher::Open() {
@@ -71,18 +68,27 @@ bool RunWatcher::Begun() {
 }
 
 void RunWatcher::WarnOfFailedTasks() {
-  const auto failed = ReadFailedTasks(db_.get(), failed_event_);
+  const auto failed =
+      ReadNewFailedTasks(db_.get(), attempt_before_, failure_);
   if (!failed.ok()) return;
   for (const FailedTaskView& view : *failed) {
-    failed_event_ = std::max(failed_event_, view.event);
-    if (++failed_tasks_ <= kFailedTasksShown) {
-      PrintErr("warning: %s\n", view.detail);
-    } else if (failed_tasks_ == kFailedTasksShown + 1) {
-      PrintErr(
-          "warning: more tasks get no reward; they are counted at "
-          "the end\n");
-    }
+    failure_ = view.id;
+    if (++failed_tasks_ > kFailedTasksShown) continue;
+    PrintErr("warning: %s\n", Lines{FormatFailedTask(view)});
+    failed_told_ = failed_tasks_;
   }
+  const int64_t now = clock_->MonotonicMicros();
+  if (failed_tasks_ == failed_told_ ||
+      (failed_told_ > kFailedTasksShown &&
+       now - failed_told_us_ < kFailedToldUs)) {
+    return;
+  }
+  PrintErr(
+      "warning: %zu tasks got no reward so far; table task_failure of %s has "
+      "them all\n",
+      failed_tasks_, path_);
+  failed_told_ = failed_tasks_;
+  failed_told_us_ = now;
 }
 
 void RunWatcher::PrintNew() {
@@ -116,10 +122,8 @@ absl::Status RunWatcher::PrintSummary() {
   PrintOut("\n%s", Lines{DrawRewardCurve(steps, kCurveColumns, kCurveRows)});
   ASSIGN_OR_RETURN(const auto evaluations, ReadEvaluations(db_.get()));
   PrintOut("\n%s", Lines{FormatBeforeAfter(evaluations)});
-  ASSIGN_OR_RETURN(const auto failed, ReadFailedTasks(db_.get(), 0));
-  std::vector<std::string> details;
-  for (const FailedTaskView& view : failed) details.push_back(view.detail);
-  if (!details.empty()) PrintOut("\n%s", Lines{FormatFailedTasks(details)});
+  ASSIGN_OR_RETURN(const auto failed, ReadFailedTasks(db_.get()));
+  if (!failed.empty()) PrintOut("\n%s", Lines{FormatFailedTasks(failed)});
   ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
   if (!picked.has_value()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));

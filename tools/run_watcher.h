@@ -29,13 +29,15 @@ class RunWatcher {
              Clock* clock = SystemClock());
 
   // A line per step of this attempt that was not printed yet, and a warning per
-  // task that got no reward, the first kFailedTasksShown of them; where nothing
-  // was for kQuietUs, a sign of life. One that a wait is in vain comes after
+  // task that got no reward, for the first kFailedTasksShown of them, then of
+  // how many they are, once in kFailedToldUs at most. Where nothing was for
+  // kQuietUs, a sign of life. One that a wait is in vain comes after
   // twice as long as the one before, up to kQuietUsMax.
   void PrintNew();
 
   static constexpr int64_t kQuietUs = 20'000'000;
   static constexpr int64_t kQuietUsMax = 320'000'000;
+  static constexpr int64_t kFailedToldUs = 60'000'000;
 
   // The whole run's reward curve, held-out results, tasks that got no reward,
   // and one task's episodes before and after.
@@ -65,8 +67,10 @@ class RunWatcher {
   int64_t attempt_before_ = 0;
   bool begun_ = false;
   std::vector<StepView> steps_;
-  int64_t failed_event_ = 0;  // the last that was seen
-  size_t failed_tasks_ = 0;   // seen in this attempt
+  int64_t failure_ = 0;      // the last that was seen
+  size_t failed_tasks_ = 0;  // seen in this attempt
+  size_t failed_told_ = 0;   // of these, told of
+  int64_t failed_told_us_ = 0;
   int64_t printed_us_;
   int64_t well_us_;  // when the run was last seen to be well
   int64_t quiet_us_ = kQuietUs;

@@ -1,8 +1,10 @@
 #include "tools/run_watcher.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -175,6 +177,50 @@ TEST_F(RunWatcherTest, ALearnerThatDoesNotBeginIsNamed) {
   PrintAfter(RunWatcher::kQuietUs + 1, &watcher);
   EXPECT_THAT(err_, HasSubstr("the learner has not begun for 20 s; "));
   EXPECT_THAT(err_, HasSubstr("  learner: checking\n"));
+}
+
+TEST_F(RunWatcherTest, OfFailedTasksTenAreNamedThenTheyAreCounted) {
+  RunWatcher watcher(directory_, /*steps_total=*/3, &clock_);
+  StartRun();
+  int failed = 0;
+  const auto fail = [&] {
+    ASSERT_TRUE(
+        db_->RecordTaskFailure(absl::StrCat("t: ", failed++), "math", "no")
+            .ok());
+  };
+  for (int i = 0; i < 10; ++i) fail();
+  Print(&watcher);
+  EXPECT_EQ(std::count(err_.begin(), err_.end(), '\n'), 10);
+  EXPECT_THAT(err_, HasSubstr("warning: task t: 9 of math: no\n"));
+  fail();
+  Print(&watcher);
+  EXPECT_EQ(err_,
+            absl::StrCat("warning: 11 tasks got no reward so far; table "
+                         "task_failure of ",
+                         directory_, "/run.db has them all\n"));
+  std::vector<std::string> told;
+  for (int second = 0; second < 300; ++second) {
+    fail();
+    PrintAfter(1'000'000, &watcher);
+    if (err_.find("warning: ") != std::string::npos) told.push_back(err_);
+  }
+  ASSERT_EQ(told.size(), 5u);
+  EXPECT_THAT(told[0], HasSubstr("warning: 71 tasks got no reward so far; "));
+  EXPECT_THAT(told[4], HasSubstr("warning: 311 tasks got no reward so far; "));
+}
+
+TEST_F(RunWatcherTest, WhatFailedInEarlierAttemptsIsNotWarnedOfAgain) {
+  StartRun();
+  ASSERT_TRUE(db_->RecordTaskFailure("a", "math", "first").ok());
+  ASSERT_TRUE(ledger_->Resume(1, 0).ok());
+  ASSERT_TRUE(db_->RecordTaskFailure("a", "math", "second").ok());
+  RunWatcher watcher(directory_, /*steps_total=*/3, &clock_);
+  ASSERT_TRUE(ledger_->Resume(1, 0).ok());
+  Print(&watcher);
+  EXPECT_EQ(err_, "");
+  ASSERT_TRUE(db_->RecordTaskFailure("a", "math", "third").ok());
+  Print(&watcher);
+  EXPECT_EQ(err_, "warning: task a of math: third\n");
 }
 
 TEST_F(RunWatcherTest, TheSummaryIsOfTheWholeRun) {
