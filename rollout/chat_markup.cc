@@ -147,7 +147,8 @@ absl::Status MarkupWriter::Assistant(size_t index) {
     if (message.reasoning_content().empty() && message.tool_calls().empty()) {
       return At(index, message,
                 "in thinking mode an assistant message after the last user "
-                "message needs reasoning_content or tool_calls");
+                "message needs reasoning_content or tool_calls; give it what "
+                "it is to think first as \"reasoning_content\": \"...\"");
     }
     Content(message.reasoning_content());
     Markup(kThinkEndToken);

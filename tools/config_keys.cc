@@ -131,8 +131,8 @@ std::vector<ConfigKey> OptimizerKeys() {
       Number("grad_clip", "1", 1e-9, kInf, kFixed,
              "The gradient's norm is scaled down to this. inf is off."),
       Number("warmup_steps", "0", 0, 1e6, kFixed,
-             "Updates, minibatches of them a step, over which the learning "
-             "rate rises from 0."),
+             "The learning rate rises from 0 over so many updates, of which a "
+             "step has one for each of its minibatches."),
   };
 }
 

@@ -159,22 +159,23 @@ std::vector<Part> PartsOf(const SftConfig& config, int64_t steps,
   return parts;
 }
 
-// Checks one demonstration as `stages` show it.
+// Checks one demonstration as `stages` show it; without `chat`, but for what
+// takes tokens.
 absl::Status CheckOne(const DemonstrationSource& source, uint64_t index,
                       const std::vector<const SftStage*>& stages,
-                      const ModelConfig& model, const Tokenizer* tokenizer,
+                      const ModelConfig& model, const ChatTemplate* chat,
                       DemonstrationTotals* totals) {
   ++totals->demonstrations;
   for (const SftStage* stage : stages) {
     ASSIGN_OR_RETURN(const Demonstration demonstration,
                      source.Get(stage->mix(), index));
-    if (tokenizer == nullptr) {
+    if (chat == nullptr) {
       RETURN_IF_ERROR(RenderText(demonstration).status());
       continue;
     }
     ASSIGN_OR_RETURN(
         const Episode episode,
-        EncodeDemonstration(*tokenizer, model, *stage, demonstration));
+        EncodeDemonstration(*chat, model, *stage, demonstration));
     const EpisodeBranch& branch = episode.branches.front();
     const auto tokens = static_cast<int64_t>(branch.tokens.size());
     totals->longest = std::max(totals->longest, tokens);
@@ -211,15 +212,14 @@ uint64_t DemonstrationOrder::At(uint64_t position) {
   return order_[position % count_];
 }
 
-absl::StatusOr<Episode> EncodeDemonstration(const Tokenizer& tokenizer,
+absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
                                             const ModelConfig& model,
                                             const SftStage& stage,
                                             Demonstration demonstration) {
   if (!ShowsPreamble(stage)) DropPreamble(&demonstration);
-  ASSIGN_OR_RETURN(const auto chat, ChatTemplate::Create(&tokenizer));
   ASSIGN_OR_RETURN(
       RenderedChat rendered,
-      chat->Render(
+      chat.Render(
           {demonstration.messages().begin(), demonstration.messages().end()},
           {demonstration.tools().begin(), demonstration.tools().end()},
           ChatOptions()));
@@ -259,16 +259,18 @@ absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
   for (const SftStage& stage : config.stage()) {
     RETURN_IF_ERROR(source.CheckMix(stage.mix()));
   }
-  if (tokenizer != nullptr) {  // else every demonstration would be at fault
-    RETURN_IF_ERROR(
-        IfUnusable(ChatTemplate::Create(tokenizer).status(), kNameATokenizer));
+  std::unique_ptr<ChatTemplate> chat;
+  if (tokenizer != nullptr) {
+    auto made = ChatTemplate::Create(tokenizer);
+    RETURN_IF_ERROR(IfUnusable(made.status(), kNameATokenizer));
+    chat = *std::move(made);
   }
   DemonstrationTotals totals;
   Faults faults;
   for (const Part& part : PartsOf(config, steps, source.size())) {
     for (uint64_t index = part.begin; index < part.end; ++index) {
       const absl::Status status =
-          CheckOne(source, index, part.stages, model, tokenizer, &totals);
+          CheckOne(source, index, part.stages, model, chat.get(), &totals);
       if (!status.ok()) faults.Add(source.Place(index), status);
       if (!progress(totals.demonstrations)) {
         return absl::CancelledError("stopped before the first step");

@@ -18,6 +18,7 @@
 #include "learner/episode.h"
 #include "proto/sft_config.pb.h"
 #include "proto/task.pb.h"
+#include "rollout/chat_template.h"
 
 namespace temper {
 
@@ -66,7 +67,7 @@ class DemonstrationOrder {
 // assistant wrote marked as sampled. InvalidArgument: the chat format cannot
 // render it (the message at fault is named), nothing in it is to be learnt, or
 // it is longer than an episode or `model` may be.
-absl::StatusOr<Episode> EncodeDemonstration(const Tokenizer& tokenizer,
+absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
                                             const ModelConfig& model,
                                             const SftStage& stage,
                                             Demonstration demonstration);

@@ -140,7 +140,8 @@ TEST_F(DemonstrationsTest, WhatIsWrongIsNamedWithItsLimit) {
        ":2: message 0 (role ''): unknown role; known: system"},
       {R"({"messages": [{"role": "user", "content": "?"},)"
        R"( {"role": "assistant", "content": "!"}]})",
-       ":2: message 1 (role 'assistant'): in thinking mode"},
+       "needs reasoning_content or tool_calls; give it what it is to think "
+       "first as \"reasoning_content\": \"...\""},
       {R"({"messages": [{"role": "user", "content": ")" +
            std::string(40000, 'a') +
            R"("}, {"role": "assistant", "reasoning_content": "x"}]})",

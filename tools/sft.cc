@@ -161,8 +161,9 @@ double StageRate(const SftStage& stage, double peak, int64_t step) {
 absl::StatusOr<std::unique_ptr<SftTrainer>> SftTrainer::Create(
     const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
     const DemonstrationSource* source, ModelWeights* weights) {
+  ASSIGN_OR_RETURN(auto chat, ChatTemplate::Create(tokenizer));
   std::unique_ptr<SftTrainer> trainer(
-      new SftTrainer(config, tokenizer, source, weights->config()));
+      new SftTrainer(config, std::move(chat), source, weights->config()));
   ASSIGN_OR_RETURN(trainer->trainer_,
                    SftStep::Create(backend, weights, kEpisodeTokensMax));
   return trainer;
@@ -184,7 +185,7 @@ absl::StatusOr<std::vector<Episode>> SftTrainer::Batch(const SftStage& stage) {
                      source_->Get(stage.mix(), index));
     ASSIGN_OR_RETURN(
         episodes.emplace_back(),
-        EncodeDemonstration(*tokenizer_, model_, stage, demonstration));
+        EncodeDemonstration(*chat_, model_, stage, demonstration));
   }
   return episodes;
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,7 @@
 #include "learner/episode.h"
 #include "learner/sft_step.h"
 #include "proto/sft_config.pb.h"
+#include "rollout/chat_template.h"
 #include "tools/demonstrations.h"
 
 namespace temper {
@@ -48,7 +50,7 @@ struct SftProgress {
 class SftTrainer {
  public:
   // `config` is resolved; all that is pointed to outlives the object, and
-  // `weights` is what it trains, from step 1 on.
+  // `weights` is what it trains, from step 1 on. Errors: ChatTemplate::Create's.
   static absl::StatusOr<std::unique_ptr<SftTrainer>> Create(
       const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
       const DemonstrationSource* source, ModelWeights* weights);
@@ -68,17 +70,17 @@ class SftTrainer {
   }
 
  private:
-  SftTrainer(const SftConfig& config, const Tokenizer* tokenizer,
+  SftTrainer(const SftConfig& config, std::unique_ptr<ChatTemplate> chat,
              const DemonstrationSource* source, const ModelConfig& model)
       : config_(config),
-        tokenizer_(tokenizer),
+        chat_(std::move(chat)),
         source_(source),
         model_(model),
         order_(config.seed(), source->size()) {}
   absl::StatusOr<std::vector<Episode>> Batch(const SftStage& stage);
 
   const SftConfig config_;
-  const Tokenizer* const tokenizer_;
+  const std::unique_ptr<ChatTemplate> chat_;
   const DemonstrationSource* const source_;
   const ModelConfig model_;
   DemonstrationOrder order_;
