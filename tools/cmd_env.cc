@@ -106,9 +106,11 @@ absl::Status Play(const Task& task, uint64_t seed,
 }
 
 // The tasks of environment `name` in the file `path`, all of which can run as
-// far as is known without a model.
+// far as is known without a model. Those of other environments that there are
+// are counted in *others.
 absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
-                                             const std::string& path) {
+                                             const std::string& path,
+                                             int64_t* others) {
   auto reader = TaskFileReader::Open(path);
   RETURN_IF_ERROR(IfUnusable(
       reader.status(), "name a tasks.jsonl file; every run directory has one"));
@@ -120,7 +122,11 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
     if (!line.has_value()) break;
     ++seen;
     absl::Status status = line->task.status();
-    if (status.ok() && line->task->environment() != name) continue;
+    if (status.ok() && line->task->environment() != name &&
+        FindEnvironment(line->task->environment()) != nullptr) {
+      ++*others;
+      continue;
+    }
     if (status.ok()) {
       status = CheckWithoutModel(*line->task);
       if (status.ok()) {
@@ -140,14 +146,20 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
   return tasks;
 }
 
-// How many tasks were played.
-absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
+struct TestResult {
+  int64_t played = 0;
+  int64_t others = 0;  // tasks of other environments: not looked at
+};
+
+absl::StatusOr<TestResult> Test(const std::string& name, const std::string& path,
                              uint64_t seed, int64_t tasks_max) {
   const EnvironmentFacts* facts = FindEnvironment(name);
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();
   }
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks, ValidTasks(name, path));
+  TestResult result;
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks,
+                   ValidTasks(name, path, &result.others));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
   if (facts->needs_sandbox) {
@@ -157,18 +169,17 @@ absl::StatusOr<int64_t> Test(const std::string& name, const std::string& path,
   }
   EnvironmentContext context;
   context.sandboxes = pool.get();
-  int64_t played = 0;
   for (const Task& task : tasks) {
-    if (played == tasks_max) break;
+    if (result.played == tasks_max) break;
     const absl::Status status = Play(task, seed, context);
     if (!status.ok()) {
       return absl::Status(status.code(),
                           absl::StrCat("task ", task.id(), ": ",
                                        std::string(status.message())));
     }
-    ++played;
+    ++result.played;
   }
-  return played;
+  return result;
 }
 
 int TestVerb(int argc, char** argv) {
@@ -189,14 +200,20 @@ int TestVerb(int argc, char** argv) {
                "Tasks to play at most; default 16.");
   AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  const absl::StatusOr<int64_t> played =
+  const absl::StatusOr<TestResult> result =
       Test(name, tasks, static_cast<uint64_t>(seed), tasks_max);
-  if (!played.ok()) return ReportError("env test", played.status());
+  if (!result.ok()) return ReportError("env test", result.status());
   if (json) {
-    PrintJson({{"environment", name}, {"tasks", *played}});
-  } else {
-    PrintOut("%s: %lld tasks keep its promises\n", name.c_str(),
-             static_cast<long long>(*played));
+    PrintJson({{"environment", name},
+               {"tasks", result->played},
+               {"other_tasks", result->others}});
+    return kExitDone;
+  }
+  PrintOut("%s: %lld tasks keep its promises\n", name.c_str(),
+           static_cast<long long>(result->played));
+  if (result->others > 0) {
+    PrintOut("%lld tasks of other environments were not looked at\n",
+             static_cast<long long>(result->others));
   }
   return kExitDone;
 }

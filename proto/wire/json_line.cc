@@ -1,6 +1,10 @@
 #include "proto/wire/json_line.h"
 
+#include <google/protobuf/stubs/common.h>
 #include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -46,6 +50,16 @@ absl::Status ParseJsonLine(const std::string& line, const std::string& where,
   // protobuf shows the place on two more lines.
   std::string text(status.message());
   text = text.substr(0, text.find('\n'));
+  if (absl::StartsWith(text, ": ")) text = text.substr(2);  // of the root
+  if (absl::StrContains(text, "non UTF-8")) {
+    const auto at = static_cast<size_t>(
+        google::protobuf::internal::UTF8SpnStructurallyValid(line));
+    text = absl::StrCat(
+        "byte ", at + 1, " (0x",
+        absl::Hex(static_cast<uint8_t>(line[std::min(at, line.size() - 1)]),
+                  absl::kZeroPad2),
+        ") is not UTF-8: save the file as UTF-8");
+  }
   return absl::InvalidArgumentError(
       absl::StrCat(where, ": ", text, Hint(line, text), "; a line is one ",
                    message->GetDescriptor()->name(),

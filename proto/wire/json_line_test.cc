@@ -26,12 +26,13 @@ TEST(JsonLineTest, FieldsAreReadByTheirOwnNames) {
 TEST(JsonLineTest, AnErrorIsOneLineThatSaysWhatIsExpected) {
   for (const std::string line :
        {"{bad", "[1]", "", R"({"id": 1, "idd": 2})", R"({"messages": 3})",
-        "{\"id\": \"\xff\"}"}) {
+        R"({"id": {}})", "3", R"({"id": "a"} {})", "{\"id\": \"\xff\"}"}) {
     Task task;
     const absl::Status status = ParseJsonLine(line, "tasks.jsonl:7", &task);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << line;
     EXPECT_THAT(std::string(status.message()),
                 AllOf(StartsWith("tasks.jsonl:7: "), Not(HasSubstr("\n")),
+                      Not(StartsWith("tasks.jsonl:7: :")),
                       HasSubstr("one Task of proto/task.proto")));
   }
 }
@@ -48,6 +49,11 @@ TEST(JsonLineTest, AnErrorSaysWhatIsAllowedAndWhatWasMeant) {
                               "tool_calls {name, arguments_json}}, payload_")));
   EXPECT_THAT(error(R"({"payload_json": {"answer": "5"}})"),
               HasSubstr("; payload_json is a string that holds the JSON; "));
+  EXPECT_THAT(error("[1]"), StartsWith("t:1: Root element must be a message"));
+  EXPECT_THAT(error("{\"id\": \"\xC3\xA4\xff\"}"),
+              StartsWith("t:1: byte 11 (0xff) is not UTF-8: save "));
+  EXPECT_THAT(error("{\"id\": \"\xC3"),
+              StartsWith("t:1: byte 9 (0xc3) is not UTF-8: save "));
   EXPECT_THAT(error("\xEF\xBB\xBF{}"), HasSubstr("a byte-order mark"));
 }
 
