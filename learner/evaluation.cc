@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "learner/batch_metrics.h"
+#include "learner/train/batch_metrics.h"
 #include "learner/trajectory_wait.h"
 
 namespace temper {

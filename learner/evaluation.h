@@ -17,11 +17,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "learner/intake/task_queue.h"
+#include "learner/intake/trajectory_buffer.h"
 #include "learner/learner_wait.h"
-#include "learner/ledger.h"
-#include "learner/run_db.h"
-#include "learner/task_queue.h"
-#include "learner/trajectory_buffer.h"
+#include "learner/store/ledger.h"
+#include "learner/store/run_db.h"
 
 namespace temper {
 

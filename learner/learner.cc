@@ -11,12 +11,12 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
 #include "learner/evaluation.h"
-#include "learner/learner_model.h"
-#include "learner/learner_state.h"
 #include "learner/learner_wait.h"
 #include "learner/rollout_link.h"
-#include "learner/run_records.h"
 #include "learner/step_report.h"
+#include "learner/store/run_records.h"
+#include "learner/train/learner_model.h"
+#include "learner/train/learner_state.h"
 #include "learner/trajectory_wait.h"
 
 namespace temper {

@@ -22,7 +22,7 @@ namespace temper {
 struct LearnerOptions {
   std::string run_dir;  // exists; holds tasks.jsonl
   RunConfig config;     // resolved
-  bool resume = false;  // go on with the run (learner/run_records.h)
+  bool resume = false;  // go on with the run (learner/store/run_records.h)
   std::string revision;
   std::string machine;
   // Asked between steps and while waiting; true ends the run after a

@@ -20,7 +20,7 @@
 #include <string>
 
 #include "kernels/base/clock.h"
-#include "learner/run_db.h"
+#include "learner/store/run_db.h"
 
 namespace temper {
 

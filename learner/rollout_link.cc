@@ -11,7 +11,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "learner/run_model.h"
+#include "learner/store/run_model.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"
 

@@ -16,7 +16,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
-#include "learner/trajectory_fixture.h"
+#include "learner/intake/trajectory_fixture.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/loopback_channel.h"
 #include "proto/wire/task_file.h"

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
-#include "learner/batch_metrics.h"
+#include "learner/train/batch_metrics.h"
 
 namespace temper {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "learner/ledger.h"
-#include "learner/train_step.h"
-#include "learner/trajectory_buffer.h"
+#include "learner/intake/trajectory_buffer.h"
+#include "learner/store/ledger.h"
+#include "learner/train/train_step.h"
 #include "proto/trajectory.pb.h"
 
 namespace temper {

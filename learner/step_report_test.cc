@@ -8,7 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "learner/trajectory_fixture.h"
+#include "learner/intake/trajectory_fixture.h"
 
 namespace temper {
 namespace {

@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "learner/intake/trajectory_buffer.h"
 #include "learner/learner_wait.h"
-#include "learner/trajectory_buffer.h"
 
 namespace temper {
 

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/chat/parser.h"
+#include "kernels/model/chat/template.h"
 #include "kernels/model/tokenizer_file.h"
-#include "rollout/chat_parser.h"
-#include "rollout/chat_template.h"
 #include "rollout/episode_runner.h"
 #include "rollout/job_pool.h"
 

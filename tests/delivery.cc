@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/log.h"
-#include "learner/trajectory_door.h"
+#include "learner/intake/trajectory_door.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/model/config.h"
-#include "learner/episode.h"
+#include "learner/intake/episode.h"
 #include "rollout/engine.h"
 
 namespace temper {

@@ -8,7 +8,7 @@
 
 #include "kernels/model/config.h"
 #include "kernels/model/transformer.h"
-#include "learner/packer.h"
+#include "learner/train/packer.h"
 #include "tests/golden_inputs.h"
 
 namespace temper {

@@ -4,7 +4,7 @@
 set -eu
 list=$1
 for part in //kernels/cpu:cpu_backend //kernels/model:transformer \
-    //learner:objective //learner:optimizer; do
+    //learner/train:objective //learner/train:optimizer; do
   grep -qx "$part" "$list" || { echo "not linked: $part"; exit 1; }
 done
 if grep '^//kernels/reference' "$list"; then

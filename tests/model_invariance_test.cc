@@ -20,7 +20,7 @@
 #include "kernels/model/kv_cache.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
-#include "learner/device_array.h"
+#include "learner/train/device_array.h"
 #include "tests/row_dependent_backend.h"
 #include "tests/trial_model.h"
 

@@ -16,8 +16,8 @@
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
-#include "learner/device_array.h"
-#include "learner/train_step.h"
+#include "learner/train/device_array.h"
+#include "learner/train/train_step.h"
 #include "rollout/engine.h"
 #include "tests/delivery.h"
 

@@ -21,7 +21,7 @@
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/tokenizer_file.h"
-#include "learner/weight_publisher.h"
+#include "learner/intake/weight_publisher.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/local_rollout.h"

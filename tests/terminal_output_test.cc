@@ -14,7 +14,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/shown_text.h"
-#include "learner/run_db.h"
+#include "learner/store/run_db.h"
 #include "nlohmann/json.hpp"
 #include "tests/trial_run.h"
 
@@ -184,7 +184,7 @@ TEST(TerminalOutputTest, TrainAndEvalAndGenerateShowEscapes) {
 // The promise is kept by construction: nothing else writes to a terminal.
 TEST(TerminalOutputTest, OnlyPrintWritesToATerminal) {
   int sources = 0;
-  for (const auto& entry : fs::directory_iterator("tools")) {
+  for (const auto& entry : fs::recursive_directory_iterator("tools")) {
     const std::string name = entry.path().filename().string();
     if (!absl::EndsWith(name, ".cc") || absl::EndsWith(name, "_test.cc")) {
       continue;
@@ -195,7 +195,7 @@ TEST(TerminalOutputTest, OnlyPrintWritesToATerminal) {
          {" printf(", " fprintf(", " puts(", "fputs(", "putchar(", "fwrite(",
           "std::cout", "std::cerr", "perror(", "STDOUT_FILENO"}) {
       EXPECT_FALSE(absl::StrContains(text, writer))
-          << name << " has" << writer << "; print by tools/print.h";
+          << name << " has" << writer << "; print by tools/cli/print.h";
     }
   }
   EXPECT_GT(sources, 20);

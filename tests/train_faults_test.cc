@@ -21,7 +21,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
-#include "learner/ledger.h"
+#include "learner/store/ledger.h"
 #include "tests/trial_run.h"
 
 namespace temper {

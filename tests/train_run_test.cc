@@ -15,9 +15,9 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/find_backend.h"
-#include "learner/run_db.h"
+#include "learner/store/run_db.h"
 #include "tests/trial_run.h"
-#include "tools/run_view.h"
+#include "tools/view/run_view.h"
 
 namespace temper {
 namespace {

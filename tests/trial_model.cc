@@ -5,10 +5,10 @@
 
 #include "kernels/base/log.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/chat/template.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/tokenizer_file.h"
-#include "rollout/chat_template.h"
-#include "tools/quickstart_demonstrations.h"
+#include "tools/quickstart/demonstrations.h"
 
 namespace temper {
 namespace {

@@ -10,9 +10,9 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "learner/checkpoint.h"
-#include "learner/ledger.h"
-#include "learner/run_db.h"
+#include "learner/store/checkpoint.h"
+#include "learner/store/ledger.h"
+#include "learner/store/run_db.h"
 
 namespace temper {
 namespace {

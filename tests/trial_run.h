@@ -14,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "learner/sqlite.h"
+#include "learner/store/sqlite.h"
 #include "tests/temper_process.h"
 
 namespace temper {

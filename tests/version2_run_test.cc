@@ -11,8 +11,8 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
-#include "learner/run_db.h"
-#include "learner/run_db_schema.h"
+#include "learner/store/run_db.h"
+#include "learner/store/run_db_schema.h"
 #include "tests/trial_run.h"
 
 namespace temper {

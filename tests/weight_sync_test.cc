@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "learner/weight_publisher.h"
+#include "learner/intake/weight_publisher.h"
 #include "rollout/weight_client.h"
 
 namespace temper {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/model/chat_tokens.h"
+#include "kernels/model/chat/tokens.h"
 #include "kernels/model/tokenizer.h"
 
 namespace temper {

@@ -24,9 +24,9 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "learner/run_db.h"
+#include "learner/store/run_db.h"
 #include "tests/trial_run.h"
-#include "tools/run_view.h"
+#include "tools/view/run_view.h"
 
 namespace temper {
 namespace {

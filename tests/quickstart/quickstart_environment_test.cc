@@ -5,9 +5,9 @@
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rollout/chat_template.h"
-#include "tools/quickstart_demonstrations.h"
-#include "tools/quickstart_tasks.h"
+#include "kernels/model/chat/template.h"
+#include "tools/quickstart/demonstrations.h"
+#include "tools/quickstart/tasks.h"
 
 namespace temper {
 namespace {

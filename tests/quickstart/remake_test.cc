@@ -13,9 +13,9 @@
 #include "kernels/find_backend.h"
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
-#include "learner/init_weights.h"
-#include "tools/quickstart_source.h"
-#include "tools/sft.h"
+#include "learner/train/init_weights.h"
+#include "tools/quickstart/source.h"
+#include "tools/sft/sft.h"
 
 namespace temper {
 namespace {

@@ -1,0 +1,430 @@
+#include "learner/store/ledger.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+#include "learner/store/episode_rows.h"
+
+namespace temper {
+namespace {
+
+constexpr uint64_t kSegmentFileBytes = uint64_t{64} << 20;
+
+absl::StatusOr<std::vector<SampleKey>> ReadKeys(Transaction* transaction,
+                                                const char* sql,
+                                                const SqlRow& parameters) {
+  ASSIGN_OR_RETURN(const auto rows, transaction->Query(sql, parameters));
+  std::vector<SampleKey> keys;
+  for (const SqlRow& row : rows) {
+    keys.push_back({row[0].AsUint(), static_cast<uint32_t>(row[1].AsInt())});
+  }
+  return keys;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Create(
+    RunDb* db, const std::string& segment_directory, int retries_max) {
+  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  ASSIGN_OR_RETURN(auto segments,
+                   SegmentWriter::Create(segment_directory, kSegmentFileBytes));
+  return std::unique_ptr<Ledger>(new Ledger(db, segment_directory, info.name,
+                                            std::move(segments), retries_max));
+}
+
+absl::Status Ledger::InsertGroups(Transaction* transaction,
+                                  const std::vector<GroupRecord>& groups) {
+  ASSIGN_OR_RETURN(const int64_t attempt, CurrentAttempt(transaction));
+  const int64_t now = db_->clock()->UnixMicros();
+  for (const GroupRecord& group : groups) {
+    const bool eval_id = group.group >= kEvalGroupBase;
+    if (group.group == 0 || group.size == 0 ||
+        eval_id != (group.purpose == PURPOSE_EVAL)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "group ", group.group, " of size ", group.size, " and purpose ",
+          Purpose_Name(group.purpose), " cannot be issued"));
+    }
+    RETURN_IF_ERROR(transaction->Run(
+        "INSERT INTO grp VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        {group.group, static_cast<int>(group.purpose), group.task_id,
+         group.position, group.size, group.replaces, attempt, now}));
+    for (uint32_t sample = 0; sample < group.size; ++sample) {
+      RETURN_IF_ERROR(
+          transaction->Run("INSERT INTO ledger(grp, sample, state, updated_us) "
+                           "VALUES (?, ?, 'issued', ?)",
+                           {group.group, sample, now}));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Ledger::IssueGroups(const std::vector<GroupRecord>& groups) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  RETURN_IF_ERROR(InsertGroups(transaction.get(), groups));
+  return transaction->Commit();
+}
+
+absl::StatusOr<CommitResult> Ledger::Commit(const Trajectory& trajectory) {
+  const TrajectoryKey& key = trajectory.key();
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query("SELECT state, retries, purpose FROM ledger JOIN grp "
+                         "USING(grp) WHERE grp = ? AND sample = ?",
+                         {key.group(), key.sample()}));
+  if (rows.empty() || key.run() != run_ ||
+      rows[0][2].AsInt() != trajectory.purpose()) {
+    return CommitResult::kUnknown;
+  }
+  if (rows[0][0].AsString() != "issued") return CommitResult::kDuplicate;
+  ASSIGN_OR_RETURN(const int64_t attempt, CurrentAttempt(transaction.get()));
+  ASSIGN_OR_RETURN(const int64_t copies,
+                   transaction->QueryInt(
+                       "SELECT count(*) FROM episode WHERE grp = ? AND "
+                       "sample = ? AND lease = ? AND attempt = ?",
+                       {key.group(), key.sample(), key.lease(), attempt}, 0));
+  if (copies > 0) return CommitResult::kDuplicate;
+  const int64_t now = db_->clock()->UnixMicros();
+  ASSIGN_OR_RETURN(const SegmentRef bulk,
+                   segments_->Append(BulkOf(trajectory)));
+  ASSIGN_OR_RETURN(
+      const int64_t id,
+      InsertEpisode(transaction.get(), trajectory, bulk, attempt, now));
+  CommitResult result = CommitResult::kCommitted;
+  if (trajectory.has_reward()) {
+    RETURN_IF_ERROR(transaction->Run(
+        "UPDATE ledger SET state = 'received', episode = ?, updated_us = ? "
+        "WHERE grp = ? AND sample = ?",
+        {id, now, key.group(), key.sample()}));
+  } else {
+    result = rows[0][1].AsInt() >= retries_max_ ? CommitResult::kExhausted
+                                                : CommitResult::kRetry;
+    RETURN_IF_ERROR(transaction->Run(
+        "UPDATE ledger SET retries = retries + 1, updated_us = ? "
+        "WHERE grp = ? AND sample = ?",
+        {now, key.group(), key.sample()}));
+  }
+  RETURN_IF_ERROR(transaction->Commit());
+  return result;
+}
+
+absl::Status Ledger::DropInTransaction(Transaction* transaction, uint64_t group,
+                                       const std::string& reason) {
+  ASSIGN_OR_RETURN(
+      const int64_t settled,
+      transaction->QueryInt("SELECT count(*) FROM ledger WHERE grp = ? AND "
+                            "state IN ('reserved', 'trained')",
+                            {group}, 0));
+  if (settled != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("group ", group, " has ", settled,
+                     " samples reserved or trained and cannot be dropped"));
+  }
+  return transaction->Run(
+      "UPDATE ledger SET state = 'dropped', reason = ?, updated_us = ? "
+      "WHERE grp = ? AND state IN ('issued', 'received')",
+      {reason, db_->clock()->UnixMicros(), group});
+}
+
+absl::Status Ledger::DropGroup(uint64_t group, const std::string& reason,
+                               const std::vector<GroupRecord>& replacements) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  RETURN_IF_ERROR(DropInTransaction(transaction.get(), group, reason));
+  if (transaction->changes() == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("group ", group, " has nothing to drop"));
+  }
+  RETURN_IF_ERROR(InsertGroups(transaction.get(), replacements));
+  return transaction->Commit();
+}
+
+absl::Status Ledger::RejectSample(
+    const SampleKey& key, const std::string& reason,
+    const std::vector<GroupRecord>& replacements) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE ledger SET state = 'rejected', reason = ?, updated_us = ? "
+      "WHERE grp = ? AND sample = ? AND state = 'issued'",
+      {reason, db_->clock()->UnixMicros(), key.group, key.sample}));
+  if (transaction->changes() == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "group ", key.group, " sample ", key.sample, " is not issued"));
+  }
+  RETURN_IF_ERROR(
+      DropInTransaction(transaction.get(), key.group,
+                        absl::StrCat("sample ", key.sample, " was rejected")));
+  RETURN_IF_ERROR(InsertGroups(transaction.get(), replacements));
+  return transaction->Commit();
+}
+
+absl::StatusOr<CommitResult> Ledger::RecordRefusal(const SampleKey& key) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t retries,
+      transaction->QueryInt("SELECT retries FROM ledger WHERE grp = ? AND "
+                            "sample = ? AND state = 'issued'",
+                            {key.group, key.sample}, -1));
+  if (retries < 0) return CommitResult::kDuplicate;
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE ledger SET retries = retries + 1, updated_us = ? "
+      "WHERE grp = ? AND sample = ?",
+      {db_->clock()->UnixMicros(), key.group, key.sample}));
+  RETURN_IF_ERROR(transaction->Commit());
+  return retries >= retries_max_ ? CommitResult::kExhausted
+                                 : CommitResult::kRetry;
+}
+
+absl::Status Ledger::Reserve(int64_t step,
+                             const std::vector<uint64_t>& groups) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(const int64_t attempt, CurrentAttempt(transaction.get()));
+  for (const uint64_t group : groups) {
+    ASSIGN_OR_RETURN(
+        const int64_t size,
+        transaction->QueryInt("SELECT size FROM grp WHERE grp = ? AND "
+                              "purpose = ?",
+                              {group, static_cast<int>(PURPOSE_TRAIN)}, -1));
+    RETURN_IF_ERROR(transaction->Run(
+        "UPDATE ledger SET state = 'reserved', step = ?, attempt = ?, "
+        "updated_us = ? WHERE grp = ? AND state = 'received'",
+        {step, attempt, db_->clock()->UnixMicros(), group}));
+    if (transaction->changes() != size) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "group ", group, " cannot be reserved for step ", step, ": ",
+          transaction->changes(), " samples of ", size, " are received"));
+    }
+  }
+  return transaction->Commit();
+}
+
+absl::Status Ledger::CommitStep(const StepRecord& record) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  Transaction* const txn = transaction.get();
+  ASSIGN_OR_RETURN(const int64_t attempt, CurrentAttempt(txn));
+  ASSIGN_OR_RETURN(const int64_t last,
+                   txn->QueryInt("SELECT max(step) FROM lineage_step", {}, 0));
+  if (record.step != last + 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("step ", record.step, " does not follow on ", last));
+  }
+  ASSIGN_OR_RETURN(
+      const std::vector<SampleKey> reserved,
+      ReadKeys(txn,
+               "SELECT grp, sample FROM ledger WHERE state = 'reserved' AND "
+               "step = ? ORDER BY grp, sample",
+               {record.step}));
+  std::vector<SampleKey> samples = record.samples;
+  std::sort(samples.begin(), samples.end());
+  if (samples != reserved) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "step ", record.step, " trained ", samples.size(),
+        " samples; reserved for it are ", reserved.size(), " (or others)"));
+  }
+  const int64_t now = db_->clock()->UnixMicros();
+  RETURN_IF_ERROR(
+      txn->Run("INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?)",
+               {attempt, record.step, record.weight_version, samples.size(),
+                record.tokens, record.started_us, now}));
+  for (const SampleKey& key : samples) {
+    RETURN_IF_ERROR(txn->Run("INSERT INTO trained VALUES (?, ?, ?, ?)",
+                             {attempt, record.step, key.group, key.sample}));
+  }
+  for (const TrainRecord& train : record.records) {
+    std::string logp(train.logp_train.size() * sizeof(float), '\0');
+    memcpy(logp.data(), train.logp_train.data(), logp.size());
+    RETURN_IF_ERROR(
+        txn->Run("INSERT INTO train_record VALUES (?, ?, ?, ?, ?, ?, ?)",
+                 {attempt, record.step, train.key.group, train.key.sample,
+                  train.advantage, train.masked, SqlValue::Blob(logp)}));
+  }
+  RETURN_IF_ERROR(
+      txn->Run("UPDATE ledger SET state = 'trained', updated_us = ? "
+               "WHERE state = 'reserved' AND step = ?",
+               {now, record.step}));
+  RETURN_IF_ERROR(WriteMetrics(txn, attempt, record.step, record.metrics));
+  return transaction->Commit();
+}
+
+absl::StatusOr<ResumeSummary> Ledger::Resume(int64_t attempt, int64_t step) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  Transaction* const txn = transaction.get();
+  ASSIGN_OR_RETURN(
+      const int64_t found,
+      txn->QueryInt("SELECT count(*) FROM lineage_step WHERE attempt = ? AND "
+                    "step = ?",
+                    {attempt, step}, 0));
+  if (step != 0 && found != 1) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "step ", step, " of attempt ", attempt,
+        " is not in the surviving lineage of run.db; resume from another "
+        "checkpoint"));
+  }
+  ResumeSummary summary;
+  ASSIGN_OR_RETURN(summary.attempt, CurrentAttempt(txn));
+  ++summary.attempt;
+  ASSIGN_OR_RETURN(
+      summary.steps_undone,
+      txn->QueryInt("SELECT count(*) FROM lineage_step WHERE step > ?", {step},
+                    0));
+  const int64_t now = db_->clock()->UnixMicros();
+  RETURN_IF_ERROR(
+      txn->Run("INSERT INTO attempt SELECT ?, ?, ?, config, revision, machine "
+               "FROM attempt ORDER BY attempt DESC LIMIT 1",
+               {summary.attempt, step, now}));
+  RETURN_IF_ERROR(txn->Run(
+      "UPDATE ledger SET state = 'received', step = NULL, attempt = NULL, "
+      "updated_us = ? WHERE state = 'reserved' OR "
+      "(state = 'trained' AND step > ?)",
+      {now, step}));
+  RETURN_IF_ERROR(txn->Run(
+      "UPDATE ledger SET state = 'issued', episode = NULL, updated_us = ? "
+      "WHERE state = 'received' AND grp < ? AND EXISTS ("
+      "  SELECT 1 FROM version_span v WHERE v.episode = ledger.episode AND "
+      "  v.version NOT IN (SELECT version FROM lineage_weight_version))",
+      {now, kEvalGroupBase}));
+  summary.samples_reissued = txn->changes();
+  RETURN_IF_ERROR(DropUnsoundEvaluations(txn));
+  ASSIGN_OR_RETURN(summary.samples_kept,
+                   txn->QueryInt("SELECT count(*) FROM ledger WHERE "
+                                 "state = 'received' AND grp < ?",
+                                 {kEvalGroupBase}, 0));
+  RETURN_IF_ERROR(txn->Run("DELETE FROM wait"));
+  RETURN_IF_ERROR(transaction->Commit());
+  return summary;
+}
+
+absl::Status Ledger::DropUnsoundEvaluations(Transaction* transaction) {
+  // `episode` goes too: the views of episodes that count go by it.
+  return transaction->Run(
+      "UPDATE ledger SET state = 'dropped', episode = NULL, updated_us = ?1, "
+      "reason = 'the run was resumed from before its end' WHERE grp IN ("
+      "  SELECT grp FROM ledger l WHERE grp >= ?2 AND ("
+      "    state = 'issued' OR (state = 'received' AND NOT EXISTS ("
+      "      SELECT 1 FROM version_span v WHERE v.episode = l.episode)) OR "
+      "    EXISTS (SELECT 1 FROM version_span v WHERE v.episode = l.episode "
+      "      AND v.version NOT IN "
+      "      (SELECT version FROM lineage_weight_version)))) "
+      "AND state IN ('issued', 'received')",
+      {db_->clock()->UnixMicros(), kEvalGroupBase});
+}
+
+absl::StatusOr<std::vector<EvaluatedSample>> Ledger::EvaluatedSamples(
+    int64_t step) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "SELECT task_id, grp, sample FROM ledger l JOIN grp USING(grp) "
+          "WHERE grp >= ? AND state = 'received' AND ? = ("
+          "  SELECT w.step FROM version_span v "
+          "  JOIN lineage_weight_version w USING(version) "
+          "  WHERE v.episode = l.episode ORDER BY version LIMIT 1) "
+          "ORDER BY grp, sample",
+          {kEvalGroupBase, step}));
+  std::vector<EvaluatedSample> samples;
+  for (const SqlRow& row : rows) {
+    samples.push_back(
+        {row[0].AsString(),
+         {row[1].AsUint(), static_cast<uint32_t>(row[2].AsInt())}});
+  }
+  return samples;
+}
+
+absl::StatusOr<std::vector<PendingGroup>> Ledger::UnsettledTrainGroups() {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query("SELECT grp, purpose, task_id, position, size, "
+                         "replaces, sample, state FROM grp JOIN ledger "
+                         "USING(grp) WHERE state IN ('issued', 'received') "
+                         "AND grp < ? ORDER BY grp, sample",
+                         {kEvalGroupBase}));
+  std::vector<PendingGroup> pending;
+  for (const SqlRow& row : rows) {
+    if (pending.empty() || pending.back().group.group != row[0].AsUint()) {
+      GroupRecord& group = pending.emplace_back().group;
+      group.group = row[0].AsUint();
+      group.purpose = static_cast<Purpose>(row[1].AsInt());
+      group.task_id = row[2].AsString();
+      if (!row[3].is_null()) group.position = row[3].AsInt();
+      group.size = static_cast<uint32_t>(row[4].AsInt());
+      if (!row[5].is_null()) group.replaces = row[5].AsUint();
+    }
+    if (row[7].AsString() == "issued") {
+      pending.back().wanted.push_back(static_cast<uint32_t>(row[6].AsInt()));
+    }
+  }
+  return pending;
+}
+
+absl::StatusOr<std::vector<SampleKey>> Ledger::ReceivedTrainSamples() {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  return ReadKeys(transaction.get(),
+                  "SELECT grp, sample FROM ledger WHERE state = 'received' "
+                  "AND grp < ? ORDER BY grp, sample",
+                  {kEvalGroupBase});
+}
+
+absl::StatusOr<Trajectory> Ledger::Load(const SampleKey& key) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t id,
+      transaction->QueryInt(
+          "SELECT episode FROM ledger WHERE grp = ? AND sample = ?",
+          {key.group, key.sample}, -1));
+  return LoadEpisode(transaction.get(), segment_directory_, run_, id);
+}
+
+absl::StatusOr<uint32_t> Ledger::GroupSize(uint64_t group) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t size,
+      transaction->QueryInt("SELECT size FROM grp WHERE grp = ?", {group}, -1));
+  if (size < 0) {
+    return absl::NotFoundError(
+        absl::StrCat("group ", group, " was never issued"));
+  }
+  return static_cast<uint32_t>(size);
+}
+
+absl::StatusOr<uint64_t> Ledger::NextGroup(Purpose purpose) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  const bool eval = purpose == PURPOSE_EVAL;
+  ASSIGN_OR_RETURN(
+      const int64_t highest,
+      transaction->QueryInt("SELECT max(grp) FROM grp WHERE purpose = ?",
+                            {static_cast<int>(purpose)},
+                            eval ? int64_t{kEvalGroupBase} - 1 : 0));
+  return static_cast<uint64_t>(highest) + 1;
+}
+
+absl::StatusOr<uint64_t> Ledger::NextLease() {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const int64_t highest,
+      transaction->QueryInt("SELECT max(lease) FROM episode", {}, 0));
+  return static_cast<uint64_t>(highest) + 1;
+}
+
+absl::StatusOr<int64_t> Ledger::NextPosition() {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  return transaction->QueryInt("SELECT max(position) + 1 FROM grp", {}, 0);
+}
+
+absl::StatusOr<std::string> Ledger::StateOf(const SampleKey& key) {
+  ASSIGN_OR_RETURN(auto transaction, db_->sqlite()->Begin());
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query("SELECT state FROM ledger WHERE grp = ? AND "
+                         "sample = ?",
+                         {key.group, key.sample}));
+  if (rows.empty()) {
+    return absl::NotFoundError(absl::StrCat("group ", key.group, " sample ",
+                                            key.sample, " was never issued"));
+  }
+  return rows[0][0].AsString();
+}
+
+}  // namespace temper

@@ -1,0 +1,27 @@
+// What a batch of trajectories says of itself, under the names of DESIGN.md
+// section 8: rewards, their parts, outcomes, lengths, and the seconds that an
+// episode waited for its environment and its reward. And of an evaluation.
+
+#ifndef LEARNER_TRAIN_BATCH_METRICS_H_
+#define LEARNER_TRAIN_BATCH_METRICS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "learner/store/run_db.h"
+#include "proto/trajectory.pb.h"
+
+namespace temper {
+
+// Means over the trajectories, which all carry a reward and have passed the
+// door. sampling_mask/mean_size is over the tokens whose sampling was
+// truncated, without a value where there is none.
+std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch);
+
+// eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so
+// that errors and differences can be computed from them.
+std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch);
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_BATCH_METRICS_H_

@@ -1,0 +1,20 @@
+// Seeded random initialisation: matrices are normal with deviation
+// `initializer_range`, norms are one, biases zero. The values depend on the
+// seed and each tensor's place in the list alone.
+
+#ifndef LEARNER_TRAIN_INIT_WEIGHTS_H_
+#define LEARNER_TRAIN_INIT_WEIGHTS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/model/weights.h"
+
+namespace temper {
+
+absl::Status InitWeights(uint64_t seed, double initializer_range,
+                         ModelWeights* weights);
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_INIT_WEIGHTS_H_

@@ -1,0 +1,139 @@
+#include "learner/train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+// beta^steps by repeated products: the same bits everywhere.
+double Power(double beta, int64_t steps) {
+  double result = 1, factor = beta;
+  for (; steps > 0; steps >>= 1, factor *= factor) {
+    if (steps & 1) result *= factor;
+  }
+  return result;
+}
+
+int64_t CountElements(const std::vector<Parameter>& parameters) {
+  return parameters.empty()
+             ? 0
+             : parameters.back().offset + parameters.back().elements;
+}
+
+}  // namespace
+
+double ClipFactor(double norm, double clip) {
+  return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
+}
+
+absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
+    Backend* backend, ModelWeights* weights,
+    const std::vector<ParameterGroup>& groups) {
+  auto optimizer = std::unique_ptr<Optimizer>(new Optimizer());
+  optimizer->backend_ = backend;
+  optimizer->weights_ = weights;
+  for (const Parameter& parameter : weights->parameters()) {
+    if (std::find(groups.begin(), groups.end(), parameter.group) !=
+        groups.end()) {
+      optimizer->trained_.push_back(parameter);
+    }
+  }
+  optimizer->elements_ = CountElements(weights->parameters());
+  ASSIGN_OR_RETURN(optimizer->moments_,
+                   backend->Allocate(BytesFor(weights->config())));
+  ASSIGN_OR_RETURN(optimizer->norm_, backend->Allocate(sizeof(double)));
+  return optimizer;
+}
+
+int64_t Optimizer::BytesFor(const ModelConfig& config) {
+  return 2 * CountElements(ListParameters(config)) *
+         static_cast<int64_t>(sizeof(float));
+}
+
+Tensor Optimizer::Moment(int index, const Parameter& parameter) const {
+  return Tensor(moments_->data(), DType::kF32, {2, elements_},
+                backend_->device())
+      .Slice(0, index, index + 1)
+      .Slice(1, parameter.offset, parameter.offset + parameter.elements)
+      .Reshape({parameter.elements});
+}
+
+absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
+                                       const ModelGradients& gradients) {
+  const Tensor squares(norm_->data(), DType::kF64, {1}, backend_->device());
+  backend_->Zero(squares);
+  for (const Parameter& parameter : trained_) {
+    backend_->SumSquares(gradients.grad(parameter), squares);
+  }
+  double sum = 0;
+  RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
+  RETURN_IF_ERROR(backend_->Sync());
+  const double norm = std::sqrt(sum);
+  if (!std::isfinite(norm)) {
+    return absl::InternalError(absl::StrCat(
+        "the gradient norm is ", norm, " at update ", steps_ + 1,
+        "; the update is not made. Lower learning_rate or look at the batch"));
+  }
+  ++steps_;
+  AdamWOptions adamw;
+  adamw.learning_rate = static_cast<float>(options.learning_rate);
+  adamw.beta1 = static_cast<float>(options.beta1);
+  adamw.beta2 = static_cast<float>(options.beta2);
+  adamw.eps = static_cast<float>(options.eps);
+  adamw.bias_correction1 = static_cast<float>(1 - Power(options.beta1, steps_));
+  adamw.bias_correction2 = static_cast<float>(1 - Power(options.beta2, steps_));
+  adamw.grad_scale = static_cast<float>(ClipFactor(norm, options.grad_clip));
+  for (const Parameter& parameter : trained_) {
+    adamw.weight_decay =
+        parameter.decays ? static_cast<float>(options.weight_decay) : 0.0f;
+    const int64_t n = parameter.elements;
+    backend_->AdamW({.options = adamw,
+                     .grad = gradients.grad(parameter).Reshape({n}),
+                     .p = weights_->value(parameter).Reshape({n}),
+                     .m = Moment(0, parameter),
+                     .v = Moment(1, parameter)});
+  }
+  weights_->Publish();
+  return norm;
+}
+
+absl::Status Optimizer::CopyMoments(int64_t begin,
+                                    std::vector<float>* piece) const {
+  const Tensor all(moments_->data(), DType::kF32, {moments()},
+                   backend_->device());
+  const int64_t end = begin + static_cast<int64_t>(piece->size());
+  RETURN_IF_ERROR(
+      backend_->CopyToHost(all.Slice(0, begin, end), piece->data()));
+  return backend_->Sync();
+}
+
+absl::StatusOr<std::vector<float>> Optimizer::GetMoments() const {
+  std::vector<float> all(moments());
+  RETURN_IF_ERROR(CopyMoments(0, &all));
+  return all;
+}
+
+absl::Status Optimizer::SetState(int64_t steps, const std::byte* moments) {
+  RETURN_IF_ERROR(backend_->CopyFromHost(
+      moments, Tensor(moments_->data(), DType::kF32, {2, elements_},
+                      backend_->device())));
+  steps_ = steps;
+  return absl::OkStatus();
+}
+
+absl::Status Optimizer::SetState(int64_t steps,
+                                 const std::vector<float>& moments) {
+  if (static_cast<int64_t>(moments.size()) != 2 * elements_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("optimizer state has ", moments.size(),
+                     " values; this model needs ", 2 * elements_));
+  }
+  return SetState(steps, reinterpret_cast<const std::byte*>(moments.data()));
+}
+
+}  // namespace temper

@@ -1,0 +1,76 @@
+// AdamW over the parameters of one group, with fp32 masters: the values of
+// ModelWeights are the masters, and Publish() turns them into what both sides
+// compute with.
+
+#ifndef LEARNER_TRAIN_OPTIMIZER_H_
+#define LEARNER_TRAIN_OPTIMIZER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+struct OptimizerOptions {
+  double learning_rate = 1e-6;
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double grad_clip = 1;  // global L2 norm; 0: off
+};
+
+// Not thread-safe.
+class Optimizer {
+ public:
+  // Trains the parameters of `groups`; all others, weight decay included, stay
+  // as they are. `backend` and `weights` must outlive the object.
+  static absl::StatusOr<std::unique_ptr<Optimizer>> Create(
+      Backend* backend, ModelWeights* weights,
+      const std::vector<ParameterGroup>& groups);
+
+  static int64_t BytesFor(const ModelConfig& config);
+
+  // One update, then weights->Publish(). Returns the global norm of the
+  // gradients before clipping. A norm that is not finite is Internal and
+  // changes nothing. A zero gradient still decays.
+  absl::StatusOr<double> Step(const OptimizerOptions& options,
+                              const ModelGradients& gradients);
+
+  // Updates made so far; the moments, as one array [2, elements] in parameter
+  // order, first moments first. What a checkpoint keeps.
+  int64_t steps() const { return steps_; }
+  absl::StatusOr<std::vector<float>> GetMoments() const;
+  int64_t moments() const { return 2 * elements_; }
+  // piece->size() of that array's values from `begin` on, which it must have.
+  absl::Status CopyMoments(int64_t begin, std::vector<float>* piece) const;
+  // Sets steps and all moments(), fp32 at any alignment.
+  absl::Status SetState(int64_t steps, const std::byte* moments);
+  // InvalidArgument if the size is not that of this model; nothing changes.
+  absl::Status SetState(int64_t steps, const std::vector<float>& moments);
+
+ private:
+  Optimizer() = default;
+  Tensor Moment(int index, const Parameter& parameter) const;
+
+  Backend* backend_ = nullptr;
+  ModelWeights* weights_ = nullptr;
+  std::vector<Parameter> trained_;
+  int64_t elements_ = 0;             // of the whole model
+  std::unique_ptr<Buffer> moments_;  // f32 [2, elements]
+  std::unique_ptr<Buffer> norm_;     // f64 [1]
+  int64_t steps_ = 0;
+};
+
+// The factor that brings `norm` within `clip` (off when 0): min(1, clip / (norm
+// + 1e-6)).
+double ClipFactor(double norm, double clip);
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_OPTIMIZER_H_

@@ -1,0 +1,56 @@
+// The log-probabilities of a packed batch's sampled tokens, and the way back
+// from their derivatives to the final hidden states and lm_head.
+
+#ifndef LEARNER_TRAIN_TOKEN_LOGPROB_H_
+#define LEARNER_TRAIN_TOKEN_LOGPROB_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+#include "learner/train/device_array.h"
+#include "learner/train/packer.h"
+
+namespace temper {
+
+struct TokenLogProbs {
+  std::vector<float> logp;     // [sampled]
+  std::vector<float> entropy;  // [sampled], of the distribution in use
+};
+
+// Not thread-safe.
+class TokenLogProb {
+ public:
+  // `backend` must outlive the object.
+  explicit TokenLogProb(Backend* backend);
+
+  // `hidden` [N, D] are the final hidden states of packed.batch. With
+  // `keep_sampling_mask` false the whole vocabulary is used.
+  absl::StatusOr<TokenLogProbs> Forward(const ModelWeights& weights,
+                                        const Tensor& hidden,
+                                        const PackedBatch& packed,
+                                        double temperature,
+                                        bool keep_sampling_mask);
+
+  // Follows Forward of the same batch: a view [N, D] of d/dhidden, valid until
+  // the next call; lm_head's gradient is added to `gradients`.
+  absl::StatusOr<Tensor> Backward(const ModelWeights& weights,
+                                  const std::vector<float>& dlogp,
+                                  ModelGradients* gradients);
+
+ private:
+  Backend* const backend_;
+  DeviceArray rows_, targets_, kept_offsets_, kept_ids_, hidden_, logp_, lse_,
+      entropy_, dlogp_, dx_, dhidden_;
+  // Of the last Forward.
+  Tensor rows_view_, targets_view_, kept_offsets_view_, kept_ids_view_,
+      hidden_view_, lse_view_;
+  int64_t tokens_ = 0;
+  float temperature_ = 1;
+};
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_TOKEN_LOGPROB_H_

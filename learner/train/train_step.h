@@ -1,0 +1,90 @@
+// One step of GRPO: forward with the kept routes and kept sets, the objective,
+// backward, AdamW, for each minibatch of a batch. Owns no data policy: it gets
+// whole groups, in (group, sample) order.
+
+#ifndef LEARNER_TRAIN_TRAIN_STEP_H_
+#define LEARNER_TRAIN_TRAIN_STEP_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/model/transformer.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+#include "learner/intake/episode.h"
+#include "learner/train/optimizer.h"
+#include "learner/train/packer.h"
+#include "learner/train/token_logprob.h"
+#include "learner/train/train_step_options.h"
+
+namespace temper {
+
+// What a step computed of one episode, before the update that it was part of.
+struct TrainedEpisode {
+  uint64_t group = 0;
+  uint32_t sample = 0;
+  double advantage = 0;
+  bool masked = false;      // by the off-policy mask
+  std::vector<float> logp;  // [sampled tokens of all branches]
+};
+
+// What a step says of itself, under the names of DESIGN.md section 8.
+// routing/agreement is the share of (row, MoE layer) whose kept experts are
+// those that the router chooses now; it is there when keep_routing is on.
+struct StepMetrics {
+  std::map<std::string, double> values;  // what was not measured is absent
+  std::vector<TrainedEpisode> trained;  // in the order of computation
+  int64_t rows = 0;                     // computed by the policy's forward
+  int64_t rows_unshared = 0;            // would be, without prefix sharing
+};
+
+// Not thread-safe.
+class TrainStep {
+ public:
+  // `reference` may be null when no beta is above 0 (CHECKed). All pointers
+  // must outlive the object.
+  static absl::StatusOr<std::unique_ptr<TrainStep>> Create(
+      Backend* backend, ModelWeights* weights, const ModelWeights* reference,
+      Optimizer* optimizer, const TrainStepOptions& options);
+
+  // Trains on `episodes`, whose weights version is compared with `version`
+  // (the learner's) for the mismatch metric. `learning_rate` is that after the
+  // warm-up, which goes by the optimizer's updates; metric `lr` is the rate of
+  // the last update. InvalidArgument or
+  // ResourceExhausted names the episode; the weights are then unchanged unless
+  // an earlier minibatch of this call was already applied.
+  absl::StatusOr<StepMetrics> Run(const std::vector<const Episode*>& episodes,
+                                  uint64_t version, double learning_rate);
+
+ private:
+  struct Minibatch;
+  class MetricsBuilder;
+
+  TrainStep() = default;
+
+  absl::StatusOr<std::vector<std::vector<float>>> ReferenceLogProbs(
+      const std::vector<const Episode*>& episodes);
+  absl::Status RunMinibatch(const Minibatch& minibatch, double learning_rate,
+                            MetricsBuilder* metrics);
+  absl::Status RunPacked(const Minibatch& minibatch, const PackedBatch& packed,
+                         MetricsBuilder* metrics);
+
+  Backend* backend_ = nullptr;
+  ModelWeights* weights_ = nullptr;
+  const ModelWeights* reference_ = nullptr;
+  Optimizer* optimizer_ = nullptr;
+  TrainStepOptions options_;
+  std::unique_ptr<ModelGradients> gradients_;
+  std::unique_ptr<Transformer> policy_model_;
+  std::unique_ptr<Transformer> reference_model_;
+  std::unique_ptr<Tape> tape_;
+  std::unique_ptr<TokenLogProb> logprob_;
+};
+
+}  // namespace temper
+
+#endif  // LEARNER_TRAIN_TRAIN_STEP_H_

@@ -1,0 +1,60 @@
+#include "learner/train/train_step_options.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+
+double TrainStepOptions::KlCoef(const std::string& domain) const {
+  const auto it = domain_kl_coef.find(domain);
+  return it == domain_kl_coef.end() ? kl_coef : it->second;
+}
+
+bool TrainStepOptions::NeedsReference() const {
+  if (kl_coef != 0) return true;
+  for (const auto& [domain, coefficient] : domain_kl_coef) {
+    if (coefficient != 0) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
+  const ObjectiveConfig& objective = config.objective();
+  const OptimizerConfig& optimizer = config.optimizer();
+  const double temperature = config.sampling().temperature();
+  // Written so that a NaN fails.
+  if (!(temperature > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature ", temperature, "; it must be above 0"));
+  }
+  if (objective.minibatches() < 1) {
+    return absl::InvalidArgumentError(
+        "minibatches 0: a step makes at least one update; set it to 1 or more");
+  }
+  TrainStepOptions options;
+  ASSIGN_OR_RETURN(options.objective, MakeObjectiveOptions(objective));
+  options.optimizer.weight_decay = optimizer.weight_decay();
+  options.optimizer.beta1 = optimizer.beta1();
+  options.optimizer.beta2 = optimizer.beta2();
+  options.optimizer.eps = optimizer.adam_eps();
+  options.optimizer.grad_clip = optimizer.grad_clip();
+  options.warmup_updates = optimizer.warmup_steps();
+  options.temperature = temperature;
+  options.keep_routing = objective.keep_routing();
+  options.keep_sampling_mask = objective.keep_sampling_mask();
+  options.minibatches = static_cast<int>(objective.minibatches());
+  options.kl_coef = objective.kl_coef();
+  for (const DomainConfig& domain : config.domain()) {
+    options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();
+  }
+  return options;
+}
+
+double WarmedUp(double learning_rate, int64_t warmup_updates, int64_t update) {
+  if (update >= warmup_updates) return learning_rate;
+  return learning_rate *
+         (static_cast<double>(update) / static_cast<double>(warmup_updates));
+}
+
+}  // namespace temper

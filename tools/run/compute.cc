@@ -1,0 +1,35 @@
+#include "tools/run/compute.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_tier.h"
+#include "kernels/find_backend.h"
+
+namespace temper {
+
+int ComputeThreads(int threads) {
+  if (threads > 0) return threads;
+  return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+absl::StatusOr<std::string> ComputeTierName() {
+  const char* named = getenv("TEMPER_ISA");
+  const auto tier = ChooseCpuTier(named == nullptr ? "" : named);
+  if (tier.ok()) return (*tier)->name;
+  return absl::Status(tier.status().code(),
+                      absl::StrCat("TEMPER_ISA=", named == nullptr ? "" : named,
+                                   ": ", tier.status().message()));
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads) {
+  ASSIGN_OR_RETURN(const std::string name, ComputeTierName());
+  return FindBackend({.name = name, .threads = ComputeThreads(threads)});
+}
+
+}  // namespace temper

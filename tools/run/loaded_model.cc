@@ -1,0 +1,80 @@
+#include "tools/run/loaded_model.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/model/chat/tokens.h"
+#include "kernels/model/tokenizer_file.h"
+#include "tools/cli/next_step.h"
+
+namespace temper {
+
+absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
+                                const ModelConfig& config) {
+  RETURN_IF_ERROR(CheckVocabulary(tokenizer, config.vocab_size));
+  struct Named {
+    const char* key;
+    int64_t id;
+    const char* token;
+  };
+  for (const Named& named :
+       {Named{"bos_token_id", config.bos_token_id, kBosToken},
+        Named{"eos_token_id", config.eos_token_id, kEosToken}}) {
+    const auto id = tokenizer.SpecialId(named.token);
+    if (!id.has_value() || *id == named.id) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        named.token, " has id ", *id, " in tokenizer.json, but ", named.key,
+        " of config.json is ", named.id, "; make them equal"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
+  auto config = ReadModelConfig(dir);
+  RETURN_IF_ERROR(IfUnusable(config.status(), kNameAModel));
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+    Backend* backend, const std::string& dir) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  auto weights = ModelWeights::Load(backend, config, dir);
+  RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
+  return weights;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
+    const std::string& path, const ModelConfig& config) {
+  auto tokenizer = LoadTokenizer(path);
+  RETURN_IF_ERROR(IfUnusable(tokenizer.status(), kNameATokenizer));
+  const absl::Status fits = CheckTokenizerFits(**tokenizer, config);
+  if (fits.ok()) return tokenizer;
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": ", std::string(fits.message()), "; ", kNameATokenizer));
+}
+
+absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
+  ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(LoadNamedTokenizer(dir + "/tokenizer.json", config).status());
+  return config;
+}
+
+absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
+  ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(
+      IfUnusable(ModelWeights::CheckFiles(config, dir), kNameAModel));
+  return CheckModelWithoutWeights(dir);
+}
+
+absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
+                                      const std::string& dir) {
+  LoadedModel model;
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  ASSIGN_OR_RETURN(model.tokenizer,
+                   LoadNamedTokenizer(dir + "/tokenizer.json", config));
+  ASSIGN_OR_RETURN(model.weights, LoadNamedWeights(backend, dir));
+  return model;
+}
+
+}  // namespace temper

@@ -1,0 +1,54 @@
+// A Hugging Face directory that the user named: config.json, the weights and
+// tokenizer.json. What train, eval, generate and sft begin with. Whatever is
+// wrong with it is InvalidArgument or NotFound and says what to name instead.
+//
+// Functions without state; thread-safe.
+
+#ifndef TOOLS_RUN_LOADED_MODEL_H_
+#define TOOLS_RUN_LOADED_MODEL_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/model/config.h"
+#include "kernels/model/tokenizer.h"
+#include "kernels/model/weights.h"
+#include "kernels/ops/backend.h"
+
+namespace temper {
+
+struct LoadedModel {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ModelWeights> weights;
+};
+
+absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir);
+
+// `backend` outlives the result.
+absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+    Backend* backend, const std::string& dir);
+
+// InvalidArgument if the tokenizer has ids that the model lacks, or another id
+// for the tokens that begin and end a text: the tokenizer's are what prompts
+// begin with and turns end with, config.json's are what other readers go by.
+absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
+                                const ModelConfig& config);
+
+// A tokenizer.json that fits the model.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
+    const std::string& path, const ModelConfig& config);
+
+// The same of a directory that need hold no weights (learner/store/run_model.h).
+absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir);
+
+// All that can be checked without reading the weights' values: before processes
+// are started that would fail on it each in its own log.
+absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir);
+
+// `backend` outlives the result.
+absl::StatusOr<LoadedModel> LoadModel(Backend* backend, const std::string& dir);
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_LOADED_MODEL_H_

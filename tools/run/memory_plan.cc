@@ -1,0 +1,162 @@
+#include "tools/run/memory_plan.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "kernels/base/log.h"
+#include "kernels/model/kv_cache.h"
+#include "kernels/model/transformer.h"
+#include "kernels/model/weights.h"
+#include "learner/intake/weight_publisher.h"
+#include "learner/train/optimizer.h"
+#include "learner/train/train_step_options.h"
+#include "tools/run/engine_size.h"
+
+namespace temper {
+namespace {
+
+double Mebibytes(int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
+ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
+                      int64_t values) {
+  const auto step = MakeTrainStepOptions(config);
+  CHECK(step.ok()) << step.status();
+  const int64_t rows = step->tokens_max;
+  ProcessMemory learner;
+  learner.name = "learner";
+  learner.parts = {
+      {"weights", values},
+      {"packings", 2 * values},
+      {"gradients", values},
+      {"optimizer", Optimizer::BytesFor(model)},
+      {"activations", Transformer::TrainingBytes(model, rows)},
+      {"publication", (WeightPublisher::kVersionsKept + 1) * values}};
+  if (step->NeedsReference()) {
+    learner.parts.push_back(
+        {"reference",
+         3 * values + Transformer::BorrowedTapeBytes(model, rows)});
+  }
+  learner.parts.push_back({"process", kProcessBytes});
+  return learner;
+}
+
+ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
+                     int64_t prompt_tokens, int64_t values) {
+  const EngineOptions engine =
+      SizeEngine(WorkerDemand(config, prompt_tokens), model);
+  const int64_t cache = KvCache::BytesFor(model, engine.pages);
+  ProcessMemory worker;
+  worker.name = "each worker";
+  worker.processes = config.workers();
+  worker.parts = {{"weights", values},
+                  {"packings", 2 * values},
+                  {"KV cache", cache},
+                  {"activations", Engine::BytesFor(model, engine) - cache},
+                  {"new weights", 2 * values},
+                  {"process", kProcessBytes}};
+  return worker;
+}
+
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+// The number behind `label` in a file of lines "label number ...".
+std::optional<int64_t> ReadLabelled(const std::string& path,
+                                    const std::string& label) {
+  std::ifstream file(path);
+  std::string word;
+  int64_t number = 0;
+  while (file >> word >> number) {
+    if (word == label) return number;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return std::nullopt;
+}
+
+// What processes may still take of a control group's limit. Its page cache is
+// not counted as taken: the system gives that back.
+int64_t LeftInGroup(const std::string& limit_path, const std::string& stat_path,
+                    const std::string& taken_label) {
+  std::ifstream file(limit_path);
+  int64_t limit = 0;
+  if (!(file >> limit)) return kUnlimited;  // no such file, or "max"
+  const int64_t taken = ReadLabelled(stat_path, taken_label).value_or(0);
+  return std::max<int64_t>(0, limit - taken);
+}
+
+}  // namespace
+
+int64_t ProcessMemory::bytes() const {
+  int64_t sum = 0;
+  for (const auto& [name, part] : parts) sum += part;
+  return sum;
+}
+
+int64_t MemoryPlan::bytes() const {
+  int64_t sum = 0;
+  for (const ProcessMemory& process : processes) {
+    sum += process.processes * process.bytes();
+  }
+  return sum;
+}
+
+MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
+                      int64_t prompt_tokens) {
+  int64_t elements = 0;
+  for (const Parameter& parameter : ListParameters(model)) {
+    elements += parameter.elements;
+  }
+  const int64_t values = elements * static_cast<int64_t>(sizeof(float));
+  return {{Learner(config, model, values),
+           Worker(config, model, prompt_tokens, values)}};
+}
+
+int64_t AvailableMemoryBytes() {
+  const int64_t kib =
+      ReadLabelled("/proc/meminfo", "MemAvailable:").value_or(0);
+  const std::string v2 = "/sys/fs/cgroup", v1 = "/sys/fs/cgroup/memory";
+  return std::min({kib << 10,
+                   LeftInGroup(v2 + "/memory.max", v2 + "/memory.stat", "anon"),
+                   LeftInGroup(v1 + "/memory.limit_in_bytes",
+                               v1 + "/memory.stat", "total_rss")});
+}
+
+std::vector<std::pair<std::string, std::string>> DescribeMemory(
+    const MemoryPlan& plan, int64_t available_bytes) {
+  std::string total =
+      absl::StrFormat("about %.0f MiB", Mebibytes(plan.bytes()));
+  if (available_bytes > 0) {
+    absl::StrAppend(&total, absl::StrFormat(" of the %.0f MiB available here",
+                                            Mebibytes(available_bytes)));
+  }
+  std::vector<std::pair<std::string, std::string>> lines = {{"memory", total}};
+  for (const ProcessMemory& process : plan.processes) {
+    std::vector<std::string> parts;
+    for (const auto& [name, bytes] : process.parts) {
+      parts.push_back(absl::StrFormat("%s %.0f", name, Mebibytes(bytes)));
+    }
+    lines.emplace_back(
+        absl::StrCat("  ", process.name),
+        absl::StrFormat("%.0f MiB: %s", Mebibytes(process.bytes()),
+                        absl::StrJoin(parts, ", ")));
+  }
+  return lines;
+}
+
+std::string MemoryWarning(const MemoryPlan& plan, int64_t available_bytes) {
+  if (available_bytes == 0 || plan.bytes() <= available_bytes) return "";
+  return absl::StrFormat(
+      "the plan takes %.0f MiB of memory and %.0f MiB are available: the "
+      "system may kill a process of the run. Lower workers, prompts_per_step, "
+      "group_size or max_tokens, shorten the longest prompts, take a smaller "
+      "model, or end what else runs here",
+      Mebibytes(plan.bytes()), Mebibytes(available_bytes));
+}
+
+}  // namespace temper

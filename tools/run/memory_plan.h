@@ -1,0 +1,59 @@
+// What memory a run will take, before it starts: from the sizes that its
+// processes will ask their backend for, and the weight versions on their way to
+// workers. Bookkeeping, messages and the pieces that files are written in come
+// on top; kProcessBytes stands for them.
+//
+// Functions without state; thread-safe.
+
+#ifndef TOOLS_RUN_MEMORY_PLAN_H_
+#define TOOLS_RUN_MEMORY_PLAN_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/model/config.h"
+#include "proto/config.pb.h"
+
+namespace temper {
+
+// One kind of process and how many of it run; parts in bytes.
+struct ProcessMemory {
+  std::string name;  // "learner", "each worker"
+  int64_t processes = 1;
+  std::vector<std::pair<std::string, int64_t>> parts;
+
+  int64_t bytes() const;  // of one process
+};
+
+struct MemoryPlan {
+  std::vector<ProcessMemory> processes;
+
+  int64_t bytes() const;  // of all of them
+};
+
+// Program, libraries, threads and buffers of one process, measured on small
+// runs.
+inline constexpr int64_t kProcessBytes = 48 << 20;
+
+// `config` is resolved (a choice that is none is CHECKed), `prompt_tokens`
+// those of the longest prompt. Sandboxes are not in it: they have limits of
+// their own (environments/sandbox_policy.h).
+MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
+                      int64_t prompt_tokens);
+
+// What this machine, or the control group around this process, has left for
+// new processes without swapping; 0 if the system does not say.
+int64_t AvailableMemoryBytes();
+
+// "learner", "600 MiB: weights 24, ...": for FormatPlan, then the total.
+std::vector<std::pair<std::string, std::string>> DescribeMemory(
+    const MemoryPlan& plan, int64_t available_bytes);
+
+// What to tell the user where the plan exceeds `available_bytes`, else "".
+std::string MemoryWarning(const MemoryPlan& plan, int64_t available_bytes);
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_MEMORY_PLAN_H_

@@ -1,0 +1,124 @@
+#include "tools/run/memory_plan.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/model/test_model.h"
+#include "learner/train/optimizer.h"
+#include "proto/wire/episode_limit.h"
+#include "rollout/engine.h"
+#include "tools/run/engine_size.h"
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kPromptTokens = 300;
+
+RunConfig Config() {
+  RunConfig config;
+  config.set_workers(2);
+  config.mutable_objective()->set_prompts_per_step(5);
+  config.mutable_objective()->set_group_size(4);
+  config.mutable_objective()->set_kl_coef(0.1);
+  config.mutable_objective()->set_minibatches(1);
+  config.mutable_objective()->set_kl_estimator("k3");
+  config.mutable_objective()->set_advantage_norm("none");
+  config.mutable_objective()->set_loss_aggregation("token_mean");
+  config.mutable_sampling()->set_temperature(1);
+  config.mutable_sampling()->set_max_tokens(100);
+  return config;
+}
+
+int64_t Part(const ProcessMemory& process, const std::string& name) {
+  for (const auto& [part, bytes] : process.parts) {
+    if (part == name) return bytes;
+  }
+  return 0;
+}
+
+TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
+  const ModelConfig model = TinyConfig();
+  const MemoryPlan plan = PlanMemory(Config(), model, kPromptTokens);
+  ASSERT_EQ(plan.processes.size(), 2u);
+  const ProcessMemory& learner = plan.processes[0];
+  const ProcessMemory& worker = plan.processes[1];
+  EXPECT_EQ(Part(learner, "optimizer"), Optimizer::BytesFor(model));
+  EXPECT_EQ(Part(learner, "gradients"), Optimizer::BytesFor(model) / 2);
+  EXPECT_GT(Part(learner, "reference"), 3 * Part(learner, "weights"));
+  // Two workers share five groups: three for one of them.
+  const EngineDemand demand = WorkerDemand(Config(), kPromptTokens);
+  EXPECT_EQ(demand.samples, 12);
+  EXPECT_EQ(demand.group_size, 4);
+  EXPECT_EQ(Part(worker, "KV cache") + Part(worker, "activations"),
+            Engine::BytesFor(model, SizeEngine(demand, model)));
+  EXPECT_EQ(plan.bytes(), learner.bytes() + 2 * worker.bytes());
+}
+
+TEST(MemoryPlanTest, WithoutKlThereIsNoReference) {
+  RunConfig config = Config();
+  config.mutable_objective()->set_kl_coef(0);
+  EXPECT_EQ(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
+                 "reference"),
+            0);
+  DomainConfig* domain = config.add_domain();
+  domain->set_domain_name("math");
+  domain->set_domain_kl_coef(0.1);
+  EXPECT_GT(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
+                 "reference"),
+            0);
+}
+
+TEST(MemoryPlanTest, AnEngineHoldsAtMost256EpisodesAtOnce) {
+  const ModelConfig model = TinyConfig();
+  EXPECT_EQ(SizeEngine({.samples = 10'000}, model).sequences_max, 256);
+  EXPECT_EQ(SizeEngine({.samples = 0}, model).sequences_max, 1);
+  RunConfig config = Config();
+  config.mutable_objective()->set_group_size(1000);
+  EXPECT_EQ(WorkerDemand(config, 0).samples, 256);
+}
+
+TEST(MemoryPlanTest, TheCacheHoldsTheLongestPromptsAndAnyOneEpisode) {
+  ModelConfig model = TinyConfig();
+  model.max_position_embeddings = 8192;
+  EXPECT_EQ(EpisodeTokens(model), 8192);
+  EngineDemand demand{
+      .samples = 32, .group_size = 8, .prompt_tokens = 5000, .max_tokens = 64};
+  // Four prompts, and of each sample what it samples and reads.
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 79 + 32 * 4);
+  demand.max_turns = 6;  // 5 tool results of 128 tokens
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 79 + 32 * 13);
+  // However few samples there are: an episode may grow as long.
+  demand.samples = 1;
+  EXPECT_EQ(SizeEngine(demand, model).pages, 128);
+  model.max_position_embeddings = 1 << 20;
+  EXPECT_EQ(EpisodeTokens(model), kEpisodeTokensMax);
+  // And more than all of them at their longest is never asked for.
+  demand = {.samples = 4, .max_tokens = kEpisodeTokensMax, .max_turns = 256};
+  EXPECT_EQ(SizeEngine(demand, model).pages, 4 * 256);
+}
+
+TEST(MemoryPlanTest, APlanAboveWhatIsThereWarnsAndNamesWhatToLower) {
+  const MemoryPlan plan = {{{"learner", 1, {{"weights", 300 * kMiB}}},
+                            {"each worker", 2, {{"weights", 100 * kMiB}}}}};
+  EXPECT_EQ(MemoryWarning(plan, 500 * kMiB), "");
+  EXPECT_EQ(MemoryWarning(plan, 0), "");
+  EXPECT_THAT(MemoryWarning(plan, 499 * kMiB),
+              AllOf(HasSubstr("500 MiB"), HasSubstr("499 MiB"),
+                    HasSubstr("Lower workers")));
+  const auto lines = DescribeMemory(plan, 800 * kMiB);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0].second, "about 500 MiB of the 800 MiB available here");
+  EXPECT_EQ(lines[2].first, "  each worker");
+  EXPECT_EQ(lines[2].second, "100 MiB: weights 100");
+}
+
+TEST(MemoryPlanTest, ThisMachineSaysWhatItHas) {
+  EXPECT_GT(AvailableMemoryBytes(), kMiB);
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,114 @@
+// What a learner holds while it saves and publishes, measured against the plan
+// that its user was shown: on a model large enough to stand out.
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
+#include "kernels/find_backend.h"
+#include "kernels/model/test_model.h"
+#include "kernels/model/weights.h"
+#include "learner/intake/weight_publisher.h"
+#include "learner/store/checkpoint.h"
+#include "learner/train/learner_state.h"
+#include "learner/train/optimizer.h"
+#include "tools/run/memory_plan.h"
+
+namespace temper {
+namespace {
+
+// Of this process, in bytes, since it began.
+int64_t PeakBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  int64_t kib = 0;
+  while (status >> word) {
+    if (word == "VmHWM:" && status >> kib) return kib << 10;
+  }
+  return 0;
+}
+
+RunConfig Config() {
+  RunConfig config;
+  config.set_workers(1);
+  ObjectiveConfig* objective = config.mutable_objective();
+  objective->set_prompts_per_step(1);
+  objective->set_group_size(2);
+  objective->set_minibatches(1);
+  objective->set_kl_estimator("k3");
+  objective->set_advantage_norm("none");
+  objective->set_loss_aggregation("token_mean");
+  config.mutable_sampling()->set_temperature(1);
+  config.mutable_sampling()->set_max_tokens(100);
+  return config;
+}
+
+// 15 million parameters, 60 MB.
+ModelConfig Model() {
+  ModelConfig config = TinyConfig();
+  config.hidden_size = 256;
+  config.moe_intermediate_size = 512;
+  config.n_routed_experts = 16;
+  config.vocab_size = 4096;
+  return config;
+}
+
+TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
+  SetFlushDenormals();
+  int64_t planned = 0;
+  for (const auto& [name, bytes] :
+       PlanMemory(Config(), Model(), /*prompt_tokens=*/100)
+           .processes[0]
+           .parts) {
+    if (name != "activations") planned += bytes;  // no step is made here
+  }
+  const std::string base = absl::StrCat(getenv("TEST_TMPDIR"), "/base");
+  ASSERT_TRUE(MakeDirectories(base).ok());
+  const auto backend = *FindBackend({});
+  ASSERT_TRUE(
+      RandomModel(backend.get(), Model(), /*seed=*/1)->Save(base, "F32").ok());
+  for (const char* name : {"/tokenizer.json", "/data.jsonl", "/more.jsonl"}) {
+    ASSERT_TRUE(WriteFileDurably(base + name, "").ok());
+    ASSERT_EQ(truncate((base + name).c_str(), 64 << 20), 0);
+  }
+
+  auto weights = ModelWeights::Load(backend.get(), Model(), base);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const auto gradients = *ModelGradients::Create(backend.get(), Model());
+  const auto optimizer = *Optimizer::Create(backend.get(), weights->get(),
+                                            {ParameterGroup::kMain});
+  const auto store =
+      *CheckpointStore::Create({absl::StrCat(getenv("TEST_TMPDIR"), "/saved")});
+  LearnerCounters counters;
+  const auto save = [&](int64_t step) {
+    const auto saved = store->Save(step, [&](const std::string& directory) {
+      return SaveLearnerState(directory, base, **weights, *optimizer, counters);
+    });
+    EXPECT_TRUE(saved.ok()) << saved.status();
+    return saved.value_or("");
+  };
+  // As a resume does, before anything is published.
+  ASSERT_TRUE(LoadOptimizerState(save(0), counters, optimizer.get()).ok());
+  WeightPublisherOptions options;
+  options.run = "r";
+  const auto publisher = *WeightPublisher::Start(options);
+  for (uint64_t version = 1; version <= 4; ++version) {
+    ASSERT_TRUE(publisher
+                    ->Publish(version, (*weights)->parameters(),
+                              (*weights)->GetValues())
+                    .ok());
+    save(static_cast<int64_t>(version));
+  }
+  EXPECT_LE(PeakBytes(), planned);
+  EXPECT_GT(PeakBytes(), planned * 3 / 4);
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,88 @@
+// The run directory before any process starts: its name, its resolved
+// configuration, its tasks.
+//
+//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, model/, logs/,
+//                      train.lock}
+//
+// A run is of one `temper train` at a time, the holder of its train.lock.
+//
+// Functions without state.
+
+#ifndef TOOLS_RUN_RUN_SETUP_H_
+#define TOOLS_RUN_RUN_SETUP_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/file_lock.h"
+#include "kernels/model/config.h"
+#include "proto/config.pb.h"
+#include "proto/task.pb.h"
+
+namespace temper {
+
+// A run that processes can be started on.
+struct PreparedRun {
+  std::string dir;  // absolute
+  // Resolved; name and environments filled in, every path absolute.
+  RunConfig config;
+  ModelConfig model;
+  int64_t prompt_tokens = 0;  // of the longest prompt
+  // Tasks by (environment, split), for the plan.
+  std::map<std::pair<std::string, std::string>, int64_t> task_counts;
+  // Of every step that it is to have there is a checkpoint, and the evaluation
+  // after the last is whole.
+  bool finished = false;
+  // The run is this process's for as long as it holds this.
+  std::unique_ptr<FileLock> lock;
+};
+
+// Makes the directory of a new run from a configuration as the user gave it;
+// `config_path` names the run where `name` is empty, with `unix_seconds`.
+// InvalidArgument or NotFound names what is wrong with a key, the model, any of
+// the tasks, or that the directory exists; nothing is made then. Of two that
+// make the same run at once, one is told that it exists.
+absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
+                                       const std::string& config_path,
+                                       int64_t unix_seconds);
+
+// The directory of the run that `run` names: the directory, its run.db, or a
+// name below `runs_dir`. Known by its configuration: where a learner died at
+// once there is no run.db. NotFound says where it looked, or what a killed
+// `temper train` left there.
+absl::StatusOr<std::string> FindRunDir(const std::string& run,
+                                       const std::string& runs_dir);
+
+// A run that is there already, to go on with: `sets` may change what a resume
+// may change, and config.textproto then says so. FailedPrecondition while
+// another holds the run or its learner lives; on any error config.textproto is
+// what it was.
+absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
+                                      const std::vector<std::string>& sets);
+
+// The resolved configuration of a run directory. NotFound says what to name.
+absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
+
+// The tasks that `config` names: of a generator, or of a file. `check`, unless
+// it is empty, is asked of each as it is read; what it or the file's reader
+// refuses is gathered and is one InvalidArgument, by the file's lines
+// (TaskFaults of tools/run/task_check.h). Tells stderr how far it is when that
+// takes long.
+absl::StatusOr<std::vector<Task>> MakeTasks(
+    const RunConfig& config,
+    const std::function<absl::Status(const Task&)>& check);
+
+// Checks tasks against the configuration: known environments (filled in where
+// none are named), enough held-out tasks, domains that exist.
+absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config);
+
+}  // namespace temper
+
+#endif  // TOOLS_RUN_RUN_SETUP_H_

@@ -1,0 +1,439 @@
+#include "tools/run/run_setup.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/file.h"
+#include "learner/store/run_db.h"
+#include "learner/store/run_records.h"
+#include "proto/wire/task_file.h"
+#include "tools/cli/next_step.h"
+#include "tools/config/config.h"
+
+namespace temper {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+class RunSetupTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = absl::StrCat(
+        getenv("TEST_TMPDIR"), "/",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_TRUE(MakeDirectories(directory_ + "/model").ok());
+    for (const char* name :
+         {"config.json", "model.safetensors", "tokenizer.json"}) {
+      std::filesystem::copy_file(absl::StrCat("tools/quickstart_model/", name),
+                                 absl::StrCat(directory_, "/model/", name));
+    }
+    for (const std::string& assignment :
+         {absl::StrCat("model=", directory_, "/model"),
+          absl::StrCat("runs_dir=", directory_, "/runs"),
+          std::string("tasks=quickstart"), std::string("steps=3"),
+          std::string("prompts_per_step=4"), std::string("eval_tasks=5"),
+          std::string("name=trial")}) {
+      ASSERT_TRUE(SetConfigValue(assignment, &config_).ok()) << assignment;
+    }
+  }
+
+  std::string Refusal(const std::string& assignment) {
+    RunConfig config = config_;
+    EXPECT_TRUE(SetConfigValue(assignment, &config).ok());
+    const auto run = PrepareRun(config, "c.textproto", 0);
+    EXPECT_FALSE(run.ok()) << assignment;
+    EXPECT_NE(access((directory_ + "/runs/trial").c_str(), F_OK), 0)
+        << "something was made";
+    return std::string(run.status().message());
+  }
+
+  std::string directory_;
+  RunConfig config_;
+};
+
+TEST_F(RunSetupTest, NewRunHoldsItsResolvedConfigurationAndTasks) {
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->dir, directory_ + "/runs/trial");
+  EXPECT_THAT(run->config.environments(), ElementsAre("interpreter", "math"));
+  const auto tasks = ReadTaskFile(run->dir + "/tasks.jsonl");
+  ASSERT_TRUE(tasks.ok()) << tasks.status();
+  EXPECT_EQ(tasks->size(), 3u * 4 + 3 * 5);
+  EXPECT_EQ((run->task_counts.at({"math", "heldout"})), 5);
+  const auto text = ReadFile(run->dir + "/config.textproto", 1 << 20);
+  EXPECT_EQ(*text, FormatConfig(run->config));
+  EXPECT_EQ(access((run->dir + "/logs").c_str(), F_OK), 0);
+}
+
+TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {
+  config_.clear_name();
+  const auto run = PrepareRun(config_, "some/where/quick.textproto", 86400);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->config.name(), "quick-19700102-000000");
+}
+
+TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
+  const auto first = MakeTasks(config_, {});
+  ASSERT_TRUE(first.ok());
+  config_.set_seed(99);
+  ASSERT_TRUE(ResolveConfig(&config_).ok());
+  const auto second = MakeTasks(config_, {});
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(first->back().SerializeAsString(),
+            second->back().SerializeAsString());
+  EXPECT_NE(first->front().SerializeAsString(),
+            second->front().SerializeAsString());
+}
+
+TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
+  EXPECT_THAT(Refusal("model=/no/such/model"), HasSubstr("/no/such/model"));
+  EXPECT_THAT(Refusal("tasks=/no/such.jsonl"), HasSubstr("/no/such.jsonl"));
+  EXPECT_THAT(Refusal("environments=chess"),
+              HasSubstr("names chess: there is no environment"));
+  EXPECT_THAT(Refusal("tasks=/tmp"),
+              HasSubstr("set tasks to a tasks.jsonl file"));
+  EXPECT_THAT(Refusal("environments=math,interpreter,example"),
+              HasSubstr("example"));
+  EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
+  EXPECT_THAT(Refusal("steps=30000"), HasSubstr("lower steps"));
+}
+
+TEST_F(RunSetupTest, ADirectoryThatIsInTheWayIsResumedOnlyIfItIsARun) {
+  const std::string dir = directory_ + "/runs/trial";
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              EndsWith(" exists and is no run; give another --name"));
+  ASSERT_TRUE(WriteFileDurably(dir + "/config.textproto", "seed: 1").ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr(" exists; give another --name, or go on with it by "));
+}
+
+TEST_F(RunSetupTest, WhatMayNotBeReadIsToBeMadeReadableOrNamedOtherwise) {
+  const absl::Status status =
+      IfUnusable(absl::PermissionDeniedError("f: denied"), "name a file");
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_EQ(
+      std::string(status.message()),
+      "f: denied; make it readable to the user who runs temper, or name a "
+      "file");
+}
+
+TEST_F(RunSetupTest, ADamagedModelIsRefusedAndNothingIsMade) {
+  const auto refuse = [&](const std::string& name, const std::string& bytes) {
+    const std::string path = absl::StrCat(directory_, "/model/", name);
+    const std::string whole = *ReadFile(path, 1 << 24);
+    EXPECT_TRUE(WriteFileDurably(path, bytes).ok());
+    const std::string refusal = Refusal("name=trial");
+    EXPECT_TRUE(WriteFileDurably(path, whole).ok());
+    return refusal;
+  };
+  const std::string weights =
+      *ReadFile(directory_ + "/model/model.safetensors", 1 << 24);
+  EXPECT_THAT(
+      refuse("model.safetensors", weights.substr(0, weights.size() / 2)),
+      HasSubstr("model.safetensors"));
+  const std::string config =
+      *ReadFile(directory_ + "/model/config.json", 1 << 20);
+  EXPECT_THAT(refuse("config.json",
+                     absl::StrReplaceAll(
+                         config, {{"\"vocab_size\": ", "\"vocab_size\": 1"}})),
+              HasSubstr("tensor \""));
+  EXPECT_THAT(refuse("tokenizer.json", "{}"), HasSubstr("tokenizer.json"));
+  std::filesystem::remove(directory_ + "/model/tokenizer.json");
+  EXPECT_THAT(Refusal("name=trial"), HasSubstr("name the tokenizer.json"));
+}
+
+TEST_F(RunSetupTest, GeneratorMakesTasksOfTheNamedEnvironmentsAlone) {
+  ASSERT_TRUE(SetConfigValue("environments=math", &config_).ok());
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->task_counts.size(), 2u);
+  EXPECT_EQ((run->task_counts.at({"math", "train"})), 3 * 4);
+  EXPECT_EQ((run->task_counts.at({"math", "heldout"})), 5);
+}
+
+TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
+  const auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  EXPECT_THAT(
+      Refusal("environments=math"),
+      HasSubstr("tasks use environment interpreter, which environments "
+                "does not name; add it, or give a tasks.jsonl without"));
+}
+
+TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
+  const auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+  config_.set_name("second");
+  ASSERT_TRUE(SetConfigValue("eval_tasks=6", &config_).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr("eval_tasks 6 exceeds the 5 held-out tasks"));
+}
+
+TEST_F(RunSetupTest, HeldOutTasksAloneAreEnoughToEvaluateNotToTrain) {
+  auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  std::vector<Task> held_out;
+  for (const Task& task : *tasks) {
+    if (task.split() == "heldout") held_out.push_back(task);
+  }
+  EXPECT_EQ(CheckTasks(held_out, &config_), absl::OkStatus());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", held_out).ok());
+  EXPECT_THAT(Refusal(absl::StrCat("tasks=", directory_, "/tasks.jsonl")),
+              HasSubstr("no task of split \"train\""));
+}
+
+TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {
+  ASSERT_TRUE(PrepareRun(config_, "", 0).ok());
+  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
+              HasSubstr("train --resume"));
+}
+
+TEST_F(RunSetupTest, WhatAKilledTrainLeftIsToBeRemovedNotResumed) {
+  const std::string dir = directory_ + "/runs/trial";
+  const auto refusals = [&] {
+    const absl::Status begun = PrepareRun(config_, "", 0).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(begun)) << begun;
+    return std::pair(
+        begun.ToString(),
+        FindRunDir("trial", directory_ + "/runs").status().ToString());
+  };
+  ASSERT_TRUE(MakeDirectories(dir + "/logs").ok());
+  EXPECT_THAT(refusals(), Pair(HasSubstr("is no run; give another --name"),
+                               HasSubstr("no run at")));
+  ASSERT_TRUE(WriteFileDurably(dir + "/train.lock", "").ok());
+  EXPECT_THAT(refusals(), Pair(HasSubstr("left it; remove it, or give"),
+                               HasSubstr("left it; remove it")));
+  ASSERT_TRUE(RemoveAll(dir).ok());
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+}
+
+TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
+  const std::string here = std::filesystem::current_path();
+  const auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/some.jsonl", *tasks).ok());
+  for (const char* assignment :
+       {"model=model", "runs_dir=./runs", "tasks=some.jsonl"}) {
+    ASSERT_TRUE(SetConfigValue(assignment, &config_).ok());
+  }
+  std::filesystem::current_path(directory_);
+  auto run = PrepareRun(config_, "", 0);
+  if (run.ok()) run->lock.reset();
+  std::filesystem::create_directory("elsewhere");
+  std::filesystem::current_path("elsewhere");
+  const auto resumed = ReopenRun("../runs/trial", {});
+  std::filesystem::current_path(here);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->dir, directory_ + "/runs/trial");
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->dir, run->dir);
+  EXPECT_EQ(resumed->config.model(), directory_ + "/model");
+  EXPECT_EQ(resumed->config.tasks(), directory_ + "/some.jsonl");
+  EXPECT_EQ(resumed->config.runs_dir(), directory_ + "/runs");
+}
+
+TEST_F(RunSetupTest, RunIsFoundByDirectoryNameOrRunDbBeforeThatExists) {
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string runs = directory_ + "/runs";
+  for (const std::string& name :
+       {run->dir, std::string("trial"), run->dir + "/run.db"}) {
+    const auto found = FindRunDir(name, runs);
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(*found, run->dir);
+  }
+  const auto other = FindRunDir("other", runs);
+  EXPECT_TRUE(absl::IsNotFound(other.status()));
+  EXPECT_THAT(std::string(other.status().message()),
+              HasSubstr(runs + "/other"));
+  EXPECT_FALSE(FindRunDir(run->dir + "/nothing", runs).ok());
+}
+
+TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  auto longer = ReopenRun(run->dir, {"steps=9"});
+  ASSERT_TRUE(longer.ok()) << longer.status();
+  EXPECT_EQ(longer->config.steps(), 9u);
+  EXPECT_EQ(longer->task_counts, run->task_counts);
+  longer->lock.reset();
+  EXPECT_EQ(ReopenRun(run->dir, {})->config.steps(), 9u);
+  EXPECT_THAT(
+      std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
+      HasSubstr("top_p 0.5 differs"));
+}
+
+TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+  ASSERT_TRUE(db.ok()) << db.status();
+  ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
+  ASSERT_TRUE((*db)->RecordCheckpoint(2, "step_2").ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=1"}).status().message()),
+              HasSubstr("steps 1 is less than the 2"));
+  EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
+}
+
+TEST_F(RunSetupTest, AResumeWithOtherTasksIsRefusedAndChangesNothing) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    RunInfo info;
+    info.name = "trial";
+    info.tasks_sha256 = *TasksSha256(run->dir);
+    ASSERT_TRUE((*db)->StartRun(info).ok());
+  }
+  ASSERT_TRUE(ReopenRun(run->dir, {}).ok());
+  const std::string path = run->dir + "/tasks.jsonl";
+  std::vector<Task> tasks = *ReadTaskFile(path);
+  tasks.pop_back();
+  ASSERT_TRUE(WriteTaskFile(path, tasks).ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=9"}).status().message()),
+              HasSubstr(path + " has changed since the run began"));
+  EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
+}
+
+TEST_F(RunSetupTest, AResumeOfARunOfANewerProgramIsRefusedAndChangesNothing) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const std::string path = run->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE((*db)->sqlite()->Execute("PRAGMA user_version=99").ok());
+  }
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=9"}).status().message()),
+              HasSubstr("has schema version 99"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+}
+
+// The run is its maker's until that lets go of it.
+TEST_F(RunSetupTest, ARunIsOfOneTrainAtATime) {
+  auto made = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::string path = made->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  const absl::Status refused = ReopenRun(made->dir, {"steps=9"}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("being trained by another `temper train`"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+  made->lock.reset();
+  const auto first = ReopenRun(made->dir, {"steps=9"});
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_FALSE(ReopenRun(made->dir, {"steps=8"}).ok());
+  EXPECT_EQ(ReadRunConfig(made->dir)->steps(), 9u);
+}
+
+TEST_F(RunSetupTest, AFinishedRunIsKnownToBe) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const auto finished = [&](const std::vector<std::string>& sets) {
+    const auto again = ReopenRun(run->dir, sets);
+    EXPECT_TRUE(again.ok()) << again.status();
+    return again.ok() && again->finished;
+  };
+  EXPECT_FALSE(finished({}));
+  const auto change = [&](const std::function<absl::Status(RunDb*)>& write) {
+    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+    EXPECT_TRUE(db.ok()) << db.status();
+    EXPECT_EQ(write(db->get()), absl::OkStatus());
+  };
+  change([](RunDb* db) { return db->StartRun({"trial", 1, "", "", ""}); });
+  change([](RunDb* db) { return db->RecordCheckpoint(2, "step_2"); });
+  EXPECT_FALSE(finished({}));
+  change([](RunDb* db) {
+    auto transaction = *db->sqlite()->Begin();
+    const absl::Status status =
+        transaction->Run("INSERT INTO step VALUES (1, 3, 1, 1, 1, 1, 2)", {});
+    return status.ok() ? transaction->Commit() : status;
+  });
+  EXPECT_FALSE(finished({})) << "there is no checkpoint of it";
+  change([](RunDb* db) { return db->RecordCheckpoint(3, "step_3"); });
+  EXPECT_FALSE(finished({})) << "it is not evaluated";
+  change([](RunDb* db) { return db->RecordMetrics(3, {{"eval/dropped", 0}}); });
+  EXPECT_TRUE(finished({}));
+  EXPECT_FALSE(finished({"steps=4"}));
+}
+
+TEST_F(RunSetupTest, AResumeWithoutAKlCoefficientWantsNoBaseModel) {
+  ASSERT_TRUE(SetConfigValue("kl_coef=0", &config_).ok());
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  ASSERT_TRUE(RemoveAll(directory_ + "/model").ok());
+  const absl::Status no_weights = ReopenRun(run->dir, {}).status();
+  EXPECT_THAT(std::string(no_weights.message()),
+              HasSubstr(directory_ + "/model"))
+      << "nowhere are weights";
+  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1/model").ok());
+  auto resumed = ReopenRun(run->dir, {});
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->model.vocab_size, run->model.vocab_size);
+
+  // A run that has kept nothing of its model: its checkpoint has all.
+  resumed->lock.reset();
+  ASSERT_TRUE(RemoveAll(run->dir + "/checkpoints/step_1/model").ok());
+  std::filesystem::rename(run->dir + "/model",
+                          run->dir + "/checkpoints/step_1/model");
+  const auto old = ReopenRun(run->dir, {});
+  ASSERT_TRUE(old.ok()) << old.status();
+  EXPECT_EQ(access((run->dir + "/model/tokenizer.json").c_str(), F_OK), 0);
+}
+
+TEST_F(RunSetupTest, AResumeWithAKlCoefficientWantsItsReference) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1").ok());
+  ASSERT_TRUE(RemoveAll(directory_ + "/model").ok());
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {}).status().message()),
+              HasSubstr(directory_ + "/model"));
+}
+
+TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const std::string path = run->dir + "/config.textproto";
+  const std::string before = *ReadFile(path, 1 << 20);
+  auto live = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
+  ASSERT_TRUE(live.ok()) << live.status();
+  const absl::Status refused = ReopenRun(run->dir, {"steps=9"}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("stop it first"));
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+  live->reset();
+  EXPECT_TRUE(ReopenRun(run->dir, {"steps=9"}).ok());
+  EXPECT_NE(*ReadFile(path, 1 << 20), before);
+}
+
+}  // namespace
+}  // namespace temper

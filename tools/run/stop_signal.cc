@@ -1,0 +1,60 @@
+#include "tools/run/stop_signal.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+
+#include "kernels/base/log.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kWaitMsMax = 3'600'000;
+
+std::atomic<int> count{0};
+static_assert(std::atomic<int>::is_always_lock_free);
+// Written by the handler, read by whoever waits: poll has no lost wake-ups.
+int pipe_fds[2] = {-1, -1};
+
+void OnSignal(int number) {
+  if (number == SIGHUP && count.load(std::memory_order_relaxed) > 0) return;
+  const int saved = errno;
+  count.fetch_add(1, std::memory_order_relaxed);
+  [[maybe_unused]] const auto written = write(pipe_fds[1], "x", 1);
+  errno = saved;
+}
+
+}  // namespace
+
+void InstallStopSignal() {
+  if (pipe_fds[0] < 0) CHECK_EQ(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+  struct sigaction action = {};
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  CHECK_EQ(sigaction(SIGINT, &action, nullptr), 0);
+  CHECK_EQ(sigaction(SIGTERM, &action, nullptr), 0);
+  struct sigaction hangup = {};
+  CHECK_EQ(sigaction(SIGHUP, nullptr, &hangup), 0);
+  if (hangup.sa_handler != SIG_IGN) {
+    CHECK_EQ(sigaction(SIGHUP, &action, nullptr), 0);
+  }
+  signal(SIGPIPE, SIG_IGN);
+}
+
+int StopSignalCount() { return count.load(std::memory_order_relaxed); }
+
+bool WaitForStopSignal(int64_t timeout_ms) {
+  pollfd entry = {pipe_fds[0], POLLIN, 0};
+  const int ready =
+      poll(&entry, 1, static_cast<int>(std::min(timeout_ms, kWaitMsMax)));
+  char byte;
+  return ready == 1 && read(pipe_fds[0], &byte, 1) == 1;
+}
+
+}  // namespace temper

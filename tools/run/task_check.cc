@@ -1,0 +1,97 @@
+#include "tools/run/task_check.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "environments/registry.h"
+#include "kernels/base/status_macros.h"
+#include "tools/cli/next_step.h"
+#include "tools/run/engine_size.h"
+#include "tools/run/loaded_model.h"
+
+namespace temper {
+namespace {
+
+// As InvalidArgument, whatever it was: the task is what cannot be used.
+absl::Status OfTask(const Task& task, const absl::Status& status) {
+  if (status.ok()) return status;
+  const std::string whose = absl::StrCat("task ", task.id(), ": ");
+  const std::string message(status.message());
+  return absl::InvalidArgumentError(
+      absl::StartsWith(message, whose) ? message : whose + message);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
+    const std::string& model_dir, const ModelConfig& model,
+    const SamplingConfig& sampling) {
+  std::unique_ptr<TaskCheck> check(new TaskCheck);
+  const std::string path = model_dir + "/tokenizer.json";
+  ASSIGN_OR_RETURN(check->tokenizer_, LoadNamedTokenizer(path, model));
+  auto chat_template = ChatTemplate::Create(check->tokenizer_.get());
+  RETURN_IF_ERROR(IfUnusable(chat_template.status(), kNameATokenizer));
+  check->chat_template_ = *std::move(chat_template);
+  check->options_.mode =
+      sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
+  check->max_tokens_ = sampling.max_tokens();
+  check->positions_ = model.max_position_embeddings;
+  check->episode_tokens_ = EpisodeTokens(model);
+  return check;
+}
+
+absl::Status TaskCheck::Check(const Task& task) {
+  const auto known = ValidateTask(task);
+  return OfTask(task, known.ok() ? CheckPrompt(*known) : known.status());
+}
+
+absl::Status CheckWithoutModel(const Task& task) {
+  const auto known = ValidateTask(task);
+  if (!known.ok()) return OfTask(task, known.status());
+  RETURN_IF_ERROR(OfTask(task, CheckPromptEnd(known->messages)));
+  return OfTask(
+      task,
+      RenderChatText(known->messages, known->tools, ChatOptions()).status());
+}
+
+absl::Status TaskCheck::CheckPrompt(const Observation& known) {
+  const auto tokens =
+      chat_template_->RenderPrompt(known.messages, known.tools, options_);
+  if (!tokens.ok()) {
+    return absl::InvalidArgumentError(std::string(tokens.status().message()));
+  }
+  const int64_t size = static_cast<int64_t>(tokens->size());
+  if (size + max_tokens_ > episode_tokens_) {
+    const int64_t left = episode_tokens_ - size;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "messages: the prompt has ", size, " tokens; with max_tokens ",
+        max_tokens_, " that is above ", episode_tokens_,
+        episode_tokens_ == positions_
+            ? ", the model's max_position_embeddings"
+            : ", the longest episode that is trained on",
+        "; shorten it",
+        left > 0 ? absl::StrCat(", or lower max_tokens to ", left) : ""));
+  }
+  prompt_tokens_ = std::max(prompt_tokens_, size);
+  return absl::OkStatus();
+}
+
+void TaskFaults::Add(const absl::Status& fault) {
+  ++count_;
+  if (shown_.size() < kShown) shown_.emplace_back(fault.message());
+}
+
+absl::Status TaskFaults::status(const std::string& source,
+                                int64_t tasks) const {
+  if (count_ == 0) return absl::OkStatus();
+  if (count_ == 1) return absl::InvalidArgumentError(shown_[0]);
+  std::string text =
+      absl::StrCat(source, ": ", count_, " of ", tasks, " tasks cannot run:");
+  for (const std::string& fault : shown_) absl::StrAppend(&text, "\n  ", fault);
+  const int64_t more = count_ - static_cast<int64_t>(shown_.size());
+  if (more > 0) absl::StrAppend(&text, "\n  and ", more, " more");
+  return absl::InvalidArgumentError(text);
+}
+
+}  // namespace temper

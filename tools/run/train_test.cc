@@ -1,0 +1,220 @@
+#include "tools/run/train.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/file.h"
+#include "kernels/model/config.h"
+#include "learner/store/run_db.h"
+#include "tools/config/config.h"
+
+namespace temper {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::Pair;
+
+TrainOptions Options() {
+  TrainOptions options;
+  options.run.dir = "runs/trial";
+  const auto json = ReadFile("tools/configs/quickstart_model.json", 1 << 20);
+  EXPECT_TRUE(json.ok()) << json.status();
+  const auto model = ParseModelConfig(*json);
+  EXPECT_TRUE(model.ok()) << model.status();
+  options.run.model = *model;
+  options.run.config.set_workers(2);
+  options.run.config.set_steps(5);
+  options.run.config.set_numerics("fp32");
+  options.run.config.add_environments("math");
+  options.run.config.set_model("base");
+  options.run.config.set_tasks("quickstart");
+  const absl::Status resolved = ResolveConfig(&options.run.config);
+  EXPECT_TRUE(resolved.ok()) << resolved;
+  return options;
+}
+
+std::vector<std::string> Names(const std::vector<ChildSpec>& children) {
+  std::vector<std::string> names;
+  for (const ChildSpec& child : children) names.push_back(child.name);
+  return names;
+}
+
+TEST(TrainTest, HostIsStartedOnlyForEnvironmentsThatNeedOne) {
+  TrainOptions options = Options();
+  EXPECT_THAT(Names(PlanChildren(options)),
+              ElementsAre("learner", "worker-0", "worker-1"));
+  options.run.config.add_environments("interpreter");
+  const auto children = PlanChildren(options);
+  EXPECT_THAT(Names(children),
+              ElementsAre("env-host", "learner", "worker-0", "worker-1"));
+  EXPECT_THAT(children[2].args, Contains("--env-host-file"));
+}
+
+TEST(TrainTest, HostHasRoomForWhatTheConfigurationAsks) {
+  TrainOptions options = Options();
+  options.run.config.add_environments("interpreter");
+  options.run.config.set_workers(5);
+  options.run.config.mutable_objective()->set_prompts_per_step(160);
+  // 5 workers of 256 samples and 8 calls at once, and as much of dead ones.
+  EXPECT_THAT(absl::StrJoin(PlanChildren(options)[0].args, " "),
+              HasSubstr("--sandboxes 8 --episodes 2560 --calls 80"));
+  options.run.config.set_workers(64);
+  options.run.config.mutable_objective()->set_prompts_per_step(65536);
+  EXPECT_THAT(absl::StrJoin(PlanChildren(options)[0].args, " "),
+              HasSubstr("--sandboxes 64 --episodes 32768 --calls 1024"));
+}
+
+TEST(TrainTest, LearnerIsEssentialStopsFirstAndIsNeverRestarted) {
+  TrainOptions options = Options();
+  options.run.config.add_environments("interpreter");
+  for (const ChildSpec& child : PlanChildren(options)) {
+    const bool learner = child.name == "learner";
+    EXPECT_EQ(child.essential, learner);
+    EXPECT_EQ(child.restarts_max, learner ? 0 : options.restarts_max);
+    EXPECT_EQ(child.stop_order == 0, learner);
+  }
+}
+
+TEST(TrainTest, OnlyAResumedLearnerIsToldToResume) {
+  TrainOptions options = Options();
+  EXPECT_THAT(PlanChildren(options)[0].args, Not(Contains("--resume")));
+  options.resume = true;
+  EXPECT_THAT(PlanChildren(options)[0].args, Contains("--resume"));
+}
+
+TEST(TrainTest, PlanNamesWhatIsNotTrainedAndWhatIsKnownToBreak) {
+  TrainOptions options = Options();
+  EXPECT_THAT(DescribePlan(options), Not(Contains(Pair("MTP", ::testing::_))));
+  EXPECT_THAT(DescribePlan(options),
+              Not(Contains(Pair("warning", ::testing::_))));
+  options.run.model.num_nextn_predict_layers = 1;
+  options.run.config.mutable_objective()->set_keep_sampling_mask(false);
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("MTP", HasSubstr("not trained"))));
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("warning", HasSubstr("keep_sampling_mask"))));
+}
+
+// A whole run whose children are shell scripts, named as the verbs.
+class TrainRunTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string directory = absl::StrCat(
+        getenv("TEST_TMPDIR"), "/",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    options_ = Options();
+    char* const here = getcwd(nullptr, 0);
+    here_ = here;
+    free(here);
+    options_.run.dir = directory + "/run";
+    options_.child_program = "/bin/sh";
+    options_.run.config.set_workers(1);
+    ASSERT_TRUE(MakeDirectories(options_.run.dir + "/logs").ok());
+    ASSERT_EQ(chdir(directory.c_str()), 0);
+    Script("rollout", "sleep 1000");
+    Script("env-host", "sleep 1000");
+    auto db = RunDb::OpenWriter(options_.run.dir + "/run.db", SystemClock());
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
+    ASSERT_TRUE((*db)->RecordCheckpoint(4, "step_4").ok());
+  }
+
+  // Tests find their data from here.
+  void TearDown() override { EXPECT_EQ(chdir(here_.c_str()), 0); }
+
+  static void Script(const std::string& verb, const std::string& text) {
+    ASSERT_TRUE(WriteFileDurably(verb, text + "\n").ok());
+  }
+
+  // A learner that presses Ctrl-C and then ends so.
+  static void StoppedLearner(const std::string& end) {
+    Script("learner", absl::StrCat("trap '", end,
+                                   "' TERM; kill -INT $PPID; "
+                                   "while :; do sleep 0.01; done"));
+  }
+
+  // The exit code; stderr is in err_.
+  int Run() {
+    ::testing::internal::CaptureStderr();
+    const int code = TrainRun(options_);
+    err_ = ::testing::internal::GetCapturedStderr();
+    return code;
+  }
+
+  TrainOptions options_;
+  std::string here_;
+  std::string err_;
+};
+
+TEST_F(TrainRunTest, StoppedRunNamesItsCheckpointsStep) {
+  StoppedLearner("exit 0");
+  EXPECT_EQ(Run(), 0);
+  EXPECT_THAT(err_, HasSubstr("stopped after step 4; resume with"));
+}
+
+TEST_F(TrainRunTest, StoppedRunHasFailedIfItsLearnerCouldNotSave) {
+  StoppedLearner("echo disk full; exit 1");
+  EXPECT_EQ(Run(), 1);
+  EXPECT_THAT(err_, HasSubstr("learner failed; the last lines"));
+  EXPECT_THAT(err_, HasSubstr("disk full"));
+  EXPECT_THAT(err_, HasSubstr("train --resume " + options_.run.dir));
+  EXPECT_THAT(err_, Not(HasSubstr("stopped after step")));
+}
+
+TEST_F(TrainRunTest, StoppedRunHasFailedIfItsLearnerHadToBeKilled) {
+  options_.learner_grace_ms = 50;
+  StoppedLearner("");
+  EXPECT_EQ(Run(), 1);
+  EXPECT_THAT(err_, HasSubstr("learner failed; the last lines"));
+}
+
+TEST_F(TrainRunTest, ADeafWorkerHasItsOwnGraceNotTheLearners) {
+  options_.learner_grace_ms = 60'000;
+  options_.worker_grace_ms = 50;
+  Script("rollout", "trap '' TERM; echo deaf; while :; do sleep 1; done");
+  Script("learner",
+         "trap 'exit 0' TERM; "
+         "until grep -q deaf run/logs/worker-0.log; do sleep 0.01; done; "
+         "kill -INT $PPID; while :; do sleep 0.01; done");
+  const int64_t begin_us = SystemClock()->MonotonicMicros();
+  EXPECT_EQ(Run(), 0);
+  EXPECT_LT(SystemClock()->MonotonicMicros() - begin_us, 30'000'000);
+}
+
+TEST_F(TrainRunTest, AFinishedRunSaysThatThereIsNothingToDoAndStartsNobody) {
+  options_.run.finished = true;
+  Script("learner", "exit 1");
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(Run(), 0);
+  const std::string out = ::testing::internal::GetCapturedStdout();
+  EXPECT_THAT(out, HasSubstr("nothing to do: all 5 steps are done"));
+  EXPECT_THAT(out, HasSubstr("--set steps=35"));
+  EXPECT_NE(access((options_.run.dir + "/logs/learner.log").c_str(), F_OK), 0);
+}
+
+TEST_F(TrainRunTest, AddressesOfAnEarlierAttemptAreNotLeftForWorkers) {
+  options_.run.config.add_environments("interpreter");
+  Script("learner", "exit 0");
+  for (const std::string name : {"/learner.address", "/env-host.address"}) {
+    ASSERT_TRUE(WriteFileDurably(options_.run.dir + name, "old").ok());
+  }
+  EXPECT_EQ(Run(), 0);
+  for (const std::string name : {"/learner.address", "/env-host.address"}) {
+    EXPECT_NE(access((options_.run.dir + name).c_str(), F_OK), 0) << name;
+  }
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,251 @@
+#include "tools/verbs/inspect.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/base/file.h"
+#include "kernels/base/shown_text.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/model/tokenizer.h"
+#include "kernels/model/tokenizer_file.h"
+#include "learner/store/run_db.h"
+#include "learner/store/run_model.h"
+#include "nlohmann/json.hpp"
+#include "tools/cli/cli.h"
+#include "tools/cli/flags.h"
+#include "tools/cli/json_output.h"
+#include "tools/cli/next_step.h"
+#include "tools/cli/print.h"
+#include "tools/config/config.h"
+#include "tools/view/json_view.h"
+#include "tools/view/progress.h"
+#include "tools/view/run_view.h"
+#include "tools/view/token_view.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kIdMax = INT64_MAX;
+constexpr char kNameTheRuns[] = "name the directory that holds run directories";
+
+// What every sub-verb but `runs` begins with.
+struct RunFlags {
+  std::string run;
+  std::string runs_dir = "runs";
+  bool json = false;
+
+  void AddTo(Flags* flags) {
+    flags->Text("RUN", &run, "A run directory, or a name below --runs-dir.");
+    flags->Require();
+    flags->Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+    AddJsonFlag(flags, &json);
+  }
+
+  absl::StatusOr<std::unique_ptr<RunDb>> Open() const {
+    ASSIGN_OR_RETURN(const std::string path, FindRunDb(run, runs_dir));
+    return OpenRunDb(path);
+  }
+};
+
+int Done(const char* verb, const absl::Status& status) {
+  return status.ok() ? kExitDone
+                     : ReportError(absl::StrCat("inspect ", verb), status);
+}
+
+struct RunRow {
+  std::string name;
+  StepView last;  // step 0 before the first
+};
+
+// The runs of a directory; one that cannot be read is named on stderr.
+absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
+  const auto names = ListDirectory(runs_dir);
+  RETURN_IF_ERROR(IfUnusable(names.status(), kNameTheRuns));
+  std::vector<RunRow> runs;
+  for (const std::string& name : *names) {
+    const auto path =
+        FindRunDb(absl::StrCat(runs_dir, "/", name, "/run.db"), runs_dir);
+    if (!path.ok()) continue;
+    const auto db = OpenRunDb(*path);
+    if (!db.ok()) {
+      PrintErr("%s: %s\n", name.c_str(),
+               std::string(db.status().message()).c_str());
+      continue;
+    }
+    ASSIGN_OR_RETURN(const std::vector<StepView> steps,
+                     ReadSteps(db->get(), 0));
+    runs.push_back({name, steps.empty() ? StepView() : steps.back()});
+  }
+  if (runs.empty() && FindRunDb(runs_dir + "/run.db", runs_dir).ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(runs_dir, " is a run; ", kNameTheRuns));
+  }
+  return runs;
+}
+
+absl::Status PrintRuns(const std::string& runs_dir, bool json) {
+  ASSIGN_OR_RETURN(const std::vector<RunRow> runs, ReadRuns(runs_dir));
+  if (json) {
+    Json rows = Json::array();
+    for (const RunRow& run : runs) {
+      rows.push_back({{"name", run.name}, {"last_step", ToJson(run.last)}});
+    }
+    PrintJson({{"runs", std::move(rows)}});
+    return absl::OkStatus();
+  }
+  for (const RunRow& run : runs) {
+    const std::optional<double> reward = run.last.Metric("reward/mean");
+    PrintOut("%-32s step %4lld  reward %s\n", run.name.c_str(),
+             static_cast<long long>(run.last.step),
+             reward ? absl::StrFormat("%.3f", *reward).c_str() : "-");
+  }
+  return absl::OkStatus();
+}
+
+int Runs(int argc, char** argv) {
+  std::string runs_dir = "runs";
+  bool json = false;
+  Flags flags("inspect runs",
+              "Lists the runs of a directory: name, last step, its reward.");
+  flags.Text("--runs-dir", &runs_dir, "Where runs are; default \"runs\".");
+  AddJsonFlag(&flags, &json);
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("runs", PrintRuns(runs_dir, json));
+}
+
+absl::Status PrintSteps(const RunFlags& run) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
+  ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db.get(), 0));
+  ASSIGN_OR_RETURN(const std::vector<EvalView> evaluations,
+                   ReadEvaluations(db.get()));
+  if (run.json) {
+    Json rows = Json::array(), eval_rows = Json::array();
+    for (const StepView& step : steps) rows.push_back(ToJson(step));
+    for (const EvalView& view : evaluations) eval_rows.push_back(ToJson(view));
+    PrintJson({{"name", info.name},
+               {"steps", std::move(rows)},
+               {"evaluations", std::move(eval_rows)}});
+    return absl::OkStatus();
+  }
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const std::vector<StepView> so_far(
+        steps.begin(), steps.begin() + static_cast<int64_t>(i) + 1);
+    PrintOut("%s", Lines{FormatStep(steps[i], config.steps(),
+                                    RemainingSeconds(so_far, config.steps()))});
+  }
+  PrintOut("%s", Lines{DrawRewardCurve(steps, 60, 10)});
+  PrintOut("%s", Lines{FormatBeforeAfter(evaluations)});
+  return absl::OkStatus();
+}
+
+int Steps(int argc, char** argv) {
+  RunFlags run;
+  Flags flags("inspect steps",
+              "Prints a run's steps, its reward curve and its evaluations; "
+              "with --json every metric of every step.");
+  run.AddTo(&flags);
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("steps", PrintSteps(run));
+}
+
+absl::Status PrintGroup(const RunFlags& run, uint64_t number) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const GroupView group, ReadGroup(db.get(), number));
+  if (run.json) {
+    PrintJson(ToJson(group));
+    return absl::OkStatus();
+  }
+  PrintOut("group %llu, task %s%s\n",
+           static_cast<unsigned long long>(group.group), group.task_id.c_str(),
+           group.is_eval ? ", evaluation" : "");
+  PrintOut("%6s  %-9s %5s %8s  %-12s %8s %10s  %s\n", "sample", "state", "step",
+           "episode", "outcome", "reward", "advantage", "worker");
+  for (const SampleView& sample : group.samples) {
+    PrintOut("%6u  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
+             sample.state.c_str(),
+             sample.step ? absl::StrCat(*sample.step).c_str() : "-",
+             sample.episode ? absl::StrCat(*sample.episode).c_str() : "-",
+             sample.outcome.c_str(),
+             sample.reward ? absl::StrCat(*sample.reward).c_str() : "-",
+             sample.advantage ? absl::StrCat(*sample.advantage).c_str() : "-",
+             sample.worker.c_str(), sample.reason.c_str());
+  }
+  return absl::OkStatus();
+}
+
+int Group(int argc, char** argv) {
+  RunFlags run;
+  int64_t number = 0;
+  Flags flags("inspect group",
+              "Prints a group's samples, rewards, advantages.");
+  run.AddTo(&flags);
+  flags.Number("GROUP", &number, 1, kIdMax,
+               "The group's number, counted from 1 in the order of issue.");
+  flags.Require();
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("group", PrintGroup(run, static_cast<uint64_t>(number)));
+}
+
+absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
+  ASSIGN_OR_RETURN(const TrajectoryView view,
+                   ReadTrajectory(db.get(), episode));
+  ASSIGN_OR_RETURN(const EpisodeView story, ReadEpisode(db.get(), episode));
+  ASSIGN_OR_RETURN(const std::string path, FindRunDb(run.run, run.runs_dir));
+  const auto tokenizer = LoadTokenizer(absl::StrCat(
+      RunModelDir(ParentOf(path), config.model()), "/tokenizer.json"));
+  if (!tokenizer.ok()) {
+    PrintErr("tokens are shown without text: %s\n",
+             std::string(tokenizer.status().message()).c_str());
+  }
+  const auto text_of = [&](int32_t id) -> std::string {
+    const std::string* bytes =
+        tokenizer.ok() ? (*tokenizer)->TokenBytes(id) : nullptr;
+    return bytes == nullptr ? "" : ShownLine(*bytes);
+  };
+  if (run.json) {
+    PrintJson(ToJson(view, story, text_of));
+    return absl::OkStatus();
+  }
+  PrintOut("%s", Lines{FormatEpisode("episode", story, /*chars_max=*/2000)});
+  PrintOut("%s", Lines{FormatTrajectory(view, text_of)});
+  return absl::OkStatus();
+}
+
+int ShowTrajectory(int argc, char** argv) {
+  RunFlags run;
+  int64_t episode = 0;
+  Flags flags("inspect trajectory",
+              "Prints an episode token by token: the sampler's and the "
+              "learner's log-probability, ratio, mask and weight version.");
+  run.AddTo(&flags);
+  flags.Number("EPISODE", &episode, 1, kIdMax,
+               "The episode's number; `inspect group` shows them.");
+  flags.Require();
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("trajectory", PrintTrajectory(run, episode));
+}
+
+}  // namespace
+
+int RunInspectVerb(int argc, char** argv) {
+  return RunVerb("inspect",
+                 {{"runs", "list the runs of a directory", Runs},
+                  {"steps", "a run's steps and reward curve", Steps},
+                  {"group", "a group's samples, rewards, advantages", Group},
+                  {"trajectory", "an episode, token by token", ShowTrajectory}},
+                 argc, argv);
+}
+
+}  // namespace temper

@@ -1,0 +1,51 @@
+#include "tools/verbs/learner.h"
+
+#include <string>
+
+#include "kernels/base/status_macros.h"
+#include "learner/learner.h"
+#include "tools/cli/cli.h"
+#include "tools/cli/flags.h"
+#include "tools/run/build_info.h"
+#include "tools/run/compute.h"
+#include "tools/run/run_setup.h"
+#include "tools/run/stop_signal.h"
+
+namespace temper {
+namespace {
+
+absl::Status Learn(const std::string& run_dir, bool resume) {
+  LearnerOptions options;
+  options.run_dir = run_dir;
+  options.resume = resume;
+  ASSIGN_OR_RETURN(options.config, ReadRunConfig(run_dir));
+  options.revision = Revision();
+  options.machine = MachineDescription();
+  options.stop = [] { return StopSignalCount() > 0; };
+  ASSIGN_OR_RETURN(
+      const auto backend,
+      NewComputeBackend(static_cast<int>(options.config.threads())));
+  return RunLearner(options, backend.get()).status();
+}
+
+}  // namespace
+
+int RunLearnerVerb(int argc, char** argv) {
+  std::string run_dir;
+  bool resume = false;
+  Flags flags(
+      "learner",
+      "Trains: hands out groups, takes trajectories, publishes weights. "
+      "Workers find its address in RUN_DIR/learner.address.");
+  flags.Text("--run-dir", &run_dir,
+             "A run directory with config.textproto and tasks.jsonl.");
+  flags.Require();
+  flags.Switch("--resume", &resume,
+               "Go on from the newest checkpoint that verifies.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  InstallStopSignal();
+  const absl::Status status = Learn(run_dir, resume);
+  return status.ok() ? kExitDone : ReportError("learner", status);
+}
+
+}  // namespace temper

@@ -1,0 +1,139 @@
+#include "tools/verbs/rollout.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "environments/registry.h"
+#include "environments/remote_environment.h"
+#include "kernels/base/status_macros.h"
+#include "learner/store/run_model.h"
+#include "proto/wire/episode_limit.h"
+#include "rollout/worker.h"
+#include "tools/cli/cli.h"
+#include "tools/cli/flags.h"
+#include "tools/cli/print.h"
+#include "tools/run/address_wait.h"
+#include "tools/run/compute.h"
+#include "tools/run/engine_size.h"
+#include "tools/run/loaded_model.h"
+#include "tools/run/run_setup.h"
+#include "tools/run/stop_signal.h"
+#include "tools/view/run_view.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kPollMs = 100;
+
+struct RolloutFlags {
+  std::string run_dir;
+  std::string name = "worker-0";
+  std::string env_host_file;
+  int64_t threads = 0;
+  int64_t prompt_tokens = 0;
+};
+
+// Says to *stop when a signal came, until `done`.
+class StopWatch {
+ public:
+  explicit StopWatch(std::atomic<bool>* stop)
+      : thread_([this, stop] {
+          while (!done_) {
+            if (WaitForStopSignal(kPollMs)) *stop = true;
+          }
+        }) {}
+  ~StopWatch() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+absl::Status Work(const RolloutFlags& flags) {
+  ASSIGN_OR_RETURN(const RunConfig config, ReadRunConfig(flags.run_dir));
+  WorkerOptions options;
+  const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
+  options.learner.capacity_samples = static_cast<uint32_t>(demand.samples);
+  ASSIGN_OR_RETURN(
+      const ModelConfig model,
+      ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
+  options.engine = SizeEngine(demand, model);
+  options.learner.worker = flags.name;
+  std::unique_ptr<EnvironmentClient> host;
+  if (!flags.env_host_file.empty()) {
+    RETURN_IF_ERROR(AwaitAddress({.path = flags.env_host_file}).status());
+    host = std::make_unique<EnvironmentClient>(
+        [file = flags.env_host_file] { return ReadAddress(file); },
+        RemoteEnvironmentOptions());
+  }
+  options.environment_limits = [&host](const std::string& name) {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    EnvironmentLimits limits;
+    if (host == nullptr || facts == nullptr ||
+        facts->served_in != ServedIn::kHost) {
+      return limits;
+    }
+    const RemoteEnvironmentOptions remote;
+    limits.reset_ms = std::chrono::milliseconds(remote.open_max).count();
+    limits.step_ms = std::chrono::milliseconds(remote.step_max).count();
+    limits.grade_ms = std::chrono::milliseconds(remote.grade_max).count();
+    return limits;
+  };
+  options.new_environment = [&host](const std::string& name)
+      -> absl::StatusOr<std::unique_ptr<Environment>> {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    const bool remote = facts != nullptr && facts->served_in == ServedIn::kHost;
+    if (remote && host != nullptr) return host->NewEnvironment(name);
+    return NewEnvironment(name, EnvironmentContext());
+  };
+  AddressWait learner;
+  learner.path = flags.run_dir + "/learner.address";
+  // Held by a learner from its first look at run.db to its end.
+  learner.at_work = [&flags] {
+    return IsBeingWritten(flags.run_dir + "/run.db");
+  };
+  ASSIGN_OR_RETURN(options.learner.address, AwaitAddress(learner));
+  ASSIGN_OR_RETURN(const auto backend,
+                   NewComputeBackend(static_cast<int>(flags.threads)));
+  std::atomic<bool> stop{StopSignalCount() > 0};
+  const StopWatch watch(&stop);
+  return RunWorker(options, backend.get(), &stop);
+}
+
+}  // namespace
+
+int RunRolloutVerb(int argc, char** argv) {
+  RolloutFlags values;
+  Flags flags("rollout",
+              "Samples episodes for the learner of a run until it says stop.");
+  flags.Text("--run-dir", &values.run_dir,
+             "The run directory: config.textproto, and learner.address as soon "
+             "as the learner is up.");
+  flags.Require();
+  flags.Text("--name", &values.name,
+             "Unique among the run's live workers; default worker-0.");
+  flags.Text("--env-host-file", &values.env_host_file,
+             "Where an environment host writes its address; without it every "
+             "environment runs in this process, those with sandboxes not at "
+             "all.");
+  flags.Number("--threads", &values.threads, 0, 1024,
+               "Compute threads; 0: this machine's cores.");
+  flags.Number("--prompt-tokens", &values.prompt_tokens, 0, kEpisodeTokensMax,
+               "Of the run's longest prompt, which the cache is sized by; 0: "
+               "not known.");
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  InstallStopSignal();
+  const absl::Status status = Work(values);
+  if (absl::IsCancelled(status) && StopSignalCount() > 0) return kExitDone;
+  return status.ok() ? kExitDone : ReportError("rollout", status);
+}
+
+}  // namespace temper
