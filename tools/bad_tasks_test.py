@@ -209,7 +209,7 @@ def check_ten_thousand():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _, err = temper(2, *verb, alone=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    expect_in("%s:10001: task b: payload_json.answer is missing" % path, err)
+    expect_in("%s:10001: task b: payload_json must be an object" % path, err)
     seconds = (after.ru_utime + after.ru_stime -
                before.ru_utime - before.ru_stime)
     if seconds > 10:

@@ -51,7 +51,7 @@ TEST(TrajectoryDoorTest, WhatFitsNoBatchOfTheLearnerIsRefused) {
   EXPECT_THAT(
       Refusal([](Trajectory* t) {
         t->mutable_branches(0)->set_tokens(
-            Packed(std::vector<int32_t>(kEpisodeTokensMax + 1, 5)));
+            PackArray(std::vector<int32_t>(kEpisodeTokensMax + 1, 5)));
       }),
       HasSubstr("number of tokens"));
 }
