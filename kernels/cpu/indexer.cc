@@ -304,7 +304,7 @@ void CpuBackend::IndexerKl(const IndexerKlArgs& args) {
 namespace {
 
 // dI = dkl (softmax(I) - p), then back through the weights and the ReLU, whose
-// gradient at 0 is 0 (v32_facts.md 2.2). Leaves the products' gradients in
+// gradient at 0 is taken as 0. Leaves the products' gradients in
 // dproduct [Hi, row].
 void KlQueryGradient(const TierKernels& kernels, const KlOperands& in,
                      int64_t n, float dkl, const KlRow& row, float* dproduct,

@@ -132,7 +132,7 @@ class Backend {
   virtual void SparseMlaBackward(const SparseMlaBackwardArgs& args) = 0;
   // kl[n] = KL(p[n] || softmax of I[n] over selected[n]), where p[n, s] is the
   // mean over heads of the attention probabilities (detached).
-  // v32_facts.md 2.1, paper eq. 3 and 4.
+  // DeepSeek-V3.2 paper, equations 3 and 4.
   virtual void IndexerKl(const IndexerKlArgs& args) = 0;
   // dkl [N] scales each row's gradient. dindex_keys accumulates.
   virtual void IndexerKlBackward(const IndexerKlBackwardArgs& args) = 0;

@@ -1,5 +1,5 @@
 // Demonstrations for the quickstart's cold start: whole conversations on train
-// tasks (quickstart_tasks.h), right ones or with slips. A slip is a wrong step
+// tasks (tasks.h), right ones or with slips. A slip is a wrong step
 // in the right format: the model learns to write well-formed messages that are
 // often wrong, and reinforcement learning has answers to improve.
 //

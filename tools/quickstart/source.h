@@ -1,5 +1,5 @@
 // The quickstart's demonstrations as a source for `temper sft`: mixes "clean"
-// and "sloppy" of quickstart_demonstrations.h.
+// and "sloppy" of demonstrations.h.
 
 #ifndef TOOLS_QUICKSTART_SOURCE_H_
 #define TOOLS_QUICKSTART_SOURCE_H_

@@ -1,6 +1,6 @@
 // A rendered conversation before it is text or ids: a list of pieces, each
 // either fixed text of the format, in which markers count, or content, in which
-// they do not. chat_template.h is the interface; this is its inside.
+// they do not. template.h is the interface; this is its inside.
 
 #ifndef KERNELS_MODEL_CHAT_MARKUP_H_
 #define KERNELS_MODEL_CHAT_MARKUP_H_
