@@ -49,9 +49,8 @@ TEST(CgroupTest, V2HoldsMemoryAndNoSwap) {
 
 TEST(CgroupTest, V1LimitsMemoryBeforeMemoryAndSwap) {
   const std::string pids = Directory("v1pids", {"pids.max"});
-  const std::string memory =
-      Directory("v1memory",
-                {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"});
+  const std::string memory = Directory(
+      "v1memory", {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"});
   const auto limits =
       CgroupLimits({CgroupMode::kV1, {"/pids", "/memory"}}, 7000, 1 << 20);
   ASSERT_EQ(limits.size(), 3u);

@@ -370,8 +370,8 @@ TEST_F(EnvironmentHostTest, AHostThatComesBackElsewhereIsFound) {
       },
       RemoteEnvironmentOptions());
   ASSERT_TRUE(client.WaitUntilReady(std::chrono::seconds(10)).ok());
-  const auto elsewhere = *EnvironmentHostServer::Start(
-      {}, {.sandboxes = sandboxes}, &clock_);
+  const auto elsewhere =
+      *EnvironmentHostServer::Start({}, {.sandboxes = sandboxes}, &clock_);
   host_.reset();
   {
     MutexLock lock(&mutex);

@@ -35,7 +35,8 @@ for i in range(8):
   except OSError: break
   os.set_blocking(keep[-1], False)
   held += fill(keep[-1])
-size = )", child_mib, R"( << 20
+size = )",
+                      child_mib, R"( << 20
 while len(children) < 12:
   r, w = os.pipe()
   try: pid = os.fork()

@@ -156,10 +156,10 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
                                 " cells, its limit"));
   }
   if (ran_ >= limits_.session_max) {
-    return Refusal(OUTCOME_TIMEOUT,
-                   absl::StrCat("the session's cells have run for ",
-                                limits_.session_max.count(),
-                                " ms in all, its limit"));
+    return Refusal(
+        OUTCOME_TIMEOUT,
+        absl::StrCat("the session's cells have run for ",
+                     limits_.session_max.count(), " ms in all, its limit"));
   }
   ++cells_run_;
   const absl::Status ready = EnsureSandbox();

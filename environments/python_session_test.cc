@@ -405,8 +405,9 @@ TEST_F(PythonSessionTest, WhatWasPrintedBeforeTheEndIsTold) {
   EXPECT_THAT(Text("import os; print('begun'); os.kill(os.getpid(), 9)"),
               HasSubstr("begun\nerror: the Python process died by signal 9 "
                         "(SIGKILL"));
-  const std::string flood = Text("for i in range(5000): print('spam')\n"
-                                 "while True: pass");
+  const std::string flood = Text(
+      "for i in range(5000): print('spam')\n"
+      "while True: pass");
   EXPECT_LE(flood.size(), PythonSessionLimits().output_bytes_max);
   EXPECT_THAT(flood, HasSubstr("spam\nspam\n"));
   EXPECT_THAT(flood, HasSubstr("[cut]\nerror: no result"));

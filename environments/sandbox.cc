@@ -65,8 +65,7 @@ std::string NextStep(const std::string& what) {
 
 }  // namespace
 
-Sandbox::Sandbox(SandboxPool* pool, uint32_t slot)
-    : pool_(pool), slot_(slot) {}
+Sandbox::Sandbox(SandboxPool* pool, uint32_t slot) : pool_(pool), slot_(slot) {}
 
 Sandbox::~Sandbox() {
   for (int fd : {fd_, output_, control_}) {
@@ -312,9 +311,9 @@ absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
   close(errors[1]);
   if (started.ok()) {
     char first[sizeof(kHandshake)];
-    started = sandbox->Read(first, sizeof(first),
-                            std::chrono::steady_clock::now() +
-                                kSandboxStartMax);
+    started =
+        sandbox->Read(first, sizeof(first),
+                      std::chrono::steady_clock::now() + kSandboxStartMax);
     if (started.ok() && memcmp(first, kHandshake, sizeof(first)) != 0) {
       started = absl::AbortedError("not the driver's handshake");
     }

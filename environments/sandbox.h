@@ -1,8 +1,8 @@
 // Sandboxes for the sessions of many episodes. A sandbox belongs to one slot of
 // the supervisor; slots are fewer than episodes. A session that waits for the
 // model parks its sandbox: nothing of it runs then, and its age stands still.
-// The longest parked one is ended when another session needs its slot. Who waits
-// for a slot is served in order of arrival.
+// The longest parked one is ended when another session needs its slot. Who
+// waits for a slot is served in order of arrival.
 
 #ifndef ENVIRONMENTS_SANDBOX_H_
 #define ENVIRONMENTS_SANDBOX_H_
@@ -96,16 +96,17 @@ class SandboxPool {
   absl::StatusOr<std::unique_ptr<Sandbox>> Start(SteadyTime deadline);
 
   // Freezes `sandbox` and keeps it until Unpark(ticket), which returns it, or
-  // null if it ended meanwhile: at once where it could not be frozen or somebody
-  // waits. Every ticket is to be unparked.
+  // null if it ended meanwhile: at once where it could not be frozen or
+  // somebody waits. Every ticket is to be unparked.
   uint64_t Park(std::unique_ptr<Sandbox> sandbox);
   std::unique_ptr<Sandbox> Unpark(uint64_t ticket);
 
   // How many wait for a slot.
   size_t waiting();
 
-  // Whether no sandbox will start again: the helper is gone, or the sandboxes of
-  // all slots have been told to end for kLostFactor times what they may take.
+  // Whether no sandbox will start again: the helper is gone, or the sandboxes
+  // of all slots have been told to end for kLostFactor times what they may
+  // take.
   bool lost();
   static constexpr int kLostFactor = 6;
 
@@ -139,7 +140,7 @@ class SandboxPool {
   SandboxSupervisor* const supervisor_;
 
   Mutex mutex_;
-  CondVar served_;  // Serve gave something
+  CondVar served_;                                      // Serve gave something
   std::list<Waiter*> waiting_ ABSL_GUARDED_BY(mutex_);  // first come first
   std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);
   // Told to end, in vain so far; and since when that is all slots.

@@ -127,9 +127,8 @@ void DropTo(uid_t uid, int status_fd) {
 [[noreturn]] void BecomeSandbox(const Helper& helper, uint32_t slot,
                                 const Cgroup& cgroup, pid_t keeper,
                                 const SandboxFds& fds, int status) {
-  const BwrapCommand command =
-      MakeBwrapCommand(helper.each, helper.options.python, helper.script,
-                       kFdArgs, kFdSeccomp);
+  const BwrapCommand command = MakeBwrapCommand(
+      helper.each, helper.options.python, helper.script, kFdArgs, kFdSeccomp);
   const int args = memfd_create("args", MFD_CLOEXEC);
   if (args < 0 || write(args, command.options.data(), command.options.size()) !=
                       static_cast<ssize_t>(command.options.size())) {
@@ -223,9 +222,8 @@ void Keep(const sigset_t& signals, int control, const Cgroup& cgroup,
     const bool running = kept->frozen == 0;
     const int64_t begin = MonotonicMillis();
     poll(events, 2,
-         static_cast<int>(
-             running ? std::min(kept->millis_left, kPollMillisMax)
-                     : kPollMillisMax));
+         static_cast<int>(running ? std::min(kept->millis_left, kPollMillisMax)
+                                  : kPollMillisMax));
     if (running) kept->millis_left -= MonotonicMillis() - begin;
     struct signalfd_siginfo info;
     while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
@@ -302,9 +300,9 @@ SandboxReply KillSlot(Helper* helper, uint32_t slot, int64_t end) {
   kill(found->second, SIGTERM);
   while (waitpid(found->second, nullptr, WNOHANG) == 0) {
     if (MonotonicMillis() >= end) {
-      return ReplyOf(absl::StatusCode::kUnavailable,
-                     absl::StrCat("the sandbox of slot ", slot,
-                                  " did not end in time"));
+      return ReplyOf(
+          absl::StatusCode::kUnavailable,
+          absl::StrCat("the sandbox of slot ", slot, " did not end in time"));
     }
     WaitSignal(child, 20);
   }
@@ -436,9 +434,9 @@ void RunSandboxHelper(int socket, const SandboxHelperOptions& options) {
     const bool waits = request.operation == SandboxRequest::kKill;
     reply = request.operation == SandboxRequest::kLaunch
                 ? LaunchSlot(&helper, request.slot, fds)
-                : KillSlot(&helper, request.slot,
-                           MonotonicMillis() +
-                               (waits ? options.end_max_millis : 0));
+                : KillSlot(
+                      &helper, request.slot,
+                      MonotonicMillis() + (waits ? options.end_max_millis : 0));
     for (int fd : {fds.session, fds.output, fds.errors, fds.control}) {
       if (fd >= 0) close(fd);
     }

@@ -68,31 +68,38 @@ inline std::vector<std::string> AwakeBelow(pid_t helper) {
 // Cells that go on after their reply: written by themselves, or because they
 // leave something behind.
 inline std::vector<std::string> CellsThatGoOn() {
-  const std::string forge = "import os, posix, signal, threading, time\n"
-                            "def spin(*any):\n  while True: pass\n"
-                            "def forge(): os.write(3, bytes(5))\n";
+  const std::string forge =
+      "import os, posix, signal, threading, time\n"
+      "def spin(*any):\n  while True: pass\n"
+      "def forge(): os.write(3, bytes(5))\n";
   return {
-      forge + "for i in range(2):\n  if os.fork() == 0: spin()\nforge()\nspin()",
+      forge +
+          "for i in range(2):\n  if os.fork() == 0: spin()\nforge()\nspin()",
       forge + "forge()\nspin()",
-      forge + "for i in range(2):\n  if os.fork() == 0: spin()\n"
-              "forge()\ntime.sleep(1000)",
+      forge +
+          "for i in range(2):\n  if os.fork() == 0: spin()\n"
+          "forge()\ntime.sleep(1000)",
       // Never at one place: each process forks the next and ends.
-      forge + "if os.fork() == 0:\n  while True:\n"
-              "    try:\n      if os.fork(): os._exit(0)\n"
-              "    except OSError: pass\nforge()\ntime.sleep(1000)",
+      forge +
+          "if os.fork() == 0:\n  while True:\n"
+          "    try:\n      if os.fork(): os._exit(0)\n"
+          "    except OSError: pass\nforge()\ntime.sleep(1000)",
       // Wakes later.
-      forge + "signal.signal(signal.SIGALRM, spin)\n"
-              "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
-              "forge()\ntime.sleep(1000)",
+      forge +
+          "signal.signal(signal.SIGALRM, spin)\n"
+          "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+          "forge()\ntime.sleep(1000)",
       // The driver's own reply, with its clean-up undone.
-      forge + "posix.kill = lambda *any: None\n"
-              "posix.waitpid = os.close\n"
-              "if os.fork() == 0: spin()",
+      forge +
+          "posix.kill = lambda *any: None\n"
+          "posix.waitpid = os.close\n"
+          "if os.fork() == 0: spin()",
       forge + "threading.Thread(target=spin, daemon=True).start()",
       // Two that wake each other.
-      forge + "signal.signal(signal.SIGCONT, spin)\nother = os.fork()\n"
-              "if other == 0:\n  while True: os.kill(os.getppid(), 18)\n"
-              "forge()\nwhile True: os.kill(other, 18)",
+      forge +
+          "signal.signal(signal.SIGCONT, spin)\nother = os.fork()\n"
+          "if other == 0:\n  while True: os.kill(os.getppid(), 18)\n"
+          "forge()\nwhile True: os.kill(other, 18)",
   };
 }
 

@@ -61,8 +61,8 @@ class SandboxSupervisor {
   const SandboxLimits& limits() const { return limits_; }
   std::chrono::milliseconds sandbox_end_max() const { return sandbox_end_max_; }
 
-  // Starts a sandbox in the free `slot`. Unavailable, with the step that failed,
-  // if it did not start or the helper is gone.
+  // Starts a sandbox in the free `slot`. Unavailable, with the step that
+  // failed, if it did not start or the helper is gone.
   absl::Status Launch(uint32_t slot, const SandboxFds& fds);
 
   // Ends the sandbox of `slot`, if any; on OK all its processes are reaped and

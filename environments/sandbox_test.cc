@@ -172,9 +172,9 @@ TEST(SandboxTest, SlowCandidatesEndInTheirOwnOutcomesAndInTime) {
 bool HoldsForAnOrdinaryUser(const std::function<void()>& expectations) {
   const pid_t child = fork();
   if (child == 0) {
-    if (geteuid() == 0 && (setgroups(0, nullptr) != 0 ||
-                           setresgid(65534, 65534, 65534) != 0 ||
-                           setresuid(65534, 65534, 65534) != 0)) {
+    if (geteuid() == 0 &&
+        (setgroups(0, nullptr) != 0 || setresgid(65534, 65534, 65534) != 0 ||
+         setresuid(65534, 65534, 65534) != 0)) {
       _exit(2);
     }
     prctl(PR_SET_DUMPABLE, 1);  // or /proc/self would be root's
@@ -265,8 +265,8 @@ class ParkedTest : public testing::Test {
     options.limits.life_seconds_max = life_seconds_max;
     supervisor_ = *SandboxSupervisor::Start(options);
     pool_ = *SandboxPool::Create(supervisor_.get());
-    session_ = std::make_unique<PythonSession>(pool_.get(), 1,
-                                               PythonSessionLimits());
+    session_ =
+        std::make_unique<PythonSession>(pool_.get(), 1, PythonSessionLimits());
   }
   ToolResult Run(const std::string& cell) {
     const auto result = session_->Run(cell);

@@ -1,13 +1,12 @@
 #include "learner/rollout_link.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <chrono>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"

@@ -1,7 +1,5 @@
 #include "learner/rollout_link.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -11,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"

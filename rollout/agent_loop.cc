@@ -98,10 +98,8 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
   state_ = State::kEnvironment;
   call_ = call;
   waiting_since_us_ = NowUs();
-  const absl::Status status =
-      services_->jobs->Post(tag_, [work = work_, run = std::move(run)] {
-        run(work.get());
-      });
+  const absl::Status status = services_->jobs->Post(
+      tag_, [work = work_, run = std::move(run)] { run(work.get()); });
   if (!status.ok()) FailInfra(status);
 }
 
@@ -217,8 +215,7 @@ void AgentLoop::OnMessage(Message message) {
                                        kToolCallsPerStepMax));
     return Grade(OUTCOME_MODEL_ERROR);
   }
-  const int64_t sampled =
-      services_->engine->record(sequence_).sampled_count();
+  const int64_t sampled = services_->engine->record(sequence_).sampled_count();
   if (assistant_turns_ >= spec_.sampling.max_turns() ||
       sampled >= spec_.sampling.max_tokens()) {
     return Grade(OUTCOME_TRUNCATED);
@@ -234,10 +231,9 @@ void AgentLoop::OnMessage(Message message) {
 
 void AgentLoop::OnResults() {
   if (work_->results.size() != calls_.size()) {
-    return FailInfra(absl::InternalError(
-        absl::StrCat("environment ", spec_.task.environment(), " gave ",
-                     work_->results.size(), " results for ", calls_.size(),
-                     " calls")));
+    return FailInfra(absl::InternalError(absl::StrCat(
+        "environment ", spec_.task.environment(), " gave ",
+        work_->results.size(), " results for ", calls_.size(), " calls")));
   }
   const uint32_t turn = static_cast<uint32_t>(trajectory_.turns_size()) - 1;
   std::vector<std::string> contents;
@@ -258,8 +254,7 @@ void AgentLoop::OnResults() {
   const int64_t begin = record.size();
   const int64_t end = begin + static_cast<int64_t>(tokens->size());
   const absl::Status status = services_->engine->Extend(
-      sequence_, *tokens,
-      spec_.sampling.max_tokens() - record.sampled_count());
+      sequence_, *tokens, spec_.sampling.max_tokens() - record.sampled_count());
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     return Grade(OUTCOME_TRUNCATED);
   }
@@ -330,8 +325,7 @@ void AgentLoop::Cancel(const std::string& why) {
   // A job that is out keeps its own reference and may still be writing, or has
   // just let go of it.
   if (state_ == State::kEnvironment) {
-    services_->jobs->Release(
-        std::exchange(work_, std::make_shared<Work>()));
+    services_->jobs->Release(std::exchange(work_, std::make_shared<Work>()));
   }
   Finish();
 }

@@ -63,7 +63,7 @@ struct EpisodeSpec {
   Task task;
   SamplingConfig sampling;  // whole, as resolving a configuration makes it
   SamplingMask mask = SamplingMask::kKeep;
-  uint64_t seed = 0;        // of the run; the episode's own streams derive
+  uint64_t seed = 0;  // of the run; the episode's own streams derive
 };
 
 // InvalidArgument names the field that is absent or out of range.
@@ -132,7 +132,7 @@ class AgentLoop {
   Call call_ = Call::kReset;
   int64_t waiting_since_us_ = 0;
   std::shared_ptr<Work> work_;
-  int64_t sequence_ = 0;  // 0: none open
+  int64_t sequence_ = 0;    // 0: none open
   int64_t turn_begin_ = 0;  // first token of the turn being sampled
   int64_t generate_begin_us_ = 0;
   uint32_t assistant_turns_ = 0;

@@ -58,8 +58,8 @@ class FakeEnvironment : public Environment {
   ~FakeEnvironment() override { ends_->Add(); }
 
   const EnvironmentFacts& facts() const override {
-    static const EnvironmentFacts facts = {
-        "fake", "for tests", true, ServedIn::kWorker, false};
+    static const EnvironmentFacts facts = {"fake", "for tests", true,
+                                           ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {

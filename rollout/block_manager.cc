@@ -79,8 +79,8 @@ void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
         static_cast<int64_t>(sequence->page_hashes.size()) * kPageTokens;
     uint64_t routes[kPageTokens];
     for (int64_t i = 0; i < kPageTokens; ++i) {
-      routes[i] = begin + i < record.fed() ? record.route_versions[begin + i]
-                                           : version;
+      routes[i] =
+          begin + i < record.fed() ? record.route_versions[begin + i] : version;
     }
     Sha256 hash;
     if (begin > 0) {
@@ -124,8 +124,7 @@ void BlockManager::Register(Sequence* sequence, uint64_t version) {
   ExtendHashes(sequence, whole, version);
   for (int64_t i = sequence->pages_registered; i < whole; ++i) {
     const int32_t page = sequence->pages[i];
-    const bool is_new =
-        by_hash_.emplace(sequence->page_hashes[i], page).second;
+    const bool is_new = by_hash_.emplace(sequence->page_hashes[i], page).second;
     if (is_new) pages_[page].hash = sequence->page_hashes[i];
   }
   sequence->pages_registered = std::max(sequence->pages_registered, whole);

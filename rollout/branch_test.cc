@@ -44,8 +44,7 @@ TEST(BranchTest, PacksEveryArrayUpToTheLastSampledToken) {
   EXPECT_EQ(branch.kept_offsets(),
             std::string(reinterpret_cast<const char*>(offsets), 12));
   EXPECT_EQ(branch.route_bytes(), 1u);
-  EXPECT_EQ(branch.routes(),
-            std::string("\1\2\3\4\5\6\7\10\0\1\2\3", 12));
+  EXPECT_EQ(branch.routes(), std::string("\1\2\3\4\5\6\7\10\0\1\2\3", 12));
 }
 
 TEST(BranchTest, VersionsBecomeSpansOfSampledTokens) {

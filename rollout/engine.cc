@@ -16,9 +16,9 @@ absl::Status ValidateOptions(const EngineOptions& options) {
   const auto check = [](const char* name, int64_t value, int64_t low,
                         int64_t high) -> absl::Status {
     if (value >= low && value <= high) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        "engine: ", name, " is ", value, "; it must be in [", low, ", ", high,
-        "]"));
+    return absl::InvalidArgumentError(absl::StrCat("engine: ", name, " is ",
+                                                   value, "; it must be in [",
+                                                   low, ", ", high, "]"));
   };
   RETURN_IF_ERROR(check("pages", options.pages, 1, 1 << 24));
   RETURN_IF_ERROR(check("batch_tokens_max", options.batch_tokens_max,
@@ -31,8 +31,8 @@ bool SameSampling(const SequenceOptions& one, const SequenceOptions& other) {
   const SampleOptions& a = one.sampling;
   const SampleOptions& b = other.sampling;
   return a.temperature == b.temperature && a.top_k == b.top_k &&
-         a.top_p == b.top_p && a.min_p == b.min_p &&
-         a.kept_max == b.kept_max && one.mask == other.mask;
+         a.top_p == b.top_p && a.min_p == b.min_p && a.kept_max == b.kept_max &&
+         one.mask == other.mask;
 }
 
 int32_t SlotOf(const Sequence& sequence, int64_t position) {
@@ -108,10 +108,10 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
   SequenceRecord& record = sequence->record;
   const int64_t size = record.size() + static_cast<int64_t>(tokens.size());
   if (sequence->running || size == 0 || sample_max < 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "engine: cannot extend sequence ", id, " (",
-        sequence->running ? "running" : "idle", ") to ", size,
-        " tokens and sample ", sample_max));
+    return absl::InvalidArgumentError(
+        absl::StrCat("engine: cannot extend sequence ", id, " (",
+                     sequence->running ? "running" : "idle", ") to ", size,
+                     " tokens and sample ", sample_max));
   }
   for (const int32_t token : tokens) {
     if (token < 0 || token >= config().vocab_size) {
@@ -145,9 +145,8 @@ void Engine::Close(int64_t id) {
 TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
   TokenBatch batch;
   for (const Chunk& chunk : chunks) {
-    batch.blocks_max =
-        std::max(batch.blocks_max,
-                 static_cast<int32_t>(chunk.sequence->pages.size()));
+    batch.blocks_max = std::max(
+        batch.blocks_max, static_cast<int32_t>(chunk.sequence->pages.size()));
   }
   for (size_t row = 0; row < chunks.size(); ++row) {
     const Chunk& chunk = chunks[row];
@@ -178,8 +177,8 @@ TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
 void Engine::KeepRoutes(const std::vector<Chunk>& chunks,
                         const TokenBatch& batch) {
   for (int64_t n = 0; n < batch.size(); ++n) {
-    std::copy_n(batch.routes.begin() + n * routes_per_token_,
-                routes_per_token_, cache_->routes(batch.slot[n]));
+    std::copy_n(batch.routes.begin() + n * routes_per_token_, routes_per_token_,
+                cache_->routes(batch.slot[n]));
   }
   // Pages found by prefix, in this forward too, bring their routes along.
   for (const Chunk& chunk : chunks) {
@@ -233,9 +232,8 @@ absl::Status Engine::SampleChunks(const std::vector<Chunk>& chunks,
         continue;
       }
       sequences.push_back(sequence);
-      same.push_back(
-          {row, sequence->options.key,
-           static_cast<uint32_t>(sequence->record.sampled_count())});
+      same.push_back({row, sequence->options.key,
+                      static_cast<uint32_t>(sequence->record.sampled_count())});
     }
     std::vector<SampledToken> tokens;
     RETURN_IF_ERROR(sampler_->Sample(hidden, weights_->lm_head(),

@@ -35,8 +35,8 @@ JobPool::~JobPool() {
 absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
   MutexLock lock(&mutex_);
   if (pending_ >= jobs_max_) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        jobs_max_, " jobs are pending; take finished ones first"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(jobs_max_, " jobs are pending; take finished ones first"));
   }
   ++pending_;
   jobs_.push_back({tag, /*announced=*/true, std::move(job)});

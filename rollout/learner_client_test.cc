@@ -1,7 +1,5 @@
 #include "rollout/learner_client.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <atomic>
 #include <functional>
 #include <string>
@@ -9,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"

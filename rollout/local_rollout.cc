@@ -63,9 +63,9 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
     ASSIGN_OR_RETURN(std::vector<Trajectory> ended, runner.Advance(kWaitUs));
     if (!ended.empty() || services.engine->has_running()) progress_ms = NowMs();
     if (NowMs() - progress_ms > options.stall_ms_max) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          runner.waiting_for_environment(), " episodes waited ",
-          options.stall_ms_max, " ms for their environments"));
+      return absl::DeadlineExceededError(
+          absl::StrCat(runner.waiting_for_environment(), " episodes waited ",
+                       options.stall_ms_max, " ms for their environments"));
     }
     if (options.stop != nullptr && *options.stop) {
       return absl::CancelledError("the rollout was stopped");
@@ -93,9 +93,9 @@ absl::StatusOr<std::vector<Trajectory>> RunLocalRollout(
   ASSIGN_OR_RETURN(const auto chat_template, ChatTemplate::Create(&tokenizer));
   ASSIGN_OR_RETURN(const auto chat_parser, ChatParser::Create(&tokenizer));
   ASSIGN_OR_RETURN(const auto reward, Reward::Create(options.rewards));
-  ASSIGN_OR_RETURN(const auto engine,
-                   Engine::Create(backend, weights, options.weight_version,
-                                  options.engine));
+  ASSIGN_OR_RETURN(
+      const auto engine,
+      Engine::Create(backend, weights, options.weight_version, options.engine));
   const int at_once = static_cast<int>(options.engine.sequences_max);
   JobPool jobs(options.job_threads, at_once);
   EpisodeServices services;

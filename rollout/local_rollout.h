@@ -28,9 +28,9 @@ struct LocalRolloutOptions {
   SamplingConfig sampling;
   RewardConfig rewards;
   uint64_t seed = 1;
-  uint32_t samples = 1;          // of each task
-  uint64_t first_group = 0;      // task i is group first_group + i
-  uint64_t weight_version = 0;   // recorded
+  uint32_t samples = 1;         // of each task
+  uint64_t first_group = 0;     // task i is group first_group + i
+  uint64_t weight_version = 0;  // recorded
   Purpose purpose = PURPOSE_EVAL;
   std::string run = "local";
   int job_threads = 4;  // at most kStepsPerSlotMax (step_limits.h)

@@ -18,14 +18,13 @@ namespace {
 class EchoEnvironment : public Environment {
  public:
   const EnvironmentFacts& facts() const override {
-    static const EnvironmentFacts facts = {
-        "echo", "for tests", true, ServedIn::kWorker, false};
+    static const EnvironmentFacts facts = {"echo", "for tests", true,
+                                           ServedIn::kWorker, false};
     return facts;
   }
   absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
-    observation.messages.assign(task.messages().begin(),
-                                task.messages().end());
+    observation.messages.assign(task.messages().begin(), task.messages().end());
     return observation;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {

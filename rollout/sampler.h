@@ -54,8 +54,9 @@ class Sampler {
   static int64_t BytesFor(const ModelConfig& config, int64_t rows_max);
 
   // Appends a token to *tokens for each of `rows`. `options` are valid; `mask`
-  // says what is recorded and does not change which token is sampled. Internal if a log-probability is not finite (weights or hidden states are
-  // broken); what is in *tokens is then meaningless.
+  // says what is recorded and does not change which token is sampled. Internal
+  // if a log-probability is not finite (weights or hidden states are broken);
+  // what is in *tokens is then meaningless.
   absl::Status Sample(const Tensor& hidden,  // f32 [N, D]
                       const Weight& lm_head, const SampleOptions& options,
                       SamplingMask mask, const std::vector<SampleRow>& rows,

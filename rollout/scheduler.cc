@@ -69,8 +69,7 @@ void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget,
     const bool decodes = size - sequence->computed == 1;
     if (decodes != (pass == Pass::kDecode)) continue;
     const bool starts = sequence->pages.empty();
-    const int64_t hits =
-        decodes ? 0 : blocks_->MatchPrefix(sequence, version);
+    const int64_t hits = decodes ? 0 : blocks_->MatchPrefix(sequence, version);
     if (!MakeRoom(sequence, size)) {
       if (starts) blocks_->Release(sequence);
       continue;

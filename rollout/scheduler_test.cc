@@ -102,7 +102,7 @@ TEST_F(SchedulerTest, YoungestIsPreemptedWhenPagesRunOut) {
   Sequence* const b = Add(2 * kPageTokens - 1, 5000);
   Step();
   EXPECT_EQ(blocks_->free_pages(), 0);
-  Step();  // both fill their second page
+  Step();                                    // both fill their second page
   const std::vector<Chunk> chunks = Step();  // both want a third
   ASSERT_EQ(chunks.size(), 1u);
   EXPECT_EQ(chunks[0].sequence, a);

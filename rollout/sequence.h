@@ -61,11 +61,11 @@ struct Sequence {
   int64_t tokens_left = 0;  // to be sampled before it stops for length
 
   // The scheduler's and the block manager's.
-  std::vector<int32_t> pages;           // cache pages, in order of position
-  int64_t computed = 0;                 // tokens whose keys lie in `pages`
-  int64_t pages_registered = 0;         // of `pages`, offered to others
+  std::vector<int32_t> pages;            // cache pages, in order of position
+  int64_t computed = 0;                  // tokens whose keys lie in `pages`
+  int64_t pages_registered = 0;          // of `pages`, offered to others
   std::vector<std::string> page_hashes;  // of the first whole pages
-  uint64_t hash_version = 0;            // weights the hashes were made under
+  uint64_t hash_version = 0;             // weights the hashes were made under
 };
 
 }  // namespace temper

@@ -1,7 +1,6 @@
 #include "rollout/weight_client.h"
 
 #include <pthread.h>
-#include <zmq.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {

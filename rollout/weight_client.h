@@ -1,6 +1,6 @@
-// Receives weight versions from the learner (learner/intake/weight_publisher.h, by
-// proto/weights.proto): asks for a version's manifest and chunks, several at a
-// time, asks again for what is lost, checks every tensor and the whole, and
+// Receives weight versions from the learner (learner/intake/weight_publisher.h,
+// by proto/weights.proto): asks for a version's manifest and chunks, several at
+// a time, asks again for what is lost, checks every tensor and the whole, and
 // only then hands the version to the callback. When to sample from it is the
 // engine's business.
 //

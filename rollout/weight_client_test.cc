@@ -4,8 +4,6 @@
 
 #include "rollout/weight_client.h"
 
-#include <zmq.h>
-
 #include <cstring>
 #include <deque>
 #include <set>
@@ -13,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/checksum.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {

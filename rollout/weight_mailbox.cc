@@ -39,10 +39,10 @@ absl::Status CheckManifest(const WeightManifest& manifest,
     }
   }
   if (manifest.tensors_size() == count) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "weight version ", manifest.version(), " has ", manifest.tensors_size(),
-      " tensors, the model ", count,
-      "; learner and worker read different models"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("weight version ", manifest.version(), " has ",
+                   manifest.tensors_size(), " tensors, the model ", count,
+                   "; learner and worker read different models"));
 }
 
 }  // namespace temper

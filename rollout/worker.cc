@@ -98,8 +98,8 @@ class Worker {
   int64_t wanted_since_ms_ = 0;
   int64_t idle_since_ms_ = 0;
   bool stopped_by_learner_ = false;
-  std::deque<Lease> leases_;        // not started yet
-  std::deque<Trajectory> outbox_;   // the client is full
+  std::deque<Lease> leases_;       // not started yet
+  std::deque<Trajectory> outbox_;  // the client is full
 };
 
 absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
@@ -209,8 +209,7 @@ absl::Status Worker::TakeWeights() {
     const ReceivedWeights& received = ***delivery;
     const uint64_t version = received.manifest.version();
     if (version > engine_->version()) {
-      RETURN_IF_ERROR(
-          CheckManifest(received.manifest, weights_->parameters()));
+      RETURN_IF_ERROR(CheckManifest(received.manifest, weights_->parameters()));
       RETURN_IF_ERROR(engine_->SetWeights(version, received.values));
       client_->AckWeights(version);
     }

@@ -1,12 +1,12 @@
 #include "tests/golden_inputs.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

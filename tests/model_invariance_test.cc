@@ -3,8 +3,6 @@
 // whose order of addition depends on the number of rows, is caught by the same
 // comparison.
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/find_backend.h"

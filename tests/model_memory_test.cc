@@ -1,11 +1,10 @@
 // What the plan promises: the bytes it counts are enough, and after the first
 // step nothing is allocated.
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <vector>
 
+#include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"

@@ -1,12 +1,11 @@
 // The production transformer, objective and optimizer against an independent
 // oracle's goldens, on every tier this CPU has.
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <memory>
 #include <string>
 
+#include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
 #include "tests/golden_compare.h"
@@ -83,8 +82,8 @@ TEST_P(ModelParityTest, EveryGoldenInScopeIsMetAndTiersAgreeBitForBit) {
   }
   for (const std::string& name : BackendNames()) {
     if (name == "scalar") continue;
-    EXPECT_TRUE(SameBits(
-        computed, Computed(GetParam(), {.name = name, .threads = 2})))
+    EXPECT_TRUE(
+        SameBits(computed, Computed(GetParam(), {.name = name, .threads = 2})))
         << name;
   }
 }

@@ -141,9 +141,8 @@ Comparison Compare(Backend* backend, const TrialModel& model,
     const absl::Status status =
         transformer->Forward(&packed.batch, nullptr, tape.get(), {}, &hidden);
     CHECK(status.ok()) << status;
-    const auto result =
-        logprob.Forward(*weights, hidden, packed, temperature,
-                        setup.keep_sampling_mask);
+    const auto result = logprob.Forward(*weights, hidden, packed, temperature,
+                                        setup.keep_sampling_mask);
     CHECK(result.ok()) << result.status();
     for (size_t i = 0; i < packed.logp_old.size(); ++i) {
       ++comparison.tokens;
@@ -356,15 +355,14 @@ TEST_P(ZeroMismatchTest, WhateverTheTiersAndThreadsOnEitherSide) {
     for (const int threads : {1, 2}) {
       const auto backend = NewBackend({.name = sampling, .threads = threads});
       const Sampled sampled = SampleAll(backend.get(), model_, setup_, 3);
-      ExpectAsAlone(sampled, absl::StrCat(sampling, " sampled on ", threads,
-                                          " threads"));
+      ExpectAsAlone(
+          sampled, absl::StrCat(sampling, " sampled on ", threads, " threads"));
       for (const std::string& learning : BackendNames()) {
         const auto learner =
             NewBackend({.name = learning, .threads = 3 - threads});
-        ExpectZeroMismatch(
-            learner.get(), sampled, {},
-            absl::StrCat(sampling, " sampled on ", threads, " threads, ",
-                         learning, " learned"));
+        ExpectZeroMismatch(learner.get(), sampled, {},
+                           absl::StrCat(sampling, " sampled on ", threads,
+                                        " threads, ", learning, " learned"));
       }
     }
   }

@@ -1,7 +1,7 @@
 #include "environments/math/math.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

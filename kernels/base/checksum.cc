@@ -1,11 +1,10 @@
 #include "kernels/base/checksum.h"
 
-#include <openssl/evp.h>
-
 #include <array>
 #include <cstring>
 
 #include "kernels/base/log.h"
+#include "openssl/evp.h"
 
 namespace temper {
 namespace {

@@ -36,13 +36,12 @@ struct LogVoidify {
 
 }  // namespace temper
 
-#define LOG(level)                                                      \
-  ::temper::LogRecord(::temper::LogLevel::k##level, __FILE__, __LINE__) \
-      .stream()
+#define LOG(level) \
+  ::temper::LogRecord(::temper::LogLevel::k##level, __FILE__, __LINE__).stream()
 
-#define CHECK(condition)                   \
-  __builtin_expect(!!(condition), 1)       \
-      ? (void)0                            \
+#define CHECK(condition)             \
+  __builtin_expect(!!(condition), 1) \
+      ? (void)0                      \
       : ::temper::LogVoidify() & LOG(FATAL) << "CHECK " #condition ": "
 
 #define CHECK_OP_(a, b, op) \

@@ -30,8 +30,12 @@ class Counter {
 
 TEST(MutexTest, GuardsACounterAcrossThreads) {
   Counter counter;
-  std::thread a([&] { for (int i = 0; i < 1000; ++i) counter.Add(); });
-  std::thread b([&] { for (int i = 0; i < 1000; ++i) counter.Add(); });
+  std::thread a([&] {
+    for (int i = 0; i < 1000; ++i) counter.Add();
+  });
+  std::thread b([&] {
+    for (int i = 0; i < 1000; ++i) counter.Add();
+  });
   counter.AwaitAtLeast(2000);
   a.join();
   b.join();

@@ -1,6 +1,6 @@
 #include "kernels/base/utf8.h"
 
-#include <gtest/gtest.h>
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

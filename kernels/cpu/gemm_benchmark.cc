@@ -1,12 +1,12 @@
 // Speed of products as a fraction of the peak that independent FMAs reach on
 // this machine in the same run. Not a test. One thread.
 
-#include <benchmark/benchmark.h>
 #include <time.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "benchmark/benchmark.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/cpu/cpu_tier.h"
 #include "kernels/cpu/gemm.h"

@@ -1,6 +1,5 @@
 // What a tier passes before it is used: its loops beside the definition's.
 
-
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -164,9 +163,9 @@ bool Same(const std::vector<float>& x, const std::vector<float>& y) {
 }
 
 absl::Status Differs(const std::string& tier, const std::string& kernel) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "CPU tier ", tier, " does not reproduce the scalar tier in ", kernel,
-      "; use another tier or report this CPU"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("CPU tier ", tier, " does not reproduce the scalar tier in ",
+                   kernel, "; use another tier or report this CPU"));
 }
 
 // The loops over one length.

@@ -52,14 +52,14 @@ void ProductWithBlock(const TierKernels& kernels, const KeyProduct& product,
                       const float* transposed, int64_t begin, int64_t count) {
   if (product.m == 0) return;
   kernels.rows_product({.a = product.a,
-                     .a_row = product.a_row,
-                     .b = transposed,
-                     .b_row = kKeyBlock,
-                     .y = product.out + begin,
-                     .y_row = product.out_row,
-                     .m = product.m,
-                     .k = product.dims,
-                     .n = count});
+                        .a_row = product.a_row,
+                        .b = transposed,
+                        .b_row = kKeyBlock,
+                        .y = product.out + begin,
+                        .y_row = product.out_row,
+                        .m = product.m,
+                        .k = product.dims,
+                        .n = count});
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
   for (int64_t begin = 0; begin < count; begin += kKeyBlock) {
     const int64_t block = std::min(kKeyBlock, count - begin);
     kernels.gather_transposed(keys.data, keys.stride, rows + begin, block,
-                           first.dims, transposed);
+                              first.dims, transposed);
     ProductWithBlock(kernels, first, transposed, begin, block);
     ProductWithBlock(kernels, second, transposed, begin, block);
   }
@@ -83,17 +83,17 @@ void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
                const Rows<float>& y) {
   if (begin >= end) return;
   kernels.rows_product({.a = a,
-                     .a_row = 1,
-                     .a_col = a_row,
-                     .b = b + begin,
-                     .b_row = b_row,
-                     .y = y.data + begin,
-                     .y_row = y.stride,
-                     .y_index = rows,
-                     .m = count,
-                     .k = m,
-                     .n = end - begin,
-                     .accumulate = true});
+                        .a_row = 1,
+                        .a_col = a_row,
+                        .b = b + begin,
+                        .b_row = b_row,
+                        .y = y.data + begin,
+                        .y_row = y.stride,
+                        .y_index = rows,
+                        .m = count,
+                        .k = m,
+                        .n = end - begin,
+                        .accumulate = true});
 }
 
 void ForEachQuery(ThreadPool* pool, int64_t queries,

@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "kernels/base/thread_pool.h"
-#include "kernels/cpu/tier.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/tier.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {

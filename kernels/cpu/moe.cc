@@ -132,7 +132,8 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
           tier_.sigmoid(from.row(n), score.row(n), experts);
           const bool can_choose = CanChoose(s, expert_bias, experts);
           if (r[0] < 0 && can_choose) {
-            ChooseExperts(args.options, s, expert_bias, experts, slots, scratch, r);
+            ChooseExperts(args.options, s, expert_bias, experts, slots, scratch,
+                          r);
           } else if (r[0] < 0) {
             std::iota(r, r + slots, 0);
           }
@@ -142,9 +143,9 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
           }
           const float sum = ScoreSum(s, r, slots);
           for (int64_t a = 0; a < slots; ++a) {
-            gate.row(n)[a] = can_choose
-                                 ? s[r[a]] / sum * args.options.routed_scaling_factor
-                                 : kNaN;
+            gate.row(n)[a] =
+                can_choose ? s[r[a]] / sum * args.options.routed_scaling_factor
+                           : kNaN;
           }
         }
       });

@@ -1,9 +1,9 @@
 #include "kernels/model/bpe_trainer.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

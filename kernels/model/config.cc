@@ -1,7 +1,6 @@
 #include "kernels/model/config.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
 #include "kernels/ops/op_arguments.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -1,12 +1,11 @@
 #include "kernels/model/config.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/strings/match.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -1,9 +1,8 @@
 #include "kernels/model/kv_cache.h"
 
-#include <gtest/gtest.h>
-
 #include <set>
 
+#include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -21,6 +20,7 @@
 #include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/weights.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

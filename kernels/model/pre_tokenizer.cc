@@ -1,13 +1,12 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "kernels/model/pre_tokenizer.h"
 
-#include <pcre2.h>
-
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "pcre2.h"
 
 namespace temper {
 

@@ -1,7 +1,7 @@
 #include "kernels/model/pre_tokenizer.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

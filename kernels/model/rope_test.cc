@@ -1,8 +1,8 @@
 #include "kernels/model/rope.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

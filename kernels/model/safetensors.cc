@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -4,10 +4,10 @@
 #ifndef KERNELS_MODEL_STRICT_JSON_H_
 #define KERNELS_MODEL_STRICT_JSON_H_
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 

@@ -1,8 +1,7 @@
 #include "kernels/model/strict_json.h"
 
-#include <gtest/gtest.h>
-
 #include "absl/strings/match.h"
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -10,6 +9,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/base/utf8.h"
 #include "kernels/model/strict_json.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -1,14 +1,13 @@
 #include "kernels/model/tokenizer_file.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "kernels/model/bpe_trainer.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -467,8 +467,7 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
     if (gradients == nullptr) continue;
     RecomputeInputs(l, a);
     IndexerBackward(context, weights_.layer(l), a.indexer, a.mla, scratch_.x,
-                    scratch_.qr, d.dkl, d.indexer,
-                    gradients->layer(l));
+                    scratch_.qr, d.dkl, d.indexer, gradients->layer(l));
   }
   return absl::OkStatus();
 }

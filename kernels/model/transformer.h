@@ -53,7 +53,7 @@ struct DebugTaps {
   // [moe_layers, N, A]: what the router chooses now, for replayed rows too. It
   // costs the choice alone, no product.
   std::vector<int32_t>* live_routes = nullptr;
-  int64_t keys_max = 0;                        // in: columns of index_scores
+  int64_t keys_max = 0;  // in: columns of index_scores
   // Out: the index_topk in effect, at most the batch's largest position + 1.
   int64_t selected_width = 0;
 

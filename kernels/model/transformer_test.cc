@@ -4,13 +4,12 @@
 
 #include "kernels/model/transformer.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "absl/strings/match.h"
+#include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
 #include "kernels/find_backend.h"

@@ -103,8 +103,8 @@ std::string Tensor::DebugString() const {
 }
 
 void Tensor::CheckType(DType expected) const {
-  CHECK(dtype_ == expected) << DebugString() << " read as "
-                            << DTypeName(expected);
+  CHECK(dtype_ == expected)
+      << DebugString() << " read as " << DTypeName(expected);
 }
 
 }  // namespace temper

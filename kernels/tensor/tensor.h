@@ -32,7 +32,7 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
   int rank() const { return rank_; }
-  int64_t dim(int axis) const;  // negative counts from the last
+  int64_t dim(int axis) const;     // negative counts from the last
   int64_t stride(int axis) const;  // in elements
   int64_t elements() const;
   bool contiguous() const;

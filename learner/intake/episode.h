@@ -1,5 +1,6 @@
 // An episode as the learner trains on it: the arrays of a Trajectory, decoded
-// and validated (learner/intake/trajectory_door.h makes these and nothing else does).
+// and validated (learner/intake/trajectory_door.h makes these and nothing else
+// does).
 
 #ifndef LEARNER_INTAKE_EPISODE_H_
 #define LEARNER_INTAKE_EPISODE_H_

@@ -1,7 +1,5 @@
 #include "learner/intake/learner_service.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <cstdlib>
 #include <future>
@@ -12,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"

@@ -48,8 +48,7 @@ class LeaseBrokerTest : public testing::Test {
     return lease.ok() ? *lease : std::nullopt;
   }
 
-  void Deliver(const std::string& worker, const Lease& lease,
-               uint32_t sample) {
+  void Deliver(const std::string& worker, const Lease& lease, uint32_t sample) {
     TrajectoryKey key;
     key.set_group(lease.group());
     key.set_sample(sample);

@@ -48,12 +48,11 @@ TEST(TrajectoryDoorTest, AGoodTrajectoryIsDecodedWhole) {
 
 // Committed, it would end the learner that trains it, and each after it.
 TEST(TrajectoryDoorTest, WhatFitsNoBatchOfTheLearnerIsRefused) {
-  EXPECT_THAT(
-      Refusal([](Trajectory* t) {
-        t->mutable_branches(0)->set_tokens(
-            PackArray(std::vector<int32_t>(kEpisodeTokensMax + 1, 5)));
-      }),
-      HasSubstr("number of tokens"));
+  EXPECT_THAT(Refusal([](Trajectory* t) {
+                t->mutable_branches(0)->set_tokens(
+                    PackArray(std::vector<int32_t>(kEpisodeTokensMax + 1, 5)));
+              }),
+              HasSubstr("number of tokens"));
 }
 
 TEST(TrajectoryDoorTest, EveryMisalignedOrOutOfRangeArrayIsNamed) {

@@ -1,7 +1,6 @@
 #include "learner/intake/weight_publisher.h"
 
 #include <pthread.h>
-#include <zmq.h>
 
 #include <chrono>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "kernels/base/checksum.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {

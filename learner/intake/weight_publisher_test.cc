@@ -3,10 +3,9 @@
 
 #include "learner/intake/weight_publisher.h"
 
-#include <zmq.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {

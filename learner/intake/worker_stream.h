@@ -11,8 +11,6 @@
 #ifndef LEARNER_INTAKE_WORKER_STREAM_H_
 #define LEARNER_INTAKE_WORKER_STREAM_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -20,6 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "grpcpp/grpcpp.h"
 #include "kernels/base/mutex.h"
 #include "learner/intake/call_watchdog.h"
 #include "learner/intake/lease_broker.h"

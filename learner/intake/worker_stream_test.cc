@@ -1,7 +1,5 @@
 #include "learner/intake/worker_stream.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -11,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "learner/intake/call_watchdog.h"

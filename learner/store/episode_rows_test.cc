@@ -1,9 +1,5 @@
 #include "learner/store/episode_rows.h"
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-#include <google/protobuf/util/message_differencer.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -12,6 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"

@@ -1,10 +1,9 @@
 #include "learner/store/ledger.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <cstdlib>
 
 #include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"

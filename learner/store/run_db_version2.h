@@ -1,5 +1,5 @@
-// The first step of run.db's schema (learner/store/run_db_schema.h): released, so it
-// is never edited.
+// The first step of run.db's schema (learner/store/run_db_schema.h): released,
+// so it is never edited.
 
 #ifndef LEARNER_STORE_RUN_DB_VERSION2_H_
 #define LEARNER_STORE_RUN_DB_VERSION2_H_

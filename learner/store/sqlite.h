@@ -14,8 +14,6 @@
 #ifndef LEARNER_STORE_SQLITE_H_
 #define LEARNER_STORE_SQLITE_H_
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,6 +26,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/mutex.h"
+#include "sqlite3.h"
 
 namespace temper {
 

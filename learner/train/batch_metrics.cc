@@ -30,10 +30,10 @@ class Means {
   void WriteMean(const std::string& name, const std::string& as,
                  std::vector<MetricValue>* out) const {
     const auto it = sums_.find(name);
-    out->push_back({as, it == sums_.end()
-                            ? std::nullopt
-                            : std::optional<double>(it->second.total /
-                                                    it->second.count)});
+    out->push_back(
+        {as, it == sums_.end()
+                 ? std::nullopt
+                 : std::optional<double>(it->second.total / it->second.count)});
   }
   void WriteMax(const std::string& name, const std::string& as,
                 std::vector<MetricValue>* out) const {
@@ -49,8 +49,7 @@ class Means {
                 std::vector<MetricValue>* out) const {
     for (auto it = sums_.lower_bound(prefix);
          it != sums_.end() && it->first.rfind(prefix, 0) == 0; ++it) {
-      out->push_back(
-          {it->first + suffix, it->second.total / it->second.count});
+      out->push_back({it->first + suffix, it->second.total / it->second.count});
     }
   }
 
@@ -119,8 +118,8 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
   for (const auto& [group, range] : group_range) {
     flat += range.first == range.second;
   }
-  out.push_back({"frac_reward_zero_std",
-                 flat / static_cast<double>(group_range.size())});
+  out.push_back(
+      {"frac_reward_zero_std", flat / static_cast<double>(group_range.size())});
   means.WriteMean("length", "response_length/mean", &out);
   means.WriteMax("length", "response_length/max", &out);
   means.WriteMean("turns", "num_turns/mean", &out);

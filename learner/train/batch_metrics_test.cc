@@ -30,8 +30,8 @@ TEST(BatchMetricsTest, TimesAreMeanSecondsOfAnEpisode) {
 
 TEST(BatchMetricsTest, OutcomesAreSharesUnderTheirNames) {
   std::vector<Trajectory> batch = {
-      FixtureTrajectory(1, 0), FixtureTrajectory(1, 1),
-      FixtureTrajectory(2, 0), FixtureTrajectory(2, 1)};
+      FixtureTrajectory(1, 0), FixtureTrajectory(1, 1), FixtureTrajectory(2, 0),
+      FixtureTrajectory(2, 1)};
   batch[2].set_outcome(OUTCOME_MODEL_ERROR);
   const auto metrics = ByName(BatchMetrics(batch));
   EXPECT_DOUBLE_EQ(*metrics.at("outcome/ok"), 0.75);

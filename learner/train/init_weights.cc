@@ -43,8 +43,8 @@ absl::Status InitWeights(uint64_t seed, double initializer_range,
     float* const out = values.data() + parameter.offset;
     if (parameter.shape.size() >= 2) {
       for (int64_t i = 0; i < parameter.elements; ++i) {
-        out[i] = static_cast<float>(
-            initializer_range * Normal(seed, p, static_cast<uint32_t>(i)));
+        out[i] = static_cast<float>(initializer_range *
+                                    Normal(seed, p, static_cast<uint32_t>(i)));
       }
     } else if (EndsWith(parameter.name, "norm.weight")) {
       std::fill(out, out + parameter.elements, 1.0f);

@@ -31,8 +31,8 @@ class LearnerModel {
   // whose counters are `counters`) or, without one, the weights of the
   // configured model. The reference is always the configured model, loaded only
   // if some KL coefficient is above 0. What lies beside the weights is copied
-  // into every checkpoint from <run_dir>/model (learner/store/run_model.h), which is
-  // made if the run has none. Errors name the file.
+  // into every checkpoint from <run_dir>/model (learner/store/run_model.h),
+  // which is made if the run has none. Errors name the file.
   static absl::StatusOr<std::unique_ptr<LearnerModel>> Open(
       const std::string& run_dir, const RunConfig& config,
       const std::optional<std::string>& checkpoint,
@@ -46,7 +46,8 @@ class LearnerModel {
   absl::StatusOr<StepMetrics> Train(const std::vector<Episode>& episodes,
                                     uint64_t version);
 
-  // Writes a checkpoint's files (learner/train/learner_state.h) into `directory`.
+  // Writes a checkpoint's files (learner/train/learner_state.h) into
+  // `directory`.
   absl::Status Save(const std::string& directory,
                     const LearnerCounters& counters) const;
 

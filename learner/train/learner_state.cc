@@ -1,7 +1,6 @@
 #include "learner/train/learner_state.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/model_files.h"
 #include "kernels/model/safetensors.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

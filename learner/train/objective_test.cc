@@ -135,13 +135,12 @@ TEST(ObjectiveTest, AnInfiniteKlOfCoefficientZeroIsNotInTheLoss) {
 }
 
 TEST(ObjectiveTest, AdvantagesAreCentredInTheirGroup) {
-  const auto a = ComputeAdvantages({1, 0, 1, 5}, {7, 7, 7, 9},
-                                   AdvantageNorm::kNone);
+  const auto a =
+      ComputeAdvantages({1, 0, 1, 5}, {7, 7, 7, 9}, AdvantageNorm::kNone);
   EXPECT_DOUBLE_EQ(a[0], 1.0 / 3);
   EXPECT_DOUBLE_EQ(a[1], -2.0 / 3);
   EXPECT_EQ(a[3], 0);
-  const auto s =
-      ComputeAdvantages({1, 0}, {7, 7}, AdvantageNorm::kStd);
+  const auto s = ComputeAdvantages({1, 0}, {7, 7}, AdvantageNorm::kStd);
   EXPECT_NEAR(s[0], 0.5 / (std::sqrt(0.5) + 1e-6), 1e-12);
 }
 

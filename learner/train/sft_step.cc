@@ -46,10 +46,10 @@ absl::StatusOr<SftMetrics> SftStep::Run(
     const std::vector<const Episode*>& demonstrations,
     const SftStepOptions& options) {
   const ModelConfig& config = weights_->config();
-  ASSIGN_OR_RETURN(std::vector<PackedBatch> batches,
-                   PackEpisodes(config, demonstrations, tokens_max_,
-                                /*keep_routing=*/false,
-                                PrefixSharing::kShared));
+  ASSIGN_OR_RETURN(
+      std::vector<PackedBatch> batches,
+      PackEpisodes(config, demonstrations, tokens_max_,
+                   /*keep_routing=*/false, PrefixSharing::kShared));
   SftMetrics metrics;
   for (const PackedBatch& packed : batches) {
     metrics.tokens += static_cast<int64_t>(packed.sampled.size());
@@ -93,8 +93,8 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
         static_cast<double>(logp) / static_cast<double>(tokens_total);
   }
   if (options.train_model) {
-    const std::vector<float> dlogp(
-        result.logp.size(), -1.0f / static_cast<float>(tokens_total));
+    const std::vector<float> dlogp(result.logp.size(),
+                                   -1.0f / static_cast<float>(tokens_total));
     ASSIGN_OR_RETURN(const Tensor dhidden,
                      logprob_->Backward(*weights_, dlogp, gradients_.get()));
     model_->Backward(tape_.get(), dhidden, gradients_.get());
@@ -103,8 +103,7 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
   const std::vector<float> dkl(batch.size(),
                                1.0f / static_cast<float>(rows_total));
   std::vector<std::vector<float>> kl;
-  RETURN_IF_ERROR(
-      model_->IndexerLoss(tape_.get(), dkl, &kl, gradients_.get()));
+  RETURN_IF_ERROR(model_->IndexerLoss(tape_.get(), dkl, &kl, gradients_.get()));
   const double scale =
       static_cast<double>(rows_total) * static_cast<double>(kl.size());
   for (const std::vector<float>& layer : kl) {
@@ -169,10 +168,9 @@ absl::Status SftStep::UpdateBias(double speed, SftMetrics* metrics) {
     const double mean =
         static_cast<double>(total) / static_cast<double>(experts);
     if (total == 0) continue;
-    metrics->load_max =
-        std::max(metrics->load_max,
-                 static_cast<double>(*std::max_element(load, load + experts)) /
-                     mean);
+    metrics->load_max = std::max(
+        metrics->load_max,
+        static_cast<double>(*std::max_element(load, load + experts)) / mean);
     if (speed == 0) continue;
     const Tensor bias = weights_->value(
         absl::StrCat("model.layers.", config.first_k_dense_replace + m,
@@ -180,9 +178,7 @@ absl::Status SftStep::UpdateBias(double speed, SftMetrics* metrics) {
     ASSIGN_OR_RETURN(std::vector<float> values, Download(backend_, bias));
     for (int64_t e = 0; e < experts; ++e) {
       const double gap = mean - static_cast<double>(load[e]);
-      values[e] += static_cast<float>(gap > 0   ? speed
-                                      : gap < 0 ? -speed
-                                                : 0);
+      values[e] += static_cast<float>(gap > 0 ? speed : gap < 0 ? -speed : 0);
     }
     RETURN_IF_ERROR(backend_->CopyFromHost(values.data(), bias));
   }

@@ -26,7 +26,7 @@ struct SftStepOptions {
   bool dense_attention = false;
   bool train_model = true;
   bool train_indexer = true;
-  OptimizerOptions model;    // learning rate included
+  OptimizerOptions model;  // learning rate included
   OptimizerOptions indexer;
   double bias_update_speed = 0;  // gamma
 };
@@ -50,8 +50,9 @@ struct SftUpdates {
 // Not thread-safe.
 class SftStep {
  public:
-  static absl::StatusOr<std::unique_ptr<SftStep>> Create(
-      Backend* backend, ModelWeights* weights, int64_t tokens_max);
+  static absl::StatusOr<std::unique_ptr<SftStep>> Create(Backend* backend,
+                                                         ModelWeights* weights,
+                                                         int64_t tokens_max);
 
   // One update from `demonstrations`: episodes whose `sampled` are the marked
   // tokens; routes, log-probs and kept sets are not read.

@@ -67,8 +67,7 @@ std::vector<Episode> RandomEpisodes(int samples, int preamble, int own) {
 // Arguments: samples, threads, dense attention, backward.
 void BM_Step(benchmark::State& state) {
   SetFlushDenormals();
-  auto backend =
-      *FindBackend({.threads = static_cast<int>(state.range(1))});
+  auto backend = *FindBackend({.threads = static_cast<int>(state.range(1))});
   auto weights = *ModelWeights::Create(backend.get(), QuickstartConfig());
   CHECK(InitWeights(1, 0.05, weights.get()).ok());
   auto step = *SftStep::Create(backend.get(), weights.get(), 16384);
@@ -89,13 +88,12 @@ void BM_Step(benchmark::State& state) {
   }
   const double passes = options.train_model ? 3 : 1;
   const double flops =
-      2.0 *
-      static_cast<double>(QuickstartConfig().active_parameter_count());
+      2.0 * static_cast<double>(QuickstartConfig().active_parameter_count());
   state.counters["rows"] = benchmark::Counter(static_cast<double>(rows),
                                               benchmark::Counter::kIsRate);
-  state.counters["matmul_GFLOPs"] = benchmark::Counter(
-      static_cast<double>(rows) * passes * flops * 1e-9,
-      benchmark::Counter::kIsRate);
+  state.counters["matmul_GFLOPs"] =
+      benchmark::Counter(static_cast<double>(rows) * passes * flops * 1e-9,
+                         benchmark::Counter::kIsRate);
 }
 BENCHMARK(BM_Step)
     ->ArgNames({"samples", "threads", "dense", "train"})

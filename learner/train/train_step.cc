@@ -99,9 +99,9 @@ class TrainStep::MetricsBuilder {
     const int64_t chosen = config.num_experts_per_tok;
     for (int64_t i = 0; i < n * layers; ++i) {
       const int32_t* const row = kept.routes.data() + i * chosen;
-      agreed_ += std::equal(
-          row, row + chosen,
-          live.data() + (i % layers * n + i / layers) * chosen);
+      agreed_ +=
+          std::equal(row, row + chosen,
+                     live.data() + (i % layers * n + i / layers) * chosen);
     }
     routed_ += static_cast<double>(n * layers);
   }

@@ -37,9 +37,9 @@ struct TrainedEpisode {
 // those that the router chooses now; it is there when keep_routing is on.
 struct StepMetrics {
   std::map<std::string, double> values;  // what was not measured is absent
-  std::vector<TrainedEpisode> trained;  // in the order of computation
-  int64_t rows = 0;                     // computed by the policy's forward
-  int64_t rows_unshared = 0;            // would be, without prefix sharing
+  std::vector<TrainedEpisode> trained;   // in the order of computation
+  int64_t rows = 0;                      // computed by the policy's forward
+  int64_t rows_unshared = 0;             // would be, without prefix sharing
 };
 
 // Not thread-safe.

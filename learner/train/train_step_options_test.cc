@@ -1,7 +1,5 @@
 #include "learner/train/train_step_options.h"
 
-#include <google/protobuf/descriptor.h>
-
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "google/protobuf/descriptor.h"
 #include "gtest/gtest.h"
 
 namespace temper {

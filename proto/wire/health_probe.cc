@@ -1,10 +1,9 @@
 #include "proto/wire/health_probe.h"
 
-#include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/loopback_channel.h"

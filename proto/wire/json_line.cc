@@ -1,13 +1,12 @@
 #include "proto/wire/json_line.h"
 
-#include <google/protobuf/stubs/common.h>
-#include <google/protobuf/util/json_util.h>
-
 #include <algorithm>
 #include <cstdint>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/stubs/common.h"
+#include "google/protobuf/util/json_util.h"
 
 namespace temper {
 namespace {

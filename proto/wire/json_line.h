@@ -5,12 +5,11 @@
 #ifndef PROTO_WIRE_JSON_LINE_H_
 #define PROTO_WIRE_JSON_LINE_H_
 
-#include <google/protobuf/message.h>
-
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "google/protobuf/message.h"
 
 namespace temper {
 

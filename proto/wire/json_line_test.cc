@@ -16,9 +16,8 @@ using ::testing::StartsWith;
 
 TEST(JsonLineTest, FieldsAreReadByTheirOwnNames) {
   Task task;
-  ASSERT_TRUE(ParseJsonLine(R"({"id": "a", "payload_json": "{}"})", "f:1",
-                            &task)
-                  .ok());
+  ASSERT_TRUE(
+      ParseJsonLine(R"({"id": "a", "payload_json": "{}"})", "f:1", &task).ok());
   EXPECT_EQ(task.id(), "a");
   EXPECT_EQ(task.payload_json(), "{}");
 }

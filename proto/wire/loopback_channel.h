@@ -5,10 +5,10 @@
 #ifndef PROTO_WIRE_LOOPBACK_CHANNEL_H_
 #define PROTO_WIRE_LOOPBACK_CHANNEL_H_
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 #include <string>
+
+#include "grpcpp/grpcpp.h"
 
 namespace temper {
 

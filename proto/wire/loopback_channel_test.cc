@@ -1,10 +1,9 @@
 #include "proto/wire/loopback_channel.h"
 
-#include <grpcpp/health_check_service_interface.h>
-
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
+#include "grpcpp/health_check_service_interface.h"
 #include "gtest/gtest.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/health_probe.h"

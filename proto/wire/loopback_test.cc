@@ -14,12 +14,27 @@ TEST(LoopbackTest, LoopbackWithAPortPasses) {
 }
 
 TEST(LoopbackTest, EverythingElseIsRefusedByName) {
-  for (const std::string address :
-       {"", "0.0.0.0:0", "[::]:0", "*:80", "10.0.0.1:1", "example.com:1",
-        "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1",
-        "127.0.0.1: 80", "127.0.0.1:8x", "127.0.0.1.example.org:1",
-        "localhost.example.org:1", "localhost", "127.9.9.9:1", "[::1]",
-        "[::1]9:1", "ipc:///tmp/x", "unix:x", "tcp://127.0.0.1:1"}) {
+  for (const std::string address : {"",
+                                    "0.0.0.0:0",
+                                    "[::]:0",
+                                    "*:80",
+                                    "10.0.0.1:1",
+                                    "example.com:1",
+                                    "127.0.0.1",
+                                    "127.0.0.1:",
+                                    "127.0.0.1:65536",
+                                    "127.0.0.1:-1",
+                                    "127.0.0.1: 80",
+                                    "127.0.0.1:8x",
+                                    "127.0.0.1.example.org:1",
+                                    "localhost.example.org:1",
+                                    "localhost",
+                                    "127.9.9.9:1",
+                                    "[::1]",
+                                    "[::1]9:1",
+                                    "ipc:///tmp/x",
+                                    "unix:x",
+                                    "tcp://127.0.0.1:1"}) {
     const absl::Status status = CheckLoopback(address);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << address;
     EXPECT_THAT(std::string(status.message()),

@@ -1,7 +1,6 @@
 #include "proto/wire/task_file.h"
 
 #include <fcntl.h>
-#include <google/protobuf/util/json_util.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -11,6 +10,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/util/json_util.h"
 #include "kernels/base/byte_order_mark.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"

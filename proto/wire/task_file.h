@@ -78,8 +78,8 @@ absl::StatusOr<std::vector<Task>> ReadTaskFile(const std::string& path);
 absl::Status WriteTaskFile(const std::string& path,
                            const std::vector<Task>& tasks);
 
-// The tasks that an evaluation plays: the first `count` of split heldout of each
-// environment, in the order of `tasks`.
+// The tasks that an evaluation plays: the first `count` of split heldout of
+// each environment, in the order of `tasks`.
 std::vector<Task> HeldOutTasks(const std::vector<Task>& tasks, int64_t count);
 
 }  // namespace temper

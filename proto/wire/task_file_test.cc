@@ -1,12 +1,12 @@
 #include "proto/wire/task_file.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "kernels/base/file.h"
 
 namespace temper {

@@ -55,9 +55,9 @@ absl::Status TrajectoryAssembler::Header(const TrajectoryHeader& header) {
   }
   if (open_.size() >= static_cast<size_t>(kOpenMax) &&
       open_.count(IdOf(header.key())) == 0) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        Name(header.key()), " is one more than the ", kOpenMax,
-        " that one stream may have under way; end one first"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(Name(header.key()), " is one more than the ", kOpenMax,
+                     " that one stream may have under way; end one first"));
   }
   open_[IdOf(header.key())] = Open{header.size_bytes(), ""};
   return absl::OkStatus();
@@ -92,9 +92,9 @@ absl::StatusOr<std::string> TrajectoryAssembler::End(const TrajectoryEnd& end) {
   Open open = std::move(it->second);
   open_.erase(it);
   if (open.bytes.size() != open.size || Sha256Of(open.bytes) != end.sha256()) {
-    return absl::DataLossError(absl::StrCat(
-        Name(end.key()), " arrived damaged: ", open.bytes.size(), " of ",
-        open.size, " bytes, or another SHA-256"));
+    return absl::DataLossError(
+        absl::StrCat(Name(end.key()), " arrived damaged: ", open.bytes.size(),
+                     " of ", open.size, " bytes, or another SHA-256"));
   }
   return std::move(open.bytes);
 }

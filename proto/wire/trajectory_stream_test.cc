@@ -24,7 +24,8 @@ std::vector<WorkerMessage> Messages(const Trajectory& trajectory) {
   return messages;
 }
 
-absl::StatusOr<std::string> Receive(const std::vector<WorkerMessage>& messages) {
+absl::StatusOr<std::string> Receive(
+    const std::vector<WorkerMessage>& messages) {
   TrajectoryAssembler assembler;
   for (const WorkerMessage& message : messages) {
     absl::Status status;

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +12,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/loopback.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {

@@ -1,12 +1,11 @@
 #include "proto/wire/zmq_socket.h"
 
-#include <zmq.h>
-
 #include <chrono>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "zmq.h"
 
 namespace temper {
 namespace {
@@ -19,7 +18,8 @@ TEST(ZmqSocketTest, OnlyLoopbackIsBoundAndTheRefusalSaysWhy) {
         "tcp://127.0.0.1:", "tcp://127.0.0.1.example.org:1"}) {
     const absl::Status status = socket->Bind(endpoint);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << endpoint;
-    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("not loopback"));
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("not loopback"));
   }
   ASSERT_TRUE(socket->Bind("tcp://127.0.0.1:*").ok());
   EXPECT_THAT(*socket->Endpoint(),

@@ -17,7 +17,6 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -25,6 +24,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/store/run_db.h"
+#include "nlohmann/json.hpp"
 #include "tests/trial_run.h"
 #include "tools/view/run_view.h"
 

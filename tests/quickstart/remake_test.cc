@@ -3,10 +3,9 @@
 // the numerics renews the digest here; the shipped model's manifest names the
 // revision that reproduces the shipped bytes.
 
-#include <google/protobuf/text_format.h>
-
 #include <string>
 
+#include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"

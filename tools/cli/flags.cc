@@ -1,7 +1,6 @@
 #include "tools/cli/flags.h"
 
-#include <CLI/CLI.hpp>
-
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "tools/cli/exit_code.h"

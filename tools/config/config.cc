@@ -1,9 +1,5 @@
 #include "tools/config/config.h"
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-#include <google/protobuf/text_format.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -15,6 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/text_format.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "tools/config/config_keys.h"

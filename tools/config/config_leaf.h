@@ -7,13 +7,12 @@
 #ifndef TOOLS_CONFIG_CONFIG_LEAF_H_
 #define TOOLS_CONFIG_CONFIG_LEAF_H_
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
 #include "proto/config.pb.h"
 
 namespace temper {

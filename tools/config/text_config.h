@@ -6,12 +6,11 @@
 #ifndef TOOLS_CONFIG_TEXT_CONFIG_H_
 #define TOOLS_CONFIG_TEXT_CONFIG_H_
 
-#include <google/protobuf/message.h>
-
 #include <functional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "google/protobuf/message.h"
 
 namespace temper {
 

@@ -1,12 +1,12 @@
 #include "tools/quickstart/demonstrations.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "environments/interpreter/interpreter_tools.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -1,11 +1,10 @@
 #include "tools/quickstart/demonstrations.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <map>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/chat/parser.h"
 #include "kernels/model/chat/template.h"

@@ -1,7 +1,6 @@
 #include "tools/quickstart/tasks.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "environments/interpreter/interpreter_tools.h"
 #include "kernels/base/checksum.h"
 #include "kernels/base/log.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

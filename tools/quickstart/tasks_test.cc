@@ -1,13 +1,12 @@
 #include "tools/quickstart/tasks.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
 
 namespace temper {

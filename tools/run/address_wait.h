@@ -26,8 +26,8 @@ struct AddressWait {
 absl::StatusOr<std::string> ReadAddress(const std::string& path);
 
 // The same, once there is one. Cancelled once a stop
-// signal came (tools/run/stop_signal.h); DeadlineExceeded names the file and what
-// to look at. Tells stderr that it waits, at first and each half minute.
+// signal came (tools/run/stop_signal.h); DeadlineExceeded names the file and
+// what to look at. Tells stderr that it waits, at first and each half minute.
 absl::StatusOr<std::string> AwaitAddress(const AddressWait& wait);
 
 }  // namespace temper

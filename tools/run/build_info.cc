@@ -47,8 +47,7 @@ std::string MachineDescription() {
   const auto tier = ComputeTierName();
   return absl::StrCat(ProcessorName(), ", ", sysconf(_SC_NPROCESSORS_ONLN),
                       " cores, ", mib, " MiB, ", kernel.sysname, " ",
-                      kernel.release, ", tier ",
-                      tier.ok() ? *tier : "none");
+                      kernel.release, ", tier ", tier.ok() ? *tier : "none");
 }
 
 }  // namespace temper

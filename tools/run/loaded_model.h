@@ -39,7 +39,8 @@ absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config);
 
-// The same of a directory that need hold no weights (learner/store/run_model.h).
+// The same of a directory that need hold no weights
+// (learner/store/run_model.h).
 absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir);
 
 // All that can be checked without reading the weights' values: before processes

@@ -445,9 +445,8 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   RETURN_IF_ERROR(CheckResume(was, run.config));
   ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, run.config));
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
-  ASSIGN_OR_RETURN(
-      const auto check,
-      TaskCheck::Create(model_dir, run.model, run.config.sampling()));
+  ASSIGN_OR_RETURN(const auto check, TaskCheck::Create(model_dir, run.model,
+                                                       run.config.sampling()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTasks(run.dir + "/tasks.jsonl", [&](const Task& task) {
                      return check->Check(task);

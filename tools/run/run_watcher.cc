@@ -68,8 +68,7 @@ bool RunWatcher::Begun() {
 }
 
 void RunWatcher::WarnOfFailedTasks() {
-  const auto failed =
-      ReadNewFailedTasks(db_.get(), attempt_before_, failure_);
+  const auto failed = ReadNewFailedTasks(db_.get(), attempt_before_, failure_);
   if (!failed.ok()) return;
   for (const FailedTaskView& view : *failed) {
     failure_ = view.id;

@@ -194,10 +194,9 @@ TEST_F(RunWatcherTest, OfFailedTasksTenAreNamedThenTheyAreCounted) {
   EXPECT_THAT(err_, HasSubstr("warning: task t: 9 of math: no\n"));
   fail();
   Print(&watcher);
-  EXPECT_EQ(err_,
-            absl::StrCat("warning: 11 tasks got no reward so far; table "
-                         "task_failure of ",
-                         directory_, "/run.db has them all\n"));
+  EXPECT_EQ(err_, absl::StrCat("warning: 11 tasks got no reward so far; table "
+                               "task_failure of ",
+                               directory_, "/run.db has them all\n"));
   std::vector<std::string> told;
   for (int second = 0; second < 300; ++second) {
     fail();

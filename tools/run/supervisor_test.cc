@@ -159,10 +159,9 @@ TEST_F(SupervisorTest, WorkerThatFinishesWhileTheRunGoesOnIsRestarted) {
   ASSERT_TRUE(supervisor->Start(learner).ok());
   ASSERT_TRUE(supervisor->Start(worker).ok());
   EXPECT_TRUE(Reaches(supervisor.get(), RunState::kFailed));
-  EXPECT_THAT(events_,
-              ElementsAre("learner started", "w started", "w finished",
-                          "w failed", "w restarting", "w started",
-                          "w finished", "w failed", "w spent"));
+  EXPECT_THAT(events_, ElementsAre("learner started", "w started", "w finished",
+                                   "w failed", "w restarting", "w started",
+                                   "w finished", "w failed", "w spent"));
   EXPECT_EQ(supervisor->first_failure(), "w");
 }
 
@@ -182,19 +181,19 @@ TEST_F(SupervisorTest, WorkerMayFinishALittleBeforeTheLearner) {
   clock_.AdvanceMicros(1000 * options_.finish_slack_ms - 1);
   EXPECT_EQ(supervisor->Poll(), RunState::kRunning);
   ASSERT_TRUE(WriteFileDurably(go, "").ok());
-  EXPECT_TRUE(Eventually(
-      [&] { return supervisor->Poll() == RunState::kFinished; }));
-  EXPECT_THAT(events_, ElementsAre("learner started", "w started",
-                                   "w finished", "learner finished"));
+  EXPECT_TRUE(
+      Eventually([&] { return supervisor->Poll() == RunState::kFinished; }));
+  EXPECT_THAT(events_, ElementsAre("learner started", "w started", "w finished",
+                                   "learner finished"));
 }
 
 TEST_F(SupervisorTest, StoppedRunHasFinishedOnlyIfItsLearnerHas) {
   for (const int code : {0, 1}) {
     const auto supervisor = New();
-    ChildSpec learner = Shell(
-        absl::StrCat("learner-", code), "learner",
-        absl::StrCat("trap 'exit ", code,
-                     "' TERM; echo up; while :; do sleep 0.01; done"));
+    ChildSpec learner =
+        Shell(absl::StrCat("learner-", code), "learner",
+              absl::StrCat("trap 'exit ", code,
+                           "' TERM; echo up; while :; do sleep 0.01; done"));
     learner.essential = true;
     ASSERT_TRUE(supervisor->Start(learner).ok());
     ASSERT_TRUE(supervisor->Start(Shell("w", "rollout", "sleep 1000")).ok());

@@ -181,9 +181,15 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
     const int64_t calls = 2 * workers * kJobThreads;
     ChildSpec spec;
     spec.name = spec.group = "env-host";
-    spec.args = {"env-host", "--address-file", host_file, "--sandboxes",
-                 absl::StrCat(sandboxes), "--episodes", absl::StrCat(episodes),
-                 "--calls", absl::StrCat(calls)};
+    spec.args = {"env-host",
+                 "--address-file",
+                 host_file,
+                 "--sandboxes",
+                 absl::StrCat(sandboxes),
+                 "--episodes",
+                 absl::StrCat(episodes),
+                 "--calls",
+                 absl::StrCat(calls)};
     spec.restarts_max = options.restarts_max;
     spec.stop_order = 2;
     spec.stop_grace_ms = options.worker_grace_ms;

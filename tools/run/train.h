@@ -20,8 +20,8 @@ struct TrainOptions {
   bool resume = false;
   std::string program = "temper";  // as the user calls it, for what we print
   std::string child_program = "/proc/self/exe";  // takes our verbs
-  int restarts_max = 3;            // of each worker and host
-  int64_t learner_grace_ms = 120'000;  // to finish a step and save
+  int restarts_max = 3;                          // of each worker and host
+  int64_t learner_grace_ms = 120'000;            // to finish a step and save
   int64_t worker_grace_ms = 10'000;
 };
 

@@ -47,8 +47,7 @@ std::unique_ptr<Environment> WithoutTools(std::unique_ptr<Environment> inner) {
 absl::StatusOr<std::vector<ToolResult>> RefuseCalls(
     const std::vector<ToolCall>& calls) {
   RETURN_IF_ERROR(CheckCallCount(calls));
-  return std::vector<ToolResult>(calls.size(),
-                                 FailedCall("the tools are off"));
+  return std::vector<ToolResult>(calls.size(), FailedCall("the tools are off"));
 }
 
 }  // namespace temper

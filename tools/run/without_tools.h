@@ -12,9 +12,9 @@
 
 namespace temper {
 
-// The prompt offers the tools as ever, for a model that has learnt to read their
-// preamble answers nothing right without it; but every call is answered as
-// RefuseCalls does, and `inner` never sees one. Messages and grading are
+// The prompt offers the tools as ever, for a model that has learnt to read
+// their preamble answers nothing right without it; but every call is answered
+// as RefuseCalls does, and `inner` never sees one. Messages and grading are
 // `inner`'s.
 std::unique_ptr<Environment> WithoutTools(std::unique_ptr<Environment> inner);
 

@@ -173,9 +173,8 @@ absl::Status CheckOne(const DemonstrationSource& source, uint64_t index,
       RETURN_IF_ERROR(RenderText(demonstration).status());
       continue;
     }
-    ASSIGN_OR_RETURN(
-        const Episode episode,
-        EncodeDemonstration(*chat, model, *stage, demonstration));
+    ASSIGN_OR_RETURN(const Episode episode,
+                     EncodeDemonstration(*chat, model, *stage, demonstration));
     const EpisodeBranch& branch = episode.branches.front();
     const auto tokens = static_cast<int64_t>(branch.tokens.size());
     totals->longest = std::max(totals->longest, tokens);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +14,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/store/checkpoint.h"
+#include "nlohmann/json.hpp"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
 #include "tools/run/compute.h"

@@ -45,8 +45,8 @@ absl::Status CheckRange(const std::string& key, double value, double min,
 }
 
 absl::Status CheckStage(const SftStage& stage, int index) {
-  const std::string where = absl::StrCat("stage ", index + 1, " (\"",
-                                         stage.name(), "\"): ");
+  const std::string where =
+      absl::StrCat("stage ", index + 1, " (\"", stage.name(), "\"): ");
   if (stage.steps() == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, "steps 0; give it at least 1"));
@@ -61,13 +61,12 @@ absl::Status CheckStage(const SftStage& stage, int index) {
         where, "trains nothing; set train_model or train_indexer"));
   }
   for (const auto& [key, rate, used] :
-       {std::tuple("learning_rate", stage.learning_rate(),
-                   stage.train_model()),
+       {std::tuple("learning_rate", stage.learning_rate(), stage.train_model()),
         std::tuple("indexer_learning_rate", stage.indexer_learning_rate(),
                    stage.train_indexer())}) {
     if (used && !(rate > 0 && rate <= 1)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, key, " ", rate, " is outside (0, 1]"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, key, " ", rate, " is outside (0, 1]"));
     }
     if (!used && rate != 0) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -76,8 +75,8 @@ absl::Status CheckStage(const SftStage& stage, int index) {
   }
   RETURN_IF_ERROR(CheckRange(where + "warmup_steps", stage.warmup_steps(), 0,
                              stage.steps()));
-  RETURN_IF_ERROR(CheckRange(where + "final_fraction", stage.final_fraction(),
-                             0, 1));
+  RETURN_IF_ERROR(
+      CheckRange(where + "final_fraction", stage.final_fraction(), 0, 1));
   return CheckRange(where + "decay_fraction", stage.decay_fraction(), 0, 1);
 }
 
@@ -183,9 +182,8 @@ absl::StatusOr<std::vector<Episode>> SftTrainer::Batch(const SftStage& stage) {
     const uint64_t index = order_.At(static_cast<uint64_t>(step_) * count + i);
     ASSIGN_OR_RETURN(Demonstration demonstration,
                      source_->Get(stage.mix(), index));
-    ASSIGN_OR_RETURN(
-        episodes.emplace_back(),
-        EncodeDemonstration(*chat_, model_, stage, demonstration));
+    ASSIGN_OR_RETURN(episodes.emplace_back(),
+                     EncodeDemonstration(*chat_, model_, stage, demonstration));
   }
   return episodes;
 }

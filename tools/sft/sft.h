@@ -50,7 +50,8 @@ struct SftProgress {
 class SftTrainer {
  public:
   // `config` is resolved; all that is pointed to outlives the object, and
-  // `weights` is what it trains, from step 1 on. Errors: ChatTemplate::Create's.
+  // `weights` is what it trains, from step 1 on. Errors:
+  // ChatTemplate::Create's.
   static absl::StatusOr<std::unique_ptr<SftTrainer>> Create(
       const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
       const DemonstrationSource* source, ModelWeights* weights);

@@ -1,15 +1,13 @@
 #include "tools/sft/state.h"
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-#include <google/protobuf/text_format.h>
-
-#include <nlohmann/json.hpp>
-
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/text_format.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

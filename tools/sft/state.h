@@ -2,8 +2,8 @@
 // beside the model and the optimizers.
 //
 //   model/{config.json,model.safetensors,tokenizer.json}   fp32
-//   optimizer.safetensors, indexer_optimizer.safetensors   learner/train/sft_step.h
-//   config.textproto, state.json                           this
+//   optimizer.safetensors, indexer_optimizer.safetensors
+//   learner/train/sft_step.h config.textproto, state.json this
 //
 // Functions without state; thread-safe.
 

@@ -1,7 +1,5 @@
 #include "tools/verbs/config.h"
 
-#include <google/protobuf/descriptor.h>
-
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_split.h"
+#include "google/protobuf/descriptor.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"

@@ -72,10 +72,10 @@ int ProbeProgram(const std::vector<const char*>& argv) {
 Finding CheckCpu() {
   const auto tier = ComputeTierName();
   if (!tier.ok()) return {"cpu", false, std::string(tier.status().message())};
-  return {"cpu", true,
-          absl::StrCat(*tier, " chosen of ",
-                       absl::StrJoin(BackendNames(), ", "), "; ",
-                       sysconf(_SC_NPROCESSORS_ONLN), " cores")};
+  return {
+      "cpu", true,
+      absl::StrCat(*tier, " chosen of ", absl::StrJoin(BackendNames(), ", "),
+                   "; ", sysconf(_SC_NPROCESSORS_ONLN), " cores")};
 }
 
 Finding CheckMemory() {

@@ -1,7 +1,5 @@
 #include "tools/verbs/env.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -13,6 +11,7 @@
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
@@ -151,8 +150,9 @@ struct TestResult {
   int64_t others = 0;  // tasks of other environments: not looked at
 };
 
-absl::StatusOr<TestResult> Test(const std::string& name, const std::string& path,
-                             uint64_t seed, int64_t tasks_max) {
+absl::StatusOr<TestResult> Test(const std::string& name,
+                                const std::string& path, uint64_t seed,
+                                int64_t tasks_max) {
   const EnvironmentFacts* facts = FindEnvironment(name);
   if (facts == nullptr) {
     return NewEnvironment(name, EnvironmentContext()).status();

@@ -110,9 +110,9 @@ void PrintText(const std::map<std::string, EnvironmentResult>& results,
     for (const int64_t k : ReportedK(samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
       const std::string text =
-          rate.tasks == 0 ? "-"
-                          : absl::StrFormat("%.3f +- %.3f", rate.mean,
-                                            rate.standard_error);
+          rate.tasks == 0
+              ? "-"
+              : absl::StrFormat("%.3f +- %.3f", rate.mean, rate.standard_error);
       PrintOut("%-16s pass@%-4lld %s  (%lld tasks x %lld samples)\n",
                name.c_str(), static_cast<long long>(k), text.c_str(),
                static_cast<long long>(rate.tasks),
@@ -139,11 +139,11 @@ Json ToJson(const std::map<std::string, EnvironmentResult>& results,
     for (const int64_t k : ReportedK(flags.samples)) {
       const PassRate rate = MeanPassAtK(result.scores, k);
       const bool any = rate.tasks > 0;
-      rates.push_back({{"k", k},
-                       {"mean", any ? Json(rate.mean) : Json(nullptr)},
-                       {"standard_error",
-                        any ? Json(rate.standard_error) : Json(nullptr)},
-                       {"tasks", rate.tasks}});
+      rates.push_back(
+          {{"k", k},
+           {"mean", any ? Json(rate.mean) : Json(nullptr)},
+           {"standard_error", any ? Json(rate.standard_error) : Json(nullptr)},
+           {"tasks", rate.tasks}});
     }
     rows.push_back({{"environment", name},
                     {"tasks", result.scores.size()},
@@ -167,11 +167,9 @@ absl::Status CheckMeasured(
     const std::map<std::string, EnvironmentResult>& results) {
   for (const auto& [name, result] : results) {
     if (result.episodes() > 0) continue;
-    return absl::InternalError(
-        absl::StrCat(name, " was not measured: none of its ",
-                     result.without_verdict,
-                     " episodes had a verdict; the first: ",
-                     result.first_error));
+    return absl::InternalError(absl::StrCat(
+        name, " was not measured: none of its ", result.without_verdict,
+        " episodes had a verdict; the first: ", result.first_error));
   }
   return absl::OkStatus();
 }

@@ -62,9 +62,8 @@ absl::Status Work(const RolloutFlags& flags) {
   WorkerOptions options;
   const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
   options.learner.capacity_samples = static_cast<uint32_t>(demand.samples);
-  ASSIGN_OR_RETURN(
-      const ModelConfig model,
-      ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
+  ASSIGN_OR_RETURN(const ModelConfig model,
+                   ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
   options.engine = SizeEngine(demand, model);
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;

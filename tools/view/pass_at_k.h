@@ -26,8 +26,8 @@ struct PassRate {
 // Of one task. `score.samples` >= k >= 1 (CHECKed).
 double PassAtK(const TaskScore& score, int64_t k);
 
-// The k that `samples` >= 1 (CHECKed) samples a task are reported at: the powers
-// of two below it, and itself.
+// The k that `samples` >= 1 (CHECKed) samples a task are reported at: the
+// powers of two below it, and itself.
 std::vector<int64_t> ReportedK(int64_t samples);
 
 // Over tasks; those with fewer than k samples are left out.

@@ -83,10 +83,9 @@ absl::StatusOr<std::string> FindRunDb(const std::string& run,
   }
   if (IsFile(directory)) return directory;
   if (!absolute && IsFile(below)) return below;
-  return absl::NotFoundError(
-      absl::StrCat("no run at ", directory,
-                   absolute ? "" : absl::StrCat(" or ", below), "; ",
-                   kNameARun));
+  return absl::NotFoundError(absl::StrCat(
+      "no run at ", directory, absolute ? "" : absl::StrCat(" or ", below),
+      "; ", kNameARun));
 }
 
 absl::StatusOr<std::unique_ptr<RunDb>> OpenRunDb(const std::string& path) {

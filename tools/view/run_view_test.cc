@@ -289,7 +289,8 @@ TEST_F(RunViewTest, AnotherFileIsNoRun) {
               HasSubstr("notes.txt is no run.db; name a run directory"));
   const absl::Status opened = OpenRunDb(false_db).status();
   EXPECT_EQ(opened.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(opened.message()), HasSubstr("; name a run directory"));
+  EXPECT_THAT(std::string(opened.message()),
+              HasSubstr("; name a run directory"));
 }
 
 TEST_F(RunViewTest, UnknownEpisodeNamesThoseThereAre) {

@@ -1,10 +1,10 @@
 #include "kernels/model/chat/golden.h"
 
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "kernels/base/log.h"
 #include "kernels/model/bpe_trainer.h"
+#include "nlohmann/json.hpp"
 
 namespace temper {
 namespace {

@@ -1,8 +1,7 @@
 #include "kernels/model/chat/parser.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "kernels/model/chat/golden.h"
 #include "kernels/model/chat/tokens.h"
 

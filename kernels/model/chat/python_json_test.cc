@@ -1,7 +1,7 @@
 #include "kernels/model/chat/python_json.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace temper {
 namespace {

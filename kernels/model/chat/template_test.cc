@@ -1,11 +1,10 @@
 #include "kernels/model/chat/template.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <fstream>
 #include <sstream>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/chat/golden.h"
 #include "kernels/model/chat/preamble.h"
