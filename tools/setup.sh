@@ -11,8 +11,8 @@ packages=(
   libgrpc++-dev libgrpc-dev libgtest-dev libpcre2-dev libprotobuf-dev
   libseccomp-dev libsqlite3-dev libssl-dev libzmq3-dev
   nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
-  # Sandboxes and the tests' oracles.
-  bubblewrap procps python3 sqlite3
+  # Sandboxes, the tests' oracles, and the layout that tidy_test asks for.
+  bubblewrap clang-format procps python3 sqlite3
 )
 
 missing=()

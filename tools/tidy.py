@@ -191,6 +191,8 @@ def dead_symbols(checkout):
     source = path[:-2] + '.cc'
     for match in declared.finditer(texts[path]):
       name = match.group(1) or match.group(2)
+      if name.isupper():  # an attribute's macro, not what is declared
+        continue
       elsewhere = sum(n for p, n in uses[name].items()
                       if p not in (path, source))
       here = uses[name].get(path, 0)
