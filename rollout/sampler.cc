@@ -31,10 +31,25 @@ absl::Status ValidateSampleOptions(const SampleOptions& options) {
   return CheckRange("kept_max", options.kept_max, 1, kKeptMax);
 }
 
+Sampler::Rows Sampler::LayOut(const ModelConfig& config, int64_t rows_max,
+                              Arena* arena) {
+  return {.row_ids = arena->I32({rows_max}),
+          .gathered = arena->F32({rows_max, config.hidden_size}),
+          .logits = arena->F32({rows_max, config.vocab_size}),
+          .uniforms = arena->F32({rows_max}),
+          .ids = arena->I32({rows_max}),
+          .logprobs = arena->F32({rows_max}),
+          .kept_ids = arena->I32({rows_max, kKeptMax}),
+          .kept_counts = arena->I32({rows_max}),
+          .no_kept = arena->I32({rows_max + 1}),
+          .lse = arena->F32({rows_max}),
+          .entropy = arena->F32({rows_max})};
+}
+
 int64_t Sampler::BytesFor(const ModelConfig& config, int64_t rows_max) {
-  return rows_max * 4 *
-             (config.hidden_size + config.vocab_size + kKeptMax + 8) +
-         4;
+  Arena counter;
+  LayOut(config, rows_max, &counter);
+  return counter.bytes();
 }
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
@@ -43,31 +58,12 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
   std::unique_ptr<Sampler> sampler(new Sampler());
   Sampler& s = *sampler;
   s.backend_ = backend;
-  s.hidden_size_ = config.hidden_size;
-  s.vocab_size_ = config.vocab_size;
   s.rows_max_ = rows_max;
-  const int64_t row = rows_max * 4;
-  ASSIGN_OR_RETURN(s.row_ids_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.gathered_, backend->Allocate(row * s.hidden_size_));
-  ASSIGN_OR_RETURN(s.logits_, backend->Allocate(row * s.vocab_size_));
-  ASSIGN_OR_RETURN(s.uniforms_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.ids_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.logprobs_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.kept_ids_, backend->Allocate(row * kKeptMax));
-  ASSIGN_OR_RETURN(s.kept_counts_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.no_kept_, backend->Allocate(row + 4));
-  ASSIGN_OR_RETURN(s.lse_, backend->Allocate(row));
-  ASSIGN_OR_RETURN(s.entropy_, backend->Allocate(row));
-  backend->Zero(s.View(*s.no_kept_, DType::kI32, rows_max + 1, 0));
+  ASSIGN_OR_RETURN(s.buffer_, backend->Allocate(BytesFor(config, rows_max)));
+  Arena arena(s.buffer_->data(), backend->device());
+  s.rows_ = LayOut(config, rows_max, &arena);
+  backend->Zero(s.rows_.no_kept);
   return sampler;
-}
-
-Tensor Sampler::View(const Buffer& buffer, DType dtype, int64_t rows,
-                     int64_t columns) const {
-  if (columns == 0) {
-    return Tensor(buffer.data(), dtype, {rows}, backend_->device());
-  }
-  return Tensor(buffer.data(), dtype, {rows, columns}, backend_->device());
 }
 
 absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
@@ -95,14 +91,15 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
         Uniform({rows[i].key.seed, RngPurpose::kSampleToken, rows[i].key.group,
                  rows[i].key.sample, rows[i].ordinal});
   }
-  const Tensor row_ids = View(*row_ids_, DType::kI32, count, 0);
-  const Tensor gathered = View(*gathered_, DType::kF32, count, hidden_size_);
-  const Tensor logits = View(*logits_, DType::kF32, count, vocab_size_);
-  const Tensor uniforms = View(*uniforms_, DType::kF32, count, 0);
-  const Tensor ids = View(*ids_, DType::kI32, count, 0);
-  const Tensor logprobs = View(*logprobs_, DType::kF32, count, 0);
-  const Tensor kept = View(*kept_ids_, DType::kI32, count, options.kept_max);
-  const Tensor counts = View(*kept_counts_, DType::kI32, count, 0);
+  const auto some = [count](const Tensor& x) { return x.Slice(0, 0, count); };
+  const Tensor row_ids = some(rows_.row_ids);
+  const Tensor gathered = some(rows_.gathered);
+  const Tensor logits = some(rows_.logits);
+  const Tensor uniforms = some(rows_.uniforms);
+  const Tensor ids = some(rows_.ids);
+  const Tensor logprobs = some(rows_.logprobs);
+  const Tensor kept = some(rows_.kept_ids).Slice(1, 0, options.kept_max);
+  const Tensor counts = some(rows_.kept_counts);
   RETURN_IF_ERROR(backend_->CopyFromHost(host_rows.data(), row_ids));
   RETURN_IF_ERROR(backend_->CopyFromHost(host_uniforms.data(), uniforms));
   backend_->GatherRows(hidden, row_ids, gathered);
@@ -116,17 +113,15 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
                     .kept_counts = counts});
   if (mask == SamplingMask::kDrop) {
     // The learner's own operation, so that the bits are the same.
-    backend_->LogProb(
-        {.x = gathered,
-         .w = &lm_head,
-         .targets = ids,
-         .kept_offsets = View(*no_kept_, DType::kI32, count + 1, 0),
-         .kept_ids =
-             Tensor(no_kept_->data(), DType::kI32, {0}, backend_->device()),
-         .temperature = options.temperature,
-         .logp = logprobs,
-         .lse = View(*lse_, DType::kF32, count, 0),
-         .entropy = View(*entropy_, DType::kF32, count, 0)});
+    backend_->LogProb({.x = gathered,
+                       .w = &lm_head,
+                       .targets = ids,
+                       .kept_offsets = rows_.no_kept.Slice(0, 0, count + 1),
+                       .kept_ids = rows_.no_kept.Slice(0, 0, 0),
+                       .temperature = options.temperature,
+                       .logp = logprobs,
+                       .lse = some(rows_.lse),
+                       .entropy = some(rows_.entropy)});
     backend_->Zero(counts);
   }
 

@@ -16,14 +16,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
 #include "rollout/sequence.h"
 
 namespace temper {
-
-// Ids that a truncated row may keep at most (DESIGN.md section 5, `kept_max`).
-inline constexpr int32_t kKeptMax = 512;
 
 // InvalidArgument, naming the field, its value and its range, if `options` are
 // not 0 < temperature, 0 <= top_k, 0 <= top_p <= 1, 0 <= min_p <= 1,
@@ -69,25 +67,28 @@ class Sampler {
                           const SampleOptions& options, SamplingMask mask,
                           const SampleRow* rows, int64_t count,
                           std::vector<SampledToken>* tokens);
-  Tensor View(const Buffer& buffer, DType dtype, int64_t rows,
-              int64_t columns) const;
+
+  // Of rows_max rows.
+  struct Rows {
+    Tensor row_ids;      // i32 [rows_max]
+    Tensor gathered;     // [rows_max, D]
+    Tensor logits;       // [rows_max, V]
+    Tensor uniforms;     // [rows_max]
+    Tensor ids;          // i32 [rows_max]
+    Tensor logprobs;     // [rows_max]
+    Tensor kept_ids;     // i32 [rows_max, kKeptMax]
+    Tensor kept_counts;  // i32 [rows_max]
+    // Of log-probabilities over the whole vocabulary.
+    Tensor no_kept;  // i32 [rows_max + 1], zeros
+    Tensor lse;      // [rows_max]
+    Tensor entropy;  // [rows_max]
+  };
+  static Rows LayOut(const ModelConfig& config, int64_t rows_max, Arena* arena);
 
   Backend* backend_ = nullptr;
-  int64_t hidden_size_ = 0;
-  int64_t vocab_size_ = 0;
   int64_t rows_max_ = 0;
-  std::unique_ptr<Buffer> row_ids_;      // i32 [rows_max]
-  std::unique_ptr<Buffer> gathered_;     // f32 [rows_max, D]
-  std::unique_ptr<Buffer> logits_;       // f32 [rows_max, V]
-  std::unique_ptr<Buffer> uniforms_;     // f32 [rows_max]
-  std::unique_ptr<Buffer> ids_;          // i32 [rows_max]
-  std::unique_ptr<Buffer> logprobs_;     // f32 [rows_max]
-  std::unique_ptr<Buffer> kept_ids_;     // i32 [rows_max, kKeptMax]
-  std::unique_ptr<Buffer> kept_counts_;  // i32 [rows_max]
-  // Of log-probabilities over the whole vocabulary.
-  std::unique_ptr<Buffer> no_kept_;  // i32 [rows_max + 1], zeros
-  std::unique_ptr<Buffer> lse_;      // f32 [rows_max]
-  std::unique_ptr<Buffer> entropy_;  // f32 [rows_max]
+  std::unique_ptr<Buffer> buffer_;
+  Rows rows_;
 };
 
 }  // namespace temper

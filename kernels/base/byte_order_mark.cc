@@ -15,6 +15,7 @@ absl::Status RefuseByteOrderMark(const char* text, size_t size,
   for (const Mark& mark :
        {Mark{"\xEF\xBB\xBF", "EF BB BF"}, Mark{"\xFF\xFE", "FF FE, UTF-16"},
         Mark{"\xFE\xFF", "FE FF, UTF-16"}}) {
+    // A text may hold zero bytes and need not end in one: its size counts.
     if (!absl::StartsWith(absl::string_view(text, size), mark.bytes)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(what, " begins with a byte-order mark (", mark.name,

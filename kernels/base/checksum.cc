@@ -38,12 +38,15 @@ constexpr Tables kTables = MakeTables();
 
 uint32_t Crc32c(const void* data, size_t size, uint32_t crc) {
   const auto* bytes = static_cast<const unsigned char*>(data);
+  // The ones at both ends are the standard's: without them leading zero bytes
+  // would not change the sum.
   crc = ~crc;
   for (; size >= 8; size -= 8, bytes += 8) {
     uint32_t low;
     uint32_t high;
     std::memcpy(&low, bytes, 4);
     std::memcpy(&high, bytes + 4, 4);
+    // Bytes are taken as little-endian words, which a CPU of ours is.
     low ^= crc;
     crc = kTables[7][low & 0xff] ^ kTables[6][(low >> 8) & 0xff] ^
           kTables[5][(low >> 16) & 0xff] ^ kTables[4][low >> 24] ^
@@ -63,6 +66,8 @@ struct Sha256::State {
 Sha256::Sha256() : state_(std::make_unique<State>()) {
   state_->context = EVP_MD_CTX_new();
   CHECK(state_->context != nullptr);
+  // OpenSSL fails here only for want of memory, and nobody could go on without
+  // a digest: the callers compare identities by it.
   CHECK_EQ(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr), 1);
 }
 
@@ -73,6 +78,7 @@ void Sha256::Update(const void* data, size_t size) {
 }
 
 std::string Sha256::Finish() {
+  // The context is spent: a second Finish would be OpenSSL's error, our CHECK.
   std::string digest(32, '\0');
   CHECK_EQ(EVP_DigestFinal_ex(state_->context,
                               reinterpret_cast<unsigned char*>(digest.data()),

@@ -5,6 +5,8 @@
 namespace temper {
 namespace {
 
+// Waits and durations are measured by the steady clock: the other jumps when
+// the machine's time is set.
 class MachineClock : public Clock {
  public:
   int64_t MonotonicMicros() override {
@@ -26,6 +28,7 @@ class MachineClock : public Clock {
 }  // namespace
 
 Clock* SystemClock() {
+  // Never destroyed: threads may still read it while the program ends.
   static MachineClock* const clock = new MachineClock;
   return clock;
 }

@@ -99,6 +99,7 @@ absl::Status FileError(const std::string& what, const std::string& path,
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
+    // Of a mapping or a directory: room of the machine's, like the disk's.
     case ENOMEM:
       return absl::ResourceExhaustedError(message);
     case EIO:
@@ -122,6 +123,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return FileError("read", path, errno);
     if (got == 0) {
+      // A file that shrinks while it is read is being written: half of it would
+      // pass for the whole.
       return absl::DataLossError(absl::StrCat(
           path, " ended after ", done, " of ", size, " bytes; it changed"));
     }
@@ -136,6 +139,8 @@ absl::Status ReadPieces(
   Descriptor fd(OpenToRead(path));
   RETURN_IF_ERROR(CheckedSize(fd.get(), path, limit_bytes).status());
   std::vector<char> bytes(kPieceBytes);
+  // To the end of the file, not to the size that was seen: who appends
+  // meanwhile gets a whole copy.
   for (;;) {
     const ssize_t got = read(fd.get(), bytes.data(), bytes.size());
     if (got < 0 && errno == EINTR) continue;
@@ -151,6 +156,8 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(
   ASSIGN_OR_RETURN(const size_t size, CheckedSize(fd.get(), path, limit_bytes));
   void* data = nullptr;
   if (size > 0) {
+    // A mapping of nothing is an error to the system; an empty file is none to
+    // us.
     data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (data == MAP_FAILED) return FileError("map", path, errno);
   }
@@ -178,6 +185,8 @@ absl::Status WriteAll(int fd, const void* data, size_t size,
 absl::StatusOr<std::unique_ptr<DurableFile>> DurableFile::Create(
     const std::string& path) {
   static std::atomic<uint64_t> next_suffix{0};
+  // Beside the target, since a rename does not cross file systems; by process
+  // and number, since two writers of one name may race.
   const std::string temporary =
       absl::StrCat(path, ".tmp.", getpid(), ".", next_suffix++);
   const int fd =
@@ -188,6 +197,7 @@ absl::StatusOr<std::unique_ptr<DurableFile>> DurableFile::Create(
 
 DurableFile::~DurableFile() {
   if (fd_ >= 0) close(fd_);
+  // On every failure, so that a full disk is not kept full by what failed.
   if (!committed_) unlink(temporary_.c_str());
 }
 
@@ -196,9 +206,11 @@ absl::Status DurableFile::Append(const void* data, size_t size) {
 }
 
 absl::Status DurableFile::Commit() {
+  // The bytes before the name: else a crash may leave a name over nothing.
   if (fsync(fd_) != 0) return FileError("fsync", temporary_, errno);
   const int fd = fd_;
   fd_ = -1;
+  // Network file systems report a full disk here.
   if (close(fd) != 0) return FileError("close", temporary_, errno);
   RETURN_IF_ERROR(RenameDurably(temporary_, path_));
   committed_ = true;
@@ -230,6 +242,7 @@ absl::Status RenameDurably(const std::string& from, const std::string& to) {
   if (rename(from.c_str(), to.c_str()) != 0) {
     return FileError(absl::StrCat("rename ", from, " to"), to, errno);
   }
+  // The rename itself is in the directory, and durable when that is.
   RETURN_IF_ERROR(SyncPath(ParentOf(to)));
   if (ParentOf(from) != ParentOf(to)) return SyncPath(ParentOf(from));
   return absl::OkStatus();
@@ -245,6 +258,7 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(
     names.push_back(entry->path().filename().string());
   }
   if (error) return FileError("list", path, error.value());
+  // The system's order differs from one file system to the next.
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -22,6 +22,7 @@ LogRecord::LogRecord(LogLevel level, const char* file, int line)
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   tm parts;
+  // UTC, so that logs of machines in two places can be laid side by side.
   gmtime_r(&now.tv_sec, &parts);
   char stamp[64];
   snprintf(stamp, sizeof stamp, "%c %02d:%02d:%02d.%03ld ",
@@ -32,6 +33,8 @@ LogRecord::LogRecord(LogLevel level, const char* file, int line)
 }
 
 LogRecord::~LogRecord() {
+  // One write a record, so that lines of several threads and processes that
+  // share a log do not mix.
   const std::string text = ShownLine(stream_.str()) + "\n";
   // A failed write to stderr leaves nowhere to say so.
   [[maybe_unused]] const auto written =

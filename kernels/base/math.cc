@@ -31,6 +31,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // exp(r) - 1 by its series, |r| <= 0.35.
 Extended Expm1Series(Extended r) {
   Extended sum = 0;
+  // Horner from the smallest term; 0.35^19 / 19! is below 2^-64.
   for (int k = 18; k >= 2; --k) sum = (sum + 1) * r / k;
   return (sum + 1) * r;
 }
@@ -52,6 +53,8 @@ Extended ExtendedExp(Extended x) {
 }
 
 double Round(Extended x) {
+  // Threads flush denormals, but x87 does not and a conversion would make one:
+  // the result would depend on who called.
   if (std::fabs(x) < std::numeric_limits<double>::min()) return 0;
   return static_cast<double>(x);
 }
@@ -61,6 +64,7 @@ Extended LogSeries(Extended f) {
   const Extended s = f / (2 + f);
   const Extended square = s * s;
   Extended sum = 0;
+  // s is at most 0.172, so s^28 / 29 is below 2^-64 of the sum.
   for (int k = 27; k >= 3; k -= 2) sum = (sum + Extended{1} / k) * square;
   return 2 * s * (1 + sum);
 }
@@ -69,6 +73,7 @@ Extended LogSeries(Extended f) {
 Extended ExtendedLog(Extended x) {
   int exponent = 0;
   Extended mantissa = std::frexp(x, &exponent);
+  // Around 1 the series is shortest, and log(1) is exactly 0.
   if (mantissa < kSqrtHalf) {
     mantissa *= 2;
     --exponent;
@@ -91,6 +96,8 @@ Extended CosSeries(Extended r) {
 
 // sin(x + quarter_turns * pi / 2)
 double SinAfterQuarterTurns(double x, int64_t quarter_turns) {
+  // So that n stays below 2^32, where the products below are exact. A rotary
+  // angle is a position, at most 2^24, times a frequency of at most 1.
   CHECK(std::fabs(x) <= 0x1p30) << x;
   const int64_t n = std::llrint(static_cast<double>(Extended{x} * kTwoOverPi));
   const Extended r = ((x - n * kHalfPi1) - n * kHalfPi2) - n * kHalfPi3;
@@ -119,6 +126,7 @@ double Expm1(double x) {
   if (std::isnan(x)) return x;
   if (x > 710) return kInfinity;
   if (x < -50) return -1;
+  // Where exp(x) - 1 would cancel.
   if (std::fabs(x) <= 0.34) return Round(Expm1Series(x));
   return Round(ExtendedExp(x) - 1);
 }
@@ -143,6 +151,7 @@ double Cos(double x) { return SinAfterQuarterTurns(x, 1); }
 
 double Pow(double x, double y) {
   CHECK(x > 0 || (x == 0 && y > 0)) << x << " to the " << y;
+  // Before the logarithm, whose infinity times 0 is no number.
   if (x == 0) return 0;
   if (y == 0 || x == 1) return 1;
   const Extended exponent = y * ExtendedLog(x);

@@ -10,6 +10,8 @@
 namespace temper {
 namespace {
 
+// Salmon et al. 2011. They are the record's: another constant is another
+// sample.
 constexpr uint32_t kMultiplier0 = 0xD2511F53u;
 constexpr uint32_t kMultiplier1 = 0xCD9E8D57u;
 constexpr uint32_t kWeyl0 = 0x9E3779B9u;
@@ -34,6 +36,8 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
 }
 
 std::array<uint32_t, 4> RandomWords(const RngKey& key) {
+  // 128 bits of counter hold ordinal, sample, 48 bits of the group and 16 of
+  // the purpose: no two keys share a block.
   CHECK(key.group < (uint64_t{1} << 48)) << "group " << key.group;
   const uint32_t high = static_cast<uint32_t>(key.group >> 32) |
                         static_cast<uint32_t>(key.purpose) << 16;
@@ -50,6 +54,8 @@ uint64_t UniformBelow(const RngKey& key, uint64_t bound) {
   CHECK(bound >= 1);
   const auto words = RandomWords(key);
   const uint64_t word = uint64_t{words[1]} << 32 | words[0];
+  // Lemire's product without its rejection: one draw a key, and a bias below
+  // bound / 2^64.
   return static_cast<uint64_t>(static_cast<unsigned __int128>(word) * bound >>
                                64);
 }
@@ -57,6 +63,7 @@ uint64_t UniformBelow(const RngKey& key, uint64_t bound) {
 std::vector<uint32_t> Permutation(RngKey key, uint32_t count) {
   std::vector<uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0u);
+  // Fisher and Yates from the end, a key for each draw: no state is carried.
   for (uint32_t i = count; i > 1; --i) {
     key.ordinal = i;
     std::swap(order[i - 1], order[UniformBelow(key, i)]);

@@ -17,6 +17,7 @@ bool Acts(uint32_t c) {
 }
 
 void AppendHex(const char* format, uint32_t value, std::string* out) {
+  // For "\u%04x", four digits: all that acts lies in Unicode's first plane.
   char escape[8];
   snprintf(escape, sizeof escape, format, value);
   *out += escape;
@@ -29,6 +30,7 @@ void AppendAscii(char c, bool keep_lines, std::string* out) {
     *out += "\\n";
   } else if (c == '\t') {
     *out += "\\t";
+    // A carriage return would let a line overwrite what stands before it.
   } else if (c == '\r') {
     *out += "\\r";
   } else if (c == 0x7F) {
@@ -47,6 +49,8 @@ std::string Shown(const std::string& text, bool keep_lines) {
     const Utf8Step step = NextUtf8(text.data() + at, text.size() - at);
     if (step.state != Utf8State::kValid) {
       for (size_t i = 0; i < step.bytes; ++i) {
+        // The bytes themselves: the reader of an error must find them in the
+        // file.
         AppendHex("\\x%02x", static_cast<uint8_t>(text[at + i]), &out);
       }
     } else if (step.bytes == 1) {

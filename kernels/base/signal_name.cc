@@ -32,6 +32,7 @@ const char* ReasonOf(int number) {
 }  // namespace
 
 std::string DescribeSignal(int number) {
+  // Not strsignal: its text follows the user's language.
   const char* const name = sigabbrev_np(number);
   if (name == nullptr) return absl::StrCat("signal ", number);
   return absl::StrCat("signal ", number, " (SIG", name, ReasonOf(number), ")");

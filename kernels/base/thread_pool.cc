@@ -28,6 +28,7 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   {
+    // Before the new round: who sees the round sees that it is the last.
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
     ++round_;
@@ -52,6 +53,8 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Piece piece) {
   }
   const int64_t grains = (count + grain - 1) / grain;
   const int64_t per_thread = (grains + threads() - 1) / threads() * grain;
+  // In this order: a worker reads job_ after it has seen the new round_, and
+  // the count must stand before any worker can take one from it.
   job_ = {count, per_thread, &piece};
   running_ = static_cast<int>(workers_.size());
   ++round_;
@@ -60,7 +63,10 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Piece piece) {
     { std::lock_guard<std::mutex> lock(mutex_); }
     wake_.notify_all();
   }
+  // The caller is thread 0, so a pool of one thread costs no hand-over at all.
   RunPiece(job_, 0);
+  // The caller does not sleep: pieces are even, so the last is nearly done when
+  // its own is, and it yields should the machine have other work.
   for (int spins = 0; running_ > 0; ++spins) {
     spins < kSpins ? _mm_pause() : std::this_thread::yield();
   }
@@ -77,6 +83,7 @@ void ThreadPool::Work(int thread) {
       wake_.wait(lock, [this, seen] { return round_ != seen; });
       --sleepers_;
     }
+    // Not seen + 1: rounds cannot be missed, for the caller waits for each.
     seen = round_;
     if (stopping_) return;
     RunPiece(job_, thread);

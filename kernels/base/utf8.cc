@@ -23,9 +23,12 @@ Utf8Step NextUtf8(const char* data, size_t size) {
   } else {
     return {Utf8State::kInvalid, 1, 0};
   }
+  // A lead of `length` bytes has length + 1 bits of its own on top.
   uint32_t code_point = lead & (0xFFu >> (length + 1));
   for (size_t i = 1; i < length; ++i) {
+    // A cut character is no fault yet: text comes in pieces, a token at a time.
     if (i == size) return {Utf8State::kIncomplete, size, 0};
+    // The wrong byte is not taken: it may begin the next character.
     if (byte(i) < low || byte(i) > high) return {Utf8State::kInvalid, i, 0};
     code_point = code_point << 6 | (byte(i) & 0x3F);
     low = 0x80;
@@ -47,6 +50,8 @@ size_t ValidUtf8Prefix(const std::string& text) {
 void AppendUtf8(uint32_t code_point, std::string* out) {
   const bool scalar =
       code_point < 0xD800 || (code_point > 0xDFFF && code_point < 0x110000);
+  // Surrogates and what lies beyond Unicode would make the output invalid
+  // itself.
   if (!scalar) code_point = 0xFFFD;
   const auto put = [&](uint32_t byte) {
     out->push_back(static_cast<char>(byte));
@@ -76,6 +81,8 @@ std::string ReplaceInvalidUtf8(const std::string& text) {
     if (step.state == Utf8State::kValid) {
       out.append(text, at, step.bytes);
     } else {
+      // One for each maximal part, as Unicode recommends and Python does: texts
+      // decoded there and here stay equal.
       AppendUtf8(0xFFFD, &out);
     }
     at += step.bytes;

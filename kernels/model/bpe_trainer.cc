@@ -84,6 +84,8 @@ void AddTrailing(const BpeTrainerOptions& options, TokenizerSpec* spec) {
 absl::StatusOr<std::vector<Word>> CountWords(
     const std::vector<TrainingText>& texts, const Tokenizer& bytes_only,
     const BpeTrainerOptions& options) {
+  // Ordered, so that the words, and by them the result, do not depend on the
+  // standard library's hash.
   std::map<std::string, int64_t> pieces;
   ASSIGN_OR_RETURN(const auto pre_tokenizer,
                    PreTokenizer::Create(options.rules));
@@ -91,6 +93,7 @@ absl::StatusOr<std::vector<Word>> CountWords(
     ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                      bytes_only.Encode(text.text, SpecialMatching::kOn));
     std::string plain;
+    // One turn beyond the end, which closes the last run of plain text.
     for (size_t i = 0; i <= ids.size(); ++i) {
       if (i < ids.size() && !bytes_only.IsSpecial(ids[i])) {
         plain += *bytes_only.TokenBytes(ids[i]);
@@ -131,6 +134,8 @@ Pair BestPair(const std::vector<Word>& words, const TokenizerSpec& spec,
   for (const auto& [pair, weight] : weights) {
     const std::string& left = spec.tokens[pair.first];
     const std::string& right = spec.tokens[pair.second];
+    // A whole line that often stands in the texts is a bad token: it is learnt
+    // instead of its words.
     if (left.size() + right.size() > token_bytes_max) continue;
     const bool wins =
         weight > *best_weight ||
@@ -157,6 +162,7 @@ void ApplyMerge(Pair pair, int32_t merged, std::vector<Word>* words) {
         word.ids[out++] = word.ids[i];
       }
     }
+    // In place: a merge only ever shortens.
     word.ids.resize(out);
   }
 }
@@ -181,6 +187,7 @@ absl::StatusOr<TokenizerSpec> TrainBpe(const std::vector<TrainingText>& texts,
   while (spec.tokens.size() < tokens_max) {
     int64_t weight = 0;
     const Pair pair = BestPair(words, spec, options.token_bytes_max, &weight);
+    // What occurs once is a text's own, not the language's.
     if (weight < 2) break;
     // Two pairs may spell one token ("a"+"bc", "ab"+"c"): it is added once.
     const int32_t next = static_cast<int32_t>(spec.tokens.size());
@@ -190,6 +197,8 @@ absl::StatusOr<TokenizerSpec> TrainBpe(const std::vector<TrainingText>& texts,
     spec.merges.push_back(pair);
     ApplyMerge(pair, it->second, &words);
   }
+  // After the merges: trailing ids follow the last token, however many were
+  // learnt.
   AddTrailing(options, &spec);
   return spec;
 }

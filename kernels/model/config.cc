@@ -55,6 +55,7 @@ struct IntKey {
   bool required;
 };
 
+// So wide that no model is near it and products of two stay within 64 bits.
 constexpr int64_t kWide = 1 << 20;
 
 const std::vector<IntKey>& IntKeys() {
@@ -174,6 +175,7 @@ absl::Status ReadRopeScaling(const Json& json, ModelConfig* config) {
     }
     typed = true;
   }
+  // Hugging Face's default differs by its version: the file has to say.
   if (!typed) return Refused("rope_scaling", *found, "it must have a type");
   RopeScaling& yarn = config->rope_scaling;
   constexpr char kPrefix[] = "rope_scaling.";
@@ -218,6 +220,7 @@ absl::Status CheckRelations(const ModelConfig& c) {
     return refuse(absl::StrCat("qk_rope_head_dim ", c.qk_rope_head_dim,
                                " is odd; it rotates in pairs"));
   }
+  // The indexer rotates as many dimensions as attention does.
   if (c.index_head_dim < c.qk_rope_head_dim) {
     return refuse(absl::StrCat("index_head_dim ", c.index_head_dim,
                                " is below qk_rope_head_dim ",
@@ -363,6 +366,8 @@ absl::Status CheckPadding(const Json& json, const ModelConfig& config) {
 }
 
 absl::Status CheckKeys(const Json& json) {
+  // Closed, as the run's configuration is: a key that is not known may be what
+  // makes the file another model.
   std::set<std::string> known = IgnoredKeys();
   for (const IntKey& key : IntKeys()) known.insert(key.name);
   for (const auto& [name, value] : FixedKeys()) {
@@ -392,6 +397,8 @@ absl::Status CheckKeys(const Json& json) {
 double ModelConfig::softmax_scale() const {
   double m = 1;
   if (has_rope_scaling && rope_scaling.factor > 1) {
+    // YaRN's attention temperature (Peng et al. 2023), squared since q and k
+    // each carry it.
     m = 0.1 * rope_scaling.mscale * Log(rope_scaling.factor) + 1;
   }
   return m * m / std::sqrt(static_cast<double>(qk_head_dim()));
@@ -430,9 +437,11 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
     return Refused("num_key_value_heads", *kv_heads,
                    "it must equal num_attention_heads");
   }
+  // Before the totals, which divide and multiply what this has found sane.
   RETURN_IF_ERROR(CheckRelations(config));
   RETURN_IF_ERROR(CheckTotals(config));
   RETURN_IF_ERROR(CheckPadding(json, config));
+  // What changes nothing here goes back as it came: other readers use it.
   Json carried = Json::object();
   for (const std::string& key : IgnoredKeys()) {
     if (json.contains(key)) carried[key] = json[key];
@@ -464,6 +473,7 @@ std::string ModelConfigToJson(const ModelConfig& config,
     }
   }
   for (const auto& [name, value] : FixedKeys()) {
+    // A null there means absent: written, it would be read as a setting.
     if (!value.is_null()) json[name] = value;
   }
   for (const IntKey& key : IntKeys()) json[key.name] = config.*key.field;

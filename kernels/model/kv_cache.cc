@@ -5,23 +5,28 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/arena.h"
 
 namespace temper {
 namespace {
 
-constexpr int64_t kAlignElements = 16;  // 64 bytes of fp32
-
-int64_t Aligned(int64_t elements) {
-  return (elements + kAlignElements - 1) / kAlignElements * kAlignElements;
+// A layer's strips, for each of `rows` slots.
+std::vector<KeyStrip> LayOutStrips(const ModelConfig& config, int64_t rows,
+                                   Arena* arena) {
+  std::vector<KeyStrip> strips;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    strips.push_back({arena->F32({rows, config.latent_dim()}),
+                      arena->F32({rows, config.index_head_dim})});
+  }
+  return strips;
 }
 
 }  // namespace
 
 int64_t KvCache::BytesFor(const ModelConfig& config, int32_t pages) {
-  const int64_t rows = int64_t{pages} * kPageTokens;
-  return 4 * config.num_hidden_layers *
-         (Aligned(rows * config.latent_dim()) +
-          Aligned(rows * config.index_head_dim));
+  Arena counter;
+  LayOutStrips(config, int64_t{pages} * kPageTokens, &counter);
+  return counter.bytes();
 }
 
 absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
@@ -37,16 +42,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
   cache->pages_ = pages;
   cache->routes_per_token_ = config.moe_layers() * config.num_experts_per_tok;
   ASSIGN_OR_RETURN(cache->buffer_, backend->Allocate(BytesFor(config, pages)));
-  float* next = static_cast<float*>(cache->buffer_->data());
-  const auto strip = [&](int64_t width) {
-    const Tensor view(next, DType::kF32, {rows, width}, backend->device());
-    next += Aligned(rows * width);
-    return view;
-  };
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    const Tensor latent = strip(config.latent_dim());
-    cache->strips_.push_back({latent, strip(config.index_head_dim)});
-  }
+  Arena arena(cache->buffer_->data(), backend->device());
+  cache->strips_ = LayOutStrips(config, rows, &arena);
   cache->routes_.assign(rows * cache->routes_per_token_, -1);
   return cache;
 }

@@ -15,8 +15,12 @@
 namespace temper {
 namespace {
 
+// Without it no text becomes tokens, so its absence is an error and its size
+// counts against nothing.
 constexpr char kTokenizer[] = "tokenizer.json";
 
+// Weights in other formats would be the untrained model's; config.json and
+// manifest.json are written anew.
 bool IsLeftOut(const std::string& name) {
   static constexpr const char* kWeights[] = {
       ".safetensors", ".index.json", ".bin",  ".pt",   ".pth", ".ckpt",
@@ -42,6 +46,7 @@ absl::StatusOr<std::vector<std::string>> ListModelFiles(
     const std::string path = absl::StrCat(dir, "/", name);
     struct stat info;
     if (stat(path.c_str(), &info) != 0) return FileError("stat", path, errno);
+    // Directories (onnx/, original/) hold weights in other formats.
     if (!S_ISREG(info.st_mode)) continue;
     const auto bytes = static_cast<uint64_t>(info.st_size);
     const bool needed = name == kTokenizer;
@@ -65,6 +70,8 @@ absl::Status CopyFile(const std::string& from, const std::string& to) {
   absl::Status appended;
   RETURN_IF_ERROR(
       ReadPieces(from, kModelFileBytesMax, [&](const char* data, size_t size) {
+        // The reader knows no failing piece: the first failure is kept, and the
+        // rest of the file read for nothing, at most once.
         appended.Update(file->Append(data, size));
       }));
   RETURN_IF_ERROR(appended);
@@ -97,6 +104,7 @@ absl::Status CopyModelFiles(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
+// Another tokenizer makes all that describes the old one wrong.
 void DropTokenizerFiles(ModelFiles* files) {
   std::erase_if(*files, [](const auto& file) {
     for (const char* begin : {"tokenizer", "special_tokens_map", "added_tokens",

@@ -1,3 +1,4 @@
+// Which of PCRE2's three interfaces its header declares: bytes.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "kernels/model/pre_tokenizer.h"
 
@@ -69,6 +70,8 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(
     PCRE2_SIZE offset = 0;
     const uint32_t options =
         PCRE2_UTF |
+        // UCP, so that \p and \s mean Unicode's; \C could cut a character in
+        // two.
         (rule.literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
     compiled->code =
         pcre2_compile(reinterpret_cast<PCRE2_SPTR>(rule.pattern.data()),
@@ -80,6 +83,8 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(
     }
     uint32_t match_empty = 0;
     pcre2_pattern_info(compiled->code, PCRE2_INFO_MATCHEMPTY, &match_empty);
+    // A match of nothing would have to be stepped over, and PCRE2 and Hugging
+    // Face's engine do not agree how.
     if (match_empty != 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "split pattern '", rule.pattern,
@@ -87,6 +92,8 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(
     }
     compiled->context = pcre2_match_context_create(nullptr);
     CHECK(compiled->context != nullptr);
+    // A tokenizer.json is a stranger's file: its pattern may be made to run for
+    // ever.
     pcre2_set_match_limit(compiled->context, kMatchStepsMax);
     pcre2_set_depth_limit(compiled->context, kMatchDepthMax);
     pcre2_set_heap_limit(compiled->context, kMatchHeapKibMax);
@@ -118,6 +125,7 @@ absl::Status PreTokenizer::SplitPiece(size_t rule, const std::string& text,
     }
     const PCRE2_SIZE* ovector = pcre2_get_ovector_pointer(data.get());
     const size_t begin = ovector[0], end = ovector[1];
+    // \K and look-behind can report a match that begins before the search did.
     if (begin < at || end <= begin || end > size) {
       return absl::InvalidArgumentError(
           absl::StrCat("split pattern '", rules_[rule].pattern,
@@ -137,6 +145,7 @@ absl::StatusOr<std::vector<PreTokenizer::Piece>> PreTokenizer::Split(
   if (text.empty()) return pieces;
   pieces.push_back({0, text.size()});
   for (size_t rule = 0; rule < rules_.size(); ++rule) {
+    // Rule after rule: each sees the pieces of the one before as whole texts.
     std::vector<Piece> finer;
     for (const Piece& piece : pieces) {
       RETURN_IF_ERROR(SplitPiece(rule, text, piece, &finer));

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
+#include "kernels/tensor/bf16.h"
 #include "nlohmann/json.hpp"
 
 namespace temper {
@@ -45,6 +46,7 @@ int64_t ShapeBytes(const std::vector<int64_t>& shape, int64_t element) {
 }
 
 bool ReadUnsigned(const Json& json, uint64_t* value) {
+  // 2.0 and -0 are numbers to JSON and no sizes to the format.
   if (!json.is_number_unsigned()) return false;
   *value = json.get<uint64_t>();
   return *value <= static_cast<uint64_t>(INT64_MAX);
@@ -57,6 +59,7 @@ absl::Status ReadEntry(const std::string& path, const std::string& name,
   const auto corrupt = [&](const std::string& what) {
     return Corrupt(path, absl::StrCat("tensor \"", name, "\" ", what));
   };
+  // Exactly: a key that we do not know may change what the bytes mean.
   if (!json.is_object() || json.size() != 3 || !json.contains("dtype") ||
       !json.contains("shape") || !json.contains("data_offsets")) {
     return corrupt("must have exactly dtype, shape and data_offsets");
@@ -91,6 +94,7 @@ absl::Status ReadEntry(const std::string& path, const std::string& name,
   entry->bytes = end - *begin;
   const int64_t wanted =
       ShapeBytes(entry->shape, SafetensorsDTypeBytes(entry->dtype));
+  // An overflow is -1 and equals no number of bytes.
   if (wanted < 0 || static_cast<uint64_t>(wanted) != entry->bytes) {
     return corrupt(absl::StrCat("is ", entry->dtype, entry->ShapeString(),
                                 " but has ", entry->bytes, " bytes"));
@@ -106,6 +110,7 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ReadHeader(
   }
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
+  // The subtraction cannot wrap: the size was looked at above.
   if (length > kSafetensorsHeaderBytesMax ||
       length > file.size() - kLengthBytes) {
     return Corrupt(path,
@@ -114,6 +119,8 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ReadHeader(
                                 ", the limit is ", kSafetensorsHeaderBytesMax));
   }
   const char* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
+  // The format's own rule, so that a file has one meaning: JSON would allow
+  // blanks before.
   if (length == 0 || text[0] != '{') {
     return Corrupt(path, "its header does not start with '{'");
   }
@@ -144,6 +151,8 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ReadHeader(
   uint64_t next = 0;
   std::vector<SafetensorsEntry> entries;
   for (auto& [begin, entry] : found) {
+    // Holes could carry a second file unseen, overlaps give two tensors one
+    // value.
     if (begin != next) {
       return Corrupt(path, absl::StrCat("tensor \"", entry.name,
                                         "\" begins at ", begin, " where ", next,
@@ -172,6 +181,7 @@ absl::StatusOr<std::map<std::string, std::set<std::string>>> ReadIndex(
   }
   std::map<std::string, std::set<std::string>> shards;
   for (const auto& [name, file] : map->items()) {
+    // A name with a directory would let an index read what lies elsewhere.
     if (!file.is_string() || file.get<std::string>().empty() ||
         file.get<std::string>().find('/') != std::string::npos ||
         file.get<std::string>()[0] == '.') {
@@ -187,6 +197,7 @@ absl::StatusOr<std::map<std::string, std::set<std::string>>> ReadIndex(
 }  // namespace
 
 int64_t SafetensorsDTypeBytes(const std::string& dtype) {
+  // Never destroyed: other threads may load while the program ends.
   static const auto* sizes = new std::map<std::string, int64_t>{
       {"F64", 8},  {"I64", 8}, {"F32", 4}, {"I32", 4},
       {"BF16", 2}, {"F16", 2}, {"U8", 1},  {"F8_E4M3", 1}};
@@ -236,6 +247,7 @@ absl::StatusOr<std::unique_ptr<Safetensors>> Safetensors::OpenModel(
   const std::string index = absl::StrCat(model_dir, "/", kIndexFile);
   const std::string single = absl::StrCat(model_dir, "/", kModelFile);
   if (!Exists(index)) return Open(single);
+  // Taking either would train on a model that the user may not mean.
   if (Exists(single)) {
     return absl::InvalidArgumentError(
         absl::StrCat(model_dir, " has both ", kModelFile, " and ", kIndexFile,
@@ -248,6 +260,8 @@ absl::StatusOr<std::unique_ptr<Safetensors>> Safetensors::OpenModel(
     const std::string path = absl::StrCat(model_dir, "/", file);
     const size_t before = model->entries_.size();
     RETURN_IF_ERROR(model->Append(path));
+    // Both ways: a shard may lack what the index names, or hold what it does
+    // not, and then one of the two is of another model.
     std::set<std::string> held;
     for (size_t i = before; i < model->entries_.size(); ++i) {
       held.insert(model->entries_[i].name);
@@ -278,9 +292,10 @@ absl::StatusOr<std::vector<float>> DecodeFloats(const SafetensorsEntry& entry) {
     if (count > 0) std::memcpy(values.data(), entry.data, entry.bytes);
   } else if (entry.dtype == "BF16") {
     for (size_t i = 0; i < count; ++i) {
-      uint16_t bits = 0;
-      std::memcpy(&bits, entry.data + 2 * i, 2);
-      values[i] = std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+      BF16 stored;
+      // memcpy, for a tensor of a file may begin at any byte.
+      std::memcpy(&stored, entry.data + 2 * i, 2);
+      values[i] = FloatFromFileBF16(stored);
     }
   } else {
     return absl::InvalidArgumentError(absl::StrCat("tensor \"", entry.name,
@@ -288,14 +303,6 @@ absl::StatusOr<std::vector<float>> DecodeFloats(const SafetensorsEntry& entry) {
                                                    "; F32 or BF16 is needed"));
   }
   return values;
-}
-
-uint16_t FloatToBf16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffff) > 0x7f800000) {
-    return static_cast<uint16_t>((bits >> 16) | 0x40);
-  }
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 namespace {

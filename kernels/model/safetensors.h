@@ -73,9 +73,6 @@ class Safetensors {
 // Values of an F32 or BF16 entry. InvalidArgument for another dtype.
 absl::StatusOr<std::vector<float>> DecodeFloats(const SafetensorsEntry& entry);
 
-// float to bfloat16, round to nearest even, denormals kept; NaN stays NaN.
-uint16_t FloatToBf16(float value);
-
 // Takes a tensor's next bytes, which are used until it returns.
 using ByteSink = std::function<absl::Status(const void* data, uint64_t bytes)>;
 // Gives the bytes of tensor `index` to `sink`, in as many pieces as it likes.

@@ -141,14 +141,7 @@ TEST(SafetensorsTest, ReadsShardsAndRefusesAnIndexThatDisagrees) {
   }
 }
 
-TEST(SafetensorsTest, DecodesBf16AndRoundsToNearestEven) {
-  EXPECT_EQ(FloatToBf16(1.0f), 0x3f80);
-  EXPECT_EQ(FloatToBf16(1.00390625f), 0x3f80);  // half way, to even
-  EXPECT_EQ(FloatToBf16(1.01171875f), 0x3f82);  // half way, to even
-  EXPECT_EQ(FloatToBf16(1.00390637f), 0x3f81);  // above half
-  EXPECT_EQ(FloatToBf16(-0.0f), 0x8000);
-  EXPECT_EQ(FloatToBf16(std::numeric_limits<float>::max()), 0x7f80);
-  EXPECT_GT(FloatToBf16(std::nanf("")) & 0x7fff, 0x7f80);
+TEST(SafetensorsTest, DecodesBf16) {
   const std::string bytes("\x80\x3f\x81\xbf", 4);
   const auto values = DecodeFloats(EntryOf("a", "BF16", {2}, bytes));
   ASSERT_TRUE(values.ok()) << values.status();

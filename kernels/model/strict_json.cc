@@ -27,6 +27,8 @@ class KeyWatcher {
       keys_.pop_back();
     } else if (event == Json::parse_event_t::key) {
       const std::string& key = value.get_ref<const std::string&>();
+      // Readers differ in which of two they take; a file that two programs read
+      // differently is refused.
       if (!keys_.back().insert(key).second) {
         fault_ = absl::StrCat("has the key \"", key, "\" twice");
       }
@@ -54,6 +56,8 @@ absl::StatusOr<nlohmann::json> ParseStrictJson(const char* text, size_t size,
         return watcher(depth, event, parsed);
       },
       /*allow_exceptions=*/false);
+  // First: a watcher that says no makes the parser discard as well, and its own
+  // reason says more.
   if (!watcher.fault().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(what, " ", watcher.fault()));
   }

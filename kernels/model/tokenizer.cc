@@ -13,6 +13,7 @@
 namespace temper {
 namespace {
 
+// Through uint32_t: a negative right id would fill the upper half.
 uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 |
          static_cast<uint32_t>(right);
@@ -42,6 +43,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(
   }
   std::unique_ptr<Tokenizer> result(new Tokenizer());
   result->spec_ = std::move(spec);
+  // In this order: specials take ids that tokens left free, and merges are
+  // checked against both.
   RETURN_IF_ERROR(result->AddTokens());
   RETURN_IF_ERROR(result->AddSpecials());
   RETURN_IF_ERROR(result->AddMerges());
@@ -56,8 +59,10 @@ absl::Status Tokenizer::AddTokens() {
   for (size_t i = 0; i < bytes_.size(); ++i) {
     const std::string& bytes = bytes_[i];
     const int32_t id = static_cast<int32_t>(i);
+    // A hole, which an added token may fill.
     if (bytes.empty()) continue;
     if (bytes.size() > kTokenBytesMax) return TooManyBytes(id, bytes.size());
+    // Else a text would have two encodings, and a record of ids no one text.
     const auto [it, inserted] = ids_.try_emplace(bytes, id);
     if (!inserted) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -91,6 +96,7 @@ absl::Status Tokenizer::AddSpecials() {
     if (added.content.size() > kTokenBytesMax) {
       return TooManyBytes(added.id, added.content.size());
     }
+    // Specials are looked for in valid text: one that is not could never match.
     if (ValidUtf8Prefix(added.content) != added.content.size()) {
       return absl::InvalidArgumentError(
           absl::StrCat("added token ", added.id, " is not UTF-8"));
@@ -109,6 +115,7 @@ absl::Status Tokenizer::AddSpecials() {
     bytes_[id] = added.content;
     specials_by_byte_[static_cast<uint8_t>(added.content[0])].push_back(i);
   }
+  // The longest first: of two that begin alike the first found is taken.
   for (std::vector<size_t>& list : specials_by_byte_) {
     std::sort(list.begin(), list.end(), [&](size_t a, size_t b) {
       const std::string& left = spec_.added[a].content;
@@ -125,6 +132,7 @@ absl::Status Tokenizer::AddMerges() {
   for (size_t rank = 0; rank < spec_.merges.size(); ++rank) {
     const auto [left, right] = spec_.merges[rank];
     for (const int32_t part : {left, right}) {
+      // A special inside a merge could be made from plain text: forged.
       if (TokenBytes(part) == nullptr || IsSpecial(part)) {
         return absl::InvalidArgumentError(
             absl::StrCat("merge ", rank, " names token id ", part,
@@ -157,6 +165,8 @@ const Tokenizer::Merge* Tokenizer::FindMerge(int32_t left,
 // symbols, entries that no longer hold are skipped when they come up.
 void Tokenizer::EncodePiece(const std::string& piece,
                             std::vector<int32_t>* ids) const {
+  // Llama 3's rule: a piece that is a token is taken whole, even where no
+  // merges lead to it.
   if (spec_.ignore_merges) {
     const auto whole = ids_.find(piece);
     if (whole != ids_.end()) {
@@ -190,13 +200,17 @@ void Tokenizer::EncodePiece(const std::string& piece,
     const auto [rank, left, left_id, right_id] = heap.top();
     heap.pop();
     Symbol& symbol = symbols[left];
+    // A merge on either side may have made the entry stale. Where both ids
+    // still match, the pair that it names is there all the same.
     if (symbol.id != left_id || symbol.next < 0) continue;
     Symbol& right = symbols[symbol.next];
     if (right.id != right_id) continue;
     symbol.id = FindMerge(left_id, right_id)->id;
     symbol.next = right.next;
     if (right.next >= 0) symbols[right.next].previous = left;
+    // Its id matches no entry any more, so those that name it are passed over.
     right.id = -1;
+    // Only pairs with the new symbol are new.
     consider(symbol.previous);
     consider(left);
   }
@@ -222,6 +236,8 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(
         absl::StrCat("text of ", text.size(), " bytes to tokenise, at most ",
                      kEncodeBytesMax));
   }
+  // The pre-tokenizer's matcher is told not to check, and would read past the
+  // end of a cut character.
   const size_t valid = ValidUtf8Prefix(text);
   if (valid != text.size()) {
     return absl::InvalidArgumentError(
@@ -239,10 +255,13 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(
           break;
         }
       }
+      // By single bytes: no special begins inside a character, since UTF-8's
+      // continuation bytes begin nothing.
       if (found == nullptr) {
         ++at;
         continue;
       }
+      // A special ends the text before it: no merge goes across.
       RETURN_IF_ERROR(EncodePlain(text.substr(plain, at - plain), &ids));
       ids.push_back(found->id);
       at += found->content.size();

@@ -65,6 +65,7 @@ bool FromAlphabet(const std::string& text, std::string* bytes) {
 }
 
 const Json& Field(const Json& object, const char* name) {
+  // Null stands for what is absent, as the format's own reader has it.
   static const Json* const missing = new Json(nullptr);
   const auto it = object.find(name);
   return it == object.end() ? *missing : *it;
@@ -83,6 +84,8 @@ bool IsOff(const Json& object, const char* name) {
 
 absl::Status ReadSplit(const Json& split, std::vector<SplitRule>* rules) {
   const Json& behavior = Field(split, "behavior");
+  // The other behaviours move the cut; a piece cut elsewhere is other tokens,
+  // silently.
   if (behavior != Json("Isolated")) {
     return Bad(absl::StrCat("pre_tokenizer Split has behavior ",
                             behavior.dump(), "; only \"Isolated\" is built"));
@@ -113,11 +116,14 @@ absl::Status ReadPreTokenizer(const Json& component,
                               std::vector<SplitRule>* rules, bool* bytes) {
   if (!component.is_object()) return Bad("pre_tokenizer must be an object");
   const std::string type = TypeOf(component);
+  // After it the text is in the byte alphabet, in which our rules, which see
+  // the text itself, would match other places.
   if (*bytes) {
     return Bad(absl::StrCat("pre_tokenizer '", type,
                             "' after ByteLevel, which must be the last"));
   }
   if (type == "Split") return ReadSplit(component, rules);
+  // Hugging Face's Digits knows Unicode's numbers, not 0 to 9 alone.
   if (type == "Digits") {
     const bool each = Field(component, "individual_digits") == Json(true);
     rules->push_back({each ? "\\p{N}" : "\\p{N}+", /*literal=*/false});
@@ -164,6 +170,8 @@ absl::Status ReadPreTokenizers(const Json& document,
 // The components that must be absent or do nothing.
 absl::Status CheckTheRest(const Json& document) {
   const Json& normalizer = Field(document, "normalizer");
+  // A normalizer would change text before it is split, so that no decoding
+  // gives it back.
   const bool nothing =
       normalizer.is_null() ||
       (normalizer.is_object() && TypeOf(normalizer) == "Sequence" &&
@@ -180,6 +188,7 @@ absl::Status CheckTheRest(const Json& document) {
                               "' is not built; known: ByteLevel"));
     }
   }
+  // Either would change how many tokens a text has.
   for (const char* name : {"truncation", "padding"}) {
     if (!Field(document, name).is_null()) {
       return Bad(absl::StrCat(name, " is set; it must be null"));
@@ -210,6 +219,7 @@ absl::Status ReadAdded(const Json& document, TokenizerSpec* spec) {
     TokenizerSpec::Added added;
     added.content = Field(entry, "content").get<std::string>();
     RETURN_IF_ERROR(ReadId(added.content, Field(entry, "id"), &added.id));
+    // Each widens or narrows what the token matches, blanks beside it included.
     for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
       if (!IsOff(entry, flag)) {
         return Bad(absl::StrCat("added token '", added.content, "' has ", flag,
@@ -232,6 +242,7 @@ absl::Status ReadVocab(const Json& model, TokenizerSpec* spec) {
   for (const auto& [token, value] : vocab.items()) {
     int32_t id = 0;
     RETURN_IF_ERROR(ReadId(token, value, &id));
+    // Before the alphabet: an added token is itself, not bytes in disguise.
     const auto special = added.find(token);
     if (special != added.end()) {
       if (special->second == id) continue;  // listed in both places
@@ -248,6 +259,7 @@ absl::Status ReadVocab(const Json& model, TokenizerSpec* spec) {
     highest = std::max(highest, id);
     entries.emplace_back(std::move(bytes), id);
   }
+  // Ids need not be dense; holes stay empty and decode to nothing.
   spec->tokens.assign(highest + 1, "");
   for (auto& [bytes, id] : entries) {
     if (!spec->tokens[id].empty()) {
@@ -289,6 +301,8 @@ absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
       parts = {merge[0].get<std::string>(), merge[1].get<std::string>()};
     } else if (merge.is_string()) {
       const std::string text = merge.get<std::string>();
+      // The older form. The alphabet has no blank, so the first one parts the
+      // two.
       const size_t space = text.find(' ');
       if (space == std::string::npos) {
         return Bad(absl::StrCat("merge ", rank, " '", text, "' has one part"));
@@ -320,6 +334,7 @@ absl::Status CheckModel(const Json& model) {
     return Bad(absl::StrCat("model of type '", TypeOf(model),
                             "' is not built; known: BPE"));
   }
+  // Each makes an encoding random or lossy, or spells tokens otherwise.
   for (const char* name : {"dropout", "unk_token", "continuing_subword_prefix",
                            "end_of_word_suffix", "fuse_unk", "byte_fallback"}) {
     if (!IsOff(model, name)) {
@@ -346,6 +361,7 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json) {
   RETURN_IF_ERROR(CheckModel(model));
   RETURN_IF_ERROR(CheckTheRest(document));
   RETURN_IF_ERROR(ReadPreTokenizers(document, &spec.rules));
+  // Before the vocabulary, which may list the added tokens as well.
   RETURN_IF_ERROR(ReadAdded(document, &spec));
   RETURN_IF_ERROR(ReadVocab(model, &spec));
   RETURN_IF_ERROR(ReadMerges(model, &spec));
@@ -380,6 +396,8 @@ absl::Status CheckVocabulary(const Tokenizer& tokenizer, int64_t vocab_size) {
 }
 
 std::string TokenizerJson(const TokenizerSpec& spec) {
+  // Keys in the order of Hugging Face's own files: the same spec is the same
+  // bytes, and a diff against an original shows what differs.
   using Json = nlohmann::ordered_json;
   Json added = Json::array();
   for (const TokenizerSpec::Added& token : spec.added) {
@@ -402,6 +420,8 @@ std::string TokenizerJson(const TokenizerSpec& spec) {
   const Json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", false},
                            {"trim_offsets", true},
+                           // False: its pattern, if it had one, is among the
+                           // Splits before it.
                            {"use_regex", false}};
   stages.push_back(byte_level);
   Json vocab = Json::object();

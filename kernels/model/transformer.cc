@@ -12,39 +12,12 @@
 #include "kernels/model/batch_check.h"
 #include "kernels/model/number_range.h"
 #include "kernels/model/rope.h"
+#include "kernels/model/transformer_memory.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kTokensMax = 1 << 22;
-
-// What the printed plan counts on: no sequence longer than a batch in
-// training, tables of as many blocks as tokens.
-ActivationShape PlannedShape(const ModelConfig& config, int64_t tokens_max) {
-  ActivationShape shape;
-  shape.tokens = tokens_max;
-  shape.selected_width =
-      std::min(config.index_topk, config.max_position_embeddings);
-  shape.sequences = 1;
-  shape.blocks_max = tokens_max;
-  return shape;
-}
-
-int64_t ActivationBytes(const ModelConfig& config, const ActivationShape& shape,
-                        LayerStorage storage) {
-  Arena counter;
-  Activations activations;
-  activations.Layout(config, shape, storage, &counter);
-  return counter.bytes();
-}
-
-template <typename Scratch>
-int64_t ScratchBytes(const ModelConfig& config, int64_t n) {
-  Arena counter;
-  Scratch scratch;
-  scratch.Layout(config, n, &counter);
-  return counter.bytes();
-}
 
 struct TapeImpl : public Tape {
   const Transformer* maker = nullptr;  // which alone goes back over it
@@ -488,30 +461,6 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(
       std::make_unique<TransformerImpl>(backend, weights, tokens_max);
   RETURN_IF_ERROR(transformer->Init());
   return std::unique_ptr<Transformer>(std::move(transformer));
-}
-
-int64_t Transformer::InferenceBytes(const ModelConfig& config,
-                                    int64_t tokens_max) {
-  return ActivationBytes(config, PlannedShape(config, tokens_max),
-                         LayerStorage::kShared) +
-         BorrowedTapeBytes(config, tokens_max);
-}
-
-int64_t Transformer::BorrowedTapeBytes(const ModelConfig& config,
-                                       int64_t tokens_max) {
-  return ScratchBytes<LayerScratch>(config, tokens_max) +
-         tokens_max * config.num_attention_heads * 4 +
-         RopeCache::BytesFor(config, tokens_max) + NumberRange::kBytes;
-}
-
-int64_t Transformer::TrainingBytes(const ModelConfig& config,
-                                   int64_t tokens_max) {
-  ActivationShape shape = PlannedShape(config, tokens_max);
-  shape.selected_width = std::min(shape.selected_width, tokens_max);
-  return ActivationBytes(config, shape, LayerStorage::kPerLayer) +
-         ScratchBytes<BackwardScratch>(config, tokens_max) +
-         LiveRoutesBytes(config, tokens_max) +
-         InferenceBytes(config, tokens_max);
 }
 
 }  // namespace temper

@@ -12,6 +12,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/weights.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 namespace {
@@ -192,7 +193,7 @@ absl::Status ModelWeights::Save(const std::string& model_dir,
 absl::Status ModelWeights::WriteValue(const Parameter& parameter, bool narrow,
                                       const ByteSink& sink) const {
   std::vector<float> values;
-  std::vector<uint16_t> rounded;
+  std::vector<BF16> rounded;
   const int64_t end = parameter.offset + parameter.elements;
   for (int64_t begin = parameter.offset; begin < end; begin += kPieceElements) {
     const int64_t count = std::min(kPieceElements, end - begin);
@@ -204,8 +205,9 @@ absl::Status ModelWeights::WriteValue(const Parameter& parameter, bool narrow,
       continue;
     }
     rounded.clear();
-    for (const float value : values) rounded.push_back(FloatToBf16(value));
-    RETURN_IF_ERROR(sink(rounded.data(), rounded.size() * sizeof(uint16_t)));
+    for (const float value : values)
+      rounded.push_back(FileBF16FromFloat(value));
+    RETURN_IF_ERROR(sink(rounded.data(), rounded.size() * sizeof(BF16)));
   }
   return absl::OkStatus();
 }

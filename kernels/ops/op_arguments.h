@@ -32,6 +32,10 @@ struct GateOptions {
   float routed_scaling_factor = 1;
 };
 
+// Ids that a truncated row may keep at most (DESIGN.md section 5, `kept_max`):
+// what records, wires and the door lay out for and check.
+inline constexpr int32_t kKeptMax = 512;
+
 // How each row is sampled. Order of truncation: temperature, top-k, top-p,
 // min-p; ties in probability go to the lower id; a 0 switches a rule off.
 struct SampleOptions {
@@ -39,7 +43,7 @@ struct SampleOptions {
   int32_t top_k = 0;
   float top_p = 1;
   float min_p = 0;
-  int32_t kept_max = 512;
+  int32_t kept_max = kKeptMax;
 };
 
 struct AdamWOptions {

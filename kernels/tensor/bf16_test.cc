@@ -1,5 +1,6 @@
 #include "kernels/tensor/bf16.h"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -32,6 +33,28 @@ TEST(BF16Test, DenormalsBecomeZeroWithTheirSign) {
   EXPECT_EQ(BF16FromFloat(0x1.fp-127f).bits, 0);
   EXPECT_EQ(BF16FromFloat(-0x1p-149f).bits, 0x8000);
   EXPECT_EQ(FloatFromBF16({0x0001}), 0.0f);
+}
+
+TEST(BF16Test, AFileKeepsEveryValue) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const BF16 x = {static_cast<uint16_t>(bits)};
+    const float value = FloatFromFileBF16(x);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(FloatFromFileBF16(FileBF16FromFloat(value))));
+    } else {
+      EXPECT_EQ(FileBF16FromFloat(value).bits, bits);
+    }
+  }
+  EXPECT_EQ(FileBF16FromFloat(0x1p-127f + 0x1p-135f).bits, 0x0040);  // a tie
+  EXPECT_EQ(FileBF16FromFloat(0x1.ffp-127f).bits, 0x0080);  // up to a normal
+}
+
+// Where there are no denormals the two ways are one.
+TEST(BF16Test, BothWaysRoundNormalNumbersAlike) {
+  for (uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 0x5555u) {
+    const float x = std::bit_cast<float>(bits);
+    EXPECT_EQ(BF16FromFloat(x).bits, FileBF16FromFloat(x).bits) << x;
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/ops/op_arguments.h"
 #include "learner/intake/episode.h"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/episode_limit.h"
@@ -37,7 +38,7 @@ struct DoorLimits {
   // Whether kept sets may be there. With keep_sampling_mask off the learner
   // trains over the whole vocabulary, and so must the record be.
   bool kept_sets_allowed = true;
-  int32_t kept_max = 512;
+  int32_t kept_max = kKeptMax;
   int64_t message_bytes_max = kTrajectoryBytesMax;
   int64_t tokens_max = kEpisodeTokensMax;  // of all branches
   int32_t branches_max = 64;

@@ -1,0 +1,39 @@
+// What a run computes in: one value, from its configuration, that goes to
+// whatever lays memory out. Only operands of products and of attention change
+// type; pointwise operations stay fp32 inside (DESIGN.md section 6, item 5).
+//
+// A constant; functions without state, thread-safe.
+
+#ifndef KERNELS_TENSOR_NUMERICS_H_
+#define KERNELS_TENSOR_NUMERICS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/tensor/dtype.h"
+
+namespace temper {
+
+struct Numerics {
+  // Operands of products and of attention, and what is published of the
+  // matrices that are multiplied by.
+  DType operand = DType::kF32;
+  // Rows of the caches: the latent with its rotary part, the indexer's keys.
+  DType latent_cache = DType::kF32;
+  DType index_cache = DType::kF32;
+
+  bool operator==(const Numerics&) const = default;
+};
+
+inline constexpr Numerics kFp32;
+inline constexpr Numerics kBf16 = {DType::kBF16, DType::kBF16, DType::kBF16};
+
+// The configuration's names: "fp32", "bf16". InvalidArgument, naming both, for
+// another; Unimplemented for "fp8", whose scales and rotation have no place
+// yet.
+absl::StatusOr<Numerics> NumericsNamed(const std::string& name);
+std::string NameOf(const Numerics& numerics);
+
+}  // namespace temper
+
+#endif  // KERNELS_TENSOR_NUMERICS_H_

@@ -1,0 +1,31 @@
+#include "kernels/tensor/numerics.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+namespace {
+
+TEST(NumericsTest, NamesGoToValuesAndBack) {
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    const auto named = NumericsNamed(NameOf(numerics));
+    ASSERT_TRUE(named.ok()) << named.status();
+    EXPECT_EQ(*named, numerics);
+  }
+  EXPECT_EQ(NumericsNamed("fp32")->operand, DType::kF32);
+  EXPECT_EQ(NumericsNamed("bf16")->operand, DType::kBF16);
+}
+
+TEST(NumericsTest, Fp8IsRefusedByNameAndTheRestAsUnknown) {
+  const auto fp8 = NumericsNamed("fp8").status();
+  EXPECT_EQ(fp8.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(fp8.message()), testing::HasSubstr("fp8"));
+  for (const char* name : {"", "FP32", "fp16", "bf16 "}) {
+    EXPECT_EQ(NumericsNamed(name).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << name;
+  }
+}
+
+}  // namespace
+}  // namespace temper
