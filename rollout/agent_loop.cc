@@ -104,19 +104,24 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
 }
 
 void AgentLoop::Start() {
-  Post(Call::kReset, [factory = services_->new_environment, task = spec_.task,
-                      seed = EnvironmentSeed(spec_)](Work* work) {
-    const int64_t begin = NowUs();
-    auto environment = factory(task.environment());
-    work->status = environment.status();
-    if (environment.ok()) {
-      work->environment = *std::move(environment);
-      auto observation = work->environment->Reset(task, seed);
-      work->status = observation.status();
-      if (observation.ok()) work->observation = *std::move(observation);
-    }
-    work->environment_us += NowUs() - begin;
-  });
+  Post(Call::kReset,
+       [factory = services_->new_environment, checks = services_->task_checks,
+        task = spec_.task, seed = EnvironmentSeed(spec_)](Work* work) {
+         const int64_t begin = NowUs();
+         auto environment = factory(task.environment());
+         work->status = environment.status();
+         if (environment.ok()) {
+           work->environment = *std::move(environment);
+           work->status = checks->Check(task, *work->environment);
+           work->task_refused = absl::IsInvalidArgument(work->status);
+         }
+         if (work->status.ok()) {
+           auto observation = work->environment->Reset(task, seed);
+           work->status = observation.status();
+           if (observation.ok()) work->observation = *std::move(observation);
+         }
+         work->environment_us += NowUs() - begin;
+       });
 }
 
 void AgentLoop::OnJobDone() {
@@ -314,7 +319,11 @@ void AgentLoop::FailInfra(const absl::Status& status) {
                      status.code() == absl::StatusCode::kDeadlineExceeded;
   trajectory_.set_outcome(again ? OUTCOME_SANDBOX_ERROR
                                 : OUTCOME_ENVIRONMENT_ERROR);
-  trajectory_.set_error(status.ToString());
+  trajectory_.set_task_refused(work_->task_refused);
+  trajectory_.set_error(
+      work_->task_refused
+          ? absl::StrCat("its environment refuses it: ", status.message())
+          : status.ToString());
   Finish();
 }
 

@@ -15,7 +15,9 @@
 // How it ends: an answer is OK; a limit (max_tokens, max_turns, the engine's
 // capacity) TRUNCATED; a malformed message MODEL_ERROR; these are graded. The
 // environment's own failures are SANDBOX_ERROR (Unavailable, DeadlineExceeded)
-// or ENVIRONMENT_ERROR; these carry no reward (promise P4).
+// or ENVIRONMENT_ERROR; these carry no reward (promise P4). A task that the
+// environment refuses (TaskChecks) is an ENVIRONMENT_ERROR marked as such: it
+// is not tried again.
 
 #ifndef ROLLOUT_AGENT_LOOP_H_
 #define ROLLOUT_AGENT_LOOP_H_
@@ -37,6 +39,7 @@
 #include "rewards/reward.h"
 #include "rollout/job_pool.h"
 #include "rollout/sequence_engine.h"
+#include "rollout/task_checks.h"
 
 namespace temper {
 
@@ -45,7 +48,8 @@ using EnvironmentFactory =
     std::function<absl::StatusOr<std::unique_ptr<Environment>>(
         const std::string& name)>;
 
-// What all episodes of a process share. Borrowed; outlives them.
+// What all episodes of a process share. What is pointed to is borrowed and
+// outlives them.
 struct EpisodeServices {
   SequenceEngine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
@@ -54,6 +58,8 @@ struct EpisodeServices {
   const Reward* reward = nullptr;
   JobPool* jobs = nullptr;
   EnvironmentFactory new_environment;
+  // Shared with jobs that a cancelled episode leaves behind.
+  std::shared_ptr<TaskChecks> task_checks = std::make_shared<TaskChecks>();
   std::string worker;  // named in trajectories
 };
 
@@ -104,6 +110,7 @@ class AgentLoop {
   struct Work {
     std::unique_ptr<Environment> environment;
     absl::Status status;
+    bool task_refused = false;
     Observation observation;
     std::vector<ToolResult> results;
     Verdict verdict;

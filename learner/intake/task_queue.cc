@@ -215,6 +215,12 @@ void TaskQueue::Remove(uint64_t group) {
   open_.erase(group);
 }
 
+void TaskQueue::GiveUpTask(uint64_t group) {
+  MutexLock lock(&mutex_);
+  const auto found = open_.find(group);
+  if (found != open_.end()) found->second.replacements = kReplacementsMax;
+}
+
 std::optional<GroupRecord> TaskQueue::MakeReplacement(uint64_t group) {
   MutexLock lock(&mutex_);
   const auto found = open_.find(group);

@@ -74,6 +74,10 @@ class TaskQueue {
   // The group is taken or dropped; leases of it lapse.
   void Remove(uint64_t group);
 
+  // The task of an open group can never run: what replaces the group will be of
+  // the next task in order.
+  void GiveUpTask(uint64_t group);
+
   // A record to issue in place of an open TRAIN group about to be dropped: the
   // same task, or the next in order once kReplacementsMax in a row were
   // dropped. None for EVAL and unknown groups. Open with OpenIssued; if that

@@ -147,6 +147,16 @@ TEST_F(TaskQueueTest, AfterTwoReplacementsTheNextTaskTakesThePlace) {
   }
 }
 
+TEST_F(TaskQueueTest, ATaskGivenUpIsReplacedByTheNextAtOnce) {
+  auto queue = Queue(1);
+  const auto order = Issue(queue.get(), 1);
+  queue->GiveUpTask(1);
+  const GroupRecord record = *queue->MakeReplacement(1);
+  EXPECT_NE(record.task_id, order[0]);
+  EXPECT_EQ(record.position, 1);
+  queue->GiveUpTask(99);  // no such group
+}
+
 TEST_F(TaskQueueTest, TwoTasksOfOneIdOrNoSplitAreRefused) {
   tasks_[1].set_id("t0");
   EXPECT_TRUE(absl::IsInvalidArgument(

@@ -175,9 +175,14 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Record(const Trajectory& trajectory) {
       break;
     case CommitResult::kExhausted: {
       ++counts_.dropped_infrastructure;
-      const std::string reason = absl::StrCat(
-          "sample ", admitted->sample, " got no reward in all its retries: ",
-          receipt.reason.empty() ? trajectory.error() : receipt.reason);
+      const std::string error =
+          receipt.reason.empty() ? trajectory.error() : receipt.reason;
+      const bool refused = trajectory.task_refused();
+      if (refused) queue_->GiveUpTask(admitted->group);
+      const std::string reason =
+          refused ? error
+                  : absl::StrCat("sample ", admitted->sample,
+                                 " got no reward in all its retries: ", error);
       NoteFailure(admitted->group, reason);
       RETURN_IF_ERROR(Drop(admitted->group, reason));
       break;

@@ -99,8 +99,9 @@ absl::StatusOr<CommitResult> Ledger::Commit(const Trajectory& trajectory) {
         "WHERE grp = ? AND sample = ?",
         {id, now, key.group(), key.sample()}));
   } else {
-    result = rows[0][1].AsInt() >= retries_max_ ? CommitResult::kExhausted
-                                                : CommitResult::kRetry;
+    const bool last =
+        trajectory.task_refused() || rows[0][1].AsInt() >= retries_max_;
+    result = last ? CommitResult::kExhausted : CommitResult::kRetry;
     RETURN_IF_ERROR(transaction->Run(
         "UPDATE ledger SET retries = retries + 1, updated_us = ? "
         "WHERE grp = ? AND sample = ?",

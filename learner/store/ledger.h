@@ -107,7 +107,8 @@ class Ledger {
   // Commits a trajectory that passed the door: rows and segment are durable
   // before it returns. A repeated delivery (also under another lease) is a
   // duplicate. A trajectory without reward is recorded and leaves its sample
-  // issued, `retries_max` times; then the answer is kExhausted.
+  // issued, `retries_max` times; then the answer is kExhausted. At once so
+  // where its environment refuses the task.
   absl::StatusOr<CommitResult> Commit(const Trajectory& trajectory);
 
   // Settles a group that cannot be trained and issues its replacements in the

@@ -138,6 +138,14 @@ TEST_F(LedgerTest, AFailureIsRetriedTwiceAndARedeliveryIsNoFailure) {
   ExpectAudited();
 }
 
+TEST_F(LedgerTest, ARefusedTaskIsNotTriedAgain) {
+  Issue(1, 1);
+  Trajectory refused = FixtureFailure(1, 0, 1);
+  refused.set_outcome(OUTCOME_ENVIRONMENT_ERROR);
+  refused.set_task_refused(true);
+  EXPECT_EQ(Commit(refused), CommitResult::kExhausted);
+}
+
 TEST_F(LedgerTest, AFailureThenASuccessIsReceived) {
   Issue(1, 1);
   EXPECT_EQ(Commit(FixtureFailure(1, 0, 1)), CommitResult::kRetry);

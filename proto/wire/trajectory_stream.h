@@ -18,7 +18,7 @@
 
 namespace temper {
 
-constexpr uint32_t kWireVersion = 1;
+constexpr uint32_t kWireVersion = 2;
 constexpr int64_t kChunkBytes = 1 << 20;
 
 // Calls `send` for each message in order; stops at its first error and returns
