@@ -12,7 +12,7 @@
 
 #include "absl/strings/numbers.h"
 #include "environments/memory_attack.h"
-#include "environments/sandbox_processes.h"
+#include "environments/sandbox_processes_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -15,7 +15,7 @@
 #include "environments/environment.h"
 #include "environments/memory_attack.h"
 #include "environments/python_session.h"
-#include "environments/sandbox_processes.h"
+#include "environments/sandbox_processes_fixture.h"
 #include "environments/step_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

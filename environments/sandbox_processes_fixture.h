@@ -1,7 +1,7 @@
 // For tests: what runs in sandboxes, as the machine's /proc has it.
 
-#ifndef ENVIRONMENTS_SANDBOX_PROCESSES_H_
-#define ENVIRONMENTS_SANDBOX_PROCESSES_H_
+#ifndef ENVIRONMENTS_SANDBOX_PROCESSES_FIXTURE_H_
+#define ENVIRONMENTS_SANDBOX_PROCESSES_FIXTURE_H_
 
 #include <sys/types.h>
 
@@ -105,4 +105,4 @@ inline std::vector<std::string> CellsThatGoOn() {
 
 }  // namespace temper
 
-#endif  // ENVIRONMENTS_SANDBOX_PROCESSES_H_
+#endif  // ENVIRONMENTS_SANDBOX_PROCESSES_FIXTURE_H_
