@@ -1,29 +1,46 @@
 #include "environments/answer.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "environments/environment.h"
+#include "environments/payload.h"
 #include "environments/same_answer.h"
 #include "environments/text.h"
-#include "nlohmann/json.hpp"
 #include "proto/wire/outcome.h"
 
 namespace temper {
 namespace {
 
 constexpr size_t kAnswerBytesMax = 4096;
-// "\boxed{" at `at`, blanks allowed before its brace: the brace's place.
-size_t BoxBrace(const std::string& s, size_t at) {
+
+// Where the content of a box begins whose command stands at `at`: at a brace,
+// or, blanks allowed before either, at a number. npos if there is no box.
+size_t BoxBegin(const std::string& s, size_t at) {
   for (const char* const command : {"\\boxed", "\\fbox"}) {
     const size_t size = strlen(command);
     if (s.compare(at, size, command) != 0) continue;
-    const size_t brace = s.find_first_not_of(" \t\r\n", at + size);
-    if (brace != std::string::npos && s[brace] == '{') return brace;
+    const size_t begin = s.find_first_not_of(" \t\r\n", at + size);
+    if (begin == std::string::npos) break;
+    if (s[begin] != '\0' && strchr("{+-.0123456789", s[begin]) != nullptr) {
+      return begin;
+    }
   }
   return std::string::npos;
+}
+
+// The end of the formula that `at` is in: what a box without braces holds. TeX
+// would box one digit; who writes \boxed 42 means 42.
+size_t FormulaEnd(const std::string& s, size_t at) {
+  for (; at < s.size(); ++at) {
+    if (s[at] == '$' || s[at] == '\n' || s[at] == '}') break;
+    if (s[at] != '\\' || at + 1 == s.size()) continue;
+    if (s[at + 1] == ')' || s[at + 1] == ']') break;
+    ++at;
+  }
+  return std::min(at, s.size());
 }
 
 // What the last box holds; none without a box, empty where it is not closed.
@@ -35,15 +52,19 @@ std::optional<std::string> LastBox(const std::string& s) {
   size_t begin = 0, end = 0;   // of the box that closed last
   for (size_t i = 0; i < s.size(); ++i) {
     if (s[i] == '\\') {
-      const size_t brace = BoxBrace(s, i);
-      if (brace == std::string::npos) {
+      const size_t box = BoxBegin(s, i);
+      if (box == std::string::npos) {
         ++i;  // an escaped brace is none
-        continue;
+      } else if (s[box] == '{') {
+        boxes.push_back(true);
+        begins.push_back(box + 1);
+        last_begin = box + 1;
+        i = box;
+      } else {
+        last_begin = begin = box;
+        end = FormulaEnd(s, box);
+        i = end - 1;
       }
-      boxes.push_back(true);
-      begins.push_back(brace + 1);
-      last_begin = brace + 1;
-      i = brace;
     } else if (s[i] == '{') {
       boxes.push_back(false);
     } else if (s[i] == '}' && !boxes.empty()) {
@@ -79,39 +100,36 @@ std::string ExtractAnswer(const std::string& content) {
   return TrimBlanks(content);
 }
 
-absl::StatusOr<std::string> TruthOf(const Task& task) {
-  const auto payload = nlohmann::json::parse(task.payload_json(), nullptr,
-                                             /*allow_exceptions=*/false);
-  if (!payload.is_object() || !payload.contains("answer") ||
-      !payload["answer"].is_string()) {
-    const bool is_there = payload.is_object() && payload.contains("answer");
-    return absl::InvalidArgumentError(absl::StrCat(
-        "task ", task.id(),
-        ": payload_json must be an object with a string "
-        "\"answer\"",
-        is_there
-            ? absl::StrCat("; this one is a ", payload["answer"].type_name())
-            : ""));
+absl::StatusOr<std::string> TruthOf(const Task& task,
+                                    const nlohmann::ordered_json& payload) {
+  const auto found = payload.find("answer");
+  if (found == payload.end()) {
+    return PayloadFault(task, "answer", "is missing; it must be a string");
   }
-  std::string truth = payload["answer"].get<std::string>();
+  if (!found->is_string()) {
+    return PayloadFault(
+        task, "answer",
+        absl::StrCat("is a ", found->type_name(), "; it must be a string"));
+  }
+  std::string truth = found->get<std::string>();
   const size_t mark = truth.rfind("####");
   if (mark != std::string::npos) truth = truth.substr(mark + 4);
   truth = TrimBlanks(truth);
   if (mark != std::string::npos && truth.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.id(),
-                     ": \"answer\": nothing follows ####; write the value "
-                     "there"));
+    return PayloadFault(task, "answer",
+                        "has nothing after its ####; write the value there");
   }
   if (truth.empty() || truth.size() > kAnswerBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.id(), ": \"answer\" has ", truth.size(),
-                     " bytes; 1 to ", kAnswerBytesMax, " are allowed"));
+    return PayloadFault(task, "answer",
+                        absl::StrCat("has ", truth.size(), " bytes; 1 to ",
+                                     kAnswerBytesMax, " are allowed"));
   }
   if (!SameAnswer(truth, truth)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "task ", task.id(), ": \"answer\" is ", SanitizeText(truth, 64),
-        ", which says nothing that an answer can equal; write a value"));
+    return PayloadFault(
+        task, "answer",
+        absl::StrCat("is ", SanitizeText(truth, 64),
+                     ", which says nothing that an answer can equal; write a "
+                     "value"));
   }
   return truth;
 }

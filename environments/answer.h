@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
 #include "proto/task.pb.h"
 
 namespace temper {
@@ -18,16 +19,21 @@ namespace temper {
 //   - where there is a \boxed{...} or \fbox{...}, what stands in the last one.
 //     If that one is not closed there is no answer; a box inside another is
 //     part of it. Braces balance but for those escaped, as LaTeX reads them.
-//     A command without a brace is no box: \boxed 42, or \boxed at the end.
-//   - else, if the last line holds "####", what follows it, as GSM8K writes
+//     Before a digit, a sign or a point the braces may be left out: \boxed 42
+//     holds all to the formula's end (a $, \), \] or }) or the line's, so
+//     \boxed 7 \cdot 2 is not 7. Without either it is no box: \boxed x, or
+//     \boxed at the end.
+//   - else, if the last line holds "####", what follows it, as GSM8K writes;
 //   - else the whole content: an answer within a sentence does not count.
 // Time and memory are linear in the content.
 std::string ExtractAnswer(const std::string& content);
 
-// The "answer" of a task's payload_json, which must be a string that is an
-// answer to itself (not empty, not \! alone) of at most 4096 bytes. For GSM8K's
-// own answers what follows "####" counts. InvalidArgument otherwise.
-absl::StatusOr<std::string> TruthOf(const Task& task);
+// The "answer" of `payload`, the task's as ReadPayload gives it, which must be
+// a string that is an answer to itself (not empty, not \! alone) of at most
+// 4096 bytes. For GSM8K's own answers what follows "####" counts. PayloadFault
+// otherwise.
+absl::StatusOr<std::string> TruthOf(const Task& task,
+                                    const nlohmann::ordered_json& payload);
 
 // Grades the transcript's last message against `truth`. Only an episode that
 // ended by itself (not TRUNCATED, not MODEL_ERROR) with an assistant message

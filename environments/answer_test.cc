@@ -73,8 +73,9 @@ TEST(AnswerTest, TheLastBoxCountsAndMustBeClosed) {
   EXPECT_EQ(ExtractAnswer("\\boxed{\\{1, 2\\}}"), "\\{1, 2\\}");
   EXPECT_EQ(ExtractAnswer("} \\boxed{5}}"), "5");
   EXPECT_EQ(ExtractAnswer(" plain\n"), "plain");
-  // Without a brace there is no box.
-  EXPECT_EQ(ExtractAnswer("\\boxed 42"), "\\boxed 42");
+  // Without a brace or a number there is no box.
+  EXPECT_EQ(ExtractAnswer("\\boxed x"), "\\boxed x");
+  EXPECT_EQ(ExtractAnswer("\\boxed{7} as \\boxed says"), "7");
   EXPECT_EQ(ExtractAnswer("\\boxed{7} so \\boxed"), "7");
   for (const char* none :
        {"\\boxed{7} so it is \\boxed{", "\\boxed{7", "\\boxed{}",
@@ -83,6 +84,23 @@ TEST(AnswerTest, TheLastBoxCountsAndMustBeClosed) {
     EXPECT_TRUE(answer.empty() || answer == "3") << none << ": " << answer;
     EXPECT_FALSE(Correct(none, "7")) << none;
   }
+}
+
+TEST(AnswerTest, ANumberIsBoxedWithoutBracesToItsFormulasEnd) {
+  for (const char* right :
+       {"\\boxed 42", "so $\\boxed 42$ it is", "\\(\\boxed42\\) holds",
+        "\\boxed{1} no, \\boxed +42.", "\\boxed{41} \\boxed 42.0\nas I said",
+        "\\[\\fbox 42\\] is it"}) {
+    EXPECT_TRUE(Correct(right, "42")) << right;
+  }
+  for (const char* wrong :
+       {"\\boxed 4 2", "\\boxed 42 \\cdot 2", "\\boxed 42/2",
+        "\\boxed 42 \\boxed 43", "$\\boxed 42$ or \\boxed{43}",
+        "\\boxed{41 \\boxed 42}", "\\boxed 42, 43"}) {
+    EXPECT_FALSE(Correct(wrong, "42")) << wrong;
+  }
+  EXPECT_EQ(ExtractAnswer("\\boxed{1 + \\boxed 2} end"), "1 + \\boxed 2");
+  EXPECT_EQ(ExtractAnswer("\\boxed 7\\"), "7\\");
 }
 
 TEST(AnswerTest, AMarkCountsInTheLastLineOnly) {
@@ -112,8 +130,9 @@ TEST(AnswerTest, TextIsComparedAsText) {
 }
 
 TEST(AnswerTest, HostileContentIsReadInLinearTime) {
-  for (const char* part : {"\\boxed{", "{", "}", "\\boxed{}", "####", "\\", "$",
-                           "\\boxed ", "\\boxed{{}", "1,", "(", "9"}) {
+  for (const char* part :
+       {"\\boxed{", "{", "}", "\\boxed{}", "####", "\\", "$", "\\boxed ",
+        "\\boxed 9", "\\boxed{{}", "1,", "(", "9"}) {
     std::string flood;
     while (flood.size() < 4000000) flood += part;
     EXPECT_FALSE(Correct(flood, "42")) << part;
@@ -145,27 +164,35 @@ TEST(AnswerTest, InfrastructureFailuresAreNotGraded) {
   }
 }
 
-TEST(AnswerTest, TruthMustBeANonEmptyString) {
+// TruthOf a task "t1" whose payload has this "answer".
+absl::StatusOr<std::string> TruthIn(const nlohmann::ordered_json& answer) {
   Task task;
   task.set_id("t1");
-  for (const char* bad : {"", "{", "[]", "{}", "{\"answer\": 42}",
-                          "{\"answer\": \" \"}", "{\"answer\": \"#### \"}"}) {
-    task.set_payload_json(bad);
-    EXPECT_EQ(TruthOf(task).status().code(), absl::StatusCode::kInvalidArgument)
-        << bad;
-  }
-  // Nothing would ever equal it.
+  return TruthOf(task, {{"answer", answer}});
+}
+
+TEST(AnswerTest, TruthMustBeAStringThatAnAnswerCanEqual) {
+  const auto fault = [](const std::string& what) {
+    return absl::InvalidArgumentError("task t1: payload_json.answer " + what);
+  };
+  Task task;
+  task.set_id("t1");
+  EXPECT_EQ(TruthOf(task, nlohmann::ordered_json::object()).status(),
+            fault("is missing; it must be a string"));
+  EXPECT_EQ(TruthIn(42).status(), fault("is a number; it must be a string"));
+  EXPECT_EQ(TruthIn(" ").status(), fault("has 0 bytes; 1 to 4096 are allowed"));
+  EXPECT_EQ(TruthIn(std::string(4097, '1')).status(),
+            fault("has 4097 bytes; 1 to 4096 are allowed"));
+  EXPECT_EQ(TruthIn("6 #### ").status(),
+            fault("has nothing after its ####; write the value there"));
   for (const char* empty : {"\\!", "\\text{}", "\\left\\right", "$\\,$"}) {
-    task.set_payload_json(nlohmann::json{{"answer", empty}}.dump());
-    EXPECT_THAT(std::string(TruthOf(task).status().message()),
-                testing::HasSubstr("can equal"))
-        << empty;
+    EXPECT_EQ(TruthIn(empty).status(),
+              fault(std::string("is ") + empty +
+                    ", which says nothing that an answer can equal; write a "
+                    "value"));
   }
-  task.set_payload_json("{\"answer\": \"6 #### \"}");
-  EXPECT_THAT(std::string(TruthOf(task).status().message()),
-              testing::HasSubstr("nothing follows ####"));
-  task.set_payload_json("{\"answer\": \"He has 2*3=6.\\n#### 1,006\"}");
-  EXPECT_EQ(*TruthOf(task), "1,006");
+  EXPECT_EQ(*TruthIn("He has 2*3=6.\n#### 1,006"), "1,006");
+  EXPECT_EQ(*TruthIn(std::string(4096, '1')), std::string(4096, '1'));
 }
 
 }  // namespace

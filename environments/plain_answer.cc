@@ -9,7 +9,7 @@
 namespace temper {
 namespace {
 
-// Characters of a text that Plain has gone over, besides its own and kDollar.
+// Characters that Plainer writes, besides kDollar and kJoint.
 constexpr char kThinSpace = '\x01';   // groups thousands, else is a blank
 constexpr char kGroupComma = '\x03';  // "{,}"; groups, or a comma
 
@@ -105,71 +105,114 @@ bool TakesArgument(absl::string_view s) {
   return false;
 }
 
-// Whether the braces around `inside`, after `out`, of a command that only
-// changes how they look matter: what they hold is an argument, or would become
-// the exponent of a number without them. 2\text{e}3 is no 2000.
-bool KeepsBraces(absl::string_view out, absl::string_view inside) {
-  if (TakesArgument(out)) return true;
-  if (out.empty() || inside.empty()) return false;
+// What must stand between `out` and `next` where what stood there was dropped,
+// lest the two become one thing that they were not: \pi\text{r} is not \pir,
+// and 2e\!3, 2\text{e}3 (2 times e times 3) are not the number 2e3.
+absl::string_view Joint(absl::string_view out, char next) {
+  if (out.empty()) return "";
+  if (IsLetter(next) && !LastCommand(out).empty()) return " ";
   const auto is_e = [](char c) { return c == 'e' || c == 'E'; };
-  return ((IsDigit(out.back()) || out.back() == '.') && is_e(inside[0])) ||
-         (is_e(out.back()) && IsDigit(inside[0]));
+  const bool begins_exponent =
+      is_e(next) && (IsDigit(out.back()) || out.back() == '.');
+  const bool is_exponent =
+      is_e(out.back()) && (IsDigit(next) || next == '-' || next == '+');
+  return begins_exponent || is_exponent
+             ? absl::string_view(&kJoint, sizeof(kJoint))
+             : "";
 }
 
-// `text` without what only changes how it looks, whatever it means.
-std::string Plain(absl::string_view text) {
-  std::string out;
-  std::vector<bool> dropped;  // of the braces that are open
-  for (size_t i = 0; i < text.size();) {
-    if (const Substitute* const one = FindCharacter(text.substr(i))) {
-      out.append(one->second.data(), one->second.size());
-      i += one->first.size();
-      continue;
-    }
-    if (text[i] == '\\' && i + 1 < text.size()) {
-      size_t end = i + 1;
-      while (end < text.size() && IsLetter(text[end])) ++end;
-      const absl::string_view name = text.substr(i + 1, end - i - 1);
-      if (name.empty()) {  // "\{" and the like: two characters
-        out.append(text.data() + i, 2);
-        i += 2;
-        continue;
-      }
-      absl::string_view as = text.substr(i, end - i);
-      for (const Substitute& command : kCommands) {
-        if (command.first == name) as = command.second;
-      }
-      i = end;
-      if (Contains(kLooks, name) && i < text.size() && text[i] == '{') {
-        ++i;
-        const bool keep = KeepsBraces(out, text.substr(i));
-        if (keep) {
-          out.push_back('{');
-        } else if (i < text.size() && IsLetter(text[i]) &&
-                   !LastCommand(out).empty()) {
-          out.push_back(' ');  // \pi\text{r} is not \pir
-        }
-        dropped.push_back(!keep);
+// Goes over a text once and writes it without what only changes how it looks,
+// whatever it means.
+class Plainer {
+ public:
+  explicit Plainer(absl::string_view text) : text_(text) {}
+
+  std::string Run() {
+    while (at_ < text_.size()) {
+      const Substitute* const one = FindCharacter(text_.substr(at_));
+      if (one != nullptr) {
+        at_ += one->first.size();
+        Put(one->second);
+      } else if (text_[at_] == '\\' && at_ + 1 < text_.size()) {
+        Command();
       } else {
-        out.append(as.data(), as.size());
+        Character(text_[at_++]);
       }
-      continue;
     }
-    const char c = text[i++];
-    if (c == '{') dropped.push_back(false);
-    if (c == '}' && !dropped.empty()) {
-      const bool drop = dropped.back();
-      dropped.pop_back();
-      if (drop) continue;
-    }
-    if (c == '~' && !out.empty() && IsWord(out.back())) {
-      out.push_back(' ');  // LaTeX's blank; in front it is "about"
-      continue;
-    }
-    if (static_cast<unsigned char>(c) >= ' ') out.push_back(c);
+    return std::move(out_);
   }
-  return out;
-}
+
+ private:
+  // Appends `piece`; none: something stood here that is dropped.
+  void Put(absl::string_view piece) {
+    if (piece.empty()) {
+      // As an argument it is not nothing: x^\!2 is x 2, not x^2.
+      if (TakesArgument(out_)) out_ += "{}";
+      dropped_ = true;
+      return;
+    }
+    if (dropped_) {
+      const absl::string_view joint = Joint(out_, piece[0]);
+      out_.append(joint.data(), joint.size());
+      dropped_ = false;
+    }
+    out_.append(piece.data(), piece.size());
+  }
+
+  // A backslash and what belongs to it.
+  void Command() {
+    size_t end = at_ + 1;
+    while (end < text_.size() && IsLetter(text_[end])) ++end;
+    const absl::string_view name = text_.substr(at_ + 1, end - at_ - 1);
+    if (name.empty()) {  // "\{" and the like: two characters
+      Put(text_.substr(at_, 2));
+      at_ += 2;
+      return;
+    }
+    absl::string_view as = text_.substr(at_, end - at_);
+    for (const Substitute& command : kCommands) {
+      if (command.first == name) as = command.second;
+    }
+    at_ = end;
+    if (!Contains(kLooks, name) || at_ == text_.size() || text_[at_] != '{') {
+      Put(as);
+      return;
+    }
+    ++at_;
+    // What the braces hold may be one argument: \frac\text{12} is not \frac12.
+    const bool keep = TakesArgument(out_);
+    if (keep) Put("{");
+    dropped_ |= !keep;
+    drops_.push_back(!keep);
+  }
+
+  void Character(char c) {
+    if (c == '{') drops_.push_back(false);
+    if (c == '}' && !drops_.empty()) {
+      const bool drop = drops_.back();
+      drops_.pop_back();
+      if (drop) {
+        dropped_ = true;
+        return;
+      }
+    }
+    if (c == '~' && !out_.empty() && IsWord(out_.back())) {
+      c = ' ';  // LaTeX's blank; in front it is "about"
+    }
+    // Control characters are left out: ours must not be written by others.
+    if (static_cast<unsigned char>(c) < ' ') {
+      dropped_ = true;
+    } else {
+      Put(absl::string_view(&c, 1));
+    }
+  }
+
+  const absl::string_view text_;
+  size_t at_ = 0;
+  std::string out_;
+  bool dropped_ = false;     // something was, since the last character of out_
+  std::vector<bool> drops_;  // of the braces that are open
+};
 
 // What groups thousands at `at`; 0 if nothing does. A bare comma within
 // brackets never does, and elsewhere is like one that says so.
@@ -241,7 +284,7 @@ std::string WithoutGrouping(const std::string& s) {
 }  // namespace
 
 std::string PlainAnswer(absl::string_view text) {
-  return WithoutGrouping(Plain(text));
+  return WithoutGrouping(Plainer(text).Run());
 }
 
 }  // namespace temper

@@ -11,7 +11,10 @@
 
 namespace temper {
 
-constexpr char kDollar = '\x02';  // "\$" in a plain answer: opens no formula
+// Characters of a plain answer that no text has.
+constexpr char kDollar = '\x02';  // "\$": opens no formula
+// Parts what looks like a number with an exponent and was written in pieces.
+constexpr char kJoint = '\x04';
 
 inline bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 inline bool IsLetter(char c) {

@@ -283,6 +283,7 @@ bool IsIdleBlank(absl::string_view s, size_t i) {
 std::string Text(absl::string_view s) {
   std::string single;
   for (const char c : Trimmed(s)) {
+    if (c == kJoint) continue;  // it has kept what it parts from a number
     if (c != ' ' || single.back() != ' ') single.push_back(c);
   }
   std::string out;

@@ -14,7 +14,8 @@
 //                \boxed{..}; one full stop after; (E) for E, of one letter
 //   LaTeX        \left \right \displaystyle, spaces, and \text{..} \mathrm{..}
 //                and the like, which only change how something looks, but
-//                are one argument: \frac\text{12} is not \frac12;
+//                are one argument: \frac\text{12} is not \frac12; nor is
+//                2\text{e}3 or 2e\!3 the number 2e3;
 //                x^{2} is x^2, \sqrt{2} is \sqrt2
 //   blanks       x + 1 is x+1; between words any number is one
 //

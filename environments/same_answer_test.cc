@@ -112,6 +112,11 @@ constexpr Pair kEqual[] = {
     {"\\sqrt\\text{12}", "\\sqrt{12}"},
     {"2\\mathrm{e}^3", "2e^3"},
     {"\\text{2e3}", "2000"},
+    {"2e\\!3", "2\\text{e}3"},
+    {"e\\!3", "e3"},
+    {"4\\!2", "42"},
+    {"3\\!\\frac12", "3.5"},
+    {"\\pi\\!r", "\\pi r"},
     {"\\pi\\text{r}", "\\pi r"},
     {"2\\pi\\text{ cm}", "2\\pi cm"},
     {"\\frac{1}{2}\\text{ cm}", "\\frac{1}{2} cm"},
@@ -224,7 +229,21 @@ constexpr Pair kUnequal[] = {
     {"2.5\\text{E}-1", "0.25"},
     {"2\\text{e3}", "2000"},
     {"2e\\text{3}", "2000"},
-    {"2\\text{e}\\text{3}", "2000"}};
+    {"2\\text{e}\\text{3}", "2000"},
+    {"2e\\!3", "2000"},
+    {"2\\!e3", "2000"},
+    {"2\\!e\\!3", "2000"},
+    {"2e\\!-3", "0.002"},
+    {"2e\\text{-3}", "0.002"},
+    {"\\text{2e}3", "2000"},
+    {"\\text{2}e3", "2000"},
+    {"2e\\displaystyle3", "2000"},
+    {"2\\left.e\\right.3", "2000"},
+    {"2e\x07"
+     "3",
+     "2000"},
+    {"\\pi\\!r", "\\pir"},
+    {"x^\\!2", "x^2"}};
 
 TEST(SameAnswerTest, OtherValuesAndWhatIsMoreThanAValueAreNot) {
   for (const Pair& one : kUnequal) {

@@ -125,8 +125,7 @@ BAD = [
     (task("b", payload_json='{"anwser": "2"}'),
      'task b: payload_json has the key "anwser"; its keys are answer, tools'),
     (task("b", payload_json='{"answer": 2}'),
-     'task b: payload_json must be an object with a string "answer"; this one '
-     'is a number'),
+     "task b: payload_json.answer is a number; it must be a string"),
     (task("b", environment="interpreter",
           payload_json='{"answer": "2", "table": {"k": 5}}'),
      'task b: payload_json.table["k"] is a number; it must be a string'),

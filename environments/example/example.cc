@@ -36,21 +36,13 @@ class ExampleEnvironment : public Environment {
 
   // All that can be wrong with a task is found here, before a run starts.
   absl::StatusOr<Observation> Validate(const Task& task) const override {
-    RETURN_IF_ERROR(ReadPayload(task, {"answer"}).status());
-    RETURN_IF_ERROR(TruthOf(task).status());
-    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
-    Tool tool;
-    tool.set_name("reverse");
-    tool.set_function_json(kReverseJson);
-    observation.tools.push_back(tool);
-    return observation;
+    std::string truth;
+    return Read(task, &truth);
   }
 
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    ASSIGN_OR_RETURN(Observation observation, Validate(task));
     // The truth stays here. Nothing of payload_json may reach the model.
-    ASSIGN_OR_RETURN(truth_, TruthOf(task));
-    return observation;
+    return Read(task, &truth_);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(
@@ -67,6 +59,18 @@ class ExampleEnvironment : public Environment {
   }
 
  private:
+  static absl::StatusOr<Observation> Read(const Task& task,
+                                          std::string* truth) {
+    ASSIGN_OR_RETURN(const auto payload, ReadPayload(task, {"answer"}));
+    ASSIGN_OR_RETURN(*truth, TruthOf(task, payload));
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
+    Tool tool;
+    tool.set_name("reverse");
+    tool.set_function_json(kReverseJson);
+    observation.tools.push_back(tool);
+    return observation;
+  }
+
   // The model's mistakes are results, not errors.
   static ToolResult Answer(const ToolCall& call) {
     if (call.name() != "reverse") return UnknownTool(call);

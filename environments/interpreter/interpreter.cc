@@ -31,10 +31,12 @@ namespace {
 constexpr size_t kTableEntriesMax = 1000;
 constexpr size_t kKeyBytesShown = 64;
 
+using Table = std::map<std::string, std::string>;
+
 // The payload's table, empty if it has none.
-absl::StatusOr<std::map<std::string, std::string>> TableOf(const Task& task) {
-  ASSIGN_OR_RETURN(const auto payload, ReadPayload(task, {"answer", "table"}));
-  std::map<std::string, std::string> table;
+absl::StatusOr<Table> TableOf(const Task& task,
+                              const nlohmann::ordered_json& payload) {
+  Table table;
   if (!payload.contains("table")) return table;
   const auto& entries = payload["table"];
   if (!entries.is_object() || entries.size() > kTableEntriesMax) {
@@ -62,19 +64,14 @@ class InterpreterEnvironment : public Environment {
   const EnvironmentFacts& facts() const override { return kInterpreterFacts; }
 
   absl::StatusOr<Observation> Validate(const Task& task) const override {
-    RETURN_IF_ERROR(TableOf(task).status());
-    RETURN_IF_ERROR(TruthOf(task).status());
-    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
-    // Both tools to every task: one preamble, shared by a whole batch.
-    observation.tools = InterpreterTools();
-    return observation;
+    Table table;
+    std::string truth;
+    return Read(task, &table, &truth);
   }
 
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
     CHECK(sandboxes_ != nullptr) << "an episode without sandboxes";
-    ASSIGN_OR_RETURN(Observation observation, Validate(task));
-    ASSIGN_OR_RETURN(table_, TableOf(task));
-    ASSIGN_OR_RETURN(truth_, TruthOf(task));
+    ASSIGN_OR_RETURN(Observation observation, Read(task, &table_, &truth_));
     session_ = std::make_unique<PythonSession>(sandboxes_, seed,
                                                PythonSessionLimits());
     return observation;
@@ -105,6 +102,18 @@ class InterpreterEnvironment : public Environment {
   }
 
  private:
+  static absl::StatusOr<Observation> Read(const Task& task, Table* table,
+                                          std::string* truth) {
+    ASSIGN_OR_RETURN(const auto payload,
+                     ReadPayload(task, {"answer", "table"}));
+    ASSIGN_OR_RETURN(*table, TableOf(task, payload));
+    ASSIGN_OR_RETURN(*truth, TruthOf(task, payload));
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
+    // Both tools to every task: one preamble, shared by a whole batch.
+    observation.tools = InterpreterTools();
+    return observation;
+  }
+
   absl::StatusOr<ToolResult> Answer(const ToolCall& call) {
     if (call.name() == "lookup") return Lookup(call);
     if (call.name() != "python") return UnknownTool(call);
@@ -128,7 +137,7 @@ class InterpreterEnvironment : public Environment {
 
   SandboxPool* const sandboxes_;  // null: only Validate
   std::string truth_;
-  std::map<std::string, std::string> table_;
+  Table table_;
   std::unique_ptr<PythonSession> session_;
 };
 

@@ -53,18 +53,12 @@ class MathEnvironment : public Environment {
   const EnvironmentFacts& facts() const override { return kMathFacts; }
 
   absl::StatusOr<Observation> Validate(const Task& task) const override {
-    ASSIGN_OR_RETURN(const auto payload,
-                     ReadPayload(task, {"answer", "tools"}));
-    RETURN_IF_ERROR(TruthOf(task).status());
-    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
-    ASSIGN_OR_RETURN(observation.tools, ToolsOf(task, payload));
-    return observation;
+    std::string truth;
+    return Read(task, &truth);
   }
 
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    ASSIGN_OR_RETURN(Observation observation, Validate(task));
-    ASSIGN_OR_RETURN(truth_, TruthOf(task));
-    return observation;
+    return Read(task, &truth_);
   }
 
   absl::StatusOr<std::vector<ToolResult>> Step(
@@ -81,6 +75,16 @@ class MathEnvironment : public Environment {
   }
 
  private:
+  static absl::StatusOr<Observation> Read(const Task& task,
+                                          std::string* truth) {
+    ASSIGN_OR_RETURN(const auto payload,
+                     ReadPayload(task, {"answer", "tools"}));
+    ASSIGN_OR_RETURN(*truth, TruthOf(task, payload));
+    ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
+    ASSIGN_OR_RETURN(observation.tools, ToolsOf(task, payload));
+    return observation;
+  }
+
   std::string truth_;
 };
 
