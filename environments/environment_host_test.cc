@@ -12,8 +12,8 @@
 #include "gtest/gtest.h"
 #include "kernels/base/mutex.h"
 #include "proto/environment.grpc.pb.h"
-#include "proto/wire/health_probe.h"
 #include "proto/wire/loopback_channel.h"
+#include "proto/wire/testing/health_probe.h"
 
 namespace temper {
 namespace {

@@ -17,7 +17,7 @@
 #include "learner/store/ledger.h"
 #include "learner/store/run_db.h"
 #include "proto/learner.grpc.pb.h"
-#include "proto/wire/health_probe.h"
+#include "proto/wire/testing/health_probe.h"
 #include "proto/wire/loopback_channel.h"
 #include "proto/wire/trajectory_stream.h"
 

@@ -6,7 +6,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "gtest/gtest.h"
 #include "proto/learner.grpc.pb.h"
-#include "proto/wire/health_probe.h"
+#include "proto/wire/testing/health_probe.h"
 
 namespace temper {
 namespace {

@@ -1,7 +1,7 @@
-// Asks a server the standard health check (grpc.health.v1), for tests.
+// Asks a server the standard health check (grpc.health.v1).
 
-#ifndef PROTO_WIRE_HEALTH_PROBE_H_
-#define PROTO_WIRE_HEALTH_PROBE_H_
+#ifndef PROTO_WIRE_TESTING_HEALTH_PROBE_H_
+#define PROTO_WIRE_TESTING_HEALTH_PROBE_H_
 
 #include <string>
 
@@ -15,4 +15,4 @@ absl::StatusOr<bool> IsServing(const std::string& address);
 
 }  // namespace temper
 
-#endif  // PROTO_WIRE_HEALTH_PROBE_H_
+#endif  // PROTO_WIRE_TESTING_HEALTH_PROBE_H_

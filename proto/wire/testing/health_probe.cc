@@ -1,4 +1,4 @@
-#include "proto/wire/health_probe.h"
+#include "proto/wire/testing/health_probe.h"
 
 #include <chrono>
 
