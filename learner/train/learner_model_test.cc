@@ -63,7 +63,7 @@ class LearnerModelTest : public testing::Test {
     EXPECT_TRUE(base_->Save(Model(), "F32").ok());
     EXPECT_TRUE(WriteFileDurably(Model() + "/tokenizer.json", "{}").ok());
     for (const uint32_t sample : {0u, 1u}) {
-      EpisodeSpec spec;
+      DrawnEpisode spec;
       spec.sample = sample;
       spec.reward = sample;
       episodes_.push_back(MakeEpisode(backend_.get(), *base_, spec));
@@ -111,7 +111,7 @@ TEST_F(LearnerModelTest,
 // warm-up has two rates.
 TEST_F(LearnerModelTest, TheWarmUpIsOverUpdatesNotSteps) {
   for (const uint32_t sample : {0u, 1u}) {
-    EpisodeSpec spec;
+    DrawnEpisode spec;
     spec.group = 2;
     spec.sample = sample;
     spec.reward = sample;

@@ -210,7 +210,7 @@ std::map<std::string, double> Values(const Sums& sums,
   return values;
 }
 
-void AddSampledTokens(const EpisodeSpec& spec, const ModelConfig& config,
+void AddSampledTokens(const DrawnEpisode& spec, const ModelConfig& config,
                       const std::vector<int32_t>& sampled,
                       EpisodeBranch* branch) {
   branch->kept_offsets.push_back(0);
@@ -233,7 +233,7 @@ void AddSampledTokens(const EpisodeSpec& spec, const ModelConfig& config,
 }  // namespace
 
 Episode MakeEpisode(Backend* backend, const ModelWeights& weights,
-                    const EpisodeSpec& spec) {
+                    const DrawnEpisode& spec) {
   const ModelConfig& config = weights.config();
   Episode episode;
   episode.group = spec.group;

@@ -19,7 +19,7 @@
 
 namespace temper {
 
-struct EpisodeSpec {
+struct DrawnEpisode {
   uint64_t group = 1;  // episodes of a group begin with the same prompt
   uint32_t sample = 0;
   double reward = 0;
@@ -33,7 +33,7 @@ struct EpisodeSpec {
 // 12, all drawn from `weights`'s vocabulary by (group, sample). Its routes are
 // those that `weights` choose; its record is 0 everywhere.
 Episode MakeEpisode(Backend* backend, const ModelWeights& weights,
-                    const EpisodeSpec& spec);
+                    const DrawnEpisode& spec);
 
 struct OracleStep {
   std::map<std::string, double> values;   // under the names of StepMetrics

@@ -54,7 +54,7 @@ class TrainStepTest : public testing::Test {
     return Uniform({kSeed, RngPurpose::kTest, index, 9, 0});
   }
 
-  Episode Make(const EpisodeSpec& spec) const {
+  Episode Make(const DrawnEpisode& spec) const {
     return MakeEpisode(backend_.get(), *base_, spec);
   }
 
