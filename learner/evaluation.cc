@@ -42,6 +42,8 @@ absl::StatusOr<bool> Evaluation::Run(int64_t step) {
     evaluated.insert(sample.task_id);
   }
   std::vector<std::string> wanted;
+  // A task that got no reward in all its retries is asked again after a resume:
+  // nothing of it counts yet.
   for (const std::string& id : TaskIds()) {
     if (evaluated.count(id) == 0) wanted.push_back(id);
   }
@@ -58,12 +60,12 @@ absl::StatusOr<bool> Evaluation::Run(int64_t step) {
 }
 
 absl::Status Evaluation::Record(int64_t step, int64_t groups_dropped) {
+  // Of the ledger, not of the batch: it also has what was received before the
+  // evaluation was cut short.
   ASSIGN_OR_RETURN(const auto samples, ledger_->EvaluatedSamples(step));
-  std::vector<Trajectory> trajectories;
-  for (const EvaluatedSample& sample : samples) {
-    ASSIGN_OR_RETURN(trajectories.emplace_back(), ledger_->Load(sample.key));
-  }
-  std::vector<MetricValue> metrics = EvalMetrics(trajectories);
+  std::vector<MetricValue> metrics = EvalMetrics(samples);
+  // In one transaction with the counts, so that its being there says that they
+  // are whole.
   metrics.push_back({kDropped, static_cast<double>(groups_dropped)});
   return context_.db->RecordMetrics(step, metrics);
 }

@@ -1,6 +1,5 @@
 #include "learner/evaluation.h"
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
@@ -19,16 +18,11 @@ using testing::ElementsAre;
 // A run with six held-out tasks, three of them evaluated in each environment,
 // and a worker that delivers one episode whenever the evaluation asks whether
 // it is to stop.
-class EvaluationTest : public testing::Test {
+class EvaluationTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    static int next = 0;
-    directory_ = absl::StrCat(getenv("TEST_TMPDIR"), "/evaluation", next++);
-    ASSERT_TRUE(MakeDirectories(directory_).ok());
-    db_ = *RunDb::OpenWriter(directory_ + "/run.db", &clock_);
-    ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    ASSERT_TRUE(db_->RecordWeightVersion({1, 0, 0, "h1", 1}).ok());
-    ledger_ = *Ledger::Create(db_.get(), directory_ + "/segments");
+    RunDbFixture::SetUp();
+    RecordVersion(1, 0);
     Open();
   }
 
@@ -63,7 +57,9 @@ class EvaluationTest : public testing::Test {
     trajectory.set_purpose(PURPOSE_EVAL);
     trajectory.set_task_id(lease->task.id());
     trajectory.set_environment(lease->task.environment());
-    EXPECT_TRUE(buffer_->Receive(trajectory).ok());
+    EXPECT_TRUE(
+        buffer_->Receive(trajectory.key(), trajectory.SerializeAsString())
+            .ok());
     return true;
   }
 
@@ -104,10 +100,6 @@ class EvaluationTest : public testing::Test {
     Open();
   }
 
-  FakeClock clock_;
-  std::string directory_;
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<TaskQueue> queue_;
   std::unique_ptr<TrajectoryBuffer> buffer_;
   WaitContext context_;

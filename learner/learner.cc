@@ -68,6 +68,8 @@ class Loop {
 };
 
 absl::Status Loop::Open() {
+  // The records first: they hold the writer's lock, and say from which
+  // checkpoint the model is to be loaded.
   RETURN_IF_ERROR(OpenRecords());
   counters_ = records_->counters();
   waits_ = {records_->db(), clock_, options_.stop};
@@ -82,11 +84,14 @@ absl::Status Loop::Open() {
   evaluation_ = std::make_unique<Evaluation>(
       evaluation, waits_, records_->ledger(), link_->queue(), link_->buffer());
   // A resumed learner publishes its checkpoint's version again, the same bytes.
+  // No checkpoint: what was loaded is the base model, and gets a number.
   if (counters_.weight_version == 0) {
     RETURN_IF_ERROR(PublishNext());
   } else {
     RETURN_IF_ERROR(link_->Publish(counters_, model_->weights()));
   }
+  // Last: a worker that connects is leased to at once, and everything behind
+  // the lease must be there.
   return link_->Serve();
 }
 
@@ -115,6 +120,8 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
   StepTimes times;
   times.started_unix_us = clock_->UnixMicros();
   times.started_us = clock_->MonotonicMicros();
+  // Synchronous mode: no sample of this step is issued before every worker has
+  // the weights that it is trained from.
   if (!AwaitWorkers()) return false;
   // After a resume the queue opens groups of before it first, whole ones too:
   // with any other count a step would wait for groups that nobody opened.
@@ -130,6 +137,10 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
                         [&] { return buffer->Take(step, prompts()); }));
   if (!batch.has_value()) return false;
   times.generated_us = clock_->MonotonicMicros();
+  // Train commits the step before the weights are published: a death between
+  // the two resumes from the last checkpoint, and no worker has seen weights of
+  // a step that is not on record. The checkpoint comes last: it holds the
+  // version that was published.
   RETURN_IF_ERROR(Train(step, *batch, times));
   RETURN_IF_ERROR(PublishNext());
   const ScheduleConfig& schedule = config_.schedule();
@@ -141,25 +152,23 @@ absl::StatusOr<bool> Loop::Step(int64_t step) {
 
 absl::Status Loop::Train(int64_t step, const TrainBatch& batch,
                          StepTimes times) {
+  // Of the weights before this step's update: what the sampler is compared
+  // with.
   const uint64_t version = counters_.weight_version;
   ASSIGN_OR_RETURN(const StepMetrics trained,
                    model_->Train(batch.episodes, version));
   times.trained_us = clock_->MonotonicMicros();
-  std::vector<Trajectory> trajectories;
-  for (const Episode& episode : batch.episodes) {
-    ASSIGN_OR_RETURN(trajectories.emplace_back(),
-                     records_->ledger()->Load({episode.group, episode.sample}));
-  }
-  StepRecord record = MakeStepRecord(step, version, batch, trajectories,
-                                     trained, times, link_->buffer()->counts());
+  StepRecord record = MakeStepRecord(step, version, batch, trained, times,
+                                     link_->buffer()->counts());
   const std::vector<std::string> not_finite = NullWhatIsNotFinite(&record);
   if (!not_finite.empty()) {
     records_->Event(
-        "learner", "metric_not_finite",
+        RunRecords::kLearner, EventKind::kMetricNotFinite,
         absl::StrCat("step ", step, ": ", absl::StrJoin(not_finite, ", "),
                      "; recorded without a value"));
   }
   RETURN_IF_ERROR(records_->ledger()->CommitStep(record));
+  // Only once it is committed: a stop saves under this number.
   counters_.step = step;
   return absl::OkStatus();
 }
@@ -199,6 +208,8 @@ absl::StatusOr<LearnerEnd> Loop::Run() {
       return LearnerEnd::kFinished;
     }
     ASSIGN_OR_RETURN(const bool done, Step(counters_.step + 1));
+    // Between two steps only: a step that is half done is left reserved, and
+    // the next learner takes its trajectories again.
     if (!done || (options_.stop && options_.stop())) break;
     if (counters_.step == steps()) RETURN_IF_ERROR(Save());
     evaluate = EvaluationIsDue();

@@ -9,6 +9,7 @@ namespace temper {
 namespace {
 
 void Write(RunDb* db, const std::vector<WaitRecord>& waits) {
+  // Who waits must not end a run by saying so.
   const absl::Status status = db->RecordWaits(LearnerWait::kProcess, waits);
   if (!status.ok()) LOG(WARNING) << "the learner's waits: " << status;
 }
@@ -24,6 +25,7 @@ LearnerWait::LearnerWait(const WaitContext& context, std::string name,
       since_us_(started_us_) {}
 
 LearnerWait::~LearnerWait() {
+  // Only if there is a row: each write is a sync of the disk.
   if (reported_) Write(context_.db, {});
 }
 
@@ -42,6 +44,7 @@ bool LearnerWait::Expired() {
 void LearnerWait::Report(int64_t now_us) {
   reported_ = true;
   reported_us_ = now_us;
+  // Since the last progress, as the deadline counts: readers compare the two.
   Write(context_.db, {{name_, (now_us - since_us_) / 1000, deadline_ms_}});
 }
 

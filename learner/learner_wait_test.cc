@@ -1,14 +1,12 @@
 #include "learner/learner_wait.h"
 
-#include <cstdlib>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
@@ -16,14 +14,10 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class LearnerWaitTest : public testing::Test {
+class LearnerWaitTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    static int next = 0;
-    const std::string dir =
-        absl::StrCat(getenv("TEST_TMPDIR"), "/wait", next++);
-    ASSERT_TRUE(MakeDirectories(dir).ok());
-    db_ = *RunDb::OpenWriter(dir + "/run.db", &clock_);
+    RunDbFixture::SetUp();
     context_ = {db_.get(), &clock_, [this] { return stop_; }};
   }
 
@@ -42,8 +36,6 @@ class LearnerWaitTest : public testing::Test {
     return rows;
   }
 
-  FakeClock clock_;
-  std::unique_ptr<RunDb> db_;
   WaitContext context_;
   bool stop_ = false;
 };

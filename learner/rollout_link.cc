@@ -1,14 +1,13 @@
 #include "learner/rollout_link.h"
 
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "google/protobuf/util/message_differencer.h"
 #include "kernels/base/file.h"
-#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
 #include "proto/wire/task_file.h"
@@ -43,6 +42,7 @@ absl::Status RolloutLink::OpenQueue() {
     infos.push_back(
         {task.id(), task.environment(), task.domain(), task.split()});
   }
+  // Before the queue: whoever reads a group finds its task.
   RETURN_IF_ERROR(records_->db()->RecordTasks(infos));
   TaskQueueOptions options;
   options.seed = config_.seed();
@@ -59,9 +59,11 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
   limits.moe_layers = static_cast<int32_t>(model.moe_layers());
   limits.experts = static_cast<int32_t>(model.n_routed_experts);
   limits.experts_per_token = static_cast<int32_t>(model.num_experts_per_tok);
+  // What the configuration asks for, the door holds workers to: a record that
+  // lacks it would be trained on in another way than the run says.
   limits.routes_required = config_.objective().keep_routing();
   limits.kept_sets_allowed = config_.objective().keep_sampling_mask();
-  ASSIGN_OR_RETURN(door_, TrajectoryDoor::Create(limits));
+  ASSIGN_OR_RETURN(TrajectoryDoor door, TrajectoryDoor::Create(limits));
   TrajectoryBufferOptions options;
   options.max_staleness = config_.objective().max_staleness();
   // Of every step whose groups may be open, and of one evaluation; one more is
@@ -75,9 +77,10 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
   options.task_failed = [this](const Task& task, const std::string& reason) {
     records_->TaskFailed(task.id(), task.environment(), reason);
   };
-  ASSIGN_OR_RETURN(buffer_, TrajectoryBuffer::Create(*door_, records_->db(),
-                                                     records_->ledger(),
-                                                     queue_.get(), options));
+  ASSIGN_OR_RETURN(buffer_, TrajectoryBuffer::Create(
+                                std::move(door), records_->db(),
+                                records_->ledger(), queue_.get(), options));
+  worker_records_ = std::make_unique<WorkerRecords>(records_, buffer_.get());
   return absl::OkStatus();
 }
 
@@ -95,6 +98,9 @@ absl::Status RolloutLink::Publish(const LearnerCounters& counters,
   info.step = counters.step;
   info.sha256 = manifest.sha256();
   info.total_bytes = manifest.total_bytes();
+  // Served, recorded, known to the buffer, required, announced: in this order
+  // no worker can be told of a version that the rest does not know, and no
+  // trajectory of it can come before the buffer knows its age.
   RETURN_IF_ERROR(records_->db()->RecordWeightVersion(info));
   version_ = counters.weight_version;
   buffer_->NoteVersion(version_, counters.step);
@@ -110,69 +116,14 @@ absl::Status RolloutLink::Serve() {
   *welcome.mutable_config() = config_;
   welcome.set_weights_announce(publisher_->announce_endpoint());
   welcome.set_weights_chunks(publisher_->chunk_endpoint());
+  // A worker is told all that it needs here; nothing is left to its own flags.
   welcome.set_weight_version(version_);
   welcome.set_model_dir(RunModelDir(run_dir_, config_.model()));
-  ASSIGN_OR_RETURN(
-      service_,
-      LearnerService::Start(
-          {}, welcome, broker_.get(),
-          [this](const TrajectoryKey& key, const std::string& bytes) {
-            return Receive(key, bytes);
-          },
-          [this](const std::string& worker, const std::string& kind,
-                 const std::string& detail) {
-            records_->Event(worker, kind, detail);
-            // It waits for nothing any more.
-            if (kind == "worker_left") OnHeartbeat(worker, Heartbeat());
-          },
-          [this](const std::string& worker, const Heartbeat& heartbeat) {
-            OnHeartbeat(worker, heartbeat);
-          }));
+  ASSIGN_OR_RETURN(service_, LearnerService::Start({}, welcome, broker_.get(),
+                                                   worker_records_.get()));
+  // Once the port is bound: whoever finds the file finds the learner.
   return WriteFileDurably(absl::StrCat(run_dir_, "/learner.address"),
                           absl::StrCat("127.0.0.1:", service_->port(), "\n"));
-}
-
-absl::StatusOr<TrajectoryAck> RolloutLink::Receive(const TrajectoryKey& key,
-                                                   const std::string& bytes) {
-  TrajectoryAck ack;
-  absl::StatusOr<Trajectory> trajectory = door_->Parse(bytes);
-  if (trajectory.ok() && !google::protobuf::util::MessageDifferencer::Equals(
-                             trajectory->key(), key)) {
-    trajectory = absl::InvalidArgumentError(
-        "the trajectory's key is not that of its header");
-  }
-  ASSIGN_OR_RETURN(
-      const Receipt receipt,
-      trajectory.ok()
-          ? buffer_->Receive(*trajectory)
-          : buffer_->Refuse(key, std::string(trajectory.status().message())));
-  switch (receipt.result) {
-    case Receipt::Result::kCommitted:
-      ack.set_result(TrajectoryAck::COMMITTED);
-      break;
-    case Receipt::Result::kDuplicate:
-      ack.set_result(TrajectoryAck::DUPLICATE);
-      break;
-    case Receipt::Result::kRejected:
-      ack.set_result(TrajectoryAck::REJECTED);
-      ack.set_reason(receipt.reason);
-      records_->Event("learner", "trajectory_rejected", receipt.reason);
-      break;
-  }
-  return ack;
-}
-
-void RolloutLink::OnHeartbeat(const std::string& worker,
-                              const Heartbeat& heartbeat) {
-  std::vector<WaitRecord> waits;
-  for (const WaitState& wait : heartbeat.waits()) {
-    waits.push_back({wait.name(), static_cast<int64_t>(wait.elapsed_ms()),
-                     static_cast<int64_t>(wait.deadline_ms())});
-  }
-  if (const absl::Status status = records_->db()->RecordWaits(worker, waits);
-      !status.ok()) {
-    LOG(WARNING) << "waits of " << worker << ": " << status;
-  }
 }
 
 bool RolloutLink::AwaitWorkers(const WaitContext& context,
@@ -182,9 +133,11 @@ bool RolloutLink::AwaitWorkers(const WaitContext& context,
   std::optional<int64_t> confirmed_us;
   while (!(confirmed_us = broker_->AllConfirmedUs()).has_value()) {
     if (wait.Stopping()) return false;
+    // A worker that hangs must not hold up the others: it gets no leases until
+    // it has the weights.
     if (wait.Expired()) {
       records_->Event(
-          "learner", "weights_late",
+          RunRecords::kLearner, EventKind::kWeightsLate,
           absl::StrCat("version ", version_, " after ", deadline_ms,
                        " ms: ", absl::StrJoin(broker_->Describe(), "; ")));
       confirmed_us = clock_->MonotonicMicros();
@@ -203,6 +156,8 @@ bool RolloutLink::AwaitWorkers(const WaitContext& context,
 void RolloutLink::Shutdown(const WaitContext& context,
                            const std::string& reason, int64_t deadline_ms) {
   service_->AskToFinish(reason);
+  // They deliver what is ended and close their sandboxes; who does not is cut
+  // off by the destructor.
   LearnerWait wait(context, "workers to leave", deadline_ms);
   while (broker_->workers() > 0 && !wait.Expired()) {
     std::this_thread::sleep_for(kConfirmPoll);

@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +29,7 @@
 #include "learner/learner_wait.h"
 #include "learner/store/run_records.h"
 #include "learner/train/learner_state.h"
+#include "learner/worker_records.h"
 #include "proto/config.pb.h"
 
 namespace temper {
@@ -77,16 +77,13 @@ class RolloutLink {
       : run_dir_(std::move(run_dir)), config_(config), records_(records) {}
   absl::Status OpenQueue();
   absl::Status OpenBuffer(const ModelConfig& model);
-  absl::StatusOr<TrajectoryAck> Receive(const TrajectoryKey& key,
-                                        const std::string& bytes);
-  void OnHeartbeat(const std::string& worker, const Heartbeat& heartbeat);
 
   const std::string run_dir_;
   const RunConfig config_;
   RunRecords* const records_;
-  std::optional<TrajectoryDoor> door_;
   std::unique_ptr<TaskQueue> queue_;
   std::unique_ptr<TrajectoryBuffer> buffer_;
+  std::unique_ptr<WorkerRecords> worker_records_;
   std::unique_ptr<LeaseBroker> broker_;
   std::unique_ptr<WeightPublisher> publisher_;
   Clock* const clock_ = SystemClock();

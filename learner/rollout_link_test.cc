@@ -188,7 +188,9 @@ TEST_F(RolloutLinkTest, ATaskThatGetsNoRewardIsOneRowAndOneEvent) {
     for (const uint64_t lease : {1, 2, 3}) {
       Trajectory failed = FixtureFailure(group, 0, lease);
       failed.set_task_id("a");
-      ASSERT_TRUE(link_->buffer()->Receive(failed).ok());
+      ASSERT_TRUE(link_->buffer()
+                      ->Receive(failed.key(), failed.SerializeAsString())
+                      .ok());
     }
   }
   auto transaction = *records_->db()->sqlite()->Begin();

@@ -20,6 +20,8 @@ void AddTimings(const StepTimes& times, StepRecord* record) {
   const double step_seconds = Seconds(times.started_us, times.trained_us);
   const std::pair<const char*, double> timings[] = {
       {"time/step", step_seconds},
+      // Waiting is a part of generating: from where all is issued and the loop
+      // is idle.
       {"time/generate", Seconds(times.started_us, times.generated_us)},
       {"time/wait", Seconds(times.waiting_us, times.generated_us)},
       {"time/train", Seconds(times.generated_us, times.trained_us)},
@@ -35,11 +37,10 @@ void AddTrained(const StepMetrics& trained, StepRecord* record) {
   for (const auto& [name, value] : trained.values) {
     record->metrics.push_back({name, value});
   }
-  for (const char* name :
-       {"kl", "routing/agreement", "train_rollout_logprob_abs_diff/mean",
-        "train_rollout_logprob_abs_diff/max"}) {
+  for (const char* name : kMayBeUnmeasured) {
     if (trained.values.count(name) > 0) continue;
-    record->metrics.push_back({name, std::nullopt});  // no value, never 0
+    // A row without a value: readers tell it from a metric that there is not.
+    record->metrics.push_back({name, std::nullopt});
   }
   record->metrics.push_back({"rows", static_cast<double>(trained.rows)});
   record->metrics.push_back(
@@ -57,6 +58,7 @@ void AddCounts(const BufferCounts& counts, StepRecord* record) {
 }
 
 void AddStaleness(const std::vector<int64_t>& ages, StepRecord* record) {
+  // A step without an episode is none.
   CHECK(!ages.empty());
   double total = 0, oldest = 0;
   for (const int64_t age : ages) {
@@ -71,10 +73,8 @@ void AddStaleness(const std::vector<int64_t>& ages, StepRecord* record) {
 }  // namespace
 
 StepRecord MakeStepRecord(int64_t step, uint64_t version,
-                          const TrainBatch& batch,
-                          const std::vector<Trajectory>& trajectories,
-                          const StepMetrics& trained, const StepTimes& times,
-                          const BufferCounts& counts) {
+                          const TrainBatch& batch, const StepMetrics& trained,
+                          const StepTimes& times, const BufferCounts& counts) {
   StepRecord record;
   record.step = step;
   record.weight_version = version;
@@ -87,7 +87,7 @@ StepRecord MakeStepRecord(int64_t step, uint64_t version,
     record.records.push_back(
         {{one.group, one.sample}, one.advantage, one.masked, one.logp});
   }
-  record.metrics = BatchMetrics(trajectories);
+  record.metrics = BatchMetrics(batch.episodes);
   AddStaleness(batch.ages, &record);
   AddTrained(trained, &record);
   AddTimings(times, &record);
@@ -100,6 +100,7 @@ std::vector<std::string> NullWhatIsNotFinite(StepRecord* record) {
   for (MetricValue& metric : record->metrics) {
     if (!metric.value.has_value() || std::isfinite(*metric.value)) continue;
     found.push_back(absl::StrCat(metric.name, " is ", *metric.value));
+    // Not left out: the name stays, and the event says what the value was.
     metric.value.reset();
   }
   std::sort(found.begin(), found.end());

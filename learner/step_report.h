@@ -12,7 +12,6 @@
 #include "learner/intake/trajectory_buffer.h"
 #include "learner/store/ledger.h"
 #include "learner/train/train_step.h"
-#include "proto/trajectory.pb.h"
 
 namespace temper {
 
@@ -27,13 +26,11 @@ struct StepTimes {
   double sync_seconds = 0;
 };
 
-// `trajectories` are those of batch.episodes, `version` is of the weights they
-// were trained from, `counts` are the buffer's so far.
+// `version` is of the weights that `batch` was trained from, `counts` are the
+// buffer's so far.
 StepRecord MakeStepRecord(int64_t step, uint64_t version,
-                          const TrainBatch& batch,
-                          const std::vector<Trajectory>& trajectories,
-                          const StepMetrics& trained, const StepTimes& times,
-                          const BufferCounts& counts);
+                          const TrainBatch& batch, const StepMetrics& trained,
+                          const StepTimes& times, const BufferCounts& counts);
 
 // Gives every metric of the record that is not finite no value, and returns
 // "NAME is VALUE" of each, by name. run.db takes finite numbers only, and no

@@ -49,7 +49,8 @@ std::vector<Episode> Deliver(const ModelConfig& config,
     part->set_value(trajectory.reward());
     part->set_weight(1);
     *trajectory.add_branches() = PackBranch(records[i], config);
-    const auto parsed = door.Parse(trajectory.SerializeAsString());
+    const auto parsed =
+        door.Parse(trajectory.key(), trajectory.SerializeAsString());
     CHECK(parsed.ok()) << parsed.status();
     auto episode = door.Admit(*parsed, [](uint64_t v) { return v == 1; });
     CHECK(episode.ok()) << episode.status();

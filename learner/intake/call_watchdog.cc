@@ -24,17 +24,23 @@ CallWatchdog::~CallWatchdog() {
 }
 
 int64_t CallWatchdog::PeriodMs() const {
+  // An eighth late at most, and eight looks a deadline: it costs nothing beside
+  // the calls it watches.
   return std::max<int64_t>(1, deadline_ms_ / 8);
 }
 
 void CallWatchdog::Watch() {
   pthread_setname_np(pthread_self(), "call_watchdog");
+  // In order of their starts, so that the first that is young enough ends the
+  // look; the deadline is the same for all.
   MutexLock lock(&mutex_);
   while (!done_) {
     const int64_t now = clock_->MonotonicMicros();
     for (Entry& call : calls_) {
       if (now - call.since_us < deadline_ms_ * 1000) break;
       if (call.expired) continue;
+      // Once: a second cancel would reach whatever the context is used for
+      // next.
       call.expired = true;
       call.cancel();
     }

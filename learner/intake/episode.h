@@ -46,6 +46,12 @@ struct Episode {
   double reward = 0;
   std::vector<EpisodeBranch> branches;
 
+  // For metrics.
+  std::vector<RewardPart> reward_parts;
+  int32_t assistant_turns = 0;
+  uint64_t environment_us = 0;  // waited for the environment
+  uint64_t reward_us = 0;       // waited for the rewards
+
   // Of all branches.
   int64_t SampledTokens() const {
     int64_t tokens = 0;

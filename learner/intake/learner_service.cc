@@ -17,6 +17,7 @@
 #include "learner/intake/worker_stream.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/episode_limit.h"
+#include "proto/wire/grpc_status.h"
 #include "proto/wire/loopback.h"
 #include "proto/wire/trajectory_stream.h"
 
@@ -34,18 +35,17 @@ using Stream = WorkerStream::Stream;
 class Service final : public LearnerService, public Learner::Service {
  public:
   Service(const LearnerServiceOptions& options, const LearnerWelcome& welcome,
-          LeaseBroker* broker, TrajectorySink trajectories,
-          WorkerEventSink events, WaitSink waits)
+          LeaseBroker* broker, WorkerObserver* observer)
       : options_(options),
         broker_(broker),
-        trajectories_(std::move(trajectories)),
-        events_(std::move(events)),
-        waits_(std::move(waits)),
+        observer_(observer),
         watchdog_(options.heartbeat_deadline_ms, SystemClock()),
         hello_watchdog_(options.hello_deadline_ms, SystemClock()),
         welcome_(welcome) {}
 
   ~Service() override {
+    // Workers that are told leave by themselves; the rest is cut off by the
+    // deadline below.
     AskToFinish("the learner ends");
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now() + kEndWait);
@@ -54,13 +54,18 @@ class Service final : public LearnerService, public Learner::Service {
 
   absl::Status Listen() {
     RETURN_IF_ERROR(CheckLoopback(options_.address));
+    // Before the builder: it is asked when the server is built.
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(options_.address,
                              grpc::InsecureServerCredentials(), &port_);
+    // Two chunks' worth: a trajectory comes in pieces, and nothing larger is
+    // expected.
     builder.SetMaxReceiveMessageSize(static_cast<int>(2 * kChunkBytes));
     builder.SetResourceQuota(grpc::ResourceQuota("learner").SetMaxThreads(
         options_.streams_max + kPollers));
+    // Streams above the quota of threads are refused; without this one
+    // connection could take the quota by itself.
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                                kStreamsOfConnection);
     builder.RegisterService(this);
@@ -90,15 +95,13 @@ class Service final : public LearnerService, public Learner::Service {
     if (const absl::Status status =
             broker_->AddWorker(hello.worker(), hello.capacity_samples());
         !status.ok()) {
-      return {static_cast<grpc::StatusCode>(status.code()),
-              std::string(status.message())};
+      return ToGrpcStatus(status);
     }
-    events_(hello.worker(), "worker_joined", "");
+    observer_->OnJoined(hello.worker());
     Serve(hello.worker(), &worker);
+    // Told once the samples are there again: whoever reads it may count on it.
     const int returned = broker_->RemoveWorker(hello.worker());
-    events_(
-        hello.worker(), "worker_left",
-        absl::StrCat(worker.EndReason(), "; ", returned, " samples return"));
+    observer_->OnLeft(hello.worker(), worker.EndReason(), returned);
     return grpc::Status::OK;
   }
 
@@ -109,6 +112,8 @@ class Service final : public LearnerService, public Learner::Service {
     welcome_.set_weight_version(version);
     LearnerMessage message;
     message.mutable_weight_update()->set_version(version);
+    // Queued, not written: a worker that does not read must not hold up the
+    // others.
     for (WorkerStream* worker : workers_) worker->Send(message);
   }
 
@@ -127,6 +132,7 @@ class Service final : public LearnerService, public Learner::Service {
                            "; this learner speaks ", kWireVersion)};
     }
     MutexLock lock(&mutex_);
+    // A port may be another learner's by now.
     if (!hello.run().empty() && hello.run() != welcome_.run()) {
       return {grpc::StatusCode::INVALID_ARGUMENT,
               absl::StrCat("worker wants run \"", hello.run(),
@@ -153,9 +159,13 @@ class Service final : public LearnerService, public Learner::Service {
       worker->Send(std::move(message));
       workers_.insert(worker);
     }
+    // After the welcome, which is in the outbox: the worker may begin to send
+    // at once, what it kept from an earlier stream above all.
     worker->Grant(kCredits);
     std::thread writer([&] { worker->WriteLoop(name); });
     ReadLoop(name, worker);
+    // The reads are over: the worker is gone, or was cut off. The writer ends
+    // before the stream's context does.
     worker->EndWriting();
     writer.join();
     MutexLock lock(&mutex_);
@@ -178,12 +188,14 @@ class Service final : public LearnerService, public Learner::Service {
     switch (message.body_case()) {
       case WorkerMessage::kHeartbeat:
         broker_->ConfirmVersion(name, message.heartbeat().weight_version());
-        waits_(name, message.heartbeat());
+        observer_->OnHeartbeat(name, message.heartbeat());
         return absl::OkStatus();
       case WorkerMessage::kWeightAck:
         broker_->ConfirmVersion(name, message.weight_ack().version());
         return absl::OkStatus();
       case WorkerMessage::kHeader:
+        // At its header, not at its end: what is half sent takes memory here
+        // too.
         RETURN_IF_ERROR(worker->SpendCredit());
         return assembler->Header(message.header());
       case WorkerMessage::kChunk:
@@ -202,7 +214,8 @@ class Service final : public LearnerService, public Learner::Service {
     // A sample to be tried again may be leased to this worker at once; it must
     // hear the ack of the first try before.
     MutexLock lock(worker->lease_order());
-    absl::StatusOr<TrajectoryAck> ack = trajectories_(end.key(), *bytes);
+    absl::StatusOr<TrajectoryAck> ack =
+        observer_->OnTrajectory(end.key(), *bytes);
     if (!ack.ok()) {
       LOG(ERROR) << "cannot commit a trajectory: " << ack.status();
       return ack.status();
@@ -218,9 +231,7 @@ class Service final : public LearnerService, public Learner::Service {
 
   const LearnerServiceOptions options_;
   LeaseBroker* const broker_;
-  const TrajectorySink trajectories_;
-  const WorkerEventSink events_;
-  const WaitSink waits_;
+  WorkerObserver* const observer_;
   CallWatchdog watchdog_;
   CallWatchdog hello_watchdog_;
   std::unique_ptr<grpc::Server> server_;
@@ -234,11 +245,8 @@ class Service final : public LearnerService, public Learner::Service {
 
 absl::StatusOr<std::unique_ptr<LearnerService>> LearnerService::Start(
     const LearnerServiceOptions& options, const LearnerWelcome& welcome,
-    LeaseBroker* broker, TrajectorySink trajectories, WorkerEventSink events,
-    WaitSink waits) {
-  auto service = std::make_unique<Service>(options, welcome, broker,
-                                           std::move(trajectories),
-                                           std::move(events), std::move(waits));
+    LeaseBroker* broker, WorkerObserver* observer) {
+  auto service = std::make_unique<Service>(options, welcome, broker, observer);
   const absl::Status status = service->Listen();
   if (!status.ok()) return status;
   return service;

@@ -6,19 +6,19 @@
 // Streams above `streams_max`, those without a hello included, are refused as
 // ResourceExhausted.
 //
-// Thread-safe. The destructor ends every stream; the sink, broker and clock
+// Thread-safe. The destructor ends every stream; the observer and the broker
 // must outlive the service.
 
 #ifndef LEARNER_INTAKE_LEARNER_SERVICE_H_
 #define LEARNER_INTAKE_LEARNER_SERVICE_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "learner/intake/lease_broker.h"
+#include "learner/intake/worker_observer.h"
 #include "proto/learner.pb.h"
 
 namespace temper {
@@ -33,22 +33,6 @@ struct LearnerServiceOptions {
   int streams_max = LeaseBroker::kWorkersMax + 64;
 };
 
-// What the learner makes of a trajectory's bytes, called from any stream's
-// thread: commit, then answer. An error is the learner's own failure (a full
-// disk): nothing is acked and the stream ends.
-using TrajectorySink = std::function<absl::StatusOr<TrajectoryAck>(
-    const TrajectoryKey& key, const std::string& bytes)>;
-
-// What happened to a worker, for run.db's events: kind is "worker_joined" or
-// "worker_left".
-using WorkerEventSink =
-    std::function<void(const std::string& worker, const std::string& kind,
-                       const std::string& detail)>;
-
-// The waits a worker's heartbeat reported, for `temper status`.
-using WaitSink =
-    std::function<void(const std::string& worker, const Heartbeat& heartbeat)>;
-
 class LearnerService {
  public:
   virtual ~LearnerService() = default;
@@ -58,8 +42,7 @@ class LearnerService {
   // mTLS, which does not exist yet. Unavailable if the address is taken.
   static absl::StatusOr<std::unique_ptr<LearnerService>> Start(
       const LearnerServiceOptions& options, const LearnerWelcome& welcome,
-      LeaseBroker* broker, TrajectorySink trajectories, WorkerEventSink events,
-      WaitSink waits);
+      LeaseBroker* broker, WorkerObserver* observer);
 
   virtual int port() const = 0;
 

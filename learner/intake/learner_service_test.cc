@@ -1,7 +1,6 @@
 #include "learner/intake/learner_service.h"
 
 #include <chrono>
-#include <cstdlib>
 #include <future>
 #include <memory>
 #include <string>
@@ -13,12 +12,10 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
-#include "kernels/base/file.h"
-#include "learner/store/ledger.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 #include "proto/learner.grpc.pb.h"
-#include "proto/wire/testing/health_probe.h"
 #include "proto/wire/loopback_channel.h"
+#include "proto/wire/testing/health_probe.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -32,19 +29,28 @@ constexpr int64_t kDeadlineMs = 200;
 constexpr uint32_t kGroupSize = 3;
 constexpr int kStreamsMax = 4;
 
-// A learner's service over a queue with one open group, and raw streams to it.
-class LearnerServiceTest : public testing::Test {
- protected:
-  void SetUp() override {
-    static int next = 0;
-    const std::string dir =
-        absl::StrCat(getenv("TEST_TMPDIR"), "/service", next++);
-    ASSERT_TRUE(MakeDirectories(dir).ok());
-    db_ = *RunDb::OpenWriter(dir + "/run.db", SystemClock());
-    ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    ledger_ = *Ledger::Create(db_.get(), dir + "/segments");
+// Commits whatever comes, and notes why the worker left.
+class Observer : public WorkerObserver {
+ public:
+  absl::StatusOr<TrajectoryAck> OnTrajectory(const TrajectoryKey&,
+                                             const std::string&) override {
+    TrajectoryAck ack;
+    ack.set_result(TrajectoryAck::COMMITTED);
+    return ack;
   }
+  void OnJoined(const std::string&) override {}
+  void OnLeft(const std::string&, const std::string& why,
+              int samples) override {
+    left.set_value(absl::StrCat(why, "; ", samples, " samples return"));
+  }
+  void OnHeartbeat(const std::string&, const Heartbeat&) override {}
 
+  std::promise<std::string> left;
+};
+
+// A learner's service over a queue with one open group, and raw streams to it.
+class LearnerServiceTest : public RunDbFixture {
+ protected:
   void Start(const std::string& prompt, int64_t deadline_ms,
              int64_t hello_deadline_ms = kDeadlineMs) {
     std::vector<Task> tasks(1);
@@ -61,18 +67,8 @@ class LearnerServiceTest : public testing::Test {
     options.streams_max = kStreamsMax;
     LearnerWelcome welcome;
     welcome.set_run("trial");
-    auto service = LearnerService::Start(
-        options, welcome, broker_.get(),
-        [](const TrajectoryKey&, const std::string&) {
-          TrajectoryAck ack;
-          ack.set_result(TrajectoryAck::COMMITTED);
-          return ack;
-        },
-        [this](const std::string&, const std::string& kind,
-               const std::string& detail) {
-          if (kind == "worker_left") left_.set_value(detail);
-        },
-        [](const std::string&, const Heartbeat&) {});
+    auto service =
+        LearnerService::Start(options, welcome, broker_.get(), &observer_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
     stub_ = Learner::NewStub(
@@ -102,7 +98,7 @@ class LearnerServiceTest : public testing::Test {
 
   // Why the worker left; its leases are back by then.
   std::string AwaitLeft() {
-    auto left = left_.get_future();
+    auto left = observer_.left.get_future();
     if (left.wait_for(kPatience) != std::future_status::ready) return "no";
     EXPECT_EQ(broker_->workers(), 0);
     EXPECT_EQ(queue_->leased_samples(), 0);
@@ -110,11 +106,9 @@ class LearnerServiceTest : public testing::Test {
     return left.get();
   }
 
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<TaskQueue> queue_;
   std::unique_ptr<LeaseBroker> broker_;
-  std::promise<std::string> left_;
+  Observer observer_;
   std::unique_ptr<LearnerService> service_;
   std::unique_ptr<Learner::Stub> stub_;
   grpc::ClientContext context_;

@@ -35,6 +35,7 @@ int LeaseBroker::RemoveWorker(const std::string& worker) {
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return 0;
   const int returned = static_cast<int>(it->second.held());
+  // Not what it delivered: the queue has that as settled, or as available.
   for (const auto& [lease, held] : it->second.leases) {
     queue_->Release(lease);
   }
@@ -45,6 +46,8 @@ int LeaseBroker::RemoveWorker(const std::string& worker) {
 void LeaseBroker::RequireVersion(uint64_t version) {
   MutexLock lock(&mutex_);
   required_version_ = version;
+  // With no worker there is nobody to wait for, and the wait took no time: so
+  // it counts from here.
   required_us_ = clock_->MonotonicMicros();
 }
 
@@ -61,6 +64,8 @@ std::optional<int64_t> LeaseBroker::AllConfirmedUs() const {
   MutexLock lock(&mutex_);
   int64_t last_us = required_us_;
   for (const auto& [name, worker] : workers_) {
+    // Not `<`: a worker that is ahead has weights of an attempt that a resume
+    // undid.
     if (worker.version != required_version_) return std::nullopt;
     last_us = std::max(last_us, worker.confirmed_us);
   }
@@ -71,10 +76,14 @@ absl::StatusOr<std::optional<Lease>> LeaseBroker::Take(
     const std::string& worker) {
   MutexLock lock(&mutex_);
   const auto it = workers_.find(worker);
+  // In synchronous mode no token of a step is sampled from other weights than
+  // its own (DESIGN.md section 10).
   if (it == workers_.end() || it->second.version != required_version_) {
     return std::nullopt;
   }
   const uint32_t held = it->second.held(), capacity = it->second.capacity;
+  // An idle worker takes a group above its capacity and plays it in parts: else
+  // a group larger than any worker would be leased to none.
   if (held > 0 && held >= capacity) return std::nullopt;
   ASSIGN_OR_RETURN(std::optional<QueueLease> next,
                    queue_->Acquire(held == 0 ? UINT32_MAX : capacity - held));
@@ -109,6 +118,7 @@ void LeaseBroker::Delivered(const std::string& worker,
         queue_->LeaseOf(key.group(), key.sample()) == lease) {
       queue_->Retry(key.group(), key.sample());
     }
+    // Empty ones would be walked for ever.
     it = held.undelivered.empty() ? leases.erase(it) : std::next(it);
   }
 }

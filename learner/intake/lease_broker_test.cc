@@ -1,31 +1,19 @@
 #include "learner/intake/lease_broker.h"
 
-#include <cstdlib>
 #include <memory>
 #include <optional>
 
 #include "gtest/gtest.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
 
 // A run of two tasks with groups of three, in a fresh directory.
-class LeaseBrokerTest : public testing::Test {
+class LeaseBrokerTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    const std::string dir =
-        std::string(getenv("TEST_TMPDIR")) + "/" +
-        testing::UnitTest::GetInstance()->current_test_info()->name();
-    ASSERT_EQ(system(("mkdir -p " + dir).c_str()), 0);
-    auto db = RunDb::OpenWriter(dir + "/run.db", SystemClock());
-    ASSERT_TRUE(db.ok()) << db.status();
-    db_ = std::move(*db);
-    RunInfo info;
-    info.name = "trial";
-    ASSERT_TRUE(db_->StartRun(info).ok());
-    auto ledger = Ledger::Create(db_.get(), dir + "/segments");
-    ASSERT_TRUE(ledger.ok()) << ledger.status();
-    ledger_ = std::move(*ledger);
+    RunDbFixture::SetUp();
     std::vector<Task> tasks(2);
     for (int i = 0; i < 2; ++i) {
       tasks[i].set_id(i == 0 ? "a" : "b");
@@ -56,9 +44,6 @@ class LeaseBrokerTest : public testing::Test {
     broker_->Delivered(worker, key);
   }
 
-  FakeClock clock_;
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<TaskQueue> queue_;
   std::unique_ptr<LeaseBroker> broker_;
 };

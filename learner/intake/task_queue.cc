@@ -11,6 +11,7 @@
 namespace temper {
 namespace {
 
+// Rows of one transaction, which all other writers wait for.
 constexpr int kIssueMax = 1 << 20;
 
 std::vector<uint32_t> AllSamples(uint32_t size) {
@@ -46,12 +47,16 @@ absl::StatusOr<std::unique_ptr<TaskQueue>> TaskQueue::Create(
     if (task.split() == "train") queue->train_.push_back(i);
   }
   MutexLock lock(&queue->mutex_);
+  // Read once, counted on from here: one queue a ledger, and the ledger would
+  // refuse a number twice.
   ASSIGN_OR_RETURN(queue->next_train_group_, ledger->NextGroup(PURPOSE_TRAIN));
   ASSIGN_OR_RETURN(queue->next_eval_group_, ledger->NextGroup(PURPOSE_EVAL));
   ASSIGN_OR_RETURN(queue->next_lease_, ledger->NextLease());
   ASSIGN_OR_RETURN(queue->next_position_, ledger->NextPosition());
   ASSIGN_OR_RETURN(const auto unsettled, ledger->UnsettledTrainGroups());
   for (const PendingGroup& group : unsettled) {
+    // A resume with other tasks is refused by their digest; this is for runs
+    // begun before there was one.
     if (queue->FindTask(group.group.task_id) == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
           "group ", group.group.group, " is of task \"", group.group.task_id,
@@ -65,6 +70,9 @@ absl::StatusOr<std::unique_ptr<TaskQueue>> TaskQueue::Create(
 size_t TaskQueue::TaskAt(int64_t position) {
   const auto count = static_cast<int64_t>(train_.size());
   const int64_t epoch = position / count;
+  // A permutation an epoch, not one draw a position: each task comes once
+  // before any comes twice. Keyed by the epoch alone, it is the same after a
+  // resume, whatever was issued before.
   if (epoch != order_epoch_) {
     order_ = Permutation(
         {options_.seed, RngPurpose::kTaskOrder, static_cast<uint64_t>(epoch)},
@@ -84,6 +92,9 @@ absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {
     return absl::InvalidArgumentError(
         "there are no tasks with split \"train\" to issue");
   }
+  // Groups of before a resume first, in the order of their numbers: a step then
+  // has the groups that it had in the run that was not interrupted (promise
+  // P8).
   const size_t old =
       std::min<size_t>(backlog_.size(), static_cast<size_t>(count));
   std::vector<GroupRecord> fresh;
@@ -95,6 +106,8 @@ absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {
     record.task_id = tasks_[TaskAt(*record.position)].id();
     record.size = options_.group_size;
   }
+  // In the ledger before anything changes here: on its error the numbers are
+  // still free.
   if (!fresh.empty()) RETURN_IF_ERROR(ledger_->IssueGroups(fresh));
   next_train_group_ += fresh.size();
   next_position_ += static_cast<int64_t>(fresh.size());
@@ -154,6 +167,8 @@ absl::StatusOr<std::optional<QueueLease>> TaskQueue::Acquire(
   MutexLock lock(&mutex_);
   for (auto& [id, group] : open_) {
     if (group.available.empty()) continue;
+    // Break, not continue: a later, smaller group would overtake, and the step
+    // could not end before the first is sampled anyway.
     if (group.available.size() > samples_max) break;
     QueueLease lease;
     lease.lease = next_lease_++;
@@ -173,6 +188,8 @@ absl::StatusOr<std::optional<QueueLease>> TaskQueue::Acquire(
 void TaskQueue::Release(uint64_t lease) {
   MutexLock lock(&mutex_);
   for (auto& [id, group] : open_) {
+    // By the lease, not by the worker: a sample that was delivered and leased
+    // again is another's by now.
     for (auto it = group.leased.begin(); it != group.leased.end();) {
       if (it->second == lease) {
         group.available.insert(it->first);
@@ -206,6 +223,8 @@ void TaskQueue::Retry(uint64_t group, uint32_t sample) {
   MutexLock lock(&mutex_);
   const auto found = open_.find(group);
   if (found == open_.end()) return;
+  // Whichever lease it is out under: the copy that failed may have been an
+  // older one's.
   found->second.leased.erase(sample);
   found->second.available.insert(sample);
 }
@@ -229,9 +248,13 @@ std::optional<GroupRecord> TaskQueue::MakeReplacement(uint64_t group) {
   }
   const OpenGroup& dropped = found->second;
   GroupRecord record;
+  // Taken now, although the ledger may refuse: a number skipped harms nothing,
+  // one used twice would.
   record.group = next_train_group_++;
   record.size = options_.group_size;
   record.replaces = group;
+  // The same task, so that failures of the machine do not change what is
+  // trained; but a task that can only fail must not hold up its step for ever.
   if (dropped.replacements < kReplacementsMax) {
     record.task_id = dropped.record.task_id;
     replacement_counts_[record.group] = dropped.replacements + 1;

@@ -1,38 +1,24 @@
 #include "learner/intake/task_queue.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
 
-class TaskQueueTest : public testing::Test {
+class TaskQueueTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    Fresh();
+    RunDbFixture::SetUp();
     for (int i = 0; i < 12; ++i) {
       Task& task = tasks_.emplace_back();
       task.set_id("t" + std::to_string(i));
       task.set_split(i < 10 ? "train" : "heldout");
     }
-  }
-
-  // A run of its own.
-  void Fresh() {
-    static int next = 0;
-    directory_ =
-        std::string(getenv("TEST_TMPDIR")) + "/queue" + std::to_string(next++);
-    ASSERT_TRUE(MakeDirectories(directory_).ok());
-    ledger_.reset();
-    db_.reset();
-    db_ = *RunDb::OpenWriter(directory_ + "/run.db", &clock_);
-    ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    ledger_ = *Ledger::Create(db_.get(), directory_ + "/segments");
   }
 
   std::unique_ptr<TaskQueue> Queue(uint64_t seed) {
@@ -56,11 +42,7 @@ class TaskQueueTest : public testing::Test {
     return ids;
   }
 
-  FakeClock clock_;
-  std::string directory_;
   std::vector<Task> tasks_;
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
 };
 
 TEST_F(TaskQueueTest, EveryEpochHasEachTrainTaskOnceInItsOwnOrder) {
@@ -75,20 +57,20 @@ TEST_F(TaskQueueTest, EveryEpochHasEachTrainTaskOnceInItsOwnOrder) {
 
 TEST_F(TaskQueueTest, TheOrderIsTheSeedsHoweverItIsAskedFor) {
   const auto whole = Issue(Queue(1).get(), 15);
-  Fresh();
+  FreshRun();
   std::vector<std::string> pieces;
   auto queue = Queue(1);
   for (int count : {4, 1, 10}) {
     for (const auto& id : Issue(queue.get(), count)) pieces.push_back(id);
   }
   EXPECT_EQ(pieces, whole);
-  Fresh();
+  FreshRun();
   EXPECT_NE(Issue(Queue(2).get(), 15), whole);
 }
 
 TEST_F(TaskQueueTest, ARestartGoesOnWithTheUnsettledThenInTheSameOrder) {
   const auto whole = Issue(Queue(1).get(), 6);
-  Fresh();
+  FreshRun();
   ASSERT_TRUE(Queue(1)->IssueTrain(3).ok());
   ASSERT_TRUE(ledger_->Resume(1, 0).ok());
   auto queue = Queue(1);
@@ -99,7 +81,7 @@ TEST_F(TaskQueueTest, ARestartGoesOnWithTheUnsettledThenInTheSameOrder) {
 
 TEST_F(TaskQueueTest, EvaluationDoesNotMoveTheTrainOrderOrItsIds) {
   const auto whole = Issue(Queue(1).get(), 4);
-  Fresh();
+  FreshRun();
   auto queue = Queue(1);
   EXPECT_THAT(queue->HeldOutTaskIds(2), testing::ElementsAre("t10", "t11"));
   auto eval = *queue->IssueEval(queue->HeldOutTaskIds(2), 3);

@@ -28,20 +28,21 @@ absl::StatusOr<std::unique_ptr<TrajectoryBuffer>> TrajectoryBuffer::Create(
 absl::Status TrajectoryBuffer::Refill() {
   ASSIGN_OR_RETURN(const auto keys, ledger_->ReceivedTrainSamples());
   for (const SampleKey& key : keys) {
+    // Through the door again: limits and the lineage may be others than when it
+    // was acked, and segments may be damaged.
     ASSIGN_OR_RETURN(const Trajectory trajectory, ledger_->Load(key));
-    ASSIGN_OR_RETURN(
-        Episode episode,
-        door_.Admit(trajectory,
-                    [this](uint64_t version) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-                      return VersionKnown(version);
-                    }));
+    ASSIGN_OR_RETURN(Episode episode, Admit(trajectory));
     RETURN_IF_ERROR(Keep(std::move(episode)));
   }
   return absl::OkStatus();
 }
 
-bool TrajectoryBuffer::VersionKnown(uint64_t version) const {
-  return version_steps_.count(version) != 0;
+absl::StatusOr<Episode> TrajectoryBuffer::Admit(
+    const Trajectory& trajectory) const {
+  return door_.Admit(trajectory,
+                     [this](uint64_t version) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                       return version_steps_.count(version) != 0;
+                     });
 }
 
 absl::Status TrajectoryBuffer::Keep(Episode episode) {
@@ -51,10 +52,13 @@ absl::Status TrajectoryBuffer::Keep(Episode episode) {
   }
   const uint64_t id = episode.group;
   const uint32_t sample = episode.sample;
+  // The ledger answers kCommitted once a sample: two would be a bug of ours.
   CHECK(group.episodes.emplace(sample, std::move(episode)).second)
       << "the ledger committed sample " << sample << " twice";
   ++samples_;
   const Task* const task = queue_->TaskOf(id);
+  // A group that comes whole shows that the environment works: what failed
+  // before it is no series.
   if (task != nullptr && group.episodes.size() == group.size) {
     failed_groups_.erase(task->environment());
   }
@@ -95,6 +99,7 @@ void TrajectoryBuffer::NoteFailure(uint64_t group, const std::string& reason) {
   if (failed_tasks_.insert(task->id()).second && options_.task_failed) {
     options_.task_failed(*task, reason);
   }
+  // The first cause is the one to tell.
   if (!broken_.ok()) return;
   const int failed = ++failed_groups_[task->environment()];
   if (failed < kFailedGroupsMax) return;
@@ -105,24 +110,33 @@ void TrajectoryBuffer::NoteFailure(uint64_t group, const std::string& reason) {
 }
 
 void TrajectoryBuffer::Changed() {
+  // A count and not a flag: a waiter that looked just before the change sees
+  // that it has moved.
   ++activity_;
   changed_.NotifyAll();
 }
 
-absl::StatusOr<Receipt> TrajectoryBuffer::Receive(
-    const Trajectory& trajectory) {
+absl::StatusOr<Receipt> TrajectoryBuffer::Receive(const TrajectoryKey& key,
+                                                  const std::string& bytes) {
+  // Megabytes to parse: before the lock that every stream's thread waits for.
+  const absl::StatusOr<Trajectory> trajectory = door_.Parse(key, bytes);
   MutexLock lock(&mutex_);
+  if (!trajectory.ok()) {
+    return Recorded(Reject(key, std::string(trajectory.status().message())));
+  }
   if (samples_ >= options_.capacity_samples) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the buffer holds ", samples_,
                      " samples, its limit; "
                      "train or drop some first"));
   }
-  return Recorded(Record(trajectory));
+  return Recorded(Record(*trajectory));
 }
 
 absl::StatusOr<Receipt> TrajectoryBuffer::Recorded(
     absl::StatusOr<Receipt> receipt) {
+  // Kept for the loop: the worker would send the same again and again, and
+  // nobody would learn that the disk is full.
   if (!receipt.ok() && broken_.ok()) {
     broken_ = absl::Status(receipt.status().code(),
                            absl::StrCat("a trajectory cannot be recorded: ",
@@ -133,92 +147,102 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Recorded(
 }
 
 absl::StatusOr<Receipt> TrajectoryBuffer::Record(const Trajectory& trajectory) {
-  bool versions_known = true;
-  auto admitted = door_.Admit(
-      trajectory, [&](uint64_t version) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        versions_known = versions_known && VersionKnown(version);
-        return true;
-      });
-  if (!admitted.ok()) {
-    return Reject(trajectory, std::string(admitted.status().message()));
-  }
+  const TrajectoryKey& key = trajectory.key();
+  absl::StatusOr<Episode> episode = Admit(trajectory);
+  const bool unsound =
+      !episode.ok() && !absl::IsFailedPrecondition(episode.status());
+  if (unsound) return Reject(key, std::string(episode.status().message()));
   if (std::string other = TaskMismatch(trajectory); !other.empty()) {
-    return Reject(trajectory, other);
+    return Reject(key, other);
   }
-  Receipt receipt;
-  CommitResult result;
-  if (versions_known) {
-    ASSIGN_OR_RETURN(result, ledger_->Commit(trajectory));
-  } else {
-    receipt.result = Receipt::Result::kRejected;
-    receipt.reason =
-        "it was sampled from weights that are not of the surviving lineage";
-    ASSIGN_OR_RETURN(
-        result, ledger_->RecordRefusal({admitted->group, admitted->sample}));
-  }
-  switch (result) {
-    case CommitResult::kCommitted:
-      ++counts_.received;
-      queue_->Settle(admitted->group, admitted->sample);
-      RETURN_IF_ERROR(Keep(*std::move(admitted)));
-      break;
-    case CommitResult::kDuplicate:
-      receipt.result = Receipt::Result::kDuplicate;
-      break;
-    case CommitResult::kUnknown:
-      receipt.result = Receipt::Result::kRejected;
-      receipt.reason = absl::StrCat("group ", admitted->group, " sample ",
-                                    admitted->sample, " was never issued");
-      break;
-    case CommitResult::kRetry:
-      queue_->Retry(admitted->group, admitted->sample);
-      break;
-    case CommitResult::kExhausted: {
-      ++counts_.dropped_infrastructure;
-      const std::string error =
-          receipt.reason.empty() ? trajectory.error() : receipt.reason;
-      const bool refused = trajectory.task_refused();
-      if (refused) queue_->GiveUpTask(admitted->group);
-      const std::string reason =
-          refused ? error
-                  : absl::StrCat("sample ", admitted->sample,
-                                 " got no reward in all its retries: ", error);
-      NoteFailure(admitted->group, reason);
-      RETURN_IF_ERROR(Drop(admitted->group, reason));
-      break;
-    }
-  }
+  ASSIGN_OR_RETURN(
+      const Receipt receipt,
+      episode.ok() ? Commit(trajectory, *std::move(episode))
+                   : RefuseVersion({key.group(), key.sample()},
+                                   std::string(episode.status().message())));
   Changed();
   return receipt;
 }
 
-absl::StatusOr<Receipt> TrajectoryBuffer::Refuse(const TrajectoryKey& key,
-                                                 const std::string& reason) {
-  MutexLock lock(&mutex_);
-  Trajectory trajectory;
-  *trajectory.mutable_key() = key;
-  return Recorded(Reject(trajectory, reason));
+absl::StatusOr<Receipt> TrajectoryBuffer::Commit(const Trajectory& trajectory,
+                                                 Episode episode) {
+  const SampleKey key{episode.group, episode.sample};
+  ASSIGN_OR_RETURN(const CommitResult result, ledger_->Commit(trajectory));
+  // The ledger first: on its error the sample is still out under its lease, and
+  // the queue still says so.
+  switch (result) {
+    case CommitResult::kCommitted:
+      ++counts_.received;
+      queue_->Settle(key.group, key.sample);
+      RETURN_IF_ERROR(Keep(std::move(episode)));
+      return Receipt();
+    case CommitResult::kDuplicate:
+      return Receipt{Receipt::Result::kDuplicate, ""};
+    case CommitResult::kUnknown:
+      return Receipt{Receipt::Result::kRejected,
+                     absl::StrCat("group ", key.group, " sample ", key.sample,
+                                  " was never issued")};
+    case CommitResult::kRetry:
+      queue_->Retry(key.group, key.sample);
+      return Receipt();
+    case CommitResult::kExhausted:
+      if (trajectory.task_refused()) {
+        // Nothing of the task can do better: another takes its place.
+        queue_->GiveUpTask(key.group);
+        RETURN_IF_ERROR(DropFailed(key.group, trajectory.error()));
+      } else {
+        RETURN_IF_ERROR(DropExhausted(key, trajectory.error()));
+      }
+      return Receipt();
+  }
+  return absl::InternalError("no result of Ledger::Commit");
 }
 
-absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const Trajectory& trajectory,
-                                                 const std::string& reason) {
-  const SampleKey key{trajectory.key().group(), trajectory.key().sample()};
-  Receipt receipt;
-  receipt.result = Receipt::Result::kRejected;
-  receipt.reason = reason;
-  auto state = ledger_->StateOf(key);
-  if (absl::IsNotFound(state.status())) return receipt;
-  RETURN_IF_ERROR(state.status());
-  if (*state != "issued" || trajectory.key().run() != door_.run()) {
-    return receipt;  // a stray copy harms no sample
+absl::StatusOr<Receipt> TrajectoryBuffer::RefuseVersion(
+    const SampleKey& key, const std::string& reason) {
+  ASSIGN_OR_RETURN(const CommitResult result, ledger_->RecordRefusal(key));
+  if (result == CommitResult::kDuplicate) {
+    return Receipt{Receipt::Result::kDuplicate, ""};
   }
-  const auto replacement = queue_->MakeReplacement(key.group);
+  if (result == CommitResult::kExhausted) {
+    RETURN_IF_ERROR(DropExhausted(key, reason));
+  } else {
+    queue_->Retry(key.group, key.sample);
+  }
+  return Receipt{Receipt::Result::kRejected, reason};
+}
+
+absl::Status TrajectoryBuffer::DropExhausted(const SampleKey& key,
+                                             const std::string& reason) {
+  return DropFailed(
+      key.group, absl::StrCat("sample ", key.sample,
+                              " got no reward in all its retries: ", reason));
+}
+
+absl::Status TrajectoryBuffer::DropFailed(uint64_t group,
+                                          const std::string& reason) {
+  ++counts_.dropped_infrastructure;
+  NoteFailure(group, reason);
+  return Drop(group, reason);
+}
+
+absl::StatusOr<Receipt> TrajectoryBuffer::Reject(const TrajectoryKey& key,
+                                                 const std::string& reason) {
+  const SampleKey sample{key.group(), key.sample()};
+  const Receipt receipt{Receipt::Result::kRejected, reason};
+  // A stray copy harms no sample: not of another run's, not of one that came
+  // whole or was never asked for. Asked before a replacement is made, which
+  // takes a group's number.
+  if (key.run() != door_.run()) return receipt;
+  ASSIGN_OR_RETURN(const bool issued, ledger_->IsIssued(sample));
+  if (!issued) return receipt;
+  const auto replacement = queue_->MakeReplacement(sample.group);
   std::vector<GroupRecord> replacements;
   if (replacement.has_value()) replacements.push_back(*replacement);
-  RETURN_IF_ERROR(ledger_->RejectSample(key, reason, replacements));
+  RETURN_IF_ERROR(ledger_->RejectSample(sample, reason, replacements));
   ++counts_.dropped_rejected;
-  NoteFailure(key.group, absl::StrCat("a refused trajectory: ", reason));
-  Forget(key.group, replacement);
+  NoteFailure(sample.group, absl::StrCat("a refused trajectory: ", reason));
+  Forget(sample.group, replacement);
   Changed();
   return receipt;
 }
@@ -239,6 +263,8 @@ void TrajectoryBuffer::Forget(uint64_t group,
     groups_.erase(found);
   }
   queue_->Remove(group);
+  // Evaluations have no replacement: whoever waits for this one must learn that
+  // it will not come.
   if (group >= kEvalGroupBase) dropped_eval_.insert(group);
   if (replacement.has_value()) queue_->OpenIssued(*replacement);
 }
@@ -251,6 +277,8 @@ void TrajectoryBuffer::NoteVersion(uint64_t version, int64_t step) {
 }
 
 int64_t TrajectoryBuffer::AgeOf(const Episode& episode) const {
+  // The door let only known versions in; an episode without a sampled token has
+  // none, and no age.
   const auto found = version_steps_.find(episode.OldestVersion());
   return found == version_steps_.end() ? 0 : current_step_ - found->second;
 }
@@ -259,6 +287,8 @@ absl::Status TrajectoryBuffer::DropStale() {
   std::vector<std::pair<uint64_t, int64_t>> stale;
   for (const auto& [id, group] : groups_) {
     int64_t age = 0;
+    // The oldest of its samples: a baseline over some of a group is another
+    // baseline.
     for (const auto& [sample, episode] : group.episodes) {
       age = std::max(age, AgeOf(episode));
     }
@@ -281,9 +311,13 @@ absl::StatusOr<std::optional<TrainBatch>> TrajectoryBuffer::Take(int64_t step,
   CHECK(count >= 1);
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(broken_);
+  // Before the choice, not after it: a stale group must not take a fresh one's
+  // place.
   RETURN_IF_ERROR(DropStale());
   TrainBatch batch;
   for (const auto& [id, group] : groups_) {
+    // The map is by number, TRAIN below EVAL: the lowest whole groups, whatever
+    // order they came in (promise P8).
     if (static_cast<int>(batch.groups.size()) == count ||
         id >= kEvalGroupBase) {
       break;
@@ -293,6 +327,8 @@ absl::StatusOr<std::optional<TrainBatch>> TrajectoryBuffer::Take(int64_t step,
   if (static_cast<int>(batch.groups.size()) < count) {
     return std::optional<TrainBatch>();
   }
+  // First in the ledger: on its error the groups are still here, and nothing is
+  // trained that is not reserved.
   RETURN_IF_ERROR(ledger_->Reserve(step, batch.groups));
   for (const uint64_t id : batch.groups) {
     auto node = groups_.extract(id);
@@ -339,6 +375,7 @@ absl::Status TrajectoryBuffer::WaitForChange(int64_t seen, int64_t timeout_us) {
   const auto deadline =
       std::chrono::steady_clock::now() + std::chrono::microseconds(timeout_us);
   MutexLock lock(&mutex_);
+  // In a loop: a condition variable may wake for nothing.
   while (activity_ == seen) {
     const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
         deadline - std::chrono::steady_clock::now());

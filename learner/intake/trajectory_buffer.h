@@ -80,14 +80,12 @@ class TrajectoryBuffer {
       TrajectoryDoor door, RunDb* db, Ledger* ledger, TaskQueue* queue,
       const TrajectoryBufferOptions& options);
 
-  // Ack by the receipt. An error is no answer to the trajectory: nothing was
-  // recorded, the worker keeps it and sends it again (ResourceExhausted: the
-  // buffer is full). Any other ends Take.
-  absl::StatusOr<Receipt> Receive(const Trajectory& trajectory);
-
-  // What came for `key` was no trajectory of it: as a refusal at the door.
-  absl::StatusOr<Receipt> Refuse(const TrajectoryKey& key,
-                                 const std::string& reason);
+  // Takes in what came for the sample of `key`. Ack by the receipt. An error is
+  // no answer to the trajectory: nothing was recorded, the worker keeps it and
+  // sends it again (ResourceExhausted: the buffer is full). Any other ends
+  // Take.
+  absl::StatusOr<Receipt> Receive(const TrajectoryKey& key,
+                                  const std::string& bytes);
 
   // Weights `version`, made by the `step`-th update, are the learner's now.
   void NoteVersion(uint64_t version, int64_t step);
@@ -127,8 +125,22 @@ class TrajectoryBuffer {
   absl::Status Refill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Receipt> Record(const Trajectory& trajectory)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Receipt> Reject(const Trajectory& trajectory,
+  // Admitted, and of its group's task.
+  absl::StatusOr<Receipt> Commit(const Trajectory& trajectory, Episode episode)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Refused for good: the group goes, unless nothing of `key` is wanted.
+  absl::StatusOr<Receipt> Reject(const TrajectoryKey& key,
                                  const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sound, but of weights that do not count: the sample is wanted again.
+  absl::StatusOr<Receipt> RefuseVersion(const SampleKey& key,
+                                        const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A sample got no reward in all its retries.
+  absl::Status DropExhausted(const SampleKey& key, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Drops a group that failed, and tells of it.
+  absl::Status DropFailed(uint64_t group, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the group in ledger, queue and here; its replacement is open.
   absl::Status Drop(uint64_t group, const std::string& reason)
@@ -148,7 +160,7 @@ class TrajectoryBuffer {
   void Forget(uint64_t group, const std::optional<GroupRecord>& replacement)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Keep(Episode episode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool VersionKnown(uint64_t version) const
+  absl::StatusOr<Episode> Admit(const Trajectory& trajectory) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int64_t AgeOf(const Episode& episode) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,11 +1,9 @@
 #include "learner/intake/trajectory_buffer.h"
 
-#include <cstdlib>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
+#include "learner/store/run_db_fixture.h"
 #include "learner/store/sqlite.h"
 
 namespace temper {
@@ -15,15 +13,11 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using Result = Receipt::Result;
 
-class TrajectoryBufferTest : public testing::Test {
+class TrajectoryBufferTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    static int next = 0;
-    directory_ =
-        std::string(getenv("TEST_TMPDIR")) + "/buffer" + std::to_string(next++);
-    ASSERT_TRUE(MakeDirectories(directory_).ok());
-    Open();
-    ASSERT_TRUE(db_->RecordWeightVersion({1, 0, 0, "h1", 1}).ok());
+    RunDbFixture::SetUp();
+    RecordVersion(1, 0);
     Open();
   }
 
@@ -34,13 +28,7 @@ class TrajectoryBufferTest : public testing::Test {
       told_.emplace_back(task.id(), reason);
     };
     queue_.reset();
-    ledger_.reset();
-    db_.reset();
-    db_ = *RunDb::OpenWriter(directory_ + "/run.db", &clock_);
-    if (!db_->ReadRun().ok()) {
-      ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    }
-    ledger_ = *Ledger::Create(db_.get(), directory_ + "/segments");
+    OpenRun();
     std::vector<Task> tasks;
     for (int i = 0; i < 5; ++i) {
       Task& task = tasks.emplace_back();
@@ -61,8 +49,12 @@ class TrajectoryBufferTest : public testing::Test {
     return ReceiveAsIs(trajectory);
   }
 
+  absl::StatusOr<Receipt> Send(const Trajectory& trajectory) {
+    return buffer_->Receive(trajectory.key(), trajectory.SerializeAsString());
+  }
+
   Receipt ReceiveAsIs(const Trajectory& trajectory) {
-    auto receipt = buffer_->Receive(trajectory);
+    auto receipt = Send(trajectory);
     EXPECT_TRUE(receipt.ok()) << receipt.status();
     return receipt.ok() ? *receipt : Receipt();
   }
@@ -98,12 +90,8 @@ class TrajectoryBufferTest : public testing::Test {
     EXPECT_TRUE(status.ok()) << status;
   }
 
-  FakeClock clock_;
   TrajectoryBufferOptions options_;
   std::vector<std::pair<std::string, std::string>> told_;  // task id, reason
-  std::string directory_;
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<TaskQueue> queue_;
   std::unique_ptr<TrajectoryBuffer> buffer_;
 };
@@ -123,7 +111,7 @@ TEST_F(TrajectoryBufferTest, WholeGroupsLeaveByGroupAndSampleNotByArrival) {
     order.emplace_back(e.group, e.sample);
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
   EXPECT_EQ(order.size(), 6u);
-  EXPECT_EQ(*ledger_->StateOf({2, 1}), "reserved");
+  EXPECT_EQ(StateOf({2, 1}), "reserved");
   EXPECT_FALSE(buffer_->Take(1, 1)->has_value());
   ExpectAudited();
 }
@@ -152,7 +140,7 @@ TEST_F(TrajectoryBufferTest, ThreeFailuresDropTheGroupAndANewOneStandsIn) {
   }
   Receive(FixtureFailure(1, 0, lease));
   EXPECT_EQ(buffer_->counts().dropped_infrastructure, 1);
-  EXPECT_EQ(*ledger_->StateOf({1, 1}), "dropped");
+  EXPECT_EQ(StateOf({1, 1}), "dropped");
   auto replacement = *queue_->Acquire(2);
   ASSERT_TRUE(replacement.has_value());
   EXPECT_EQ(replacement->group, 2u);
@@ -171,13 +159,43 @@ TEST_F(TrajectoryBufferTest, AnInvalidTrajectoryDropsItsGroupWithTheReason) {
   EXPECT_EQ(receipt.result, Result::kRejected);
   EXPECT_THAT(receipt.reason, HasSubstr("routes are missing"));
   EXPECT_EQ((*queue_->Acquire(2))->group, 2u);
-  EXPECT_EQ(*ledger_->StateOf({1, 0}), "rejected");
-  EXPECT_EQ(*ledger_->StateOf({1, 1}), "dropped");
+  EXPECT_EQ(StateOf({1, 0}), "rejected");
+  EXPECT_EQ(StateOf({1, 1}), "dropped");
   EXPECT_EQ(Receive(FixtureTrajectory(1, 1)).result, Result::kDuplicate);
   bad.mutable_key()->set_group(2);
   bad.mutable_key()->set_run("other");
   Receive(bad);
-  EXPECT_EQ(*ledger_->StateOf({2, 0}), "issued");
+  EXPECT_EQ(StateOf({2, 0}), "issued");
+  ExpectAudited();
+}
+
+// What does not parse, or names another sample than its header: the header's is
+// the one that was leased, and goes.
+TEST_F(TrajectoryBufferTest, WhatIsNoTrajectoryOfItsKeyIsRefusedAsTheKeys) {
+  ASSERT_TRUE(queue_->IssueTrain(1).ok());
+  ASSERT_TRUE((*queue_->Acquire(2)).has_value());
+  const Trajectory good = FixtureTrajectory(1, 0);
+  TrajectoryKey other = good.key();
+  other.set_sample(1);
+  auto receipt = buffer_->Receive(other, good.SerializeAsString());
+  ASSERT_TRUE(receipt.ok()) << receipt.status();
+  EXPECT_EQ(receipt->result, Result::kRejected);
+  EXPECT_THAT(receipt->reason, HasSubstr("not that of its header"));
+  EXPECT_EQ(StateOf({1, 1}), "rejected");
+  EXPECT_EQ(StateOf({1, 0}), "dropped");
+  EXPECT_EQ((*queue_->Acquire(2))->group, 2u);
+  // Of no sample that is wanted: nothing is harmed, and no number is used up.
+  for (const auto& [group, run] :
+       {std::pair(1u, "trial"), {2u, "other"}, {99u, "trial"}}) {
+    other.set_group(group);
+    other.set_run(run);
+    receipt = buffer_->Receive(other, "\xff");
+    ASSERT_TRUE(receipt.ok()) << receipt.status();
+    EXPECT_EQ(receipt->result, Result::kRejected);
+    EXPECT_THAT(receipt->reason, HasSubstr("does not parse"));
+  }
+  EXPECT_EQ(StateOf({2, 1}), "issued");
+  EXPECT_EQ(queue_->MakeReplacement(2)->group, 3u);
   ExpectAudited();
 }
 
@@ -198,7 +216,7 @@ TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherTaskIsRejectedWithTheReason) {
     const Receipt receipt = ReceiveAsIs(wrong);
     EXPECT_EQ(receipt.result, Result::kRejected);
     EXPECT_THAT(receipt.reason, HasSubstr(reason));
-    EXPECT_EQ(*ledger_->StateOf({lease.group, 0}), "rejected");
+    EXPECT_EQ(StateOf({lease.group, 0}), "rejected");
   }
   ExpectAudited();
 }
@@ -212,7 +230,7 @@ TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherPurposeLeavesNoSampleOut) {
   EXPECT_EQ(receipt.result, Result::kRejected);
   EXPECT_THAT(receipt.reason, HasSubstr("purpose is PURPOSE_EVAL, that of "
                                         "group 1 is PURPOSE_TRAIN"));
-  EXPECT_EQ(*ledger_->StateOf({1, 0}), "rejected");
+  EXPECT_EQ(StateOf({1, 0}), "rejected");
   EXPECT_EQ(queue_->leased_samples(), 0);
   EXPECT_EQ((*queue_->Acquire(2))->group, 2u) << "one stands in";
   const uint64_t group = queue_->IssueEval({"t4"}, 1)->front();
@@ -233,8 +251,13 @@ TEST_F(TrajectoryBufferTest, WeightsThatDoNotCountAreRefusedAndSampledAgain) {
   ASSERT_TRUE((*queue_->Acquire(2)).has_value());
   EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 1, 77)).result, Result::kRejected);
   EXPECT_THAT((*queue_->Acquire(2))->samples, ElementsAre(0));
-  EXPECT_EQ(*ledger_->StateOf({1, 0}), "issued");
+  EXPECT_EQ(StateOf({1, 0}), "issued");
   EXPECT_EQ(Receive(FixtureTrajectory(1, 0, 1, 1)).result, Result::kCommitted);
+  // One that is not sound besides is refused for that, and its group goes.
+  Trajectory bad = FixtureTrajectory(1, 1, 1, 77);
+  bad.mutable_branches(0)->clear_routes();
+  EXPECT_THAT(Receive(bad).reason, HasSubstr("routes are missing"));
+  EXPECT_EQ(StateOf({1, 1}), "rejected");
 }
 
 TEST_F(TrajectoryBufferTest, AGroupAgesWithItsOldestTokenAndIsDroppedWhole) {
@@ -250,8 +273,8 @@ TEST_F(TrajectoryBufferTest, AGroupAgesWithItsOldestTokenAndIsDroppedWhole) {
   buffer_->NoteVersion(3, 2);
   auto batch = *buffer_->Take(3, 1);
   EXPECT_EQ(buffer_->counts().dropped_stale, 1);
-  EXPECT_EQ(*ledger_->StateOf({1, 0}), "dropped");
-  EXPECT_EQ(*ledger_->StateOf({3, 0}), "issued");
+  EXPECT_EQ(StateOf({1, 0}), "dropped");
+  EXPECT_EQ(StateOf({3, 0}), "issued");
   ASSERT_TRUE(batch.has_value());
   EXPECT_THAT(batch->groups, ElementsAre(2));
   ExpectAudited();
@@ -362,9 +385,9 @@ TEST_F(TrajectoryBufferTest, AFullBufferRecordsNothingAndSaysSo) {
   Open();
   ASSERT_TRUE(queue_->IssueTrain(1).ok());
   Receive(FixtureTrajectory(1, 0));
-  EXPECT_EQ(buffer_->Receive(FixtureTrajectory(1, 1)).status().code(),
+  EXPECT_EQ(Send(FixtureTrajectory(1, 1)).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(*ledger_->StateOf({1, 1}), "issued");
+  EXPECT_EQ(StateOf({1, 1}), "issued");
 }
 
 TEST_F(TrajectoryBufferTest, ALedgerThatCannotRecordEndsTheRunByItsOwnError) {
@@ -374,7 +397,7 @@ TEST_F(TrajectoryBufferTest, ALedgerThatCannotRecordEndsTheRunByItsOwnError) {
   SpoilLedger("no room is left");
   Trajectory next = FixtureTrajectory(2, 0);
   next.set_task_id(queue_->TaskOf(2)->id());
-  EXPECT_FALSE(buffer_->Receive(next).ok());
+  EXPECT_FALSE(Send(next).ok());
   EXPECT_TRUE(buffer_->WaitForChange(seen, 1000).ok());
   EXPECT_THAT(std::string(buffer_->Take(1, 1).status().message()),
               HasSubstr("no room is left"));

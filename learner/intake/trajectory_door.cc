@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/outcome.h"
 #include "proto/wire/packed_array.h"
@@ -14,6 +15,7 @@ namespace {
 
 // log-softmax may round a certain token's log-probability just above zero.
 constexpr float kLogprobMax = 1e-3f;
+// The worker adds the parts in its own order.
 constexpr double kRewardSumTolerance = 1e-9;
 
 template <typename... Parts>
@@ -25,6 +27,33 @@ absl::Status CheckAtMost(const char* what, int64_t value, int64_t limit) {
   if (value <= limit) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat(what, " is ", value, ", above the limit of ", limit));
+}
+
+// What metrics ask of an episode beside its tokens: the buffer keeps this, not
+// the whole Trajectory, whose texts may be of megabytes.
+void TakeFacts(const Trajectory& trajectory, Episode* episode) {
+  episode->reward_parts.assign(trajectory.reward_parts().begin(),
+                               trajectory.reward_parts().end());
+  episode->assistant_turns = static_cast<int32_t>(std::count_if(
+      trajectory.turns().begin(), trajectory.turns().end(),
+      [](const Turn& turn) { return turn.role() == "assistant"; }));
+  episode->environment_us = trajectory.environment_us();
+  episode->reward_us = trajectory.reward_us();
+}
+
+// After all else has passed, so that what is refused for its versions alone is
+// known to be sound.
+absl::Status CheckVersions(const Episode& episode,
+                           const std::function<bool(uint64_t)>& version_known) {
+  for (size_t i = 0; i < episode.branches.size(); ++i) {
+    for (const EpisodeSpan& span : episode.branches[i].versions) {
+      if (version_known(span.version)) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("branch ", i, ": weight version ", span.version,
+                       " is not of this run's surviving lineage"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Where nothing was sampled there is no branch to lie within.
@@ -89,14 +118,21 @@ absl::StatusOr<TrajectoryDoor> TrajectoryDoor::Create(
 }
 
 absl::StatusOr<Trajectory> TrajectoryDoor::Parse(
-    const std::string& bytes) const {
+    const TrajectoryKey& key, const std::string& bytes) const {
   RETURN_IF_ERROR(CheckAtMost("the trajectory's size in bytes",
                               static_cast<int64_t>(bytes.size()),
                               limits_.message_bytes_max));
   Trajectory trajectory;
+  // After its size was looked at: a parse may take many times the bytes'
+  // memory.
   if (!trajectory.ParseFromString(bytes)) {
     return absl::DataLossError(absl::StrCat("a trajectory of ", bytes.size(),
                                             " bytes does not parse"));
+  }
+  // Acks, leases and credits go by the header's key, the ledger by this one.
+  if (!google::protobuf::util::MessageDifferencer::Equals(trajectory.key(),
+                                                          key)) {
+    return Invalid("the trajectory's key is not that of its header");
   }
   return trajectory;
 }
@@ -117,6 +153,8 @@ absl::StatusOr<Episode> TrajectoryDoor::Admit(
       trajectory.purpose() != PURPOSE_EVAL) {
     return Invalid("purpose ", trajectory.purpose(), " is none");
   }
+  // Sizes before contents: what follows may walk all of it, under the buffer's
+  // lock.
   RETURN_IF_ERROR(CheckCounts(trajectory));
   RETURN_IF_ERROR(CheckTexts(trajectory));
   RETURN_IF_ERROR(CheckTurns(trajectory));
@@ -132,9 +170,10 @@ absl::StatusOr<Episode> TrajectoryDoor::Admit(
   episode.task_id = trajectory.task_id();
   episode.environment = trajectory.environment();
   episode.domain = trajectory.domain();
+  TakeFacts(trajectory, &episode);
   size_t sampled = 0;
   for (int i = 0; i < trajectory.branches_size(); ++i) {
-    auto branch = DecodeBranch(trajectory.branches(i), version_known);
+    auto branch = DecodeBranch(trajectory.branches(i));
     if (!branch.ok()) {
       return absl::Status(
           branch.status().code(),
@@ -146,6 +185,7 @@ absl::StatusOr<Episode> TrajectoryDoor::Admit(
   if (episode.has_reward && sampled == 0) {
     return Invalid("an episode with a reward has no sampled token");
   }
+  RETURN_IF_ERROR(CheckVersions(episode, version_known));
   return episode;
 }
 
@@ -204,6 +244,8 @@ absl::Status TrajectoryDoor::CheckReward(const Trajectory& trajectory) const {
   if (outcome == OUTCOME_UNSPECIFIED || !Outcome_IsValid(outcome)) {
     return Invalid("outcome ", static_cast<int>(outcome), " is none");
   }
+  // Promise P4, held here and not only by whoever sends: a reward without a
+  // verifier's word would train on a failure of the machine.
   const bool rewarded = IsGraded(outcome) && trajectory.verdict().verified();
   if (trajectory.has_reward() != rewarded) {
     return Invalid("has_reward is ", trajectory.has_reward(), " with outcome ",
@@ -222,6 +264,8 @@ absl::Status TrajectoryDoor::CheckReward(const Trajectory& trajectory) const {
                      part.weight(), ", not finite");
     }
     sum += term;
+    // Parts may cancel out: the rounding of the sum goes by their sizes, not by
+    // its own.
     scale += std::fabs(term);
   }
   const double reward = trajectory.reward();
@@ -243,8 +287,7 @@ absl::Status TrajectoryDoor::CheckReward(const Trajectory& trajectory) const {
 }
 
 absl::StatusOr<EpisodeBranch> TrajectoryDoor::DecodeBranch(
-    const Branch& branch,
-    const std::function<bool(uint64_t)>& version_known) const {
+    const Branch& branch) const {
   EpisodeBranch out;
   RETURN_IF_ERROR(DecodeTokens(branch, &out));
   RETURN_IF_ERROR(UnpackArray("logprobs", branch.logprobs(), out.sampled.size(),
@@ -257,7 +300,7 @@ absl::StatusOr<EpisodeBranch> TrajectoryDoor::DecodeBranch(
   }
   RETURN_IF_ERROR(DecodeKept(branch, &out));
   RETURN_IF_ERROR(DecodeRoutes(branch, &out));
-  RETURN_IF_ERROR(DecodeVersions(branch, version_known, &out));
+  RETURN_IF_ERROR(DecodeVersions(branch, &out));
   return out;
 }
 
@@ -273,6 +316,8 @@ absl::Status TrajectoryDoor::DecodeTokens(const Branch& branch,
     }
   }
   const std::string& bitmap = branch.sampled();
+  // Bits above the count are looked at too: a token that is not there could be
+  // marked.
   if (bitmap.size() != (count + 7) / 8) {
     return Invalid("sampled has ", bitmap.size(), " bytes, not ",
                    (count + 7) / 8, " for ", count, " tokens");
@@ -308,6 +353,8 @@ absl::Status TrajectoryDoor::DecodeKept(const Branch& branch,
       return Invalid("kept_offsets[", row + 1, "] is ", end, " after ", begin,
                      " with ", ids, " ids");
     }
+    // Rows of the record, not of the batch: the head sums over exactly these
+    // ids, in this order, and finds the sampler's bits only then.
     if (begin == end) continue;  // the whole vocabulary
     if (!limits_.kept_sets_allowed) {
       return Invalid("kept set ", row, " has ", end - begin,
@@ -325,6 +372,7 @@ absl::Status TrajectoryDoor::DecodeKept(const Branch& branch,
       previous = id;
     }
     const int32_t token = out->tokens[static_cast<size_t>(out->sampled[row])];
+    // Its probability over the kept set would be 0, and the ratio no number.
     if (!std::binary_search(out->kept_ids.begin() + begin,
                             out->kept_ids.begin() + end, token)) {
       return Invalid("kept set ", row, " lacks the sampled id ", token);
@@ -343,6 +391,8 @@ absl::Status TrajectoryDoor::DecodeRoutes(const Branch& branch,
     if (!bytes.empty()) return Invalid("a dense model has no routes");
     return absl::OkStatus();
   }
+  // By the model, not by what the message says: a width that does not fit would
+  // read other experts.
   const size_t width = limits_.experts > 256 ? 2 : 1;
   const auto per_row = static_cast<size_t>(limits_.experts_per_token);
   const size_t entries = (out->tokens.size() - 1) *
@@ -371,18 +421,15 @@ absl::Status TrajectoryDoor::DecodeRoutes(const Branch& branch,
   return absl::OkStatus();
 }
 
-absl::Status TrajectoryDoor::DecodeVersions(
-    const Branch& branch, const std::function<bool(uint64_t)>& version_known,
-    EpisodeBranch* out) const {
+absl::Status TrajectoryDoor::DecodeVersions(const Branch& branch,
+                                            EpisodeBranch* out) const {
   uint32_t covered = 0;
   for (const VersionSpan& span : branch.versions()) {
+    // Without a gap and without an overlap: the age is the oldest token's, and
+    // one that no span covers would have none.
     if (span.begin() != covered || span.end() <= span.begin()) {
       return Invalid("version span [", span.begin(), ", ", span.end(),
                      ") does not follow on ", covered);
-    }
-    if (!version_known(span.version())) {
-      return Invalid("weight version ", span.version(),
-                     " is not of this run's surviving lineage");
     }
     covered = span.end();
     out->versions.push_back({span.begin(), span.end(), span.version()});

@@ -8,6 +8,11 @@
 // their branch, in order, and overlap only where they are the same range (the
 // messages of a prompt); a tool call is of a turn that there is.
 //
+// Two refusals: what is not as it should be (InvalidArgument,
+// ResourceExhausted, DataLoss) will be so whenever it is sent, and its group is
+// lost; what was sampled from weights that do not count (FailedPrecondition) is
+// sound, and its sample is to be sampled again.
+//
 // Pure after Create; thread-safe.
 
 #ifndef LEARNER_INTAKE_TRAJECTORY_DOOR_H_
@@ -57,14 +62,17 @@ class TrajectoryDoor {
 
   const std::string& run() const { return limits_.run; }
 
-  // A serialised Trajectory. ResourceExhausted above message_bytes_max,
-  // DataLoss where it does not parse.
-  absl::StatusOr<Trajectory> Parse(const std::string& bytes) const;
+  // The serialised Trajectory that came under `key`. ResourceExhausted above
+  // message_bytes_max, DataLoss where it does not parse, InvalidArgument where
+  // its own key is another.
+  absl::StatusOr<Trajectory> Parse(const TrajectoryKey& key,
+                                   const std::string& bytes) const;
 
   // InvalidArgument (ResourceExhausted for a count or size) names the field,
   // the value and the limit. `version_known` says whether a weight version
-  // belongs to the surviving lineage. An episode without a reward may have no
-  // branches; one with has at least one sampled token.
+  // belongs to the surviving lineage: where that alone is amiss the error is
+  // FailedPrecondition. An episode without a reward may have no branches; one
+  // with has at least one sampled token.
   absl::StatusOr<Episode> Admit(
       const Trajectory& trajectory,
       const std::function<bool(uint64_t)>& version_known) const;
@@ -74,15 +82,11 @@ class TrajectoryDoor {
   absl::Status CheckCounts(const Trajectory& trajectory) const;
   absl::Status CheckTexts(const Trajectory& trajectory) const;
   absl::Status CheckReward(const Trajectory& trajectory) const;
-  absl::StatusOr<EpisodeBranch> DecodeBranch(
-      const Branch& branch,
-      const std::function<bool(uint64_t)>& version_known) const;
+  absl::StatusOr<EpisodeBranch> DecodeBranch(const Branch& branch) const;
   absl::Status DecodeTokens(const Branch& branch, EpisodeBranch* out) const;
   absl::Status DecodeKept(const Branch& branch, EpisodeBranch* out) const;
   absl::Status DecodeRoutes(const Branch& branch, EpisodeBranch* out) const;
-  absl::Status DecodeVersions(
-      const Branch& branch, const std::function<bool(uint64_t)>& version_known,
-      EpisodeBranch* out) const;
+  absl::Status DecodeVersions(const Branch& branch, EpisodeBranch* out) const;
 
   DoorLimits limits_;
 };

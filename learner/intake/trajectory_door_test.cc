@@ -277,9 +277,25 @@ TEST(TrajectoryDoorTest, AnotherRunAnotherWireVersionAndExcessAreRefused) {
   EXPECT_THAT(Refusal([](Trajectory*) {}, small), HasSubstr("tokens is 4"));
   small = FixtureLimits();
   small.message_bytes_max = 10;
-  EXPECT_EQ(Door(small).Parse(std::string(11, 'x')).status().code(),
+  const Trajectory good = FixtureTrajectory(3, 1);
+  EXPECT_EQ(Door(small).Parse(good.key(), std::string(11, 'x')).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(absl::IsDataLoss(Door().Parse("\xff\xff").status()));
+  EXPECT_TRUE(absl::IsDataLoss(Door().Parse(good.key(), "\xff\xff").status()));
+  EXPECT_TRUE(Door().Parse(good.key(), good.SerializeAsString()).ok());
+  TrajectoryKey other = good.key();
+  other.set_lease(9);
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Door().Parse(other, good.SerializeAsString()).status()));
+}
+
+// The buffer samples the one again and drops the other's group.
+TEST(TrajectoryDoorTest, UnknownVersionsAreToldFromWhatIsNotSound) {
+  Trajectory trajectory = FixtureTrajectory(3, 1, 1, /*version=*/3);
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Door().Admit(trajectory, Known).status()));
+  trajectory.mutable_branches(0)->clear_routes();
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Door().Admit(trajectory, Known).status()));
 }
 
 }  // namespace

@@ -60,6 +60,8 @@ absl::StatusOr<WeightManifest> WeightPublisher::Publish(
   manifest.set_run(options_.run);
   manifest.set_version(version);
   manifest.set_total_bytes(values.size() * sizeof(float));
+  // Of the bytes that are served, from the memory that is served: between
+  // digest and service nothing touches them.
   manifest.set_sha256(Sha256Of(values.data(), manifest.total_bytes()));
   uint64_t offset = 0;
   for (const PublishedTensor& tensor : tensors) {
@@ -89,11 +91,15 @@ absl::StatusOr<WeightManifest> WeightPublisher::Publish(
     MutexLock lock(&mutex_);
     for (const auto& served : versions_) {
       if (served->manifest.version() != version) continue;
+      // A resumed learner publishes its checkpoint's version again, and workers
+      // that have it keep it.
       if (served->manifest.sha256() == manifest.sha256()) return manifest;
       return absl::AlreadyExistsError(absl::StrCat(
           "weight version ", version, " is served with other bytes"));
     }
     versions_.push_back(published);
+    // Not the newest alone: a worker may be in the middle of the one before.
+    // Who still reads one of its chunks holds it by its own reference.
     while (versions_.size() > kVersionsKept) versions_.pop_front();
   }
   wakeup_.Signal();
@@ -124,6 +130,7 @@ void WeightPublisher::AnnounceIfDue() {
   next_announce_ = now + std::chrono::milliseconds(kAnnounceIntervalMs);
   announcement.set_wire_version(kWeightWireVersion);
   announcement.set_run(options_.run);
+  // A hint that may be lost; the version that a lease names is the truth.
   announce_->Send({announcement.SerializeAsString()});
 }
 
@@ -180,6 +187,8 @@ void WeightPublisher::Serve() {
     for (int i = 0; i < kAnswersInARow; ++i) {
       auto parts = chunks_->Receive(2);
       if (!parts.has_value()) break;
+      // A ROUTER's first part is who asks. Two make a request; nothing else is
+      // answered.
       if (parts->size() != 2 || !serving) continue;
       // A full queue or a gone peer loses the answer; the client asks again.
       chunks_->Send({(*parts)[0], Answer((*parts)[1]).SerializeAsString()});

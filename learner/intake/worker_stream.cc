@@ -19,6 +19,8 @@ constexpr auto kPollInterval = std::chrono::milliseconds(5);
 bool WorkerStream::ReadUnder(CallWatchdog* watchdog, WorkerMessage* message) {
   CallWatchdog::Call call(watchdog, [this] { context_->TryCancel(); });
   const bool ok = stream_->Read(message);
+  // Kept even if the read gave something in the same moment: the context is
+  // cancelled, and the next read fails.
   if (call.expired()) {
     Cancel(absl::StrCat("it was silent for ", watchdog->deadline_ms(), " ms"));
   }
@@ -38,6 +40,8 @@ bool WorkerStream::Write(const LearnerMessage& message) {
 void WorkerStream::Send(LearnerMessage message) {
   {
     MutexLock lock(&mutex_);
+    // Bounded: a worker that reads nothing would have the learner keep all that
+    // it is ever told.
     if (outbox_.size() < kOutboxMax) {
       outbox_.push_back(std::move(message));
       return;
@@ -65,6 +69,8 @@ absl::Status WorkerStream::SpendCredit() {
 void WorkerStream::Cancel(const std::string& reason) {
   {
     MutexLock lock(&mutex_);
+    // What comes after is a consequence: a stream that was cut off fails in
+    // both directions.
     if (end_reason_.empty()) end_reason_ = reason;
   }
   context_->TryCancel();
@@ -92,6 +98,7 @@ void WorkerStream::WriteLoop(const std::string& worker) {
 
 bool WorkerStream::WriteOne(const std::string& worker) {
   LearnerMessage message;
+  // What waits is older than any lease that could be taken now.
   if (PopOutbox(&message)) return Write(message);
   if (TakeLease(worker)) return true;
   if (context_->IsCancelled()) return false;

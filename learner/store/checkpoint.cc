@@ -61,6 +61,8 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& directory) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kManifestBytesMax));
   const absl::Status damaged =
       absl::DataLossError(absl::StrCat(path, " is damaged"));
+  // The last line sums up all before it: a manifest cut short, or made of two,
+  // is told from a whole one without knowing how many files there were.
   const size_t end = text.rfind("end ");
   uint32_t crc = 0;
   if (end == std::string::npos || text.empty() || text.back() != '\n' ||
@@ -106,6 +108,7 @@ absl::StatusOr<std::vector<std::string>> SyncTree(const std::string& root) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, " is no name for a checkpoint's file"));
     }
+    // Before the manifest says that they are there.
     RETURN_IF_ERROR(SyncPath(path));
     if (entry->is_regular_file()) files.push_back(name);
   }
@@ -142,6 +145,7 @@ absl::Status Verify(const std::string& directory, const Manifest& manifest) {
 
 absl::StatusOr<std::unique_ptr<CheckpointStore>> CheckpointStore::Create(
     const CheckpointOptions& options) {
+  // With one only, the moment of its replacement would be one without any.
   if (options.keep < 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("keep is ", options.keep,
@@ -175,6 +179,7 @@ absl::StatusOr<std::vector<CheckpointStore::Entry>> CheckpointStore::List() {
       entry.error = std::string(manifest.status().message());
     }
   }
+  // By number, not by step: after a resume step 4 may be newer than step 6.
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.number > b.number; });
   return entries;
@@ -194,6 +199,7 @@ absl::Status CheckpointStore::ClearLeftovers() {
 
 absl::StatusOr<std::string> CheckpointStore::Save(int64_t step,
                                                   const Writer& write) {
+  // Of a save that was killed: it holds as much disk as a whole one.
   RETURN_IF_ERROR(ClearLeftovers());
   ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
   Manifest manifest;
@@ -215,6 +221,8 @@ absl::StatusOr<std::string> CheckpointStore::Save(int64_t step,
     return WriteFileDurably(absl::StrCat(temporary, "/", kManifest),
                             Format(manifest));
   };
+  // Files, then the manifest, then the rename, each durable before the next:
+  // whatever has a checkpoint's name is whole, or was damaged later.
   absl::Status status = fill();
   std::string name = absl::StrCat(kPrefix, step);
   for (int again = 2; status.ok(); ++again) {
@@ -222,6 +230,8 @@ absl::StatusOr<std::string> CheckpointStore::Save(int64_t step,
     status = RenameDurably(temporary, Path(name));
     if (status.ok()) break;
     if (!absl::IsAlreadyExists(status) || again > kSameStepMax) break;
+    // The step was saved before by an attempt that a resume undid. That one is
+    // kept: it may be the only other that verifies.
     name = absl::StrCat(kPrefix, step, ".", again);
     status = absl::OkStatus();
   }
@@ -237,6 +247,7 @@ absl::Status CheckpointStore::Prune() {
   ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
   int kept = 0;
   for (const Entry& entry : entries) {
+    // A damaged one is left for a person to look at, and counts as none.
     if (!entry.error.empty()) continue;
     if (kept < options_.keep) {
       const auto manifest = ReadManifest(Path(entry.name));

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "learner/intake/trajectory_door.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -12,6 +11,8 @@ absl::Status InsertBranches(Transaction* transaction, int64_t id,
                             const Trajectory& trajectory) {
   for (int i = 0; i < trajectory.branches_size(); ++i) {
     const Branch& branch = trajectory.branches(i);
+    // What people ask for (tokens, log-probabilities) is in the database; kept
+    // sets and routes, a hundred times as much, are in the segment file.
     RETURN_IF_ERROR(transaction->Run(
         "INSERT INTO branch VALUES (?, ?, ?, ?, ?, ?)",
         {id, i, SqlValue::Blob(branch.tokens()),
@@ -56,6 +57,8 @@ absl::Status LoadBranches(Transaction* transaction,
                           const std::string& segment_directory,
                           const SegmentRef& ref, int64_t id,
                           Trajectory* trajectory) {
+  // Its checksum is looked at on each read: what is trained on has to be what
+  // was acked.
   ASSIGN_OR_RETURN(const std::string bytes,
                    ReadSegment(segment_directory, ref));
   Trajectory bulk;
@@ -64,6 +67,8 @@ absl::Status LoadBranches(Transaction* transaction,
       transaction->Query("SELECT tokens, sampled, logprobs, route_bytes FROM "
                          "branch WHERE episode = ? ORDER BY branch",
                          {id}));
+  // A record of another episode would parse as well. Its shape is what can be
+  // told of it here; the door looks at the rest when it is taken in again.
   if (!bulk.ParseFromString(bytes) ||
       bulk.branches_size() != static_cast<int>(rows.size())) {
     return absl::DataLossError(absl::StrCat(
@@ -71,6 +76,7 @@ absl::Status LoadBranches(Transaction* transaction,
   }
   for (size_t i = 0; i < rows.size(); ++i) {
     Branch* branch = trajectory->add_branches();
+    // Not a copy: routes may be of megabytes.
     branch->Swap(bulk.mutable_branches(static_cast<int>(i)));
     branch->set_tokens(rows[i][0].AsString());
     branch->set_sampled(rows[i][1].AsString());
@@ -188,8 +194,11 @@ absl::StatusOr<int64_t> InsertEpisode(Transaction* transaction,
                                       int64_t received_us) {
   const TrajectoryKey& key = trajectory.key();
   const Verdict& verdict = trajectory.verdict();
+  // NULL, not 0: an episode without a verifier's word has no reward (promise
+  // P4), and SQL's avg leaves it out by itself.
   const SqlValue reward =
       trajectory.has_reward() ? SqlValue(trajectory.reward()) : SqlValue();
+  // The columns by name: a later version of the schema may add some.
   RETURN_IF_ERROR(transaction->Run(
       "INSERT INTO episode(grp, sample, lease, attempt, purpose, task_id, "
       "environment, domain, seed, outcome, verdict_outcome, verified, correct, "

@@ -12,11 +12,8 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
-#include "kernels/base/clock.h"
-#include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
-#include "learner/store/ledger.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
@@ -71,19 +68,14 @@ void FillAll(Message* message, uint32_t* next) {
 }
 
 // A run's database with groups 1 and 2, and its segments.
-class EpisodeRowsTest : public testing::Test {
+class EpisodeRowsTest : public RunDbFixture {
  protected:
-  EpisodeRowsTest()
-      : directory_(absl::StrCat(
-            getenv("TEST_TMPDIR"), "/",
-            testing::UnitTest::GetInstance()->current_test_info()->name())),
-        segments_(directory_ + "/segments") {
-    EXPECT_TRUE(MakeDirectories(directory_).ok());
-    db_ = *RunDb::OpenWriter(directory_ + "/run.db", SystemClock());
-    EXPECT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    auto ledger = *Ledger::Create(db_.get(), directory_ + "/ledger_segments");
+  void SetUp() override {
+    RunDbFixture::SetUp();
+    // Beside the ledger's own, which number their files alike.
+    segments_ = directory_ + "/episode_segments";
     for (const uint64_t group : {1, 2}) {
-      const absl::Status issued = ledger->IssueGroups(
+      const absl::Status issued = ledger_->IssueGroups(
           {{group, PURPOSE_TRAIN, "task", static_cast<int64_t>(group) - 1, 2,
             std::nullopt}});
       EXPECT_TRUE(issued.ok()) << issued;
@@ -109,8 +101,7 @@ class EpisodeRowsTest : public testing::Test {
     return LoadEpisode(transaction.get(), segments_, "trial", id);
   }
 
-  const std::string directory_, segments_;
-  std::unique_ptr<RunDb> db_;
+  std::string segments_;
   std::unique_ptr<SegmentWriter> writer_;
 };
 

@@ -31,6 +31,7 @@ std::string OneField(std::string text) {
 
 // Whether the file's last line was torn: a new one must not be glued to it.
 bool EndsTorn(int fd) {
+  // A writer that was killed between write and newline.
   const off_t size = lseek(fd, 0, SEEK_END);
   char last = '\n';
   return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
@@ -52,6 +53,7 @@ absl::StatusOr<std::string> ReadLines(const std::string& path,
   close(fd);
   if (got < 0) return FileError("read", path, error);
   text.resize(static_cast<size_t>(got));
+  // rfind's npos + 1 is 0: without a whole line there is nothing yet.
   text.resize(text.rfind('\n') + 1);
   return text;
 }
@@ -60,10 +62,14 @@ absl::Status ImportLine(const std::string& line, int64_t attempt,
                         Transaction* transaction) {
   const std::vector<std::string> fields = absl::StrSplit(line, '\t');
   int64_t at_us;
+  // A torn line, closed by the next writer's newline. To stop at it would be to
+  // lose all that follows.
   if (fields.size() != 4 || !absl::SimpleAtoi(fields[0], &at_us)) {
     return absl::OkStatus();
   }
   return transaction->Run(
+      // The offset is not kept across learners: a new one reads the file from
+      // its start, and what is there already is told by this.
       "INSERT INTO event(at_us, attempt, process, kind, detail) "
       "SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM event "
       "WHERE at_us = ?1 AND process = ?3 AND kind = ?4)",
@@ -82,6 +88,7 @@ absl::Status AppendEvent(const std::string& path, Clock* clock,
       EndsTorn(fd) ? "\n" : "", clock->UnixMicros(), "\t", OneField(process),
       "\t", OneField(kind), "\t", OneField(detail), "\n");
   absl::Status status = WriteAll(fd, line.data(), line.size(), path);
+  // The parent may be the next to die, and this line says why the child did.
   if (status.ok() && fsync(fd) != 0) status = FileError("fsync", path, errno);
   close(fd);
   return status;
@@ -99,6 +106,7 @@ absl::Status ImportEvents(const std::string& path, RunDb* db,
       RETURN_IF_ERROR(ImportLine(line, attempt, transaction.get()));
     }
     RETURN_IF_ERROR(transaction->Commit());
+    // Only now: an import that failed is made again, from the same place.
     *offset += text.size();
   }
 }

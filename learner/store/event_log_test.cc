@@ -1,17 +1,14 @@
 #include "learner/store/event_log.h"
 
 #include <cstdint>
-#include <cstdlib>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 #include "learner/store/sqlite.h"
 
 namespace temper {
@@ -23,16 +20,11 @@ struct Event {
   std::string process, detail;
 };
 
-class EventLogTest : public ::testing::Test {
+class EventLogTest : public RunDbFixture {
  protected:
   void SetUp() override {
-    const std::string directory = absl::StrCat(
-        getenv("TEST_TMPDIR"), "/",
-        ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    ASSERT_TRUE(MakeDirectories(directory).ok());
-    log_ = directory + "/events.log";
-    db_ = *RunDb::OpenWriter(directory + "/run.db", &clock_);
-    ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
+    RunDbFixture::SetUp();
+    log_ = directory_ + "/events.log";
   }
 
   void Append(const std::string& process, const std::string& detail) {
@@ -67,9 +59,7 @@ class EventLogTest : public ::testing::Test {
     return true;
   }
 
-  FakeClock clock_;
   std::string log_;
-  std::unique_ptr<RunDb> db_;
 };
 
 TEST_F(EventLogTest, EventsReachRunDbOnceHoweverOftenImported) {

@@ -55,10 +55,13 @@ struct PendingGroup {
   std::vector<uint32_t> wanted;  // ascending; empty: all are received
 };
 
-// A received sample of an evaluation.
+// A received sample of an evaluation: what counts of it.
 struct EvaluatedSample {
   std::string task_id;
-  SampleKey key;
+  std::string environment;
+  Outcome outcome = OUTCOME_UNSPECIFIED;
+  bool correct = false;  // a verifier ran and found it so
+  double reward = 0;
 };
 
 // What became of a delivery.
@@ -157,8 +160,8 @@ class Ledger {
   absl::StatusOr<uint64_t> NextLease();
   absl::StatusOr<int64_t> NextPosition();
 
-  // The state's name of one sample, for tests and inspection.
-  absl::StatusOr<std::string> StateOf(const SampleKey& key);
+  // Whether the sample is issued; not one that was never issued.
+  absl::StatusOr<bool> IsIssued(const SampleKey& key);
   // DataLoss names the first promise of this header that the tables break. For
   // tests, after every death that they bring about.
   absl::Status Audit();

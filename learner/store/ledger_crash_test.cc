@@ -12,6 +12,7 @@
 #include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
 #include "learner/store/ledger.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
@@ -59,7 +60,7 @@ void Write(const std::string& directory, int64_t base_attempt, int64_t base,
     }
     const uint64_t lease = *(*ledger)->NextLease();
     for (uint32_t sample = 0; sample < kGroupSize; ++sample) {
-      if (*(*ledger)->StateOf({group, sample}) == "received") continue;
+      if (StateOf(db->get(), {group, sample}) == "received") continue;
       auto result =
           (*ledger)->Commit(FixtureTrajectory(group, sample, lease, version));
       Require(result.status());
@@ -139,13 +140,13 @@ TEST(LedgerCrashTest, KilledAnywhereNothingAckedIsLostOrTrainedTwice) {
         auto ledger = *Ledger::Create(db->get(), directory + "/segments");
         const absl::Status audit = ledger->Audit();
         ASSERT_TRUE(audit.ok()) << audit;
-        EXPECT_GE(*(*db)->LatestStep(), acked.step);
+        EXPECT_GE(LatestStep(db->get()), acked.step);
         for (const SampleKey& key : acked.received) {
-          EXPECT_NE(*ledger->StateOf(key), "issued");
+          EXPECT_NE(StateOf(db->get(), key), "issued");
           EXPECT_TRUE(ledger->Load(key).ok());
         }
         // The checkpoint is one behind the last step.
-        const int64_t latest = *(*db)->LatestStep();
+        const int64_t latest = LatestStep(db->get());
         if (latest - 1 > base) {
           base = latest - 1;
           base_attempt = *(*db)->CurrentAttempt();
@@ -157,7 +158,7 @@ TEST(LedgerCrashTest, KilledAnywhereNothingAckedIsLostOrTrainedTwice) {
     auto db = *RunDb::OpenWriter(directory + "/run.db", SystemClock());
     auto ledger = *Ledger::Create(db.get(), directory + "/segments");
     EXPECT_TRUE(ledger->Audit().ok()) << ledger->Audit();
-    EXPECT_EQ(*db->LatestStep(), kSteps);
+    EXPECT_EQ(LatestStep(db.get()), kSteps);
     auto txn = *db->sqlite()->Begin();
     EXPECT_EQ(*txn->QueryInt("SELECT count(*) FROM lineage_trained", {}, -1),
               kSteps * int64_t{kGroupSize});

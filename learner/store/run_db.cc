@@ -17,6 +17,7 @@ absl::StatusOr<int> ReadVersion(Sqlite* sqlite, const std::string& path) {
   ASSIGN_OR_RETURN(
       const int64_t tables,
       transaction->QueryInt("SELECT count(*) FROM sqlite_schema", {}, 0));
+  // A writer that died before its first transaction leaves such a file.
   if (tables == 0) return 0;
   ASSIGN_OR_RETURN(const int64_t application,
                    transaction->QueryInt("PRAGMA application_id", {}, 0));
@@ -39,6 +40,8 @@ absl::StatusOr<int> ReadVersion(Sqlite* sqlite, const std::string& path) {
 // To kRunDbVersion, in one transaction. After an error the connection is only
 // good for closing, which rolls back.
 absl::Status Migrate(Sqlite* sqlite, int version) {
+  // One transaction, version number included: a death leaves the old file or
+  // the new one, and the old program can still read the old one.
   std::string sql = "BEGIN IMMEDIATE;";
   for (const RunDbMigration& migration : kRunDbMigrations) {
     if (migration.to > version) absl::StrAppend(&sql, migration.sql);
@@ -65,6 +68,8 @@ absl::Status CheckPages(Sqlite* sqlite, const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<RunDbLock>> RunDbLock::Take(
     const std::string& path) {
+  // SQLite's own lock lasts a transaction. This one lasts a learner's life: two
+  // learners that took turns would both train.
   auto lock = FileLock::Take(path + ".writer");
   if (absl::IsFailedPrecondition(lock.status())) {
     return absl::FailedPreconditionError(
@@ -103,6 +108,9 @@ absl::StatusOr<std::unique_ptr<RunDb>> RunDb::OpenWriter(
   std::unique_ptr<RunDb> db(
       new RunDb(std::move(lock), std::move(sqlite), clock));
   ASSIGN_OR_RETURN(db->version_, ReadVersion(db->sqlite(), path));
+  // Before anything is written: a migration of a damaged file would spread the
+  // damage. A reader does not ask, so that a damaged run can still be looked
+  // at.
   RETURN_IF_ERROR(CheckPages(db->sqlite(), path));
   if (db->version_ < kRunDbVersion) {
     RETURN_IF_ERROR(Migrate(db->sqlite(), db->version_));
@@ -127,6 +135,7 @@ absl::Status RunDb::StartRun(const RunInfo& info) {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(const int64_t runs,
                    transaction->QueryInt("SELECT count(*) FROM run", {}, 0));
+  // A name used twice would add to the other run's groups.
   if (runs != 0) {
     return absl::AlreadyExistsError(
         "run.db already holds a run; resume it, or choose another name");
@@ -149,6 +158,7 @@ absl::Status RunDb::RecordAttempt(const RunInfo& info) {
       "WHERE attempt = (SELECT max(attempt) FROM attempt)",
       {info.config, info.revision, info.machine}));
   RETURN_IF_ERROR(transaction->Run(
+      // Once known it stays: it is what later resumes are compared with.
       "UPDATE run SET tasks_sha256 = ? WHERE tasks_sha256 = ''",
       {info.tasks_sha256}));
   return transaction->Commit();
@@ -158,6 +168,7 @@ absl::StatusOr<RunInfo> RunDb::ReadRun() {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   const std::string query =
       absl::StrCat("SELECT name, seed, config, revision, machine, ",
+                   // A reader has the file as an older program left it.
                    version_ >= 3 ? "tasks_sha256" : "''",
                    " FROM run, attempt ORDER BY attempt DESC LIMIT 1");
   ASSIGN_OR_RETURN(const auto rows, transaction->Query(query.c_str()));
@@ -172,12 +183,8 @@ absl::StatusOr<int64_t> RunDb::CurrentAttempt() {
   return temper::CurrentAttempt(transaction.get());
 }
 
-absl::StatusOr<int64_t> RunDb::LatestStep() {
-  ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
-  return transaction->QueryInt("SELECT max(step) FROM lineage_step", {}, 0);
-}
-
 absl::StatusOr<bool> RunDb::InLineage(int64_t attempt, int64_t step) {
+  // The base model's, which no resume undoes.
   if (step == 0) return true;
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(
@@ -193,11 +200,12 @@ absl::Status RunDb::RecordMetrics(int64_t step,
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(const int64_t attempt,
                    temper::CurrentAttempt(transaction.get()));
+  // The lineage's may be of an earlier attempt: INSERT OR REPLACE alone would
+  // leave it beside the new one, and readers would see two.
   for (const MetricValue& metric : metrics) {
     RETURN_IF_ERROR(transaction->Run(
-        "DELETE FROM metric AS m WHERE step = ?1 AND name = ?2 AND "
-        "NOT EXISTS (SELECT 1 FROM attempt a WHERE a.attempt > m.attempt AND "
-        "a.base_step < m.step)",
+        "DELETE FROM metric WHERE step = ?1 AND name = ?2 AND attempt IN "
+        "(SELECT attempt FROM lineage_metric WHERE step = ?1 AND name = ?2)",
         {step, metric.name}));
   }
   RETURN_IF_ERROR(WriteMetrics(transaction.get(), attempt, step, metrics));
@@ -214,8 +222,7 @@ absl::StatusOr<bool> RunDb::HasMetric(int64_t step, const std::string& name) {
   return found > 0;
 }
 
-absl::Status RunDb::RecordEvent(const std::string& process,
-                                const std::string& kind,
+absl::Status RunDb::RecordEvent(const std::string& process, EventKind kind,
                                 const std::string& detail) {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(const int64_t attempt,
@@ -223,7 +230,7 @@ absl::Status RunDb::RecordEvent(const std::string& process,
   RETURN_IF_ERROR(transaction->Run(
       "INSERT INTO event(at_us, attempt, process, kind, detail) "
       "VALUES (?, ?, ?, ?, ?)",
-      {clock_->UnixMicros(), attempt, process, kind, detail}));
+      {clock_->UnixMicros(), attempt, process, NameOf(kind), detail}));
   return transaction->Commit();
 }
 
@@ -238,11 +245,13 @@ absl::Status RunDb::RecordTaskFailure(const std::string& task_id,
       "INSERT OR IGNORE INTO task_failure(attempt, task_id, environment, "
       "reason, at_us) VALUES (?, ?, ?, ?, ?)",
       {attempt, task_id, environment, reason, now}));
+  // Told already: an event each time would fill the table, for a task that
+  // fails may come round every epoch.
   if (transaction->changes() == 0) return absl::OkStatus();
   RETURN_IF_ERROR(transaction->Run(
       "INSERT INTO event(at_us, attempt, process, kind, detail) "
-      "VALUES (?, ?, 'learner', 'task_failed', ?)",
-      {now, attempt,
+      "VALUES (?, ?, 'learner', ?, ?)",
+      {now, attempt, NameOf(EventKind::kTaskFailed),
        absl::StrCat("task ", task_id, " of ", environment, ": ", reason)}));
   return transaction->Commit();
 }
@@ -250,6 +259,7 @@ absl::Status RunDb::RecordTaskFailure(const std::string& task_id,
 absl::Status RunDb::RecordWaits(const std::string& process,
                                 const std::vector<WaitRecord>& waits) {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
+  // Replaced as a whole: a wait that has ended is one that is no longer said.
   RETURN_IF_ERROR(
       transaction->Run("DELETE FROM wait WHERE process = ?", {process}));
   for (const WaitRecord& wait : waits) {
@@ -285,6 +295,8 @@ absl::StatusOr<uint64_t> RunDb::NextWeightVersion() {
   ASSIGN_OR_RETURN(auto transaction, sqlite_->Begin());
   ASSIGN_OR_RETURN(
       const int64_t highest,
+      // Of all attempts, not of the lineage's: a worker may still hold a
+      // version that a resume undid.
       transaction->QueryInt("SELECT max(version) FROM weight_version", {}, 0));
   return static_cast<uint64_t>(highest) + 1;
 }
@@ -296,6 +308,9 @@ absl::Status RunDb::RecordWeightVersion(const WeightVersionInfo& info) {
       transaction->Query("SELECT sha256 FROM weight_version WHERE version = ?",
                          {info.version}));
   if (!rows.empty()) {
+    // A resumed learner publishes its checkpoint's version again. With other
+    // bytes under the same number a worker that has the old ones would sample
+    // from weights that the record does not name.
     if (rows[0][0].AsString() == info.sha256) return absl::OkStatus();
     return absl::AlreadyExistsError(
         absl::StrCat("weight version ", info.version,

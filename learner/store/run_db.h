@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file_lock.h"
+#include "learner/store/event_kind.h"
 #include "learner/store/sqlite.h"
 
 namespace temper {
@@ -106,9 +107,6 @@ class RunDb {
 
   // The attempt that counts now; 0 before StartRun.
   absl::StatusOr<int64_t> CurrentAttempt();
-  // The highest step of the surviving lineage; its base if it has none yet.
-  // What tests ask after a crash.
-  absl::StatusOr<int64_t> LatestStep();
   // Whether (attempt, step) survives; step 0 always does.
   absl::StatusOr<bool> InLineage(int64_t attempt, int64_t step);
 
@@ -119,7 +117,7 @@ class RunDb {
                              const std::vector<MetricValue>& metrics);
   // Whether the surviving lineage has this metric at `step`.
   absl::StatusOr<bool> HasMetric(int64_t step, const std::string& name);
-  absl::Status RecordEvent(const std::string& process, const std::string& kind,
+  absl::Status RecordEvent(const std::string& process, EventKind kind,
                            const std::string& detail);
   // That this attempt got no reward for a task: a row of task_failure, where it
   // has none yet, and for who reads events one of kind task_failed.

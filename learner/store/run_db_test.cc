@@ -10,6 +10,7 @@
 #include "google/protobuf/descriptor.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
+#include "learner/store/run_db_fixture.h"
 #include "learner/store/run_db_schema.h"
 #include "proto/task.pb.h"
 #include "proto/trajectory.pb.h"
@@ -73,7 +74,9 @@ TEST(RunDbTest, AKilledWriterGivesTheLockBackAndItsCommitsStay) {
   const pid_t child = fork();
   if (child == 0) {
     auto db = OpenStarted(path, SystemClock());
-    if (!db->RecordEvent("learner", "test", "before the kill").ok()) _exit(1);
+    if (!db->RecordEvent("learner", EventKind::kResumed, "before the kill")
+             .ok())
+      _exit(1);
     if (write(ready[1], "x", 1) != 1) _exit(1);
     pause();
     _exit(0);
@@ -220,7 +223,9 @@ TEST(RunDbTest, AForeignFileAnEmptyOneAndDamageAreRefused) {
   {
     auto db = OpenStarted(damaged, &clock);
     for (int i = 0; i < 200; ++i) {
-      ASSERT_TRUE(db->RecordEvent("p", "k", std::string(500, 'd')).ok());
+      ASSERT_TRUE(
+          db->RecordEvent("p", EventKind::kResumed, std::string(500, 'd'))
+              .ok());
     }
     ASSERT_TRUE(db->sqlite()->Execute("PRAGMA wal_checkpoint(TRUNCATE)").ok());
   }
@@ -237,15 +242,15 @@ TEST(RunDbTest, TheLineageLeavesOutStepsAboveALaterAttemptsBase) {
     Execute(db.get(), "INSERT INTO step VALUES (1, ?, 1, 1, 1, 0, 0)", {step});
   }
   Execute(db.get(), "INSERT INTO attempt VALUES (2, 3, 0, '', '', '')", {});
-  EXPECT_EQ(*db->LatestStep(), 3);
+  EXPECT_EQ(LatestStep(db.get()), 3);
   Execute(db.get(), "INSERT INTO step VALUES (2, 4, 1, 1, 1, 0, 0)", {});
-  EXPECT_EQ(*db->LatestStep(), 4);
+  EXPECT_EQ(LatestStep(db.get()), 4);
   EXPECT_TRUE(*db->InLineage(1, 3));
   EXPECT_FALSE(*db->InLineage(1, 4));
   EXPECT_TRUE(*db->InLineage(2, 4));
   EXPECT_FALSE(*db->InLineage(2, 3));
   Execute(db.get(), "INSERT INTO attempt VALUES (3, 2, 0, '', '', '')", {});
-  EXPECT_EQ(*db->LatestStep(), 2);
+  EXPECT_EQ(LatestStep(db.get()), 2);
   EXPECT_FALSE(*db->InLineage(2, 4));
 }
 

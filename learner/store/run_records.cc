@@ -13,14 +13,15 @@
 namespace temper {
 namespace {
 
+// The newest, and one to fall back on where that is damaged.
 constexpr int kCheckpointsKept = 2;
 constexpr size_t kBlockBytes = 1 << 20;
-constexpr char kLearner[] = "learner";
 
 }  // namespace
 
 absl::StatusOr<std::string> TasksSha256(const std::string& run_dir) {
   const std::string path = run_dir + "/tasks.jsonl";
+  // Piece by piece: a task file may be larger than one wants in memory.
   const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(path.c_str(), "re"),
                                                    &fclose);
   if (file == nullptr) return FileError("open", path, errno);
@@ -78,6 +79,9 @@ absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
     RETURN_IF_ERROR(was.status());
     RETURN_IF_ERROR(CheckSameTasks(*was, info.tasks_sha256, run_dir));
   }
+  // GoOn begins the attempt, with the configuration of the one before;
+  // RecordAttempt then says this one's. A death between the two leaves an
+  // attempt that ran nothing.
   RETURN_IF_ERROR(records->OpenLedger());
   RETURN_IF_ERROR(records->GoOn());
   RETURN_IF_ERROR(records->db_->RecordAttempt(info));
@@ -108,22 +112,28 @@ absl::Status RunRecords::GoOn() {
                            absl::StrCat("attempt ", counters->attempt,
                                         ", step ", step, " was rolled back"));
   };
+  // What a checkpoint's own files say is not enough: after a resume from step 4
+  // the older attempt's step 6 lies there still, and verifies.
   const auto found = checkpoints_->LoadNewest(in_lineage);
   ASSIGN_OR_RETURN(const bool untouched, IsUntouched());
   if (found.ok()) {
     for (const std::string& skipped : found->skipped) {
-      Event(kLearner, "checkpoint_skipped", skipped);
+      Event(kLearner, EventKind::kCheckpointSkipped, skipped);
     }
     checkpoint_ = found->directory;
     ASSIGN_OR_RETURN(counters_, ReadLearnerCounters(found->directory));
+    // It is this very checkpoint that would be saved.
     saved_step_ = counters_.step;
+    // None was ever made: a death before the first. Else there is something
+    // that cannot be loaded, and to begin anew in its place would throw it
+    // away.
   } else if (!absl::IsNotFound(found.status()) || !untouched) {
     return found.status();
   }
   ASSIGN_OR_RETURN(const ResumeSummary summary,
                    ledger_->Resume(counters_.attempt, counters_.step));
   counters_.attempt = summary.attempt;
-  Event(kLearner, "resumed",
+  Event(kLearner, EventKind::kResumed,
         absl::StrCat("from step ", counters_.step, "; ", summary.steps_undone,
                      " steps undone, ", summary.samples_kept, " samples kept, ",
                      summary.samples_reissued, " issued again"));
@@ -140,9 +150,9 @@ absl::StatusOr<bool> RunRecords::IsUntouched() {
   return made == 0;
 }
 
-void RunRecords::Event(const std::string& process, const std::string& kind,
+void RunRecords::Event(const std::string& process, EventKind kind,
                        const std::string& detail) {
-  LOG(INFO) << process << " " << kind << ": " << detail;
+  LOG(INFO) << process << " " << NameOf(kind) << ": " << detail;
   if (const absl::Status status = db_->RecordEvent(process, kind, detail);
       !status.ok()) {
     LOG(WARNING) << "cannot record an event: " << status;
@@ -162,9 +172,13 @@ void RunRecords::TaskFailed(const std::string& task_id,
 
 absl::Status RunRecords::SaveCheckpoint(int64_t step,
                                         const CheckpointStore::Writer& write) {
+  // A stop right after a save asks for the same again; checkpoints of large
+  // models take minutes.
   if (saved_step_ == step) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string directory,
                    checkpoints_->Save(step, write));
+  // After the rename: a row without its directory would promise a resume that
+  // is not possible; a directory without its row is found all the same.
   RETURN_IF_ERROR(db_->RecordCheckpoint(step, directory));
   saved_step_ = step;
   return absl::OkStatus();

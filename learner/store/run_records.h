@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/clock.h"
 #include "learner/store/checkpoint.h"
+#include "learner/store/event_kind.h"
 #include "learner/store/event_log.h"
 #include "learner/store/ledger.h"
 #include "learner/store/run_db.h"
@@ -60,9 +61,12 @@ class RunRecords {
   RunDb* db() { return db_.get(); }
   Ledger* ledger() { return ledger_.get(); }
 
+  // The process that the learner's own events and waits are of.
+  static constexpr char kLearner[] = "learner";
+
   // Logs and records what happened to `process`; a failure to record it is
   // logged, no error.
-  void Event(const std::string& process, const std::string& kind,
+  void Event(const std::string& process, EventKind kind,
              const std::string& detail);
 
   // The same of a task that got no reward (RunDb::RecordTaskFailure).

@@ -32,6 +32,8 @@ struct RecordHeader {
 };
 static_assert(sizeof(RecordHeader) == kRecordHeaderBytes);
 
+// The size is in the sum: one that was damaged must not say where the record
+// ends.
 uint32_t RecordCrc(uint64_t size, const char* payload) {
   return Crc32c(payload, size, Crc32c(&size, sizeof(size)));
 }
@@ -50,6 +52,8 @@ absl::StatusOr<std::unique_ptr<SegmentWriter>> SegmentWriter::Create(
   RETURN_IF_ERROR(SyncPath(ParentOf(directory)));
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
                    ListDirectory(directory));
+  // A file of an earlier process is never written to again: its end may be
+  // torn, and what is behind a torn record could not be found.
   uint32_t last = 0;
   for (const std::string& name : names) {
     unsigned file = 0;
@@ -71,10 +75,12 @@ void SegmentWriter::CloseFile() {
 absl::Status SegmentWriter::StartFile() {
   ++file_;
   const std::string path = SegmentPath(directory_, file_);
+  // O_EXCL: a file that is there holds records that rows point to.
   fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd_ < 0) return FileError("create", path, errno);
   RETURN_IF_ERROR(WriteAll(fd_, kFileMagic, kFileMagicBytes, path));
   end_ = kFileMagicBytes;
+  // The name too must be durable before a row says it.
   return SyncPath(directory_);
 }
 
@@ -95,9 +101,12 @@ absl::StatusOr<SegmentRef> SegmentWriter::Append(const std::string& payload) {
   const std::string path = SegmentPath(directory_, file_);
   const RecordHeader header{
       kRecordMagic, RecordCrc(payload.size(), payload.data()), payload.size()};
+  // Header and payload in one write: fewer ways to be torn.
   std::string record(reinterpret_cast<const char*>(&header), sizeof(header));
   record += payload;
   absl::Status status = WriteAll(fd_, record.data(), record.size(), path);
+  // Before the row that points here is committed: the ack says both are
+  // durable.
   if (status.ok() && fdatasync(fd_) != 0) {
     status = FileError("fsync", path, errno);
   }
@@ -127,6 +136,7 @@ absl::StatusOr<std::string> ReadSegment(const std::string& directory,
   while (done < record.size() && got > 0) {
     got = pread(fd, record.data() + done, record.size() - done,
                 static_cast<off_t>(ref.offset + done));
+    // A signal is no end of the file.
     if (got < 0 && errno == EINTR) {
       got = 1;
     } else if (got > 0) {

@@ -35,6 +35,8 @@ absl::StatusOr<std::unique_ptr<Sqlite>> Sqlite::Open(const std::string& path,
                              : SQLITE_OPEN_READONLY);
   sqlite3* handle = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+  // Even a file that cannot be opened gives a handle, which knows why; only
+  // without memory there is none.
   if (handle == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for ", path));
   }
@@ -43,6 +45,9 @@ absl::StatusOr<std::unique_ptr<Sqlite>> Sqlite::Open(const std::string& path,
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyTimeoutMs);
   if (mode == Mode::kWriter) {
+    // WAL: readers go on while the learner writes, and see the last commit.
+    // FULL: what was acked survives a loss of power. Foreign keys are off
+    // unless asked for, on each connection anew.
     RETURN_IF_ERROR(db->Execute("PRAGMA journal_mode=WAL"));
     RETURN_IF_ERROR(db->Execute("PRAGMA synchronous=FULL"));
     RETURN_IF_ERROR(db->Execute("PRAGMA foreign_keys=ON"));
@@ -107,6 +112,9 @@ absl::StatusOr<std::unique_ptr<Transaction>> Sqlite::Begin()
   mutex_.Lock();
   std::unique_ptr<Transaction> transaction(new Transaction(this));
   RETURN_IF_ERROR(
+      // IMMEDIATE takes the write lock now, where waiting for it is possible;
+      // taken at the first write it fails at once if a reader's snapshot is
+      // older.
       ExecuteLocked(mode_ == Mode::kWriter ? "BEGIN IMMEDIATE" : "BEGIN"));
   transaction->open_ = true;
   return transaction;
@@ -138,6 +146,7 @@ absl::StatusOr<sqlite3_stmt*> Transaction::Bind(const char* sql,
         sqlite3_prepare_v2(db_->handle_, sql, -1, &statement, nullptr);
     if (code != SQLITE_OK) return db_->Error(code, sql);
   }
+  // A statement left in the middle by an error holds its locks until then.
   sqlite3_reset(statement);
   CHECK_EQ(sqlite3_bind_parameter_count(statement),
            static_cast<int>(parameters.size()))
@@ -158,6 +167,8 @@ absl::StatusOr<sqlite3_stmt*> Transaction::Bind(const char* sql,
         code = sqlite3_bind_double(statement, index, parameter.real_);
         break;
       case SqlValue::Kind::kText:
+        // TRANSIENT: the parameters may be temporaries, and the statement
+        // outlives the call.
         code = sqlite3_bind_text64(statement, index, bytes.data(), bytes.size(),
                                    SQLITE_TRANSIENT, SQLITE_UTF8);
         break;
@@ -225,6 +236,7 @@ absl::StatusOr<int64_t> Transaction::QueryInt(const char* sql,
                                               const SqlRow& parameters,
                                               int64_t fallback) {
   ASSIGN_OR_RETURN(const std::vector<SqlRow> rows, Query(sql, parameters));
+  // max() over no rows is one row that holds NULL.
   if (rows.empty() || rows[0][0].is_null()) return fallback;
   return rows[0][0].AsInt();
 }

@@ -8,7 +8,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/outcome.h"
-#include "proto/wire/packed_array.h"
 
 namespace temper {
 namespace {
@@ -61,27 +60,13 @@ class Means {
   std::map<std::string, Sum> sums_;
 };
 
-double ResponseLength(const Trajectory& trajectory) {
-  double tokens = 0;
-  for (const Branch& branch : trajectory.branches()) {
-    tokens += static_cast<double>(PackedCount<float>(branch.logprobs()));
-  }
-  return tokens;
-}
-
-int AssistantTurns(const Trajectory& trajectory) {
-  return static_cast<int>(std::count_if(
-      trajectory.turns().begin(), trajectory.turns().end(),
-      [](const Turn& turn) { return turn.role() == "assistant"; }));
-}
-
 // Of the tokens whose sampling was truncated; an empty row is the whole
 // vocabulary and has no size.
-void AddMaskSizes(const Trajectory& trajectory, Means* means) {
-  for (const Branch& branch : trajectory.branches()) {
-    const auto offsets = UnpackArray<uint32_t>(branch.kept_offsets());
+void AddMaskSizes(const Episode& episode, Means* means) {
+  for (const EpisodeBranch& branch : episode.branches) {
+    const std::vector<int32_t>& offsets = branch.kept_offsets;
     for (size_t row = 0; row + 1 < offsets.size(); ++row) {
-      const uint32_t size = offsets[row + 1] - offsets[row];
+      const int32_t size = offsets[row + 1] - offsets[row];
       if (size > 0) means->Add("mask", size);
     }
   }
@@ -89,24 +74,24 @@ void AddMaskSizes(const Trajectory& trajectory, Means* means) {
 
 }  // namespace
 
-std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
+std::vector<MetricValue> BatchMetrics(const std::vector<Episode>& batch) {
   Means means;
   std::map<uint64_t, std::pair<double, double>> group_range;
-  for (const Trajectory& t : batch) {
-    means.Add("reward", t.reward());
-    means.Add(absl::StrCat("reward/", t.environment()), t.reward());
-    for (const RewardPart& part : t.reward_parts()) {
+  for (const Episode& e : batch) {
+    means.Add("reward", e.reward);
+    means.Add(absl::StrCat("reward/", e.environment), e.reward);
+    for (const RewardPart& part : e.reward_parts) {
       means.Add(absl::StrCat("rewards/", part.name()), part.value());
     }
-    means.Add("length", ResponseLength(t));
-    means.Add("turns", AssistantTurns(t));
-    means.Add("environment", static_cast<double>(t.environment_us()) * 1e-6);
-    means.Add("scoring", static_cast<double>(t.reward_us()) * 1e-6);
-    AddMaskSizes(t, &means);
-    const auto [it, first] = group_range.try_emplace(
-        t.key().group(), std::pair(t.reward(), t.reward()));
-    it->second.first = std::min(it->second.first, t.reward());
-    it->second.second = std::max(it->second.second, t.reward());
+    means.Add("length", static_cast<double>(e.SampledTokens()));
+    means.Add("turns", e.assistant_turns);
+    means.Add("environment", static_cast<double>(e.environment_us) * 1e-6);
+    means.Add("scoring", static_cast<double>(e.reward_us) * 1e-6);
+    AddMaskSizes(e, &means);
+    const auto [it, first] =
+        group_range.try_emplace(e.group, std::pair(e.reward, e.reward));
+    it->second.first = std::min(it->second.first, e.reward);
+    it->second.second = std::max(it->second.second, e.reward);
   }
   std::vector<MetricValue> out;
   if (batch.empty()) return out;
@@ -127,8 +112,8 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
   means.WriteMean("scoring", "time/reward", &out);
   means.WriteMean("mask", "sampling_mask/mean_size", &out);
   std::map<std::string, double> outcomes;
-  for (const Trajectory& t : batch) {
-    ++outcomes[absl::AsciiStrToLower(OutcomeName(t.outcome()))];
+  for (const Episode& e : batch) {
+    ++outcomes[absl::AsciiStrToLower(OutcomeName(e.outcome))];
   }
   for (const auto& [name, count] : outcomes) {
     out.push_back({absl::StrCat("outcome/", name),
@@ -137,17 +122,18 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch) {
   return out;
 }
 
-std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch) {
+std::vector<MetricValue> EvalMetrics(
+    const std::vector<EvaluatedSample>& batch) {
   struct Counts {
     double episodes = 0, correct = 0, well_formed = 0, reward = 0;
   };
   std::map<std::string, Counts> environments;
-  for (const Trajectory& t : batch) {
-    Counts& counts = environments[t.environment()];
+  for (const EvaluatedSample& sample : batch) {
+    Counts& counts = environments[sample.environment];
     ++counts.episodes;
-    counts.correct += t.verdict().verified() && t.verdict().correct();
-    counts.well_formed += IsWellFormed(t.outcome());
-    counts.reward += t.reward();
+    counts.correct += sample.correct;
+    counts.well_formed += IsWellFormed(sample.outcome);
+    counts.reward += sample.reward;
   }
   std::vector<MetricValue> out;
   for (const auto& [name, counts] : environments) {

@@ -1,4 +1,4 @@
-// What a batch of trajectories says of itself, under the names of DESIGN.md
+// What a batch of episodes says of itself, under the names of DESIGN.md
 // section 8: rewards, their parts, outcomes, lengths, and the seconds that an
 // episode waited for its environment and its reward. And of an evaluation.
 
@@ -8,19 +8,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "learner/intake/episode.h"
+#include "learner/store/ledger.h"
 #include "learner/store/run_db.h"
-#include "proto/trajectory.pb.h"
 
 namespace temper {
 
-// Means over the trajectories, which all carry a reward and have passed the
-// door. sampling_mask/mean_size is over the tokens whose sampling was
-// truncated, without a value where there is none.
-std::vector<MetricValue> BatchMetrics(const std::vector<Trajectory>& batch);
+// Means over the episodes, which all carry a reward. sampling_mask/mean_size is
+// over the tokens whose sampling was truncated, without a value where there is
+// none.
+std::vector<MetricValue> BatchMetrics(const std::vector<Episode>& batch);
 
 // eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so
 // that errors and differences can be computed from them.
-std::vector<MetricValue> EvalMetrics(const std::vector<Trajectory>& batch);
+std::vector<MetricValue> EvalMetrics(const std::vector<EvaluatedSample>& batch);
 
 }  // namespace temper
 

@@ -32,14 +32,22 @@ struct TrainedEpisode {
   std::vector<float> logp;  // [sampled tokens of all branches]
 };
 
+// The metrics that a step may fail to measure: a reference that is not run, no
+// token of the learner's version, no kept route. The record then has them
+// without a value, so that none is taken for 0 or looked for in vain.
+inline constexpr const char* kMayBeUnmeasured[] = {
+    "kl", "routing/agreement", "train_rollout_logprob_abs_diff/mean",
+    "train_rollout_logprob_abs_diff/max"};
+
 // What a step says of itself, under the names of DESIGN.md section 8.
 // routing/agreement is the share of (row, MoE layer) whose kept experts are
 // those that the router chooses now; it is there when keep_routing is on.
 struct StepMetrics {
-  std::map<std::string, double> values;  // what was not measured is absent
-  std::vector<TrainedEpisode> trained;   // in the order of computation
-  int64_t rows = 0;                      // computed by the policy's forward
-  int64_t rows_unshared = 0;             // would be, without prefix sharing
+  // What was not measured, of kMayBeUnmeasured, is absent.
+  std::map<std::string, double> values;
+  std::vector<TrainedEpisode> trained;  // in the order of computation
+  int64_t rows = 0;                     // computed by the policy's forward
+  int64_t rows_unshared = 0;            // would be, without prefix sharing
 };
 
 // Not thread-safe.

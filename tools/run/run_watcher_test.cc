@@ -118,7 +118,7 @@ TEST_F(RunWatcherTest, QuietTimesHaveASignOfLife) {
   RunWatcher watcher(directory_, /*steps_total=*/3, &clock_);
   ASSERT_TRUE(ledger_->Resume(1, 0).ok());
   Print(&watcher);
-  ASSERT_TRUE(db_->RecordEvent("worker-0", "worker_joined", "").ok());
+  ASSERT_TRUE(db_->RecordEvent("worker-0", EventKind::kWorkerJoined, "").ok());
   ASSERT_TRUE(
       ledger_->IssueGroups({{7, PURPOSE_TRAIN, "task", 6, 4, std::nullopt}})
           .ok());
@@ -162,10 +162,10 @@ TEST_F(RunWatcherTest, AWaitForWorkersSaysSoWithTheirLastWordsAndDoesNotFlood) {
   EXPECT_LE(told, 20);
   EXPECT_GE(last_us, 3'000'000'000) << "it fell silent";
 
-  ASSERT_TRUE(db_->RecordEvent("worker-0", "worker_joined", "").ok());
+  ASSERT_TRUE(db_->RecordEvent("worker-0", EventKind::kWorkerJoined, "").ok());
   PrintAfter(RunWatcher::kQuietUsMax + 1, &watcher);
   EXPECT_THAT(err_, HasSubstr("episodes evaluated"));
-  ASSERT_TRUE(db_->RecordEvent("worker-0", "worker_left", "").ok());
+  ASSERT_TRUE(db_->RecordEvent("worker-0", EventKind::kWorkerLeft, "").ok());
   PrintAfter(RunWatcher::kQuietUs + 1, &watcher);
   EXPECT_THAT(err_, HasSubstr("no worker is connected to the learner for 20 "));
 }

@@ -1,5 +1,3 @@
-#include "tools/view/run_view.h"
-
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -10,6 +8,7 @@
 #include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
 #include "learner/store/ledger.h"
+#include "tools/view/run_view.h"
 
 namespace temper {
 namespace {
@@ -92,15 +91,15 @@ class RunViewTest : public ::testing::Test {
 };
 
 TEST_F(RunViewTest, WorkersAreThoseThatJoinedThisAttemptAndDidNotLeave) {
-  const auto tell = [&](const char* worker, const char* kind) {
+  const auto tell = [&](const char* worker, EventKind kind) {
     ASSERT_TRUE(writer_->RecordEvent(worker, kind, "").ok());
   };
   EXPECT_EQ(*CountWorkers(db_.get()), 0);
-  tell("w0", "worker_joined");
-  tell("w1", "worker_joined");
-  tell("w1", "restarting");
+  tell("w0", EventKind::kWorkerJoined);
+  tell("w1", EventKind::kWorkerJoined);
+  tell("w1", EventKind::kWeightsLate);
   EXPECT_EQ(*CountWorkers(db_.get()), 2);
-  tell("w0", "worker_left");
+  tell("w0", EventKind::kWorkerLeft);
   EXPECT_EQ(*CountWorkers(db_.get()), 1);
   // The learner died and told of no more.
   ASSERT_TRUE(ledger_->Resume(1, 0).ok());
@@ -224,15 +223,16 @@ TEST_F(RunViewTest, WaitsEventsAndStatesAreReadBack) {
   ASSERT_TRUE(
       writer_->RecordWaits("w0", {{"lease", 10, 100}, {"weights", 50, 60}})
           .ok());
-  ASSERT_TRUE(writer_->RecordEvent("train", "started", "pid 1").ok());
-  ASSERT_TRUE(writer_->RecordEvent("train", "failed", "exit 1").ok());
+  ASSERT_TRUE(writer_->RecordEvent("learner", EventKind::kResumed, "1").ok());
+  ASSERT_TRUE(
+      writer_->RecordEvent("learner", EventKind::kWeightsLate, "2").ok());
   Train(1, {});
   const auto waits = ReadWaits(db_.get());
   ASSERT_EQ(waits->size(), 2u);
   EXPECT_EQ((*waits)[0].name, "weights");
   const auto events = ReadEvents(db_.get(), 1);
   ASSERT_EQ(events->size(), 1u);
-  EXPECT_EQ((*events)[0].kind, "failed");
+  EXPECT_EQ((*events)[0].kind, "weights_late");
 }
 
 TEST_F(RunViewTest, SamplesThatTrainAreCountedApartFromThoseOfEvaluations) {
