@@ -12,6 +12,7 @@ Json OrNull(const std::optional<T>& value) {
   return value.has_value() ? Json(*value) : Json(nullptr);
 }
 
+// A program that reads it should not have to know that "" means none.
 Json TextOrNull(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }
@@ -48,6 +49,7 @@ Json ToJson(const GroupView& group) {
                        {"worker", TextOrNull(sample.worker)}});
   }
   return {{"grp", group.group},
+          // As the views named_* of run.db call it.
           {"purpose", group.is_eval ? "EVAL" : "TRAIN"},
           {"task_id", group.task_id},
           {"samples", std::move(samples)}};
@@ -77,11 +79,14 @@ Json ToJson(const TrajectoryView& trajectory, const EpisodeView& episode,
   Json tokens = Json::array();
   for (const TokenView& token : trajectory.tokens) {
     const std::optional<double> ratio = token.Ratio();
+    // M of the objective, where training looked at the token: 1 keeps it.
     const Json mask =
         ratio.has_value() ? Json(*trajectory.masked ? 0 : 1) : Json(nullptr);
     tokens.push_back({{"branch", token.branch},
                       {"position", token.position},
                       {"id", token.id},
+                      // A view, and of one id alone: bytes that are no whole
+                      // character by themselves are shown so.
                       {"text", text_of(token.id)},
                       {"sampled", token.sampled},
                       {"logp_rollout", OrNull(token.logp_rollout)},

@@ -11,11 +11,10 @@
 #include <optional>
 #include <string>
 
+#include "learner/store/run_reader.h"
+#include "learner/store/token_reader.h"
 #include "nlohmann/json_fwd.hpp"
 #include "tools/cli/json_output.h"
-#include "tools/view/progress.h"
-#include "tools/view/run_view.h"
-#include "tools/view/token_view.h"
 
 namespace temper {
 

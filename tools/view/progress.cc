@@ -28,6 +28,8 @@ std::string Fixed(const std::optional<double>& value, int decimals) {
 
 // The standard error of a share p of n.
 double ShareError(double p, double n) {
+  // Of a binomial share; 0 at p of 0 and 1, where FormatBeforeAfter says
+  // "exactly".
   return n > 0 ? std::sqrt(p * (1 - p) / n) : 0;
 }
 
@@ -87,6 +89,8 @@ std::vector<double> Buckets(const std::vector<StepView>& steps, int columns) {
       std::min(rewards.size(), static_cast<size_t>(std::max(columns, 1)));
   std::vector<double> points(count, 0);
   for (size_t i = 0; i < count; ++i) {
+    // By position, so that each step is in exactly one bucket whatever the
+    // remainder.
     const size_t begin = i * rewards.size() / count;
     const size_t end = (i + 1) * rewards.size() / count;
     for (size_t j = begin; j < end; ++j) points[i] += rewards[j];
@@ -100,11 +104,6 @@ std::string WellFormedCell(const EvalView& view) {
 }
 
 }  // namespace
-
-std::optional<double> StepView::Metric(const std::string& name) const {
-  const auto it = metrics.find(name);
-  return it == metrics.end() ? std::nullopt : it->second;
-}
 
 std::string FormatPlan(
     const std::vector<std::pair<std::string, std::string>>& lines) {
@@ -135,6 +134,7 @@ std::string FormatStep(const StepView& step, int64_t steps_total,
 std::optional<double> RemainingSeconds(const std::vector<StepView>& steps,
                                        int64_t steps_total) {
   if (steps.empty()) return std::nullopt;
+  // The last few: steps grow longer and shorter with what the model writes.
   const size_t count = std::min(steps.size(), kRecentSteps);
   double seconds = 0;
   for (size_t i = steps.size() - count; i < steps.size(); ++i) {
@@ -179,6 +179,8 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
     const auto [it, is_new] =
         rows.try_emplace(view.environment, std::make_pair(view, view));
     if (is_new) continue;
+    // Not taken as sorted: an environment may have its first evaluation later
+    // than another.
     if (view.step < it->second.first.step) it->second.first = view;
     if (view.step > it->second.second.step) it->second.second = view;
   }
@@ -198,6 +200,8 @@ std::string FormatBeforeAfter(const std::vector<EvalView>& evaluations) {
           std::hypot(ShareError(Share(before), double(before.episodes)),
                      ShareError(Share(after), double(after.episodes)));
       const double difference = Share(after) - Share(before);
+      // Without an error there is nothing to divide by: all right, or all
+      // wrong, both times.
       rise = error > 0 ? absl::StrFormat("%+.1f", difference / error)
                        : absl::StrFormat("%+.3f, exactly", difference);
     }

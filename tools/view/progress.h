@@ -10,66 +10,14 @@
 #define TOOLS_VIEW_PROGRESS_H_
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "learner/store/run_reader.h"
+
 namespace temper {
-
-// One training step as run.db tells it.
-struct StepView {
-  int64_t step = 0;
-  double seconds = 0;  // wall time of the step
-  // By the names of DESIGN.md section 8; none: nothing was measured.
-  std::map<std::string, std::optional<double>> metrics;
-
-  // None, too, where there is no such metric.
-  std::optional<double> Metric(const std::string& name) const;
-};
-
-// An evaluation of one environment at one step.
-struct EvalView {
-  int64_t step = 0;
-  std::string environment;
-  int64_t episodes = 0;
-  int64_t correct = 0;
-  int64_t well_formed = 0;
-};
-
-// What a process waits for, and how long it had when it said so.
-struct WaitView {
-  std::string process;
-  std::string name;
-  int64_t elapsed_ms = 0;
-  int64_t deadline_ms = 0;  // 0: it has none, whoever is waited for has
-  int64_t reported_us = 0;  // Unix time of the report
-};
-
-// A task that got no reward.
-struct FailedTaskView {
-  int64_t id = 0;  // of its row in task_failure, ascending
-  std::string task_id;
-  std::string environment;
-  std::string reason;
-};
-
-struct TurnView {
-  std::string role;
-  std::string text;
-};
-
-struct EpisodeView {
-  int64_t step = 0;  // updates behind the weights that sampled it
-  std::string task_id;
-  std::string environment;
-  std::string outcome;
-  std::string answer;
-  bool correct = false;
-  std::optional<double> reward;
-  std::vector<TurnView> turns;
-};
 
 // "label   text" lines, labels padded to one width.
 std::string FormatPlan(
