@@ -11,6 +11,7 @@
 #include "kernels/base/status_macros.h"
 #include "proto/wire/episode_limit.h"
 #include "proto/wire/outcome.h"
+#include "proto/wire/packed_array.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/branch.h"
 #include "rollout/sampler.h"
@@ -44,6 +45,8 @@ SampleOptions OptionsOf(const SamplingConfig& sampling) {
   return options;
 }
 
+// A stream of its own: what the environment draws must not move what the model
+// samples.
 uint64_t EnvironmentSeed(const EpisodeSpec& spec) {
   const auto words = RandomWords({spec.seed, RngPurpose::kEpisode,
                                   spec.key.group(), spec.key.sample(), 0});
@@ -62,6 +65,8 @@ absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec) {
         "max_turns ", turns, " and max_tokens ", tokens, " must be in [1, ",
         kEpisodeTurnsMax, "] and [1, ", kEpisodeTokensMax, "]"));
   }
+  // The counter of a random stream has so many bits for it
+  // (kernels/base/rng.h): two groups above would share their numbers.
   if (spec.key.group() >= uint64_t{1} << 48) {
     return absl::InvalidArgumentError(
         absl::StrCat("group ", spec.key.group(), " is not below 2^48"));
@@ -87,6 +92,8 @@ AgentLoop::AgentLoop(EpisodeSpec spec, const EpisodeServices* services,
 
 AgentLoop::~AgentLoop() {
   if (sequence_ != 0) services_->engine->Close(sequence_);
+  // In the pool: to end a remote environment is a call, and the engine's thread
+  // waits for nobody.
   services_->jobs->Release(std::move(work_));
 }
 
@@ -98,6 +105,8 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
   state_ = State::kEnvironment;
   call_ = call;
   waiting_since_us_ = NowUs();
+  // By a shared reference, and never through `this`: a cancelled episode may be
+  // gone while its job still runs.
   const absl::Status status = services_->jobs->Post(
       tag_, [work = work_, run = std::move(run)] { run(work.get()); });
   if (!status.ok()) FailInfra(status);
@@ -125,6 +134,7 @@ void AgentLoop::Start() {
 }
 
 void AgentLoop::OnJobDone() {
+  // Cancelled while the job was out.
   if (state_ != State::kEnvironment) return;
   if (!work_->status.ok()) return FailInfra(work_->status);
   switch (call_) {
@@ -154,6 +164,8 @@ void AgentLoop::OnReset() {
   if (!opened.ok()) return FailInfra(opened.status());
   sequence_ = *opened;
   const int64_t size = static_cast<int64_t>(rendered->size());
+  // All of them the same range: the template merges messages, and where one
+  // ends in tokens is not defined.
   for (const Message& message : observation.messages) {
     AddTurn(message.role(), message.content(), 0, size);
   }
@@ -170,10 +182,14 @@ void AgentLoop::OnStopped(StopReason reason) {
   trajectory_.set_generate_us(trajectory_.generate_us() + NowUs() -
                               generate_begin_us_);
   ++assistant_turns_;
+  // The tokens are the record and the text is a view of them: the parser reads
+  // ids, so that a text which merely looks like a special token is none.
   const SequenceRecord& record = services_->engine->record(sequence_);
   const std::vector<int32_t> ids(record.tokens.begin() + turn_begin_,
                                  record.tokens.end());
   AddTurn("assistant", TextOf(ids), turn_begin_, record.size());
+  // Cut off, whatever it looks like: without its end token a message is not one
+  // of the format.
   if (reason == StopReason::kLength) {
     AddUnparsed(ids);
     return Grade(OUTCOME_TRUNCATED);
@@ -200,6 +216,8 @@ void AgentLoop::OnMessage(Message message) {
   calls_.assign(message.tool_calls().begin(), message.tool_calls().end());
   transcript_.push_back(std::move(message));
   if (calls_.empty()) return Grade(OUTCOME_OK);
+  // Limits that the door and the wire set too. Met here they are the model's
+  // fault and are graded; met there the group would be lost.
   for (const ToolCall& call : calls_) {
     if (call.name().size() > kNameBytesMax) {
       trajectory_.set_error(absl::StrCat("a tool call's name has ",
@@ -221,6 +239,8 @@ void AgentLoop::OnMessage(Message message) {
     return Grade(OUTCOME_MODEL_ERROR);
   }
   const int64_t sampled = services_->engine->record(sequence_).sampled_count();
+  // After the limits on calls: a last message that is malformed is MODEL_ERROR,
+  // also at the last turn.
   if (assistant_turns_ >= spec_.sampling.max_turns() ||
       sampled >= spec_.sampling.max_tokens()) {
     return Grade(OUTCOME_TRUNCATED);
@@ -240,6 +260,7 @@ void AgentLoop::OnResults() {
         "environment ", spec_.task.environment(), " gave ",
         work_->results.size(), " results for ", calls_.size(), " calls")));
   }
+  // The assistant's message that made the calls is the last turn there is.
   const uint32_t turn = static_cast<uint32_t>(trajectory_.turns_size()) - 1;
   std::vector<std::string> contents;
   for (size_t i = 0; i < calls_.size(); ++i) {
@@ -260,6 +281,8 @@ void AgentLoop::OnResults() {
   const int64_t end = begin + static_cast<int64_t>(tokens->size());
   const absl::Status status = services_->engine->Extend(
       sequence_, *tokens, spec_.sampling.max_tokens() - record.sampled_count());
+  // The model wrote itself to the end of its room; with shorter calls it would
+  // have fitted.
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     return Grade(OUTCOME_TRUNCATED);
   }
@@ -284,9 +307,11 @@ void AgentLoop::Grade(Outcome outcome) {
     work->environment_us += graded - begin;
     if (!verdict.ok()) return;
     work->verdict = *std::move(verdict);
+    // An environment that has nothing to say of the outcome leaves the loop's.
     if (work->verdict.outcome() == OUTCOME_UNSPECIFIED) {
       work->verdict.set_outcome(outcome);
     }
+    // Promise P4: no verifier, no reward.
     if (!work->verdict.verified() || !IsGraded(work->verdict.outcome())) return;
     auto parts = reward->Score({transcript, work->verdict, sampled, thinking});
     work->status = parts.status();
@@ -315,6 +340,7 @@ void AgentLoop::OnGraded() {
 }
 
 void AgentLoop::FailInfra(const absl::Status& status) {
+  // DESIGN.md section 10: the only two that may do better another time.
   const bool again = status.code() == absl::StatusCode::kUnavailable ||
                      status.code() == absl::StatusCode::kDeadlineExceeded;
   trajectory_.set_outcome(again ? OUTCOME_SANDBOX_ERROR
@@ -345,10 +371,12 @@ void AgentLoop::Finish() {
   trajectory_.set_reward_us(work_->reward_us);
   if (sequence_ == 0) return;
   const SequenceRecord& record = services_->engine->record(sequence_);
+  // Without a sampled token there is nothing to train on and no branch.
   if (record.sampled_count() > 0) {
     *trajectory_.add_branches() =
         PackBranch(record, services_->engine->config());
-    const int64_t size = trajectory_.branches(0).tokens().size() / 4;
+    const auto size = static_cast<int64_t>(
+        PackedCount<int32_t>(trajectory_.branches(0).tokens()));
     // Views of tokens that were never answered go with them.
     while (!trajectory_.turns().empty() &&
            trajectory_.turns().rbegin()->token_end() > size) {
@@ -370,6 +398,8 @@ void AgentLoop::AddTurn(const std::string& role, const std::string& text,
 
 std::string AgentLoop::TextOf(const std::vector<int32_t>& ids) const {
   std::vector<int32_t> known;
+  // A model's vocabulary may be larger than its tokenizer's: such ids are
+  // sampled, trained on, and have no text.
   std::copy_if(ids.begin(), ids.end(), std::back_inserter(known),
                [this](int32_t id) {
                  return services_->tokenizer->TokenBytes(id) != nullptr;

@@ -47,6 +47,8 @@ void BlockManager::Unname(int32_t page) {
   p.hash.clear();
 }
 
+// The list's front is what was let go of longest ago, behind the pages that
+// have no name.
 int32_t BlockManager::TakeFree() {
   const int32_t page = free_first_;
   CHECK(page >= 0) << "no free page";
@@ -57,6 +59,8 @@ int32_t BlockManager::TakeFree() {
 }
 
 void BlockManager::Hold(int32_t page) {
+  // A free page keeps its keys and its name until it is taken: found again, it
+  // is as good as one in use.
   if (pages_[page].references == 0) Unlink(page);
   ++pages_[page].references;
 }
@@ -71,6 +75,7 @@ void BlockManager::Drop(int32_t page) {
 
 void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
                                 uint64_t version) const {
+  // Other weights, other keys: a page of the old ones must not be found.
   if (sequence->hash_version != version) sequence->page_hashes.clear();
   sequence->hash_version = version;
   const SequenceRecord& record = sequence->record;
@@ -79,10 +84,14 @@ void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
         static_cast<int64_t>(sequence->page_hashes.size()) * kPageTokens;
     uint64_t routes[kPageTokens];
     for (int64_t i = 0; i < kPageTokens; ++i) {
+      // With the routes' versions: what is replayed under new weights has other
+      // keys than what those weights would route themselves, although tokens
+      // and version are equal.
       routes[i] =
           begin + i < record.fed() ? record.route_versions[begin + i] : version;
     }
     Sha256 hash;
+    // Chained: a page's keys depend on all tokens before it.
     if (begin > 0) {
       hash.Update(sequence->page_hashes.back().data(),
                   sequence->page_hashes.back().size());
@@ -96,7 +105,11 @@ void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
 
 int64_t BlockManager::MatchPrefix(Sequence* sequence, uint64_t version) {
   const int64_t before = sequence->computed;
+  // Only whole pages are shared, and a page half computed is its sequence's
+  // own.
   if (before % kPageTokens != 0) return 0;
+  // One token at least is left to compute: its hidden row is what is sampled
+  // from.
   const int64_t whole = (sequence->record.size() - 1) / kPageTokens;
   ExtendHashes(sequence, whole, version);
   for (int64_t i = before / kPageTokens; i < whole; ++i) {
@@ -114,6 +127,8 @@ int64_t BlockManager::MatchPrefix(Sequence* sequence, uint64_t version) {
 bool BlockManager::Grow(Sequence* sequence, int64_t tokens) {
   const int64_t needed = (tokens + kPageTokens - 1) / kPageTokens;
   const int64_t more = needed - static_cast<int64_t>(sequence->pages.size());
+  // All or nothing: a sequence that holds some pages and waits for more could
+  // wait for another that does the same.
   if (more > free_count_) return false;
   for (int64_t i = 0; i < more; ++i) sequence->pages.push_back(TakeFree());
   return true;
@@ -124,6 +139,8 @@ void BlockManager::Register(Sequence* sequence, uint64_t version) {
   ExtendHashes(sequence, whole, version);
   for (int64_t i = sequence->pages_registered; i < whole; ++i) {
     const int32_t page = sequence->pages[i];
+    // Two sequences that computed the same page at once: the first stays the
+    // one that is found.
     const bool is_new = by_hash_.emplace(sequence->page_hashes[i], page).second;
     if (is_new) pages_[page].hash = sequence->page_hashes[i];
   }

@@ -20,7 +20,9 @@ std::string NarrowRoutes(const std::vector<int32_t>& routes, size_t count) {
 Branch PackBranch(const SequenceRecord& record, const ModelConfig& config) {
   CHECK(record.sampled_count() > 0) << "nothing was sampled";
   int64_t size = record.size();
+  // What follows the last sampled token conditions nothing that is trained.
   while (record.sampled[size - 1] == 0) --size;
+  // The last token was sampled and never fed: it has no route, and needs none.
   CHECK(record.fed() >= size - 1)
       << "routes of " << record.fed() << " tokens of " << size;
 

@@ -53,6 +53,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   e.weights_ = weights;
   e.version_ = version;
   e.options_ = options;
+  // An episode longer than the cache could never be scheduled: with this bound
+  // one alone always fits, whatever the others hold.
   e.capacity_tokens_ =
       std::min<int64_t>({config.max_position_embeddings, kEpisodeTokensMax,
                          static_cast<int64_t>(options.pages) * kPageTokens});
@@ -87,6 +89,8 @@ absl::StatusOr<int64_t> Engine::Open(const SequenceOptions& options) {
   sequence->id = next_id_++;
   sequence->options = options;
   scheduler_->Add(sequence.get());
+  // Ids ascend: the scheduler's age, and the order of whatever is decided among
+  // sequences.
   const int64_t id = sequence->id;
   sequences_[id] = std::move(sequence);
   return id;
@@ -120,6 +124,7 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
                        " is outside the vocabulary of ", config().vocab_size));
     }
   }
+  // At least one token is to be sampled behind it.
   if (size >= capacity_tokens_) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "engine: a sequence of ", size, " tokens leaves no room to sample in ",
@@ -154,6 +159,7 @@ TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
     const SequenceRecord& record = sequence.record;
     batch.blocks.insert(batch.blocks.end(), sequence.pages.begin(),
                         sequence.pages.end());
+    // Padded; positions behind the sequence's end are not read.
     batch.blocks.resize((row + 1) * batch.blocks_max, 0);
     const int64_t end = chunk.begin + chunk.count;
     for (int64_t position = chunk.begin; position < end; ++position) {
@@ -169,6 +175,9 @@ TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
           record.routes.begin() + chunk.begin * routes_per_token_,
           record.routes.begin() + known * routes_per_token_);
     }
+    // Below 0: the router chooses. What was fed before keeps the route of its
+    // first forward (DESIGN.md section 10), also after a preemption and under
+    // other weights.
     batch.routes.resize(batch.tokens.size() * routes_per_token_, -1);
   }
   return batch;
@@ -202,6 +211,7 @@ bool Engine::Append(const SampledToken& token, Sequence* sequence,
   record.kept_ids.insert(record.kept_ids.end(), token.kept.begin(),
                          token.kept.end());
   record.kept_offsets.push_back(static_cast<uint32_t>(record.kept_ids.size()));
+  // A version a token: an episode may see a flip between two of them.
   record.versions.push_back(version_);
   ++sampled_tokens_;
   --sequence->tokens_left;
@@ -222,6 +232,9 @@ absl::Status Engine::SampleChunks(const std::vector<Chunk>& chunks,
     }
   }
   while (!rows.empty()) {
+    // One launch for rows of equal options, which is nearly always all of them.
+    // A token does not depend on who is sampled beside it: its uniform is keyed
+    // by its own episode.
     const SequenceOptions options = rows.front().first->options;
     std::vector<std::pair<Sequence*, int32_t>> others;
     std::vector<Sequence*> sequences;
@@ -265,6 +278,7 @@ absl::StatusOr<std::vector<StoppedSequence>> Engine::Step() {
   KeepRoutes(chunks, batch);
   RETURN_IF_ERROR(SampleChunks(chunks, hidden, &stopped));
   ++steps_;
+  // Groups of options come in any order; callers see the sequences in theirs.
   std::sort(stopped.begin(), stopped.end(),
             [](const StoppedSequence& a, const StoppedSequence& b) {
               return a.id < b.id;
@@ -280,6 +294,8 @@ absl::Status Engine::SetWeights(uint64_t version,
         version_, "; versions are never reused"));
   }
   RETURN_IF_ERROR(weights_->SetValues(values));
+  // Their keys are of the old weights. They are computed again, with their
+  // recorded routes, so that no token is sampled from a mix.
   scheduler_->PreemptAll();
   blocks_->ForgetAll();
   version_ = version;

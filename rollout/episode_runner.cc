@@ -53,6 +53,8 @@ absl::StatusOr<std::vector<Trajectory>> EpisodeRunner::Advance(
   for (const int64_t tag : stillborn) Follow(tag, &ended);
 
   const bool engine_busy = services_.engine->has_running();
+  // Only where nothing else is to be done: a wait here is one of every episode
+  // that samples.
   const bool may_wait = !engine_busy && ended.empty();
   for (const int64_t tag :
        services_.jobs->TakeFinished(may_wait ? wait_us : 0)) {
@@ -68,6 +70,8 @@ absl::StatusOr<std::vector<Trajectory>> EpisodeRunner::Advance(
     const auto owner = tag_of_sequence_.find(sequence.id);
     CHECK(owner != tag_of_sequence_.end()) << "sequence of no episode";
     const int64_t tag = owner->second;
+    // Before the episode is told: it may begin its next turn, which is noted
+    // anew.
     tag_of_sequence_.erase(owner);
     episodes_.at(tag)->OnStopped(sequence.reason);
     Follow(tag, &ended);
@@ -84,15 +88,6 @@ std::vector<Trajectory> EpisodeRunner::CancelAll(const std::string& why) {
   episodes_.clear();
   tag_of_sequence_.clear();
   return ended;
-}
-
-bool EpisodeRunner::Runs(uint64_t group, uint32_t sample) const {
-  for (const auto& [tag, episode] : episodes_) {
-    if (episode->key().group() == group && episode->key().sample() == sample) {
-      return true;
-    }
-  }
-  return false;
 }
 
 int EpisodeRunner::waiting_for_environment() const {

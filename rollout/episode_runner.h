@@ -47,9 +47,6 @@ class EpisodeRunner {
   // Ends all of them as CANCELLED and returns them.
   std::vector<Trajectory> CancelAll(const std::string& why);
 
-  // Whether an episode of (group, sample) is running.
-  bool Runs(uint64_t group, uint32_t sample) const;
-
   int running() const { return static_cast<int>(episodes_.size()); }
   // Episodes waiting for their environment.
   int waiting_for_environment() const;

@@ -34,6 +34,8 @@ JobPool::~JobPool() {
 
 absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
   MutexLock lock(&mutex_);
+  // Until it is taken, not until it has run: else finished jobs could pile up
+  // without limit.
   if (pending_ >= jobs_max_) {
     return absl::ResourceExhaustedError(
         absl::StrCat(jobs_max_, " jobs are pending; take finished ones first"));
@@ -46,6 +48,8 @@ absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
 
 void JobPool::Release(std::shared_ptr<const void> object) {
   MutexLock lock(&mutex_);
+  // Bounded as well. What does not fit is released by the caller, which then
+  // waits for it.
   if (releases_ >= jobs_max_) return;  // the parameter outlives the lock
   ++releases_;
   jobs_.push_back({0, /*announced=*/false, [object = std::move(object)] {}});
@@ -62,6 +66,7 @@ std::vector<int64_t> JobPool::TakeFinished(int64_t timeout_us) {
   }
   std::vector<int64_t> finished = std::move(finished_);
   finished_.clear();
+  // The places are free again only now, as Post counts them.
   pending_ -= static_cast<int>(finished.size());
   return finished;
 }
@@ -81,6 +86,8 @@ void JobPool::Work() {
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
+      // Taken off all the same, so that what it holds is let go of here and not
+      // by the destructor, under no lock.
       dropped = stopping_;
     }
     if (!dropped) job.run();

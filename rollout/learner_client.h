@@ -25,7 +25,6 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +36,7 @@
 #include "kernels/base/mutex.h"
 #include "proto/learner.pb.h"
 #include "proto/trajectory.pb.h"
+#include "rollout/delivery_queue.h"
 
 namespace temper {
 
@@ -73,9 +73,9 @@ class LearnerClient {
   const LearnerWelcome& welcome() const { return welcome_; }
 
   // The next lease, weight update, stop, or welcome of a later stream; nothing
-  // if none came within `timeout_ms`. Samples that were unacked when their
-  // lease came are left out of it: they are under way already. Unavailable when
-  // the client has given up, or what the learner refused with.
+  // if none came within `timeout_ms`. Samples that were held when their lease
+  // came are left out of it: they are under way already. Unavailable when the
+  // client has given up, or what the learner refused with.
   absl::StatusOr<std::optional<LearnerMessage>> Next(int64_t timeout_ms);
 
   // Takes a trajectory to deliver. One above kTrajectoryBytesMax is delivered
@@ -84,8 +84,10 @@ class LearnerClient {
   // are unacked already.
   absl::Status Send(Trajectory trajectory);
 
-  // Whether a trajectory of this sample waits for its ack.
-  bool Holds(uint64_t group, uint32_t sample) const;
+  // Whether the worker is to begin this sample of a lease that Next gave it:
+  // not once the stream of the lease has ended, for others may have it by now.
+  // Held from then on until its trajectory is acked.
+  bool Begin(uint64_t lease, uint64_t group, uint32_t sample);
 
   // Says that `version` is sampled with from now on; said again on new streams.
   void AckWeights(uint64_t version);
@@ -106,36 +108,19 @@ class LearnerClient {
   absl::Status WaitAcked(int64_t timeout_ms);
 
  private:
-  class Stream;
-  struct Outgoing {
-    Trajectory trajectory;
-    bool sent = false;  // on the present stream, wholly or being so
-  };
+  class Session;
 
   explicit LearnerClient(const LearnerClientOptions& options);
 
   void Run();
-  // One stream, from connecting to its end; says how it ended.
-  absl::Status RunStream();
-  void DriveStream(Stream* stream);
-  // The next message to write; false if there is none yet.
-  bool NextOutgoing(int64_t now, WorkerMessage* message)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Stages the next trajectory that was not sent, if there is a credit for it.
-  void StageNext(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void StageTrajectory(Outgoing* outgoing)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnMessage(LearnerMessage message) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool HoldsLocked(uint64_t group, uint32_t sample) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void DropHeldSamples(Lease* lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnWelcome(const LearnerWelcome& welcome)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnAck(const TrajectoryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits before the next stream; less if the client closes.
+  void Pause(int64_t pause_us) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a session: all that comes but credits. False: no welcome to go on with.
+  bool OnWelcome(LearnerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnMessage(LearnerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HandOut(LearnerMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Of the caller: see SetHeartbeat.
   void FailIfHung(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether the next trajectory waits for a credit for longer than allowed.
-  bool CreditIsLate(int64_t now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction (welcome_: after Connect).
@@ -150,27 +135,12 @@ class LearnerClient {
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t last_welcome_us_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<LearnerMessage> inbox_ ABSL_GUARDED_BY(mutex_);
-  std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mutex_);
+  DeliveryQueue queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t weights_version_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool has_weights_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t weights_set_ ABSL_GUARDED_BY(mutex_) = 0;  // calls of AckWeights
   Heartbeat heartbeat_ ABSL_GUARDED_BY(mutex_);
   int64_t reported_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: not yet
   int64_t hung_ms_ ABSL_GUARDED_BY(mutex_);
-
-  // Of the present stream.
-  bool hello_sent_ ABSL_GUARDED_BY(mutex_) = false;
-  bool welcomed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status done_status_ ABSL_GUARDED_BY(mutex_);
-  bool weights_acked_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t heard_us_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t heartbeat_us_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::deque<WorkerMessage> staged_ ABSL_GUARDED_BY(mutex_);
-  uint64_t credits_ ABSL_GUARDED_BY(mutex_) = 0;  // trajectories to begin
-  // Since when one waits for a credit; 0: none does.
-  int64_t credit_wait_us_ ABSL_GUARDED_BY(mutex_) = 0;
 
   std::thread thread_;
 };

@@ -1,54 +1,19 @@
 #include "rollout/learner_client.h"
 
 #include <atomic>
-#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
-#include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"
+#include "rollout/testing/scripted_learner.h"
 
 namespace temper {
 namespace {
 
-using ServerStream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
-
-// A learner whose every stream runs `script` with the stream's number.
-class FakeLearner : public Learner::Service {
- public:
-  using Script = std::function<grpc::Status(int, ServerStream*)>;
-
-  explicit FakeLearner(Script script) : script_(std::move(script)) {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-  }
-  ~FakeLearner() override { Shutdown(); }
-
-  // Afterwards no script runs: its threads are joined.
-  void Shutdown() {
-    if (server_ == nullptr) return;
-    server_->Shutdown(std::chrono::system_clock::now());
-    server_.reset();
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-
-  grpc::Status Connect(grpc::ServerContext*, ServerStream* stream) override {
-    return script_(++streams_, stream);
-  }
-
- private:
-  const Script script_;
-  std::atomic<int> streams_{0};
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
-};
+using ServerStream = ScriptedLearner::Stream;
 
 LearnerClientOptions OptionsFor(const std::string& address) {
   LearnerClientOptions options;
@@ -62,56 +27,10 @@ LearnerClientOptions OptionsFor(const std::string& address) {
   return options;
 }
 
-void GrantCredit(ServerStream* stream, uint32_t trajectories) {
-  LearnerMessage message;
-  message.mutable_credit()->set_trajectories(trajectories);
-  stream->Write(message);
-}
-
 void Welcome(ServerStream* stream, uint32_t credits = 64) {
-  WorkerMessage hello;
-  stream->Read(&hello);
-  EXPECT_TRUE(hello.has_hello());
-  EXPECT_EQ(hello.hello().worker(), "w0");
-  LearnerMessage message;
-  message.mutable_welcome()->set_wire_version(kWireVersion);
-  message.mutable_welcome()->set_run("run");
-  stream->Write(message);
-  GrantCredit(stream, credits);
-}
-
-void DrainUntilClosed(ServerStream* stream) {
-  WorkerMessage message;
-  while (stream->Read(&message)) {
-  }
-}
-
-// Reads to the end of the next trajectory; false if the stream ends first.
-bool ReadTrajectory(ServerStream* stream, Trajectory* trajectory) {
-  TrajectoryAssembler assembler;
-  WorkerMessage message;
-  while (stream->Read(&message)) {
-    if (message.has_header()) {
-      EXPECT_TRUE(assembler.Header(message.header()).ok());
-    }
-    if (message.has_chunk()) {
-      EXPECT_TRUE(assembler.Chunk(message.chunk()).ok());
-    }
-    if (message.has_end()) {
-      auto whole = assembler.End(message.end());
-      EXPECT_TRUE(whole.ok()) << whole.status();
-      EXPECT_TRUE(trajectory->ParseFromString(*whole));
-      return true;
-    }
-  }
-  return false;
-}
-
-void Ack(ServerStream* stream, const TrajectoryKey& key) {
-  LearnerMessage message;
-  *message.mutable_ack()->mutable_key() = key;
-  message.mutable_ack()->set_result(TrajectoryAck::COMMITTED);
-  stream->Write(message);
+  LearnerWelcome welcome;
+  welcome.set_run("run");
+  Welcome(stream, welcome, credits);
 }
 
 Trajectory MakeTrajectory(uint64_t group, size_t bytes) {
@@ -124,14 +43,13 @@ Trajectory MakeTrajectory(uint64_t group, size_t bytes) {
 }
 
 TEST(LearnerClientTest, LeasesAndStopArriveInOrder) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     LearnerMessage message;
     message.mutable_lease()->set_group(7);
     message.mutable_lease()->add_samples(0);
     stream->Write(message);
-    message.mutable_stop()->set_reason("done");
-    stream->Write(message);
+    SayStop(stream, "done");
     return grpc::Status::OK;
   });
   auto client = LearnerClient::Connect(OptionsFor(learner.address()));
@@ -149,7 +67,7 @@ TEST(LearnerClientTest, LeasesAndStopArriveInOrder) {
 }
 
 TEST(LearnerClientTest, TrajectoryTravelsInChunksAndIsKeptUntilAcked) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     Trajectory trajectory;
     EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
@@ -171,10 +89,10 @@ TEST(LearnerClientTest, TrajectoryTravelsInChunksAndIsKeptUntilAcked) {
   ASSERT_TRUE((*client)->Send(MakeTrajectory(5, size_t{3} << 20)).ok());
   auto read = (*client)->Next(20000);
   ASSERT_TRUE(read.ok() && read->has_value());
-  EXPECT_TRUE((*client)->Holds(5, 0));
+  EXPECT_EQ((*client)->unacked(), 1);
   (*client)->AckWeights(9);
   EXPECT_TRUE((*client)->WaitAcked(20000).ok());
-  EXPECT_FALSE((*client)->Holds(5, 0));
+  EXPECT_EQ((*client)->unacked(), 0);
 }
 
 // Counts the trajectories that come before a heartbeat says that the next one
@@ -202,7 +120,7 @@ int ReadSomeUntilCreditWait(ServerStream* stream) {
 }
 
 TEST(LearnerClientTest, WithoutCreditNoTrajectoryIsBegunAndTheWaitIsReported) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream, /*credits=*/2);
     EXPECT_EQ(ReadSomeUntilCreditWait(stream), 2);
     // Acks alone are no credit.
@@ -214,9 +132,7 @@ TEST(LearnerClientTest, WithoutCreditNoTrajectoryIsBegunAndTheWaitIsReported) {
     EXPECT_EQ(ReadUntilCreditWait(stream), 0);
     GrantCredit(stream, 1);
     EXPECT_EQ(ReadSomeUntilCreditWait(stream), 1);
-    LearnerMessage stop;
-    stop.mutable_stop();
-    stream->Write(stop);
+    SayStop(stream, "");
     return grpc::Status::OK;
   });
   auto client = LearnerClient::Connect(OptionsFor(learner.address()));
@@ -231,7 +147,7 @@ TEST(LearnerClientTest, WithoutCreditNoTrajectoryIsBegunAndTheWaitIsReported) {
 }
 
 TEST(LearnerClientTest, AStreamThatGrantsNoMoreCreditIsLeftForANewOne) {
-  FakeLearner learner([](int number, ServerStream* stream) {
+  ScriptedLearner learner([](int number, ServerStream* stream) {
     Welcome(stream, /*credits=*/number == 1 ? 0 : 1);
     Trajectory trajectory;
     if (ReadTrajectory(stream, &trajectory)) Ack(stream, trajectory.key());
@@ -248,7 +164,7 @@ TEST(LearnerClientTest, AStreamThatGrantsNoMoreCreditIsLeftForANewOne) {
 }
 
 TEST(LearnerClientTest, UnackedTrajectoryIsSentAgainOnTheNextStream) {
-  FakeLearner learner([](int number, ServerStream* stream) {
+  ScriptedLearner learner([](int number, ServerStream* stream) {
     Welcome(stream);
     Trajectory trajectory;
     EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
@@ -266,7 +182,7 @@ TEST(LearnerClientTest, UnackedTrajectoryIsSentAgainOnTheNextStream) {
 }
 
 TEST(LearnerClientTest, LeaseOfWhatIsUnderWayIsNotHandedOut) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     Trajectory trajectory;
     EXPECT_TRUE(ReadTrajectory(stream, &trajectory));
@@ -290,7 +206,7 @@ TEST(LearnerClientTest, LeaseOfWhatIsUnderWayIsNotHandedOut) {
 }
 
 TEST(LearnerClientTest, SilentLearnerIsLeftAndFoundAgain) {
-  FakeLearner learner([](int number, ServerStream* stream) {
+  ScriptedLearner learner([](int number, ServerStream* stream) {
     Welcome(stream);
     if (number > 1) {
       LearnerMessage message;
@@ -314,15 +230,13 @@ TEST(LearnerClientTest, SilentLearnerIsLeftAndFoundAgain) {
 }
 
 TEST(LearnerClientTest, HeartbeatsCarryWhatWasSet) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     WorkerMessage message;
     while (stream->Read(&message)) {
       if (message.heartbeat().running_samples() == 4) break;
     }
-    LearnerMessage stop;
-    stop.mutable_stop();
-    stream->Write(stop);
+    SayStop(stream, "");
     return grpc::Status::OK;
   });
   auto client = LearnerClient::Connect(OptionsFor(learner.address()));
@@ -336,7 +250,7 @@ TEST(LearnerClientTest, HeartbeatsCarryWhatWasSet) {
 }
 
 TEST(LearnerClientTest, AHungWorkersStreamEndsForGood) {
-  FakeLearner learner([](int number, ServerStream* stream) {
+  ScriptedLearner learner([](int number, ServerStream* stream) {
     EXPECT_EQ(number, 1);
     Welcome(stream);
     DrainUntilClosed(stream);
@@ -354,7 +268,7 @@ TEST(LearnerClientTest, AHungWorkersStreamEndsForGood) {
 }
 
 TEST(LearnerClientTest, AWorkerMayBeBusyForAsLongAsItSays) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     DrainUntilClosed(stream);
     return grpc::Status::OK;
@@ -369,7 +283,7 @@ TEST(LearnerClientTest, AWorkerMayBeBusyForAsLongAsItSays) {
 }
 
 TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
-  FakeLearner learner([](int, ServerStream*) {
+  ScriptedLearner learner([](int, ServerStream*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "wrong run");
   });
   const auto client = LearnerClient::Connect(OptionsFor(learner.address()));
@@ -380,7 +294,8 @@ TEST(LearnerClientTest, RefusalForGoodIsReturnedAtOnce) {
 TEST(LearnerClientTest, UnreachableLearnerIsGivenUpInTime) {
   std::string address;
   {
-    FakeLearner learner([](int, ServerStream*) { return grpc::Status::OK; });
+    ScriptedLearner learner(
+        [](int, ServerStream*) { return grpc::Status::OK; });
     address = learner.address();
   }
   LearnerClientOptions options = OptionsFor(address);
@@ -390,13 +305,13 @@ TEST(LearnerClientTest, UnreachableLearnerIsGivenUpInTime) {
 }
 
 TEST(LearnerClientTest, StopEndsTheWaitForAWelcome) {
-  FakeLearner silent([](int, ServerStream* stream) {
+  ScriptedLearner silent([](int, ServerStream* stream) {
     DrainUntilClosed(stream);
     return grpc::Status::OK;
   });
   std::string nobody;
   {
-    FakeLearner gone([](int, ServerStream*) { return grpc::Status::OK; });
+    ScriptedLearner gone([](int, ServerStream*) { return grpc::Status::OK; });
     nobody = gone.address();
   }
   for (const std::string& address : {silent.address(), nobody}) {
@@ -419,7 +334,7 @@ TEST(LearnerClientTest, AddressBeyondLoopbackIsRefused) {
 
 TEST(LearnerClientTest, WhatTheWireDoesNotTakeIsDeliveredAsAFailure) {
   Trajectory delivered;
-  FakeLearner learner([&delivered](int, ServerStream* stream) {
+  ScriptedLearner learner([&delivered](int, ServerStream* stream) {
     Welcome(stream);
     EXPECT_TRUE(ReadTrajectory(stream, &delivered));
     Ack(stream, delivered.key());
@@ -463,7 +378,7 @@ TEST(LearnerClientTest, WhatTheWireDoesNotTakeIsDeliveredAsAFailure) {
 }
 
 TEST(LearnerClientTest, MoreUnackedThanTheLimitIsRefused) {
-  FakeLearner learner([](int, ServerStream* stream) {
+  ScriptedLearner learner([](int, ServerStream* stream) {
     Welcome(stream);
     DrainUntilClosed(stream);
     return grpc::Status::OK;

@@ -61,6 +61,8 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
       ++next;
     }
     ASSIGN_OR_RETURN(std::vector<Trajectory> ended, runner.Advance(kWaitUs));
+    // While the engine samples, it goes on, however slow; only environments can
+    // stall.
     if (!ended.empty() || services.engine->has_running()) progress_ms = NowMs();
     if (NowMs() - progress_ms > options.stall_ms_max) {
       return absl::DeadlineExceededError(
@@ -75,6 +77,7 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
       options.progress(static_cast<int64_t>(done.size()), total);
     }
   }
+  // They end in an order that depends on how long their tools took.
   std::sort(done.begin(), done.end(),
             [](const Trajectory& a, const Trajectory& b) {
               return std::make_pair(a.key().group(), a.key().sample()) <
@@ -96,6 +99,8 @@ absl::StatusOr<std::vector<Trajectory>> RunLocalRollout(
   ASSIGN_OR_RETURN(
       const auto engine,
       Engine::Create(backend, weights, options.weight_version, options.engine));
+  // As many as there are sequences: an episode holds one from its Reset to its
+  // end.
   const int at_once = static_cast<int>(options.engine.sequences_max);
   JobPool jobs(options.job_threads, at_once);
   EpisodeServices services;

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "environments/testing/echo_environment.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
@@ -13,35 +14,6 @@
 
 namespace temper {
 namespace {
-
-// Shows the task's messages and finds every answer wrong.
-class EchoEnvironment : public Environment {
- public:
-  const EnvironmentFacts& facts() const override {
-    static const EnvironmentFacts facts = {"echo", "for tests", true,
-                                           ServedIn::kWorker, false};
-    return facts;
-  }
-  absl::StatusOr<Observation> Validate(const Task& task) const override {
-    Observation observation;
-    observation.messages.assign(task.messages().begin(), task.messages().end());
-    return observation;
-  }
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    return Validate(task);
-  }
-  absl::StatusOr<std::vector<ToolResult>> Step(
-      const std::vector<ToolCall>& calls) override {
-    return std::vector<ToolResult>(calls.size());
-  }
-  absl::StatusOr<Verdict> Grade(Outcome outcome,
-                                const std::vector<Message>&) override {
-    Verdict verdict;
-    verdict.set_outcome(outcome);
-    verdict.set_verified(true);
-    return verdict;
-  }
-};
 
 class LocalRolloutTest : public ::testing::Test {
  protected:

@@ -35,12 +35,16 @@ void Scheduler::PreemptAll() {
 }
 
 Sequence* Scheduler::FindVictim(const Sequence& wanting) {
+  // Only younger ones give way, so that the oldest always gets on and ends: two
+  // that took each other's pages in turn would never. For the oldest anyone
+  // does, idle ones too.
   bool is_oldest = true;  // of the running
   for (auto it = entries_.begin(); it->first < wanting.id; ++it) {
     if (it->second.sequence->running) is_oldest = false;
   }
   for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
     Sequence* const candidate = it->second.sequence;
+    // What is in this step's batch already has its slots written into it.
     if (candidate == &wanting || it->second.scheduled) continue;
     if (candidate->pages.empty()) continue;
     if (candidate->id > wanting.id || is_oldest) return candidate;
@@ -66,17 +70,25 @@ void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget,
     Sequence* const sequence = entry.sequence;
     if (!sequence->running || entry.scheduled) continue;
     const int64_t size = sequence->record.size();
+    // Decoding first: a long prompt must not hold up those that are one token
+    // from their next.
     const bool decodes = size - sequence->computed == 1;
     if (decodes != (pass == Pass::kDecode)) continue;
     const bool starts = sequence->pages.empty();
+    // Also those that began before: another may have computed the next page in
+    // the meantime.
     const int64_t hits = decodes ? 0 : blocks_->MatchPrefix(sequence, version);
     if (!MakeRoom(sequence, size)) {
+      // What it found by prefix must not be held while it waits: the one that
+      // it waits for may need it.
       if (starts) blocks_->Release(sequence);
       continue;
     }
     stats_.prefix_hit_tokens += hits;
     const int64_t begin = sequence->computed;
     int64_t end = std::min(size, begin + *budget);
+    // A chunk that does not reach the end stops at a page: only whole ones are
+    // shared.
     if (end < size) end -= end % kPageTokens;
     if (end <= begin) continue;
     CHECK(blocks_->Grow(sequence, end));

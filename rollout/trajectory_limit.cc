@@ -9,6 +9,8 @@ namespace temper {
 
 bool CutDown(Trajectory* trajectory) {
   const auto bytes = static_cast<int64_t>(trajectory->ByteSizeLong());
+  // The same limit as the door's, met before the wire: there it would be sent
+  // whole and refused, and its group lost.
   if (bytes <= kTrajectoryBytesMax) return false;
   trajectory->set_outcome(OUTCOME_ENVIRONMENT_ERROR);
   trajectory->set_error(absl::StrCat(

@@ -85,6 +85,7 @@ void WeightClient::Serve() {
     now = std::chrono::steady_clock::now();
     ReadAnnouncements();
     ReadReplies(now);
+    // After the replies were read: what came in the meantime counts.
     if (target_ != 0 && now >= stalls_at_) {
       Fail(absl::DeadlineExceededError(absl::StrCat(
           "weight version ", target_, ": nothing came from ",
@@ -97,6 +98,7 @@ int64_t WeightClient::WaitMs(Time now) const {
   if (target_ == 0) return kIdleMs;
   Time next = std::min(stalls_at_, now + milliseconds(kIdleMs));
   for (const auto& [key, again_at] : asked_) next = std::min(next, again_at);
+  // Rounded down it would wake just before, and spin.
   return std::chrono::duration_cast<milliseconds>(next - now).count() + 1;
 }
 
@@ -107,6 +109,8 @@ void WeightClient::TakeUpWanted(Time now) {
     wanted = std::exchange(wanted_, 0);
   }
   if (wanted == 0 || wanted == target_) return;
+  // It was delivered already; asked for again (after another stream's welcome),
+  // nothing is to be done.
   if (wanted == finished_) {
     target_ = 0;
     return;
@@ -117,6 +121,8 @@ void WeightClient::TakeUpWanted(Time now) {
   have_manifest_ = false;
   asked_.clear();
   stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
+  // The same version's chunks are kept: a publisher that was away goes on where
+  // it stopped.
   if (staging_ != nullptr && staging_->manifest.version() != wanted) {
     DropStaging();
   }
@@ -191,6 +197,8 @@ void WeightClient::TakeManifest(const WeightManifest& manifest, Time now) {
   asked_.erase(kManifestKey);
   have_manifest_ = true;
   stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
+  // By the digest, not by the version: a learner that was started again may
+  // serve other bytes, and a mix would pass no check until the end.
   const bool resumes =
       staging_ != nullptr && staging_->manifest.sha256() == manifest.sha256() &&
       staging_->manifest.total_bytes() == manifest.total_bytes();
@@ -220,9 +228,11 @@ uint32_t WeightClient::ChunkSize(uint64_t chunk) const {
 void WeightClient::TakeChunk(const WeightReply& reply, Time now) {
   const uint64_t chunk = reply.offset() / options_.chunk_bytes;
   if (!have_manifest_ || reply.offset() % options_.chunk_bytes != 0 ||
+      // Of an earlier manifest, or nobody's: asked again when its time is up.
       chunk >= ChunkCount() || reply.data().size() != ChunkSize(chunk)) {
     return;
   }
+  // An answer to a request that was asked twice comes twice.
   asked_.erase(chunk);
   if (have_chunk_[chunk]) return;
   std::memcpy(reinterpret_cast<char*>(staging_->values.data()) + reply.offset(),
@@ -282,6 +292,7 @@ void WeightClient::Finish() {
   }
   const uint64_t version = target_;
   std::shared_ptr<const ReceivedWeights> weights = std::move(staging_);
+  // Before the callback, which may ask for the next.
   DropStaging();
   asked_.clear();
   finished_ = version;

@@ -11,6 +11,7 @@ void WeightMailbox::Put(Delivery delivery) {
   MutexLock lock(&mutex_);
   if (delivery.ok()) {
     version_ = std::move(delivery);
+    // What failed before it does not matter any more.
     error_.reset();
   } else {
     error_ = std::move(delivery);
@@ -19,6 +20,8 @@ void WeightMailbox::Put(Delivery delivery) {
 
 std::optional<WeightMailbox::Delivery> WeightMailbox::Take() {
   MutexLock lock(&mutex_);
+  // An error that came later does not hide weights that are there: the worker
+  // takes them first and hears of the error next time.
   std::optional<Delivery>& next = version_.has_value() ? version_ : error_;
   return std::exchange(next, std::nullopt);
 }
@@ -26,6 +29,8 @@ std::optional<WeightMailbox::Delivery> WeightMailbox::Take() {
 absl::Status CheckManifest(const WeightManifest& manifest,
                            const std::vector<Parameter>& parameters) {
   const int count = static_cast<int>(parameters.size());
+  // By name and shape, in order: values are one array, and another order of the
+  // same sizes would be taken in without a sign.
   for (int i = 0; i < std::min(count, manifest.tensors_size()); ++i) {
     const WeightTensor& tensor = manifest.tensors(i);
     const Parameter& parameter = parameters[i];

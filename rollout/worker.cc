@@ -159,6 +159,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
 }
 
 void Worker::WantWeights(uint64_t version) {
+  // Each message names one; only the highest is fetched.
   if (version <= std::max(wanted_version_, engine_->version())) return;
   wanted_version_ = version;
   wanted_since_ms_ = NowMs();
@@ -189,6 +190,8 @@ absl::Status Worker::TakeMessages() {
 }
 
 absl::Status Worker::OnWelcome(const LearnerWelcome& welcome) {
+  // Samples of the old stream: their leases have lapsed (DeliveryQueue), others
+  // may have them.
   leases_.clear();
   // No learner goes back in its life; a resumed one does, to its checkpoint.
   // What this worker runs is of steps that no longer count.
@@ -240,6 +243,8 @@ bool Worker::HasRoomFor(const Lease& lease) const {
 }
 
 absl::Status Worker::StartEpisodes() {
+  // Not while there is a backlog to deliver: what ended waits for room among
+  // the unacked, and more would only add to it.
   while (!leases_.empty() && outbox_.empty()) {
     Lease& lease = leases_.front();
     if (engine_->version() == 0 ||
@@ -252,11 +257,7 @@ absl::Status Worker::StartEpisodes() {
                static_cast<int>(options_.learner.capacity_samples)) {
       const uint32_t sample = lease.samples(lease.samples_size() - 1);
       lease.mutable_samples()->RemoveLast();
-      // Leased anew after a broken stream, and still here.
-      if (runner_->Runs(lease.group(), sample) ||
-          client_->Holds(lease.group(), sample)) {
-        continue;
-      }
+      if (!client_->Begin(lease.lease(), lease.group(), sample)) continue;
       EpisodeSpec spec;
       spec.key.set_run(client_->welcome().run());
       spec.key.set_group(lease.group());
@@ -320,6 +321,8 @@ void Worker::ReportWaits() {
 
 absl::Status Worker::Run(const std::atomic<bool>* stop) {
   while (!*stop) {
+    // In this order: weights between two engine steps, episodes with the
+    // weights that are then there, and the step last.
     RETURN_IF_ERROR(TakeMessages());
     if (stopped_by_learner_) break;
     RETURN_IF_ERROR(TakeWeights());

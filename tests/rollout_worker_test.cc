@@ -11,98 +11,28 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "grpcpp/grpcpp.h"
+#include "environments/testing/echo_environment.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
-#include "kernels/base/mutex.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/bpe_trainer.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/intake/weight_publisher.h"
-#include "proto/learner.grpc.pb.h"
 #include "proto/wire/trajectory_stream.h"
 #include "rollout/local_rollout.h"
 #include "rollout/sampling_fixture.h"
+#include "rollout/testing/scripted_learner.h"
 #include "rollout/worker.h"
 
 namespace temper {
 namespace {
 
-using Stream = grpc::ServerReaderWriter<LearnerMessage, WorkerMessage>;
+using Stream = ScriptedLearner::Stream;
 using Id = std::pair<uint64_t, uint32_t>;
 
 constexpr int64_t kResetMs = 30'000;
-
-class ScriptedLearner : public Learner::Service {
- public:
-  using Script = std::function<grpc::Status(int, Stream*)>;
-
-  explicit ScriptedLearner(Script script) : script_(std::move(script)) {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-  }
-  ~ScriptedLearner() override { Shutdown(); }
-
-  // Afterwards no script runs: its threads are joined.
-  void Shutdown() {
-    if (server_ == nullptr) return;
-    server_->Shutdown(std::chrono::system_clock::now());
-    server_.reset();
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-  // One stream at a time; the next waits for the script's end.
-  grpc::Status Connect(grpc::ServerContext*, Stream* stream) override {
-    MutexLock lock(&mutex_);
-    return script_(++streams_, stream);
-  }
-
- private:
-  const Script script_;
-  Mutex mutex_;
-  int streams_ ABSL_GUARDED_BY(mutex_) = 0;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
-};
-
-class EchoEnvironment : public Environment {
- public:
-  // Reset waits for `ready`, if it is valid.
-  explicit EchoEnvironment(std::shared_future<void> ready = {})
-      : ready_(std::move(ready)) {}
-  const EnvironmentFacts& facts() const override {
-    static const EnvironmentFacts facts = {"echo", "for tests", true,
-                                           ServedIn::kWorker, false};
-    return facts;
-  }
-  absl::StatusOr<Observation> Validate(const Task& task) const override {
-    Observation observation;
-    observation.messages.assign(task.messages().begin(), task.messages().end());
-    return observation;
-  }
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    if (ready_.valid()) ready_.wait();
-    return Validate(task);
-  }
-  absl::StatusOr<std::vector<ToolResult>> Step(
-      const std::vector<ToolCall>& calls) override {
-    return std::vector<ToolResult>(calls.size());
-  }
-  absl::StatusOr<Verdict> Grade(Outcome outcome,
-                                const std::vector<Message>&) override {
-    Verdict verdict;
-    verdict.set_outcome(outcome);
-    verdict.set_verified(true);
-    return verdict;
-  }
-
- private:
-  const std::shared_future<void> ready_;
-};
 
 std::unique_ptr<Environment> NewEcho(std::shared_future<void> ready = {}) {
   return std::make_unique<EchoEnvironment>(std::move(ready));
@@ -165,62 +95,37 @@ class RolloutWorkerTest : public ::testing::Test {
   }
 
   void Welcome(Stream* stream, uint64_t version) {
-    WorkerMessage hello;
-    EXPECT_TRUE(stream->Read(&hello) && hello.has_hello());
-    LearnerMessage message;
-    LearnerWelcome* const welcome = message.mutable_welcome();
-    welcome->set_wire_version(kWireVersion);
-    welcome->set_run("run");
-    welcome->set_weights_announce(publisher_->announce_endpoint());
-    welcome->set_weights_chunks(publisher_->chunk_endpoint());
-    welcome->set_weight_version(version);
-    welcome->set_model_dir(model_dir_);
-    *welcome->mutable_config()->mutable_rewards() = FixtureRewards();
-    welcome->mutable_config()->mutable_objective()->set_keep_sampling_mask(
+    LearnerWelcome welcome;
+    welcome.set_run("run");
+    welcome.set_weights_announce(publisher_->announce_endpoint());
+    welcome.set_weights_chunks(publisher_->chunk_endpoint());
+    welcome.set_weight_version(version);
+    welcome.set_model_dir(model_dir_);
+    *welcome.mutable_config()->mutable_rewards() = FixtureRewards();
+    welcome.mutable_config()->mutable_objective()->set_keep_sampling_mask(
         keep_sampling_mask_);
-    stream->Write(message);
-    LearnerMessage credit;
-    credit.mutable_credit()->set_trajectories(64);
-    stream->Write(credit);
+    temper::Welcome(stream, welcome);
   }
 
   // Takes `count` trajectories in, acking them or not.
   void Take(Stream* stream, int count, bool ack) {
-    TrajectoryAssembler assembler;
-    WorkerMessage message;
-    while (count > 0 && stream->Read(&message)) {
+    const auto hear = [this](const WorkerMessage& message) {
       if (message.has_weight_ack()) acked_ = message.weight_ack().version();
-      if (message.has_header()) {
-        EXPECT_TRUE(assembler.Header(message.header()).ok());
-      }
-      if (message.has_chunk()) {
-        EXPECT_TRUE(assembler.Chunk(message.chunk()).ok());
-      }
-      if (!message.has_end()) continue;
-      const auto bytes = assembler.End(message.end());
-      ASSERT_TRUE(bytes.ok()) << bytes.status();
-      Trajectory trajectory;
-      ASSERT_TRUE(trajectory.ParseFromString(*bytes));
+    };
+    Trajectory trajectory;
+    while (count > 0 && ReadTrajectory(stream, &trajectory, hear)) {
       const Id id{trajectory.key().group(), trajectory.key().sample()};
       received_[id] = trajectory;
       ++deliveries_[id];
       --count;
-      if (!ack) continue;
-      LearnerMessage reply;
-      *reply.mutable_ack()->mutable_key() = trajectory.key();
-      reply.mutable_ack()->set_result(TrajectoryAck::COMMITTED);
-      stream->Write(reply);
+      if (ack) Ack(stream, trajectory.key());
     }
     EXPECT_EQ(count, 0) << "the stream ended early";
   }
 
   static void Stop(Stream* stream) {
-    LearnerMessage stop;
-    stop.mutable_stop()->set_reason("done");
-    stream->Write(stop);
-    WorkerMessage message;
-    while (stream->Read(&message)) {
-    }
+    SayStop(stream, "done");
+    DrainUntilClosed(stream);
   }
 
   absl::Status RunAgainst(ScriptedLearner* learner) {

@@ -193,6 +193,9 @@ def dead_symbols(checkout):
       name = match.group(1) or match.group(2)
       if name.isupper():  # an attribute's macro, not what is declared
         continue
+      # Called through its base, which may be a library's.
+      if re.match(r'[^;{]*\boverride\b', texts[path][match.end():]):
+        continue
       elsewhere = sum(n for p, n in uses[name].items()
                       if p not in (path, source))
       here = uses[name].get(path, 0)
