@@ -5,6 +5,8 @@
 namespace temper {
 namespace {
 
+// gRPC's own limit for all metadata of a call is 8 KiB, and a message may be
+// escaped to three times its size.
 constexpr size_t kMessageBytesMax = 2048;
 
 }  // namespace
@@ -19,6 +21,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
 absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const int code = static_cast<int>(status.error_code());
+  // Cast unseen, an unknown number would be an absl code without a name.
   const bool known = code > 0 && code <= 16;  // CANCELLED to UNAUTHENTICATED
   return absl::Status(
       known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown,

@@ -27,6 +27,8 @@ std::string FieldsOf(const google::protobuf::Descriptor& type) {
 
 // What protobuf's words for it leave open.
 std::string Hint(const std::string& line, const std::string& error) {
+  // An editor's, and not to be seen in one: the first line is refused at its
+  // first character.
   if (absl::StartsWith(line, kByteOrderMark)) {
     return "; the line begins with a byte-order mark: save the file without it";
   }

@@ -12,6 +12,7 @@ namespace temper {
 namespace {
 
 bool IsPort(const std::string& text) {
+  // ZeroMQ's word for any free port.
   if (text == "*") return true;
   uint32_t port;
   return std::all_of(text.begin(), text.end(), absl::ascii_isdigit) &&
@@ -22,6 +23,8 @@ bool IsPort(const std::string& text) {
 
 absl::Status CheckLoopback(const std::string& address) {
   for (const std::string host : {"127.0.0.1:", "localhost:", "[::1]:"}) {
+    // The whole of what follows is a port: 127.0.0.1.example.org is another's
+    // machine.
     if (address.rfind(host, 0) == 0 && IsPort(address.substr(host.size()))) {
       return absl::OkStatus();
     }

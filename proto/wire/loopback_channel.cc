@@ -4,6 +4,8 @@ namespace temper {
 
 std::shared_ptr<grpc::Channel> NewLoopbackChannel(
     const std::string& address, grpc::ChannelArguments arguments) {
+  // gRPC follows http_proxy even to 127.0.0.1, and a proxy answers for another
+  // machine's loopback, or not at all.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
                                    arguments);

@@ -12,6 +12,8 @@ constexpr char kPrefix[] = "OUTCOME_";
 }  // namespace
 
 bool IsGraded(Outcome outcome) {
+  // Named one by one, not by their order: an outcome that is added later is not
+  // graded until someone says so here.
   switch (outcome) {
     case OUTCOME_OK:
     case OUTCOME_TRUNCATED:
@@ -31,6 +33,7 @@ bool IsWellFormed(Outcome outcome) {
 
 std::string OutcomeName(Outcome outcome) {
   const std::string name = Outcome_Name(outcome);
+  // A number from a newer program, or from a wire.
   if (name.empty()) return absl::StrCat("outcome ", static_cast<int>(outcome));
   return name.substr(strlen(kPrefix));
 }

@@ -25,6 +25,8 @@ absl::Status CheckTask(const Task& task) {
     return absl::InvalidArgumentError(
         absl::StrCat("task ", task.id(), ": environment is empty"));
   }
+  // A misspelt split would be a task that is never played, and nobody would
+  // miss it.
   if (task.split() != "train" && task.split() != "heldout") {
     return absl::InvalidArgumentError(
         absl::StrCat("task ", task.id(), ": split is \"", task.split(),
@@ -45,6 +47,7 @@ absl::Status CheckTask(const Task& task) {
 
 absl::StatusOr<std::string> FormatTasks(const std::vector<Task>& tasks) {
   google::protobuf::util::JsonPrintOptions options;
+  // The names that users write; protobuf's own would be camelCase.
   options.preserve_proto_field_names = true;
   std::string text;
   absl::flat_hash_map<std::string, size_t> places;
@@ -94,9 +97,11 @@ absl::StatusOr<std::optional<TaskFileReader::Line>> TaskFileReader::Next() {
     errno = 0;
     const ssize_t size = getline(&text, &capacity, file_.get());
     const int error = errno;
+    // getline gives memory also when it fails.
     const std::unique_ptr<char, void (*)(void*)> owned(text, &free);
     if (size < 0) {
       if (ferror(file_.get()) != 0) return FileError("read", path_, error);
+      // An empty file is a mistake more likely than a wish.
       if (tasks_ > 0) return std::optional<Line>();
       return absl::InvalidArgumentError(absl::StrCat(path_, " holds no tasks"));
     }
@@ -111,6 +116,8 @@ absl::StatusOr<std::optional<TaskFileReader::Line>> TaskFileReader::Next() {
                                                      ": more than ", kTasksMax,
                                                      " tasks; take fewer"));
     }
+    // An error of one line is that line's: whoever checks a file goes on, to
+    // tell of all.
     return std::optional<Line>(Line{number_, Parse(json)});
   }
 }

@@ -9,6 +9,8 @@
 namespace temper {
 namespace {
 
+// Without the lease: of one sample only one copy is under way in a stream, and
+// a new header begins it again.
 std::pair<uint64_t, uint32_t> IdOf(const TrajectoryKey& key) {
   return {key.group(), key.sample()};
 }
@@ -34,6 +36,8 @@ absl::Status SendTrajectory(
   *message.mutable_header()->mutable_key() = trajectory.key();
   message.mutable_header()->set_size_bytes(bytes.size());
   RETURN_IF_ERROR(send(message));
+  // In pieces: one message of the whole would stand before every heartbeat
+  // behind it.
   for (int64_t offset = 0; offset < size; offset += kChunkBytes) {
     message.Clear();
     *message.mutable_chunk()->mutable_key() = trajectory.key();
@@ -43,11 +47,13 @@ absl::Status SendTrajectory(
   }
   message.Clear();
   *message.mutable_end()->mutable_key() = trajectory.key();
+  // Of the bytes, not of the message: serialising again need not give the same.
   message.mutable_end()->set_sha256(Sha256Of(bytes));
   return send(message);
 }
 
 absl::Status TrajectoryAssembler::Header(const TrajectoryHeader& header) {
+  // Before any memory is taken for it.
   if (header.size_bytes() > static_cast<uint64_t>(kTrajectoryBytesMax)) {
     return absl::ResourceExhaustedError(
         absl::StrCat(Name(header.key()), " announces ", header.size_bytes(),

@@ -27,12 +27,16 @@ absl::Status CheckWeightManifest(const WeightManifest& manifest,
       manifest.tensors_size() > kWeightTensorsMax) {
     return invalid("it has no SHA-256, or too many tensors");
   }
+  // Without gaps and in order: every byte has one tensor, so the checksums
+  // cover all of them.
   uint64_t offset = 0;
   for (const WeightTensor& tensor : manifest.tensors()) {
     const uint64_t width =
         tensor.dtype() == "F32" ? 4 : (tensor.dtype() == "BF16" ? 2 : 0);
     uint64_t size = width;
     for (const int64_t dimension : tensor.shape()) {
+      // Divided, not multiplied: a product of dimensions may overflow into a
+      // small number.
       if (dimension < 1 ||
           size > bytes_max / static_cast<uint64_t>(dimension)) {
         size = 0;
@@ -59,6 +63,8 @@ absl::Status CheckWeightManifest(const WeightManifest& manifest,
 absl::Status VerifyWeights(const WeightManifest& manifest, const void* bytes) {
   const auto* data = static_cast<const char*>(bytes);
   for (const WeightTensor& tensor : manifest.tensors()) {
+    // Tensor by tensor first: a damaged one has a name, where the digest of the
+    // whole only says that there is one.
     if (Crc32c(data + tensor.offset(), tensor.size_bytes()) !=
         tensor.crc32c()) {
       return absl::DataLossError(

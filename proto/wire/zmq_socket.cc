@@ -63,6 +63,8 @@ ZmqContext::ZmqContext() : context_(zmq_ctx_new()) {
   CHECK(context_ != nullptr);
 }
 
+// Blocks until every socket of it is closed: they are declared after their
+// context, and go before it.
 ZmqContext::~ZmqContext() { zmq_ctx_term(context_); }
 
 absl::StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Create(
@@ -71,12 +73,15 @@ absl::StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Create(
   void* const handle = zmq_socket(context.get(), type);
   if (handle == nullptr) return ZmqError("zmq_socket");
   std::unique_ptr<ZmqSocket> socket(new ZmqSocket(handle));
+  // Unsent messages go with the socket; else closing waits for a peer that may
+  // never come back.
   const int linger = 0;
   CHECK_EQ(zmq_setsockopt(handle, ZMQ_LINGER, &linger, sizeof(linger)), 0);
   CHECK_EQ(zmq_setsockopt(handle, ZMQ_SNDHWM, &queue_max, sizeof(queue_max)),
            0);
   CHECK_EQ(zmq_setsockopt(handle, ZMQ_RCVHWM, &queue_max, sizeof(queue_max)),
            0);
+  // A larger message ends its connection before memory is taken for it.
   CHECK_EQ(zmq_setsockopt(handle, ZMQ_MAXMSGSIZE, &message_bytes_max,
                           sizeof(message_bytes_max)),
            0);
@@ -121,6 +126,8 @@ bool ZmqSocket::Send(const std::vector<std::string>& parts) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const int more = i + 1 < parts.size() ? ZMQ_SNDMORE : 0;
     if (zmq_send(socket_, parts[i].data(), parts[i].size(),
+                 // Only the first part can be refused: the parts of one message
+                 // go out together or not at all.
                  ZMQ_DONTWAIT | more) < 0) {
       return false;
     }
@@ -141,12 +148,16 @@ std::optional<std::vector<std::string>> ZmqSocket::Receive(size_t parts_max) {
     } else {
       whole = false;
     }
+    // Read to its end even when it is too long, or the rest would be taken for
+    // the next message.
     if (zmq_msg_more(message.get()) == 0) break;
   }
   if (!whole) return std::nullopt;
   return parts;
 }
 
+// An eventfd and no socket pair: ZeroMQ's own sockets may be used by one thread
+// only, and Signal comes from others.
 Wakeup::Wakeup() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(fd_ >= 0) << "eventfd: errno " << errno;
 }
@@ -155,6 +166,7 @@ Wakeup::~Wakeup() { close(fd_); }
 
 void Wakeup::Signal() {
   const uint64_t one = 1;
+  // EAGAIN: the count is full, so a signal is there already.
   CHECK(write(fd_, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN);
 }
 
