@@ -270,8 +270,9 @@ TEST(TrajectoryDoorTest, AnotherRunAnotherWireVersionAndExcessAreRefused) {
   EXPECT_THAT(
       Refusal([](Trajectory* t) { t->mutable_key()->set_run("other"); }),
       HasSubstr("\"other\" is not this run"));
-  EXPECT_THAT(Refusal([](Trajectory* t) { t->set_wire_version(2); }),
-              HasSubstr("wire_version 2"));
+  EXPECT_THAT(
+      Refusal([](Trajectory* t) { t->set_wire_version(kWireVersion + 1); }),
+      HasSubstr("; this learner reads"));
   DoorLimits small = FixtureLimits();
   small.tokens_max = 3;
   EXPECT_THAT(Refusal([](Trajectory*) {}, small), HasSubstr("tokens is 4"));

@@ -170,8 +170,9 @@ Trajectory FromRow(const SqlRow& row, const std::string& run, SegmentRef* ref) {
   trajectory.set_reward_us(row[17].AsUint());
   trajectory.set_error(row[18].AsString());
   trajectory.set_worker(row[19].AsString());
-  *ref = {static_cast<uint32_t>(row[20].AsInt()), row[21].AsUint(),
-          row[22].AsUint(), static_cast<uint32_t>(row[23].AsInt())};
+  trajectory.set_task_refused(row[20].AsInt() != 0);
+  *ref = {static_cast<uint32_t>(row[21].AsInt()), row[22].AsUint(),
+          row[23].AsUint(), static_cast<uint32_t>(row[24].AsInt())};
   return trajectory;
 }
 
@@ -203,9 +204,9 @@ absl::StatusOr<int64_t> InsertEpisode(Transaction* transaction,
       "INSERT INTO episode(grp, sample, lease, attempt, purpose, task_id, "
       "environment, domain, seed, outcome, verdict_outcome, verified, correct, "
       "answer, detail, reward, generate_us, environment_us, reward_us, error, "
-      "worker, segment_file, segment_offset, segment_size, segment_crc, "
-      "received_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-      "?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "worker, task_refused, segment_file, segment_offset, segment_size, "
+      "segment_crc, received_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       {key.group(),
        key.sample(),
        key.lease(),
@@ -227,6 +228,7 @@ absl::StatusOr<int64_t> InsertEpisode(Transaction* transaction,
        trajectory.reward_us(),
        trajectory.error(),
        trajectory.worker(),
+       trajectory.task_refused(),
        bulk.file,
        bulk.offset,
        bulk.size,
@@ -247,8 +249,8 @@ absl::StatusOr<Trajectory> LoadEpisode(Transaction* transaction,
           "SELECT grp, sample, lease, purpose, task_id, environment, domain, "
           "seed, outcome, verdict_outcome, verified, correct, answer, detail, "
           "reward, generate_us, environment_us, reward_us, error, worker, "
-          "segment_file, segment_offset, segment_size, segment_crc "
-          "FROM episode WHERE id = ?",
+          "task_refused, segment_file, segment_offset, segment_size, "
+          "segment_crc FROM episode WHERE id = ?",
           {id}));
   if (rows.empty()) {
     return absl::NotFoundError(absl::StrCat("no episode ", id, " in run.db"));

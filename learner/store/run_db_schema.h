@@ -44,6 +44,10 @@ CREATE TABLE task_failure(
 -- Of tasks.jsonl as the run began with it, hexadecimal; '': not known.
 ALTER TABLE run ADD COLUMN tasks_sha256 TEXT NOT NULL DEFAULT '';
 
+-- 1: the environment says that the task can never run (an outcome of
+-- ENVIRONMENT_ERROR).
+ALTER TABLE episode ADD COLUMN task_refused INTEGER NOT NULL DEFAULT 0;
+
 CREATE VIEW outcome_names(value, name) AS VALUES
   (0, 'UNSPECIFIED'), (1, 'OK'), (2, 'TRUNCATED'), (3, 'MODEL_ERROR'),
   (4, 'TOOL_ERROR'), (5, 'TIMEOUT'), (6, 'SANDBOX_ERROR'),

@@ -181,7 +181,7 @@ TEST(RunDbTest, NamesStandBesideTheNumbers) {
           {});
   Execute(db.get(),
           "INSERT INTO episode VALUES (1, 7, 0, 1, 1, 2, 't', 'e', '', 0, 6, "
-          "0, 0, 0, '', '', NULL, 0, 0, 0, '', '', 0, 0, 0, 0, 0)",
+          "0, 0, 0, '', '', NULL, 0, 0, 0, '', '', 0, 0, 0, 0, 0, 0)",
           {});
   Execute(db.get(),
           "INSERT INTO ledger(grp, sample, state, episode, updated_us) "
