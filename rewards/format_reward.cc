@@ -1,6 +1,7 @@
-#include "rewards/format_reward.h"
-
 #include <string>
+
+#include "proto/wire/outcome.h"
+#include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
@@ -21,9 +22,7 @@ class FormatReward : public RewardFunction {
   const char* name() const override { return "format"; }
 
   double Score(const RewardInput& input) const override {
-    const Outcome outcome = input.verdict.outcome();
-    if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR)
-      return 0;
+    if (!IsWellFormed(input.verdict.outcome())) return 0;
     if (input.transcript.empty()) return 0;
     const Message& last = input.transcript.back();
     if (last.role() != "assistant" || last.tool_calls_size() > 0) return 0;
@@ -43,7 +42,7 @@ class FormatReward : public RewardFunction {
 
 }  // namespace
 
-std::unique_ptr<RewardFunction> NewFormatReward() {
+std::unique_ptr<RewardFunction> NewFormatReward(const RewardConfig&) {
   return std::make_unique<FormatReward>();
 }
 

@@ -1,6 +1,4 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "rewards/language_reward.h"
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +10,8 @@
 #include "kernels/base/log.h"
 #include "kernels/base/utf8.h"
 #include "pcre2.h"
+#include "proto/wire/outcome.h"
+#include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
@@ -123,9 +123,7 @@ class LanguageReward : public RewardFunction {
   double Score(const RewardInput& input) const override {
     // What such an episode wrote last is nobody's reasoning or answer, whatever
     // field it stands in.
-    const Outcome outcome = input.verdict.outcome();
-    if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR)
-      return 0;
+    if (!IsWellFormed(input.verdict.outcome())) return 0;
     WordCounts task, written;
     for (const Message& message : input.transcript) {
       if (message.role() == "user") CountWords(message.content(), &task);
@@ -150,7 +148,7 @@ class LanguageReward : public RewardFunction {
 
 }  // namespace
 
-std::unique_ptr<RewardFunction> NewLanguageReward() {
+std::unique_ptr<RewardFunction> NewLanguageReward(const RewardConfig&) {
   return std::make_unique<LanguageReward>();
 }
 

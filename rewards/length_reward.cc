@@ -1,8 +1,9 @@
-#include "rewards/length_reward.h"
-
 #include <algorithm>
+#include <cstdint>
+#include <memory>
 
 #include "kernels/base/log.h"
+#include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
@@ -27,8 +28,11 @@ class LengthReward : public RewardFunction {
 
 }  // namespace
 
-std::unique_ptr<RewardFunction> NewLengthReward(uint64_t target_tokens) {
-  return std::make_unique<LengthReward>(target_tokens);
+std::unique_ptr<RewardFunction> NewLengthReward(const RewardConfig& config) {
+  const uint64_t target = config.length_target_tokens();
+  // Without a target there is nothing to measure, not even to log.
+  if (target == 0) return nullptr;
+  return std::make_unique<LengthReward>(target);
 }
 
 }  // namespace temper

@@ -6,10 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "rewards/format_reward.h"
-#include "rewards/language_reward.h"
-#include "rewards/length_reward.h"
-#include "rewards/rule_reward.h"
+#include "proto/wire/outcome.h"
+#include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
@@ -36,38 +34,34 @@ absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
         "rule_weight is absent; give rewards as a resolved configuration has "
         "them");
   }
-  const double rule = config.rule_weight();
-  RETURN_IF_ERROR(CheckWeight("rule_weight", rule));
-  RETURN_IF_ERROR(CheckWeight("format_weight", config.format_weight()));
-  RETURN_IF_ERROR(CheckWeight("length_weight", config.length_weight()));
-  RETURN_IF_ERROR(CheckWeight("language_weight", config.language_weight()));
+  std::vector<Weighted> parts;
+  bool any = false;
+  for (const RewardPartRow& row : kRewardParts) {
+    const double weight = (config.*row.weight)();
+    RETURN_IF_ERROR(CheckWeight(row.weight_key, weight));
+    any = any || weight != 0;
+    // Of weight 0 too: it is not paid, and it is still looked at.
+    std::unique_ptr<RewardFunction> function = row.make(config);
+    if (function != nullptr) parts.push_back({std::move(function), weight});
+  }
   if (config.length_weight() != 0 && config.length_target_tokens() == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("length_weight is ", config.length_weight(),
                      " but length_target_tokens is 0; set it to the length at "
                      "which the penalty starts"));
   }
-  if (rule == 0 && config.format_weight() == 0 && config.length_weight() == 0 &&
-      config.language_weight() == 0) {
+  if (!any) {
     return absl::InvalidArgumentError(
         "every reward weight is 0, so nothing would be learnt; set rule_weight "
         "or another");
   }
-  std::vector<Weighted> parts;
-  parts.push_back({NewRuleReward(), rule});
-  parts.push_back({NewFormatReward(), config.format_weight()});
-  if (config.length_target_tokens() > 0) {
-    parts.push_back({NewLengthReward(config.length_target_tokens()),
-                     config.length_weight()});
-  }
-  parts.push_back({NewLanguageReward(), config.language_weight()});
   return std::unique_ptr<Reward>(new Reward(std::move(parts)));
 }
 
 absl::StatusOr<std::vector<RewardPart>> Reward::Score(
     const RewardInput& input) const {
   const Outcome outcome = input.verdict.outcome();
-  if (outcome < OUTCOME_OK || outcome > OUTCOME_TIMEOUT) {
+  if (!IsGraded(outcome)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "an episode that ended ", Outcome_Name(outcome), " carries no reward"));
   }

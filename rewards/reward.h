@@ -1,24 +1,5 @@
 // Turns what an environment found (a Verdict) into the number that is trained
-// on: a sum of named parts, each logged. The parts:
-//
-//   rule      1 if the verdict is `correct`, else 0.
-//   format    1 if the episode ended by itself with a message of the assistant
-//             that calls no tool, has content, and neither content nor
-//             reasoning holds a textual marker of the chat format; else 0.
-//   length    0 up to length_target_tokens sampled tokens, then falling
-//             linearly to -1 at twice as many: -min(1, (n - target) / target).
-//   language  DeepSeek-R1's language consistency: the share of the words of
-//             the reasoning, or where the model does not think the content,
-//             that are of the target language, words_target / words. The target
-//             is the language of the task: the script most words of the user's
-//             messages are written in (Latin without any). A word is a run of
-//             letters, and their marks, of one script by Unicode's tables; a
-//             Han, kana or Hangul character is a word of its own; in a Japanese
-//             task Han and kana are one language. Digits of any script,
-//             punctuation and symbols are no words. No words: 0. As format, 0
-//             if the episode did not end by itself, so that broken text is
-//             never paid where whole text is not. Languages of one script
-//             (English, Vietnamese) and scripts out of use are not told apart.
+// on: a sum of named parts (rewards/reward_parts.h), each logged.
 //
 // A reward exists only if a verifier ran (promise P4). Thread-safe: a Reward is
 // constant after construction.

@@ -1,4 +1,4 @@
-#include "rewards/rule_reward.h"
+#include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
@@ -13,7 +13,7 @@ class RuleReward : public RewardFunction {
 
 }  // namespace
 
-std::unique_ptr<RewardFunction> NewRuleReward() {
+std::unique_ptr<RewardFunction> NewRuleReward(const RewardConfig&) {
   return std::make_unique<RuleReward>();
 }
 
