@@ -30,6 +30,14 @@ bool WriteFile(const std::string& path, const std::string& text) {
   return written;
 }
 
+// The number in a file of one; -1 if it cannot be read.
+int64_t ReadNumber(const std::string& path) {
+  std::ifstream in(path);
+  int64_t number = -1;
+  in >> number;
+  return in ? number : -1;
+}
+
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 // This process's group in v1's `controller`, or in v2 for "". "/" if unknown.
@@ -77,7 +85,7 @@ void RemoveStale(const std::string& parent) {
 // Whether a group can be made there; notes whether it holds swap.
 bool Works(CgroupHierarchy* hierarchy) {
   Cgroup probe(*hierarchy);
-  if (!probe.Create(9999, 8, 64 << 20).ok()) return false;
+  if (!probe.Create("probe", 8, 64 << 20).ok()) return false;
   for (const CgroupLimit& limit : CgroupLimits(*hierarchy, 8, 64 << 20)) {
     if (limit.required) continue;
     hierarchy->holds_swap =
@@ -168,11 +176,11 @@ absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
   return absl::OkStatus();
 }
 
-absl::Status Cgroup::Create(uint32_t slot, uint32_t processes_max,
+absl::Status Cgroup::Create(const std::string& name, uint32_t processes_max,
                             uint64_t memory_bytes_max) {
   for (const std::string& parent : hierarchy_.parents) {
     const std::string path =
-        absl::StrCat(parent, "/", NamePrefix(), getpid(), "_", slot);
+        absl::StrCat(parent, "/", NamePrefix(), getpid(), "_", name);
     if (mkdir(path.c_str(), 0755) != 0) {
       const absl::Status status = absl::UnavailableError(
           absl::StrCat("mkdir ", path, ": ", strerror(errno)));
@@ -187,15 +195,19 @@ absl::Status Cgroup::Create(uint32_t slot, uint32_t processes_max,
   return limited;
 }
 
-bool Cgroup::Enter() const {
+bool Cgroup::Enter() const { return Add(0); }
+
+bool Cgroup::Add(pid_t pid) const {
   for (const std::string& path : paths_) {
-    if (!WriteFile(path + "/cgroup.procs", "0")) return false;
+    if (!WriteFile(path + "/cgroup.procs", absl::StrCat(pid))) return false;
   }
   return true;
 }
 
 void Cgroup::Kill() const {
   if (paths_.empty()) return;
+  // v2 only, and atomic; one by one a fork could slip through, which the end of
+  // the pid namespace catches.
   if (WriteFile(paths_[0] + "/cgroup.kill", "1")) return;
   for (const pid_t pid : Processes()) kill(pid, SIGKILL);
 }
@@ -208,12 +220,15 @@ std::vector<pid_t> Cgroup::Processes() const {
   return pids;
 }
 
+int64_t Cgroup::HeldBytes() const {
+  if (paths_.empty() || !hierarchy_.holds_memory()) return -1;
+  return ReadNumber(hierarchy_.mode == CgroupMode::kV2
+                        ? paths_[0] + "/memory.current"
+                        : paths_[1] + "/memory.usage_in_bytes");
+}
+
 int64_t Cgroup::CountTasks() const {
-  if (paths_.empty()) return -1;
-  std::ifstream in(paths_[0] + "/pids.current");
-  int64_t count = -1;
-  in >> count;
-  return in ? count : -1;
+  return paths_.empty() ? -1 : ReadNumber(paths_[0] + "/pids.current");
 }
 
 void Cgroup::Remove() {

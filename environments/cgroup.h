@@ -61,19 +61,21 @@ std::vector<CgroupLimit> CgroupLimits(const CgroupHierarchy& hierarchy,
 absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
                                const std::vector<std::string>& paths);
 
-// A group, made empty. Its name is unique to (this process, `slot`).
+// A group, made empty. Its name is unique to (this process, `name`).
 class Cgroup {
  public:
   explicit Cgroup(const CgroupHierarchy& hierarchy) : hierarchy_(hierarchy) {}
 
   // Makes the group with its limits; no group where the mode is kNone. On an
   // error nothing is left.
-  absl::Status Create(uint32_t slot, uint32_t processes_max,
+  absl::Status Create(const std::string& name, uint32_t processes_max,
                       uint64_t memory_bytes_max);
 
   // Puts the calling process in. Async-signal-safe but for allocation; returns
   // false, errno set, if the kernel refuses.
   bool Enter() const;
+  // The same for the process `pid`, which has one thread.
+  bool Add(pid_t pid) const;
 
   // Sends SIGKILL to all processes in it.
   void Kill() const;
@@ -82,6 +84,8 @@ class Cgroup {
   // instant; empty, and -1, where there is no group.
   std::vector<pid_t> Processes() const;
   int64_t CountTasks() const;
+  // What its memory is charged with; -1 where that is not known.
+  int64_t HeldBytes() const;
 
   // Removes the group, whose processes must have been reaped.
   void Remove();

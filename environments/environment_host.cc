@@ -121,6 +121,8 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     RETURN_IF_ERROR(CheckDeadline(context));
     {
       MutexLock lock(&mutex_);
+      // Refused, not queued: behind calls that wait for sandboxes those that
+      // need none would be late, and a queue has no end.
       if (calls_ >= options_.calls_max) {
         return absl::ResourceExhaustedError(
             absl::StrCat(calls_, " calls are running, at most ",
@@ -148,10 +150,14 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     ASSIGN_OR_RETURN(std::unique_ptr<Environment> environment,
                      NewEnvironment(request.task().environment(), context_));
     const Key key = KeyOf(request);
+    // Before Reset, which may take long: a Close, or a Hold that does not name
+    // it, is to find the episode meanwhile.
     ASSIGN_OR_RETURN(const EpisodePtr episode, Insert(key));
     absl::StatusOr<Observation> observation =
         environment->Reset(request.task(), request.seed());
     absl::Status status = observation.status();
+    // Its client has given up and will hardly name it again: it would take a
+    // place until the next Hold.
     if (status.ok() && context.IsCancelled()) {
       status = absl::CancelledError("nobody waits for the episode any more");
     }
@@ -214,12 +220,15 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
       episode->busy = true;
       heard_micros_[key.first] = clock_->MonotonicMicros();
     }
+    // Unlocked; `busy` keeps others away, and the pointer the episode alive if
+    // it is closed meanwhile.
     const absl::Status status = call(episode->environment.get());
     {
       MutexLock lock(&mutex_);
       episode->busy = false;
       heard_micros_[key.first] = clock_->MonotonicMicros();
     }
+    // After an error an episode may only be destroyed (environment.h).
     if (!status.ok()) Remove(key, episode.get());
     return status;
   }
@@ -264,6 +273,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
         clock_->MonotonicMicros() -
         std::chrono::microseconds(options_.client_silence_max).count();
     for (auto it = heard_micros_.begin(); it != heard_micros_.end();) {
+      // A client that waits for a long call has nothing to say.
       if (it->second > since || HasCall(it->first)) {
         ++it;
         continue;
@@ -284,6 +294,7 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
     CloseOf(
         request.client(),
         [&](uint64_t episode) {
+          // What was opened since the list was made is not in it, and stays.
           return episode < request.episode_next() && held.count(episode) == 0;
         },
         &closed);

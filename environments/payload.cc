@@ -53,6 +53,7 @@ absl::StatusOr<Json> ReadPayload(const Task& task,
     }
     return true;
   };
+  // Without exceptions: what is no JSON is told as any other fault.
   Json payload =
       Json::parse(task.payload_json(), look, /*allow_exceptions=*/false);
   if (!payload.is_object()) {

@@ -1,5 +1,6 @@
 #include "environments/python_driver.h"
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace temper {
@@ -8,8 +9,11 @@ namespace temper {
 // not depend on a file that lies beside it.
 extern const char kPythonDriverSource[];
 
-std::string PythonDriver(uint32_t processes_max) {
-  return absl::StrCat(kPythonDriverSource, "\n_serve(", processes_max, ")\n");
+std::string ZygoteSource(uint32_t processes_max, uint64_t tmp_bytes_max,
+                         const std::string& filter) {
+  return absl::StrCat(kPythonDriverSource, "\n_zygote(", processes_max, ", ",
+                      tmp_bytes_max, ", bytes.fromhex('",
+                      absl::BytesToHexString(filter), "'))\n");
 }
 
 }  // namespace temper

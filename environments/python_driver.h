@@ -11,8 +11,11 @@ namespace temper {
 // The longest text of a reply.
 inline constexpr uint32_t kPythonErrorBytesMax = 4 << 10;
 
-// Its program text: at most `processes_max` processes, itself included.
-std::string PythonDriver(uint32_t processes_max);
+// The program of a zygote, whose sessions have at most `processes_max`
+// processes each, their own included, `tmp_bytes_max` of files, and
+// `filter`, a BPF program, over their system calls.
+std::string ZygoteSource(uint32_t processes_max, uint64_t tmp_bytes_max,
+                         const std::string& filter);
 
 }  // namespace temper
 

@@ -1,20 +1,108 @@
-# Runs inside the sandbox (python_session.h): a Python session that reads cells
-# from its stdin socket and answers when they ended. What they print goes to its
-# stdout, a file that the other end reads. Cells share one name space. It imports
-# nothing that costs start-up time. A cell runs in this very process and can
-# reach its socket: that gains nothing, for a reply carries only text for the
-# model to read, never a verdict, and once the other end has it, it sees itself
-# that nothing goes on (sandbox_freeze.h).
+# Runs inside the sandbox (python_session.h), in two kinds of processes:
+#
+#   zygote   a Python that is ready before anybody wants it; forks, for each byte
+#            of its stdin, the driver of a session to come
+#   driver   the session: makes the rest of its walls around itself, waits for
+#            its descriptors, gives up all else, and runs a candidate's code. It
+#            is process 1 of its pid namespace: with it all others end, and to
+#            signals of its own it is deaf unless it handles them.
+#
+# Both talk to the keeper (slot_keeper.h) over `keep`, a socket of datagrams on
+# which the kernel tells who sent. Up: "r", a driver is ready; "!" and text, what
+# failed. Down: one byte and two descriptors for each driver.
+#
+# A zygote must not tell sessions apart. It hears nothing of them, and leaves its
+# memory from one fork to the next as it was: Python prints addresses, and the
+# same code is to print the same in every session.
+
+
+def _zygote(processes_max, tmp_bytes, filter):
+    import _socket
+    import ctypes
+    import gc
+    import posix
+
+    # What each session would have to make for itself.
+    import _ast  # noqa
+    import random  # noqa
+    import resource  # noqa
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    keep = _socket.socket(fileno=4)
+    code = ctypes.create_string_buffer(filter, len(filter))
+    program = (ctypes.c_uint64 * 2)(len(filter) // 8, ctypes.addressof(code))
+    no_capabilities = (
+        (ctypes.c_uint32 * 2)(0x20080522, 0),
+        (ctypes.c_uint32 * 6)(),
+    )
+    new_pid, new_mount = 0x20000000, 0x00020000
+
+    def check(result, what):
+        if result < 0:
+            raise OSError(ctypes.get_errno(), what)
+        return result
+
+    def build_walls():
+        # kill(0) would reach the zygote's process group, out of the namespace.
+        posix.setsid()
+        check(libc.unshare(new_mount), "unshare")
+        # The inodes too: empty files cost memory that no rlimit counts.
+        options = b"mode=0755,nr_inodes=4096,size=%d" % tmp_bytes
+        check(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 6, options), "mount")
+        posix.chdir("/tmp")
+        check(libc.capset(*no_capabilities), "capset")
+        check(libc.prctl(22, 2, program, 0, 0), "seccomp")
+
+    def drive():
+        libc.prctl(15, b"temper-driver", 0, 0, 0)
+        build_walls()
+        keep.send(b"r")
+        data, ancillary, _, _ = keep.recvmsg(1, 64)
+        if not data:
+            posix._exit(0)
+        fds = ancillary[0][2]
+        posix.dup2(int.from_bytes(fds[:4], "little"), 0)
+        posix.dup2(int.from_bytes(fds[4:8], "little"), 1)
+        # Nothing that the keeper listens to goes with the candidate.
+        posix.closerange(3, 1024)
+        libc.prctl(15, b"python3", 0, 0, 0)
+        # Counted with it are bubblewrap's init and the zygote.
+        _serve(processes_max + 1)
+
+    try:
+        libc.prctl(15, b"temper-zygote", 0, 0, 0)
+        me = check(libc.syscall(434, posix.getpid(), 0), "pidfd_open")
+        compile(compile("1", "", "exec", 0x400), "", "exec")
+        gc.collect()
+        # Each fork finds the one before ended and reaps it, the first this one:
+        # until then the keeper sees how it ended.
+        if posix.fork() == 0:
+            posix._exit(0)
+        while posix.read(0, 1):
+            posix.waitpid(-1, 0)
+            check(libc.unshare(new_pid), "unshare")
+            if posix.fork() == 0:
+                drive()
+            check(libc.setns(me, new_pid), "setns")
+    except BaseException as failed:
+        keep.send(b"!" + ("%s: %s" % (failed.args[-1], failed)).encode()[:200])
+    posix._exit(0)
+
+
+# Reads cells from its stdin socket and answers when they ended. What they print
+# goes to its stdout, a file that the other end reads. Cells share one name space.
+# A cell runs in this very process and can reach its socket: that gains nothing,
+# for a reply carries only text for the model to read, never a verdict, and once
+# the other end has it, it sees itself that nothing goes on (sandbox_freeze.h).
 #
 #   in   u32 size, u64 seed, then `size` bytes of source
 #   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes: what it raised
 #   The first out, status 2 and size 0, says that the session stands.
-
-
 def _serve(processes_max):
     import _ast
     import builtins
     import posix
+    import random
     import resource
     import sys
 
@@ -94,9 +182,7 @@ def _serve(processes_max):
         restore_output()
         status, error = 0, b""
         try:
-            if not seeded and b"random" in source:
-                import random
-
+            if not seeded:
                 random.seed(seed)
                 seeded = True
             run_cell(source)

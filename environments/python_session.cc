@@ -80,6 +80,7 @@ absl::Status PythonSession::EnsureSandbox() {
   if (sandbox_ != nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(sandbox_, pool_->Start(std::chrono::steady_clock::now() +
                                           limits_.slot_max));
+  // From here on, not from the wait for the slot: that is the machine's.
   const SteadyTime deadline =
       std::chrono::steady_clock::now() +
       std::min<std::chrono::steady_clock::duration>(
@@ -89,6 +90,7 @@ absl::Status PythonSession::EnsureSandbox() {
     std::string error;
     // A cell that ran before and now does not is the candidate's doing too.
     RETURN_IF_ERROR(Exchange(cell, deadline, &raised, &error));
+    // The model has read what it printed when it ran first.
     sandbox_->TakeOutput(0);
   }
   return absl::OkStatus();
@@ -107,8 +109,10 @@ ToolResult PythonSession::RunIn(const absl::Status& ready,
   const absl::Status ran = Exchange(source, begin + limit, &raised, &error);
   const Duration took = std::chrono::steady_clock::now() - begin;
   ran_ += took;
+  // Before anything is ended: what was printed until a death is told too.
   const std::string printed = sandbox_->TakeOutput(kPrintedBytesMax);
   if (!ran.ok()) return Lose(ran, printed, last);
+  // One that raised belongs to them as well: it may have changed the state.
   cells_.push_back(source);
   cells_took_ += took;
   ToolResult result;
@@ -131,6 +135,7 @@ ToolResult PythonSession::Lose(const absl::Status& why,
   } else {
     text = "the cell wrote on the session's own socket";
   }
+  // Only now: the exit code was the sandbox's to tell.
   sandbox_.reset();
   cells_.clear();
   cells_took_ = {};
@@ -161,6 +166,7 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
         absl::StrCat("the session's cells have run for ",
                      limits_.session_max.count(), " ms in all, its limit"));
   }
+  // Counted before it runs: a cell that ends the session is one of them.
   ++cells_run_;
   const absl::Status ready = EnsureSandbox();
   if (absl::IsUnavailable(ready)) return ready;

@@ -1,6 +1,9 @@
 // A Python session of one episode: cells run one after another in one name
 // space, in a sandbox that never sees anything else of the episode.
 //
+// Its process is the first of its pid namespace: signals that it sends itself
+// do nothing unless it handles them.
+//
 // It holds its sandbox from a Step's first cell to the Step's end. Between two
 // Steps nothing of it runs, and it may lose the sandbox: to others, because a
 // cell left threads or processes behind, or because it died there (sandbox.h).

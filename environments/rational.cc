@@ -17,6 +17,8 @@ std::string WithoutZeros(const std::string& digits) {
 std::string Product(const std::string& a, const std::string& b) {
   if (a == "1") return b;
   if (b == "1") return a;
+  // Carries are left to the end: a sum of 81 for each digit of an answer, of
+  // some thousands, is far from 64 bits.
   std::vector<uint64_t> sums(a.size() + b.size(), 0);  // least digit first
   for (size_t i = 0; i < a.size(); ++i) {
     const uint64_t digit = a[a.size() - 1 - i] - '0';
@@ -68,6 +70,7 @@ Rational Divide(const Rational& a, const Rational& by) {
   Rational value;
   value.numerator = Product(a.numerator, by.denominator);
   value.denominator = Product(a.denominator, by.numerator);
+  // There is no -0, so that SameValue may ask for the sign first.
   value.negative = !IsZero(a) && a.negative != by.negative;
   return value;
 }
@@ -85,6 +88,8 @@ bool IsZero(const Rational& a) { return a.numerator == "0"; }
 
 bool SameValue(const Rational& a, const Rational& b) {
   if (a.negative != b.negative) return false;
+  // Neither is in lowest terms, which would cost a division; equal by chance
+  // they need no product.
   if (a.numerator == b.numerator && a.denominator == b.denominator) return true;
   return Product(a.numerator, b.denominator) ==
          Product(b.numerator, a.denominator);

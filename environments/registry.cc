@@ -15,6 +15,8 @@ struct Entry {
       const EnvironmentContext&);
 };
 
+// By name. A table and no registration by static objects: the linker would drop
+// those of a library that nobody calls.
 constexpr Entry kEnvironments[] = {
     {&kExampleFacts, &NewExampleEnvironment},
     {&kInterpreterFacts, &NewInterpreterEnvironment},
@@ -66,6 +68,7 @@ absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
 absl::StatusOr<Observation> ValidateTask(const Task& task) {
   const Entry* entry = Find(task.environment());
   if (entry == nullptr) return Unknown(task.environment());
+  // Without a context: to look at a task needs no sandbox.
   ASSIGN_OR_RETURN(const auto environment, entry->factory({}));
   return environment->Validate(task);
 }

@@ -41,6 +41,8 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
 uint64_t RandomClient() {
   std::random_device random;
   const uint64_t high = random(), low = random();
+  // Random, so that a worker that restarts is another client, whose numbers
+  // begin anew.
   return (high << 32 | low) | 1;  // not 0
 }
 
@@ -294,6 +296,8 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
  private:
   template <typename Request>
   void FillTask(const Task& task, Request* request) const {
+    // With each task, not once a connection: the host may be replaced by one of
+    // another build at any time.
     request->set_wire_version(kEnvironmentWireVersion);
     *request->mutable_task() = task;
     request->mutable_task()->set_environment(facts_->name);

@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/step_limits.h"
-#include "environments/text.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 
@@ -26,14 +25,6 @@ constexpr char kHandshake[5] = {2, 0, 0, 0, 0};
 // somebody waits for a slot.
 constexpr std::chrono::microseconds kCollectEvery(200'000);
 
-// What bubblewrap or Python said before it died, for a person.
-std::string ReadErrors(int fd) {
-  char text[1000];
-  const ssize_t size = read(fd, text, sizeof(text));
-  if (size <= 0) return "it ended without a word";
-  return TrimBlanks(SanitizeText(std::string(text, size), sizeof(text)));
-}
-
 // The next step for a start that failed with `what`.
 std::string NextStep(const std::string& what) {
   const auto says = [&what](const char* word) {
@@ -41,7 +32,7 @@ std::string NextStep(const std::string& what) {
   };
   // Ubuntu's AppArmor makes the namespace and denies what is done in it.
   if (says("namespace") || says("uid map") || says("clone") ||
-      says("RTM_NEWADDR")) {
+      says("unshare") || says("RTM_NEWADDR")) {
     return "the kernel denies user namespaces: as root, sysctl "
            "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
            "(and kernel.apparmor_restrict_unprivileged_userns=0 where it "
@@ -68,34 +59,16 @@ std::string NextStep(const std::string& what) {
 Sandbox::Sandbox(SandboxPool* pool, uint32_t slot) : pool_(pool), slot_(slot) {}
 
 Sandbox::~Sandbox() {
-  for (int fd : {fd_, output_, control_}) {
+  for (int fd : {fd_, output_}) {
     if (fd >= 0) close(fd);
   }
   pool_->Release(slot_);
 }
 
-absl::Status Sandbox::WaitFor(int fd, short events, SteadyTime deadline) {
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) {
-      return absl::DeadlineExceededError("the sandbox took too long");
-    }
-    struct pollfd waiting = {fd, events, 0};
-    const int timeout =
-        static_cast<int>(std::min<int64_t>(left.count(), 60'000));
-    const int ready = poll(&waiting, 1, timeout);
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR) {
-      return absl::AbortedError(absl::StrCat("poll: ", strerror(errno)));
-    }
-  }
-}
-
 absl::Status Sandbox::Read(void* bytes, size_t size, SteadyTime deadline) {
   char* at = static_cast<char*>(bytes);
   while (size > 0) {
-    RETURN_IF_ERROR(WaitFor(fd_, POLLIN, deadline));
+    RETURN_IF_ERROR(WaitForFd(fd_, POLLIN, deadline));
     const ssize_t got = recv(fd_, at, size, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (got <= 0) return absl::AbortedError("the sandboxed process is gone");
@@ -109,7 +82,7 @@ absl::Status Sandbox::Write(const void* bytes, size_t size,
                             SteadyTime deadline) {
   const char* at = static_cast<const char*>(bytes);
   while (size > 0) {
-    RETURN_IF_ERROR(WaitFor(fd_, POLLOUT, deadline));
+    RETURN_IF_ERROR(WaitForFd(fd_, POLLOUT, deadline));
     const ssize_t put = send(fd_, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (put <= 0) return absl::AbortedError("the sandboxed process is gone");
@@ -133,43 +106,38 @@ std::string Sandbox::TakeOutput(size_t bytes_max) {
   if (ftruncate(output_, 0) != 0) {
     LOG(WARNING) << "a sandbox's output is not cleared: " << strerror(errno);
   }
+  // Else the next cell's output would begin behind a hole of the last one's
+  // size.
   lseek(output_, 0, SEEK_SET);  // the writer shares the offset
   return output;
 }
 
-std::optional<KeeperReply> Sandbox::HearKeeper(SteadyTime deadline) {
-  KeeperReply reply;
-  for (;;) {
-    if (!WaitFor(control_, POLLIN, deadline).ok()) return std::nullopt;
-    const ssize_t size = recv(control_, &reply, sizeof(reply), MSG_DONTWAIT);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (size != sizeof(reply)) return std::nullopt;
-    if (reply.kind == KeeperReply::kEnded) exit_code_ = reply.exit_code;
-    return reply;
-  }
-}
-
-bool Sandbox::AskKeeper(KeeperRequest request) {
-  const char byte = request;
-  if (send(control_, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) return false;
-  const auto reply =
-      HearKeeper(std::chrono::steady_clock::now() + kSandboxAskMax);
+bool Sandbox::Freeze() {
+  const auto reply = pool_->keepers_[slot_].Ask(
+      kFreeze, nullptr, std::chrono::steady_clock::now() + kSandboxAskMax,
+      &exit_code_);
   return reply.has_value() && reply->kind == KeeperReply::kDone;
 }
 
-bool Sandbox::Freeze() { return AskKeeper(kFreeze); }
-
-bool Sandbox::Thaw() { return AskKeeper(kThaw); }
+bool Sandbox::Thaw() {
+  const auto reply = pool_->keepers_[slot_].Ask(
+      kThaw, nullptr, std::chrono::steady_clock::now() + kSandboxAskMax,
+      &exit_code_);
+  return reply.has_value() && reply->kind == KeeperReply::kDone;
+}
 
 int Sandbox::ExitCode() {
   const SteadyTime deadline = std::chrono::steady_clock::now() + kSandboxAskMax;
-  while (exit_code_ < 0 && HearKeeper(deadline).has_value()) {
+  while (exit_code_ < 0) {
+    const auto reply = pool_->keepers_[slot_].Hear(deadline);
+    if (!reply.has_value()) break;
+    if (reply->kind == KeeperReply::kEnded) exit_code_ = reply->exit_code;
   }
   return exit_code_;
 }
 
 SandboxPool::SandboxPool(SandboxSupervisor* supervisor)
-    : supervisor_(supervisor) {
+    : supervisor_(supervisor), keepers_(supervisor->slots()) {
   for (uint32_t slot = supervisor->slots(); slot > 0; --slot) {
     free_slots_.push_back(slot - 1);
   }
@@ -177,11 +145,23 @@ SandboxPool::SandboxPool(SandboxSupervisor* supervisor)
 
 SandboxPool::~SandboxPool() {
   std::list<Parked> last;  // ended without the lock, which Release takes
-  MutexLock lock(&mutex_);
-  last.swap(parked_);
-  mutex_.Unlock();
+  {
+    MutexLock lock(&mutex_);
+    last.swap(parked_);
+  }
   last.clear();
-  mutex_.Lock();
+  // All at once, then one by one: they end side by side.
+  std::vector<uint32_t> kept;
+  for (uint32_t slot = 0; slot < keepers_.size(); ++slot) {
+    if (!keepers_[slot].is_open()) continue;
+    keepers_[slot].Close();
+    kept.push_back(slot);
+  }
+  for (const uint32_t slot : kept) {
+    if (const absl::Status ended = supervisor_->Kill(slot); !ended.ok()) {
+      LOG(WARNING) << std::string(ended.message());
+    }
+  }
 }
 
 absl::StatusOr<std::unique_ptr<SandboxPool>> SandboxPool::Create(
@@ -229,6 +209,7 @@ absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
     const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
         deadline - std::chrono::steady_clock::now());
     if (self.slot.has_value() || left.count() <= 0) break;
+    // Nobody tells when a sandbox that was late to end has ended: look.
     served_.WaitFor(&mutex_, std::min(left, kCollectEvery));
     if (!self.slot.has_value() && self.to_end == nullptr) CollectEnded();
   }
@@ -241,7 +222,17 @@ absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
 }
 
 void SandboxPool::Release(uint32_t slot) {
-  const absl::Status killed = supervisor_->Kill(slot);
+  absl::Status killed;
+  int exit_code;
+  // Half of the time, for the supervisor to have the other half.
+  const auto ended = keepers_[slot].Ask(
+      kEnd, nullptr,
+      std::chrono::steady_clock::now() + supervisor_->sandbox_end_max() / 2,
+      &exit_code);
+  if (!ended.has_value() || ended->kind != KeeperReply::kDone) {
+    keepers_[slot].Close();
+    killed = supervisor_->Kill(slot);
+  }
   MutexLock lock(&mutex_);
   if (killed.ok()) {
     free_slots_.push_back(slot);
@@ -282,50 +273,73 @@ bool SandboxPool::lost() {
              kLostFactor * supervisor_->sandbox_end_max();
 }
 
-absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
-    SteadyTime deadline) {
-  ASSIGN_OR_RETURN(const uint32_t slot, TakeSlot(deadline));
-  // From here on the destructor ends the processes and frees the slot.
-  std::unique_ptr<Sandbox> sandbox(new Sandbox(this, slot));
+absl::Status SandboxPool::Launch(uint32_t slot) {
+  ASSIGN_OR_RETURN(const SandboxFds fds, keepers_[slot].Open());
+  const absl::Status launched = supervisor_->Launch(slot, fds);
+  for (const int fd : {fds.errors, fds.control}) close(fd);
+  if (!launched.ok()) keepers_[slot].Close();
+  return launched;
+}
+
+absl::Status SandboxPool::StartSession(uint32_t slot, SteadyTime deadline,
+                                       Sandbox* sandbox) {
   int session[2] = {-1, -1};
-  int control[2] = {-1, -1};
-  int errors[2] = {-1, -1};
   sandbox->output_ = memfd_create("output", MFD_CLOEXEC);
   if (sandbox->output_ < 0 ||
-      socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, session) != 0 ||
-      socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0 ||
-      pipe2(errors, O_CLOEXEC | O_NONBLOCK) != 0) {
-    const absl::Status status = absl::UnavailableError(
+      socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, session) != 0) {
+    return absl::UnavailableError(
         absl::StrCat("the descriptors of a sandbox: ", strerror(errno)));
-    for (int fd : {session[0], session[1], control[0], control[1]}) {
-      if (fd >= 0) close(fd);
-    }
-    return status;
   }
   sandbox->fd_ = session[0];
-  sandbox->control_ = control[0];
-  absl::Status started = supervisor_->Launch(
-      slot, {session[1], sandbox->output_, errors[1], control[1]});
+  const SessionFds fds = {session[1], sandbox->output_};
+  const auto reply =
+      keepers_[slot].Ask(kStart, &fds, deadline, &sandbox->exit_code_);
   close(session[1]);
-  close(control[1]);
-  close(errors[1]);
-  if (started.ok()) {
+  absl::Status started;
+  if (!reply.has_value()) {
+    started = absl::AbortedError("it ended, or gave no answer");
+  } else if (reply->kind != KeeperReply::kDone) {
+    started = absl::AbortedError(reply->text);
+  } else {
     char first[sizeof(kHandshake)];
-    started =
-        sandbox->Read(first, sizeof(first),
-                      std::chrono::steady_clock::now() + kSandboxStartMax);
+    started = sandbox->Read(first, sizeof(first), deadline);
     if (started.ok() && memcmp(first, kHandshake, sizeof(first)) != 0) {
       started = absl::AbortedError("not the driver's handshake");
     }
-    if (!started.ok()) {
-      started = absl::UnavailableError(absl::StrCat(
-          "the sandbox did not start: ", std::string(started.message()), " (",
-          ReadErrors(errors[0]), ")"));
-    }
   }
-  close(errors[0]);
-  if (!started.ok()) return started;
-  return sandbox;
+  if (started.ok()) return started;
+  return absl::UnavailableError(absl::StrCat("the sandbox did not start: ",
+                                             std::string(started.message())));
+}
+
+absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
+    SteadyTime deadline) {
+  ASSIGN_OR_RETURN(const uint32_t slot, TakeSlot(deadline));
+  // From here on the destructor ends the session and frees the slot.
+  std::unique_ptr<Sandbox> sandbox(new Sandbox(this, slot));
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  // A keeper whose zygote is used up, or came to harm while it waited, is no
+  // failure of the session's: a new one has its turn, within the same limit.
+  if (keepers_[slot].is_open()) {
+    if (StartSession(slot, begin + kSandboxStartMax / 4, sandbox.get()).ok()) {
+      return sandbox;
+    }
+    keepers_[slot].Close();
+    RETURN_IF_ERROR(supervisor_->Kill(slot));
+    for (int* const fd : {&sandbox->fd_, &sandbox->output_}) {
+      if (*fd >= 0) close(*fd);
+      *fd = -1;
+    }
+    sandbox->exit_code_ = -1;
+  }
+  RETURN_IF_ERROR(Launch(slot));
+  const absl::Status started =
+      StartSession(slot, begin + kSandboxStartMax, sandbox.get());
+  // In any case: nobody reads it any more once a session stands.
+  const std::string said = keepers_[slot].TakeErrors();
+  if (started.ok()) return sandbox;
+  return absl::UnavailableError(
+      absl::StrCat(std::string(started.message()), " (", said, ")"));
 }
 
 uint64_t SandboxPool::Park(std::unique_ptr<Sandbox> sandbox) {

@@ -3,6 +3,9 @@
 // model parks its sandbox: nothing of it runs then, and its age stands still.
 // The longest parked one is ended when another session needs its slot. Who
 // waits for a slot is served in order of arrival.
+//
+// A slot that was used once has a keeper and a warm Python (slot_keeper.h): its
+// next sandbox starts by a fork, in a few milliseconds, without the supervisor.
 
 #ifndef ENVIRONMENTS_SANDBOX_H_
 #define ENVIRONMENTS_SANDBOX_H_
@@ -18,18 +21,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "environments/keeper_link.h"
 #include "environments/sandbox_supervisor.h"
 #include "kernels/base/mutex.h"
 
 namespace temper {
 
-// Deadlines are of this clock.
-using SteadyTime = std::chrono::steady_clock::time_point;
-
 class SandboxPool;
 
-// A running sandbox after its start handshake; destroying it ends all its
-// processes and frees the slot. From the handshake on, its death is the
+// A running sandbox after its start handshake; destroying it ends all processes
+// of its session and frees the slot. From the handshake on, its death is the
 // candidate's doing, but while it is frozen. Used by one thread at a time; the
 // pool must outlive it.
 class Sandbox {
@@ -62,18 +63,11 @@ class Sandbox {
   // gone, or gave no answer within kSandboxAskMax.
   bool Freeze();
   bool Thaw();
-  bool AskKeeper(KeeperRequest request);
-  // The keeper's next word, by `deadline`.
-  std::optional<KeeperReply> HearKeeper(SteadyTime deadline);
-
-  // Waits until `events` (of poll) may go on.
-  static absl::Status WaitFor(int fd, short events, SteadyTime deadline);
 
   SandboxPool* const pool_;
   const uint32_t slot_;
   int fd_ = -1;
-  int output_ = -1;   // a memory file, written by the other side
-  int control_ = -1;  // to the keeper
+  int output_ = -1;  // a memory file, written by the other side
   int exit_code_ = -1;
 };
 
@@ -86,7 +80,7 @@ class SandboxPool {
   static absl::StatusOr<std::unique_ptr<SandboxPool>> Create(
       SandboxSupervisor* supervisor);
 
-  // Ends parked sandboxes. Sandboxes handed out must be gone.
+  // Ends parked sandboxes and all keepers. Sandboxes handed out must be gone.
   ~SandboxPool();
 
   // A new sandbox. Waits for a slot until `deadline` at most, after those who
@@ -129,15 +123,23 @@ class SandboxPool {
 
   explicit SandboxPool(SandboxSupervisor* supervisor);
 
+  absl::Status Launch(uint32_t slot);
+  // Starts a session in the slot's keeper, whose handshake it waits for.
+  absl::Status StartSession(uint32_t slot, SteadyTime deadline,
+                            Sandbox* sandbox);
+
   absl::StatusOr<uint32_t> TakeSlot(SteadyTime deadline);
   // Gives what is free, then what is parked, to those who wait.
   void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Ends the slot's processes and gives it back, or keeps it among unended_.
+  // Ends the slot's session and gives the slot back, with its keeper if that
+  // did as it was told; or keeps it among unended_.
   void Release(uint32_t slot);
   // Gives back what ended after all. Lets go of the lock meanwhile.
   void CollectEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   SandboxSupervisor* const supervisor_;
+  // By slot; each is its holder's.
+  std::vector<KeeperLink> keepers_;
 
   Mutex mutex_;
   CondVar served_;                                      // Serve gave something

@@ -6,7 +6,7 @@
 // SIGCONT wakes it, which nobody is left to send, and the system call filter
 // denies the kernel's own ways to (sandbox_policy.h).
 //
-// Only the keeper of a sandbox uses this (sandbox_helper.h): it sees the
+// Only the keeper of a slot uses this (slot_keeper.h): it sees the
 // sandbox from outside, by /proc and its cgroup.
 
 #ifndef ENVIRONMENTS_SANDBOX_FREEZE_H_
@@ -20,13 +20,13 @@
 
 namespace temper {
 
-// Stops the driver in the sandbox of `bwrap` and returns its pid. 0 if after
-// `limit` it is not stopped, has other threads, or the sandbox has other
-// processes: it is to be ended then. What was just killed gets that time to be
-// gone. Costs no more for what else runs on the machine. 0 always on a kernel
-// without CONFIG_PROC_CHILDREN where `cgroup` has no path.
-pid_t FreezeDriver(pid_t bwrap, const Cgroup& cgroup,
-                   std::chrono::milliseconds limit);
+// Stops `driver`, the first process of its pid namespace. False if after
+// `limit` it is not stopped, has other threads, or there are other processes:
+// the session is to be ended then. What was just killed gets that time to be
+// gone. Costs no more for what else runs on the machine. Always false on a
+// kernel without CONFIG_PROC_CHILDREN where `cgroup` has no path.
+bool FreezeDriver(pid_t driver, const Cgroup& cgroup,
+                  std::chrono::milliseconds limit);
 
 // Wakes what FreezeDriver stopped; false if it is stopped no more: it died.
 bool ThawDriver(pid_t driver);

@@ -2,24 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/personality.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <fstream>
 #include <map>
 #include <vector>
@@ -27,27 +21,19 @@
 #include "absl/strings/str_cat.h"
 #include "environments/cgroup.h"
 #include "environments/python_driver.h"
-#include "environments/sandbox_freeze.h"
 #include "environments/sandbox_keeper.h"
+#include "environments/slot_keeper.h"
 
 namespace temper {
 namespace {
 
 constexpr uid_t kUidFirst = 20000;
 constexpr uid_t kUidLast = 24095;
-constexpr int kFdArgs = 3;
-constexpr int kFdSeccomp = 4;
-// Of an honest driver, which has killed its children before it replied.
-constexpr std::chrono::milliseconds kFreezeMax(250);
-constexpr int64_t kPollMillisMax = 60'000;
 
 struct Helper {
   SandboxHelperOptions options;
-  CgroupHierarchy cgroups;
-  SandboxLimits each;  // of a process
-  std::string script;  // Python source
-  int seccomp_fd = -1;
-  std::vector<uid_t> uids;  // of each slot; empty: our own
+  SlotKeeperOptions keeper;  // but for slot and uid
+  std::vector<uid_t> uids;   // of each slot; empty: our own
   std::vector<int> uid_claims;
   std::map<uint32_t, pid_t> keepers;
 };
@@ -65,13 +51,12 @@ int WaitSignal(const sigset_t& signals, int64_t millis) {
   return signal < 0 ? 0 : signal;
 }
 
-sigset_t BlockSignals() {
+void BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGCHLD);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
 }
 
 // Two supervisors must not share a uid, whose process limit is common: a name
@@ -104,183 +89,6 @@ bool IsMapped(uid_t uid) {
     if (uid >= first && uid - first < count) return true;
   }
   return false;
-}
-
-[[noreturn]] void Die(int status_fd, const std::string& what) {
-  const std::string text = absl::StrCat(what, ": ", strerror(errno));
-  if (write(status_fd, text.data(), text.size()) < 0) _exit(126);
-  _exit(127);
-}
-
-void DropTo(uid_t uid, int status_fd) {
-  if (setgroups(0, nullptr) != 0) Die(status_fd, "setgroups(0)");
-  if (setresgid(uid, uid, uid) != 0) {
-    Die(status_fd, absl::StrCat("setresgid(", uid, ")"));
-  }
-  if (setresuid(uid, uid, uid) != 0) {
-    Die(status_fd, absl::StrCat("setresuid(", uid, ")"));
-  }
-}
-
-// Becomes bubblewrap. Descriptors: 0 session, 1 output, 2 errors, 3 and 4
-// bwrap's.
-[[noreturn]] void BecomeSandbox(const Helper& helper, uint32_t slot,
-                                const Cgroup& cgroup, pid_t keeper,
-                                const SandboxFds& fds, int status) {
-  const BwrapCommand command = MakeBwrapCommand(
-      helper.each, helper.options.python, helper.script, kFdArgs, kFdSeccomp);
-  const int args = memfd_create("args", MFD_CLOEXEC);
-  if (args < 0 || write(args, command.options.data(), command.options.size()) !=
-                      static_cast<ssize_t>(command.options.size())) {
-    Die(status, "writing bwrap's options");
-  }
-  lseek(args, 0, SEEK_SET);
-  // The filter's offset would be shared with other launches: copy it.
-  const int filter = memfd_create("filter", MFD_CLOEXEC);
-  char program[16384];
-  const ssize_t size = pread(helper.seccomp_fd, program, sizeof(program), 0);
-  if (filter < 0 || size <= 0 || write(filter, program, size) != size) {
-    Die(status, "copying the system call filter");
-  }
-  lseek(filter, 0, SEEK_SET);
-  if (!cgroup.Enter()) Die(status, "entering the cgroup");
-  if (const char* limit = ApplyRlimits(helper.each)) {
-    Die(status, limit);
-  }
-  if (!helper.uids.empty()) DropTo(helper.uids[slot], status);
-  // Addresses show in what Python prints; the same code should print the same.
-  if (personality(ADDR_NO_RANDOMIZE) < 0) Die(status, "personality");
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != keeper) _exit(127);
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Die(status, "no_new_privs");
-  // Out of the way of 0 to 4 first.
-  const int sources[] = {fds.session, fds.output, fds.errors, args, filter};
-  int high[5];
-  for (int i = 0; i < 5; ++i) {
-    high[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, 16);
-  }
-  const int status_high = fcntl(status, F_DUPFD_CLOEXEC, 16);
-  for (int i = 0; i < 5; ++i) dup2(high[i], i);
-  close_range(5, ~0u, CLOSE_RANGE_CLOEXEC);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  std::vector<char*> argv;
-  for (const std::string& word : command.argv) {
-    argv.push_back(const_cast<char*>(word.c_str()));
-  }
-  argv.push_back(nullptr);
-  char* const no_environment[] = {nullptr};
-  execve(helper.options.bwrap.c_str(), argv.data(), no_environment);
-  Die(status_high, helper.options.bwrap);
-}
-
-// Reaps to ECHILD; what is left then has no process.
-void ReapAll() {
-  while (waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
-  }
-}
-
-int ExitCodeOf(int status) {
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-// A sandbox while it is kept.
-struct Kept {
-  pid_t bwrap = 0;
-  bool reaped = false;
-  int exit_code = 0;    // if reaped
-  pid_t frozen = 0;     // the driver, or 0
-  int64_t millis_left;  // of its life, which does not go on while frozen
-};
-
-// Answers one request of the owner's; false if it let go.
-bool AnswerOwner(int control, const Cgroup& cgroup, Kept* kept) {
-  char request;
-  const ssize_t size = recv(control, &request, 1, MSG_DONTWAIT);
-  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (size <= 0) return false;
-  bool done = false;
-  if (request == kFreeze) {
-    kept->frozen = FreezeDriver(kept->bwrap, cgroup, kFreezeMax);
-    done = kept->frozen != 0;
-  } else if (kept->frozen != 0) {
-    done = ThawDriver(kept->frozen);
-    kept->frozen = 0;
-  }
-  const KeeperReply reply = {done ? KeeperReply::kDone : KeeperReply::kRefused,
-                             0};
-  return send(control, &reply, sizeof(reply), MSG_NOSIGNAL) == sizeof(reply);
-}
-
-// Returns when the sandbox ended, or is to be ended.
-void Keep(const sigset_t& signals, int control, const Cgroup& cgroup,
-          Kept* kept) {
-  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  while (signal_fd >= 0 && kept->millis_left > 0) {
-    struct pollfd events[] = {{signal_fd, POLLIN, 0}, {control, POLLIN, 0}};
-    const bool running = kept->frozen == 0;
-    const int64_t begin = MonotonicMillis();
-    poll(events, 2,
-         static_cast<int>(running ? std::min(kept->millis_left, kPollMillisMax)
-                                  : kPollMillisMax));
-    if (running) kept->millis_left -= MonotonicMillis() - begin;
-    struct signalfd_siginfo info;
-    while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
-      if (info.ssi_signo == SIGTERM) return;
-    }
-    int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-      if (pid != kept->bwrap) continue;
-      kept->reaped = true;
-      kept->exit_code = ExitCodeOf(status);
-    }
-    if (kept->reaped) return;
-    if (events[1].revents != 0 && !AnswerOwner(control, cgroup, kept)) return;
-  }
-}
-
-[[noreturn]] void RunKeeper(const Helper& helper, uint32_t slot, pid_t parent,
-                            const SandboxFds& fds, int status) {
-  const sigset_t signals = BlockSignals();
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  if (getppid() != parent) _exit(1);
-  Cgroup cgroup(helper.cgroups);
-  const absl::Status made =
-      cgroup.Create(slot, helper.options.limits.processes_max,
-                    helper.options.limits.memory_bytes_max);
-  if (!made.ok()) {
-    errno = 0;
-    Die(status, std::string(made.message()));
-  }
-  const pid_t self = getpid();
-  Kept kept;
-  kept.millis_left = 1000ll * helper.options.limits.life_seconds_max;
-  kept.bwrap = fork();
-  if (kept.bwrap == 0) {
-    BecomeSandbox(helper, slot, cgroup, self, fds, status);
-  }
-  if (kept.bwrap < 0) {
-    const int error = errno;
-    cgroup.Remove();
-    errno = error;
-    Die(status, "fork");
-  }
-  close(fds.session);
-  close(fds.output);
-  close(fds.errors);
-  close(status);
-  Keep(signals, fds.control, cgroup, &kept);
-  cgroup.Kill();
-  if (!kept.reaped) kill(kept.bwrap, SIGKILL);
-  if (kept.reaped) {
-    const KeeperReply reply = {KeeperReply::kEnded, kept.exit_code};
-    (void)send(fds.control, &reply, sizeof(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-  ReapAll();
-  cgroup.Remove();
-  _exit(0);
 }
 
 SandboxReply ReplyOf(absl::StatusCode code, const std::string& text) {
@@ -324,7 +132,10 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, const SandboxFds& fds) {
   const pid_t self = getpid();
   const pid_t keeper = fork();
   if (keeper == 0) {
-    RunKeeper(*helper, slot, self, fds, status[1]);
+    SlotKeeperOptions options = helper->keeper;
+    options.slot = slot;
+    if (!helper->uids.empty()) options.zygote.uid = helper->uids[slot];
+    RunSlotKeeper(options, self, fds, status[1]);
   }
   close(status[1]);
   if (keeper < 0) {
@@ -372,16 +183,23 @@ bool Receive(int socket, SandboxRequest* request, SandboxFds* fds) {
 
 // Slots and walls; fills the first reply.
 SandboxReply SetUp(Helper* helper) {
-  helper->cgroups = DetectCgroups();
-  const bool holds_memory = helper->cgroups.holds_memory();
-  helper->each = ProcessLimits(helper->options.limits, holds_memory);
-  helper->script = PythonDriver(helper->each.processes_max);
-  absl::StatusOr<int> filter = MakeSeccompFilter();
+  const absl::StatusOr<std::string> filter = MakeSeccompFilter();
   if (!filter.ok()) {
     return ReplyOf(filter.status().code(),
                    std::string(filter.status().message()));
   }
-  helper->seccomp_fd = *filter;
+  SlotKeeperOptions& keeper = helper->keeper;
+  keeper.cgroups = DetectCgroups();
+  const bool holds_memory = keeper.cgroups.holds_memory();
+  keeper.limits = helper->options.limits;
+  keeper.zygote.each = ProcessLimits(keeper.limits, holds_memory);
+  keeper.zygote.bwrap = helper->options.bwrap;
+  keeper.zygote.python = helper->options.python;
+  keeper.zygote.script =
+      ZygoteSource(keeper.zygote.each.processes_max,
+                   keeper.zygote.each.file_bytes_max, *filter);
+  keeper.sessions_max = helper->options.sessions_max;
+  keeper.end_max_millis = helper->options.end_max_millis;
   uint32_t slots = helper->options.slots_max;
   std::string who;
   if (geteuid() == 0 && IsMapped(kUidLast)) {
@@ -398,16 +216,16 @@ SandboxReply SetUp(Helper* helper) {
     who = absl::StrCat("uids from ", helper->uids[0]);
   } else {
     // One uid for all: without a pids cgroup, their process counts would mix.
-    if (!helper->cgroups.holds_processes()) slots = 1;
+    if (!keeper.cgroups.holds_processes()) slots = 1;
     who = absl::StrCat("uid ", geteuid(), " in a user namespace");
   }
   SandboxReply reply = ReplyOf(
       absl::StatusCode::kOk,
-      absl::StrCat("bubblewrap, seccomp, ", helper->cgroups.Describe(), ", ",
+      absl::StrCat("bubblewrap, seccomp, ", keeper.cgroups.Describe(), ", ",
                    who, ", ", slots, slots == 1 ? " slot of " : " slots of ",
-                   helper->each.processes_max, " processes ",
+                   keeper.zygote.each.processes_max, " processes ",
                    holds_memory ? "with " : "of ",
-                   helper->each.memory_bytes_max >> 20, " MiB"));
+                   keeper.zygote.each.memory_bytes_max >> 20, " MiB"));
   reply.slots = slots;
   reply.holds_memory = holds_memory;
   return reply;
@@ -437,7 +255,7 @@ void RunSandboxHelper(int socket, const SandboxHelperOptions& options) {
                 : KillSlot(
                       &helper, request.slot,
                       MonotonicMillis() + (waits ? options.end_max_millis : 0));
-    for (int fd : {fds.session, fds.output, fds.errors, fds.control}) {
+    for (int fd : {fds.errors, fds.control}) {
       if (fd >= 0) close(fd);
     }
   }

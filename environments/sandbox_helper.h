@@ -3,12 +3,11 @@
 //
 //   parent --socketpair--> helper --fork--> keeper --fork, exec--> bubblewrap
 //
-// One keeper a sandbox: it makes the cgroup, is the subreaper of all that the
-// sandbox leaves, freezes and thaws the sandbox for its owner, to whom it has a
-// socket, ends it when told, when the owner let go or when its life is over,
-// reaps to ECHILD, and only then removes the cgroup and exits. The helper ends
-// when its socket closes, a keeper when the helper does (PDEATHSIG), and
-// bubblewrap when its keeper does: a kill -9 anywhere leaves nothing.
+// One keeper a slot in use (slot_keeper.h), which serves the slot's sessions
+// one after another by a socket that it has to their owner, without the helper.
+// The helper ends when its socket closes, a keeper when the helper does
+// (PDEATHSIG), bubblewrap when its keeper does, and every session with its
+// bubblewrap: a kill -9 anywhere leaves nothing.
 //
 // Only sandbox_supervisor.cc uses this.
 
@@ -27,12 +26,14 @@ struct SandboxHelperOptions {
   std::string bwrap;   // path of the binary
   std::string python;  // path of the binary, links resolved
   uint32_t slots_max = 0;
+  uint32_t sessions_max = 0;   // of one zygote
   int64_t end_max_millis = 0;  // for kKill
 };
 
 // One datagram each way (SOCK_SEQPACKET). A launch carries the descriptors of
-// SandboxFds (sandbox_keeper.h). kKill ends the sandbox of a slot and waits for
-// its end; kEnded asks, without waiting, whether it came after all.
+// SandboxFds (sandbox_keeper.h). kKill ends the keeper of a slot, and all that
+// it keeps, and waits for its end; kEnded asks, without waiting, whether it
+// came after all.
 struct SandboxRequest {
   enum Operation : uint32_t { kLaunch, kKill, kEnded };
   Operation operation;

@@ -1,5 +1,5 @@
-// What the owner of a sandbox (sandbox.h) and its keeper (sandbox_helper.h)
-// say to each other.
+// What the owner of a slot (sandbox.h) and its keeper (slot_keeper.h) say to
+// each other.
 
 #ifndef ENVIRONMENTS_SANDBOX_KEEPER_H_
 #define ENVIRONMENTS_SANDBOX_KEEPER_H_
@@ -8,24 +8,36 @@
 
 namespace temper {
 
-// What a sandbox is started with. All stay the caller's.
+// What a slot is launched with. Both stay the caller's.
 struct SandboxFds {
-  int session = -1;  // its stdin, a stream socket
-  int output = -1;   // its stdout, a file
-  int errors = -1;   // its stderr, until the handshake
+  int errors = -1;   // stderr of what starts, until the first session
   int control = -1;  // the keeper's end of a SOCK_SEQPACKET pair
 };
-inline constexpr int kSandboxFdCount = 4;
-static_assert(sizeof(SandboxFds) == kSandboxFdCount * sizeof(int));
+static_assert(sizeof(SandboxFds) == 2 * sizeof(int));
 
-// A byte of KeeperRequest is answered by kDone or kRefused. Last, and unasked,
-// comes kEnded if the sandbox ended by itself. When the owner closes its end of
-// the pair, the sandbox is ended.
-enum KeeperRequest : char { kFreeze = 'f', kThaw = 't' };
+// What a session is started with.
+struct SessionFds {
+  int session = -1;  // a stream socket, the driver's stdin
+  int output = -1;   // a file, its stdout
+};
+static_assert(sizeof(SessionFds) == 2 * sizeof(int));
+
+// A byte of KeeperRequest, kStart with SessionFds, is answered by kDone or
+// kRefused, in order. Between them comes, unasked and once a session at most,
+// kEnded if the session ended by itself; it is still to be ended by kEnd, which
+// is answered when its last process is gone. When the owner closes its end of
+// the pair, all is ended. Where the keeper's end closes, all has ended.
+enum KeeperRequest : char {
+  kStart = 's',
+  kFreeze = 'f',
+  kThaw = 't',
+  kEnd = 'e',
+};
 struct KeeperReply {
   enum Kind : int32_t { kDone, kRefused, kEnded };
   Kind kind;
   int32_t exit_code;  // of kEnded: 128 and the signal's number, if one did it
+  char text[200];     // of kRefused: why, for a person
 };
 
 }  // namespace temper

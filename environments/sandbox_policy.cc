@@ -23,6 +23,8 @@ constexpr uint32_t kOpenFilesMax = 32;
 constexpr uint64_t kBufferBytes = 256 << 10;     // of an open pipe or socket
 constexpr uint64_t kProcessBytesMin = 32 << 20;  // Python runs in half of it
 
+constexpr ssize_t kFilterBytesMax = 32 << 10;  // as the kernel's: 4096 of 8
+
 constexpr const char* kDenied[] = {
     // Escapes by namespaces and mounts.
     "unshare", "setns", "mount", "umount2", "umount", "pivot_root", "chroot",
@@ -115,7 +117,7 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
   each.processes_max = std::min(limits.processes_max, kProcessesMax);
   each.open_files_max = std::min(limits.open_files_max, kOpenFilesMax);
   const uint64_t shared =
-      3 * limits.file_bytes_max +
+      2 * limits.file_bytes_max +
       uint64_t{each.processes_max} * each.open_files_max * kBufferBytes;
   const uint64_t rest =
       limits.memory_bytes_max - std::min(limits.memory_bytes_max, shared);
@@ -125,23 +127,21 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
   return each;
 }
 
-BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
-                              const std::string& python,
-                              const std::string& script, int args_fd,
-                              int seccomp_fd) {
-  const std::string tmp_bytes = absl::StrCat(limits.file_bytes_max);
+BwrapCommand MakeBwrapCommand(const std::string& python,
+                              const std::string& script, int args_fd) {
   // clang-format off
   const std::vector<std::string> options = {
-      "--unshare-all", "--unshare-user", "--disable-userns",
-      "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-      "--seccomp", absl::StrCat(seccomp_fd),
+      "--unshare-all", "--unshare-user",
+      "--die-with-parent", "--new-session",
+      // To make a session's namespaces and mounts, which gives it up.
+      "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN",
       "--ro-bind", "/usr/lib", "/usr/lib",
       "--ro-bind", "/usr/lib64", "/usr/lib64",
       "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
       "--ro-bind", python, "/usr/bin/python3",
       "--dev-bind", "/dev/null", "/dev/null",
-      "--size", tmp_bytes, "--tmpfs", "/dev/shm",
-      "--size", tmp_bytes, "--tmpfs", "/tmp", "--chdir", "/tmp",
+      // Where each session mounts its own: nothing that is shared is writable.
+      "--dir", "/tmp", "--symlink", "/tmp", "/dev/shm", "--chdir", "/tmp",
       "--remount-ro", "/",
       "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
       "--clearenv", "--setenv", "HOME", "/tmp",
@@ -168,20 +168,26 @@ BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
   return command;
 }
 
-absl::StatusOr<int> MakeSeccompFilter() {
+absl::StatusOr<std::string> MakeSeccompFilter() {
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
   if (filter == nullptr) return absl::InternalError("seccomp_init failed");
   int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL);
   if (rc == 0) rc = AddRules(filter);
+  // The library writes to descriptors only.
   const int fd = memfd_create("filter", MFD_CLOEXEC);
   if (rc == 0) rc = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
   seccomp_release(filter);
+  std::string program(kFilterBytesMax, '\0');
+  const ssize_t size =
+      rc == 0 ? pread(fd, program.data(), program.size(), 0) : 0;
+  if (fd >= 0) close(fd);
+  if (rc == 0 && (size <= 0 || size == kFilterBytesMax)) rc = -EFBIG;
   if (rc != 0) {
-    if (fd >= 0) close(fd);
     return absl::InternalError(
         absl::StrCat("building the system call filter: ", strerror(-rc)));
   }
-  return fd;
+  program.resize(static_cast<size_t>(size));
+  return program;
 }
 
 const char* ApplyRlimits(const SandboxLimits& limits) {

@@ -1,10 +1,11 @@
 // What a sandbox is allowed: limits, the file system it sees, the system calls
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
-// The file system is read-only: /usr/lib, one Python binary, /dev/null, and two
-// tmpfs, /tmp and /dev/shm. Output goes to a memory file of the launcher's.
-// There is no /proc, so neither the launcher's environment nor a sysctl is
-// there to be read; no shell; no network namespace but an empty one.
+// The file system is read-only: /usr/lib, one Python binary, /dev/null; but for
+// /tmp, which is /dev/shm too, a tmpfs of each session's own
+// (python_driver.py). Output goes to a memory file of the launcher's. There is
+// no /proc, so neither the launcher's environment nor a sysctl is there to be
+// read; no shell; no network namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -25,7 +26,7 @@ namespace temper {
 struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;
-  uint64_t file_bytes_max = 16ull << 20;  // each file, all of a tmpfs, output
+  uint64_t file_bytes_max = 16ull << 20;  // each file, all of /tmp, output
   uint32_t open_files_max = 64;
   // CPU of one process and life of the whole sandbox, while frozen not counted.
   // Backstops: a call has its own, shorter limit.
@@ -35,34 +36,33 @@ struct SandboxLimits {
 
 // What each process is held to: `limits`, if a cgroup holds the memory of all.
 // Else fewer and smaller processes, with fewer files, that together stay within
-// memory_bytes_max: processes_max times their address space, the two tmpfs, the
-// output, and full buffers of all their pipes and sockets. Memory files, which
+// memory_bytes_max: processes_max times their address space, /tmp, the output,
+// and full buffers of all their pipes and sockets. Memory files, which
 // the address space need not show, are denied always. What stays outside is
-// memory of the kernel's own that only a memory cgroup counts: inodes of empty
-// files (about 1 KiB each, some 100,000 a second) and record locks.
+// memory of the kernel's own that only a memory cgroup counts: record locks.
+// Empty files are bounded by the inodes of /tmp.
 SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory);
 
 // The argument vector of bubblewrap that runs `python` (a path on the host) on
-// `script`, filter taken from `seccomp_fd`; options are to be passed by
-// --args, so that /proc/1/cmdline tells nothing.
+// `script`; options are to be passed by --args, so that /proc/1/cmdline tells
+// nothing. What runs so may make namespaces and mounts: it is to fork what may
+// not (python_driver.py).
 struct BwrapCommand {
   std::string options;  // for --args: NUL after each
   std::vector<std::string> argv;
 };
-BwrapCommand MakeBwrapCommand(const SandboxLimits& limits,
-                              const std::string& python,
-                              const std::string& script, int args_fd,
-                              int seccomp_fd);
+BwrapCommand MakeBwrapCommand(const std::string& python,
+                              const std::string& script, int args_fd);
 
-// The filter as a BPF program in a sealed file descriptor, for bwrap --seccomp.
+// The filter as a BPF program: an array of sock_filter.
 // Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify,
 // clocks, every socket but AF_UNIX, memory files, larger buffers for pipes and
 // sockets, signals of the kernel's that would wake a stopped process, and
 // foreign system call tables (which kill). fcntl's record locks
 // are not: libraries use them, and on the system's files, which sandboxes
-// share, they can carry a signal from one to another. The caller closes it.
-// Internal if libseccomp refuses a rule.
-absl::StatusOr<int> MakeSeccompFilter();
+// share, they can carry a signal from one to another. Internal if libseccomp
+// refuses a rule.
+absl::StatusOr<std::string> MakeSeccompFilter();
 
 // Sets this process's rlimits; to be called between fork and exec. Returns the
 // name of the limit that was refused, or null.

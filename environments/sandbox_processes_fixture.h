@@ -55,7 +55,7 @@ inline std::vector<SandboxProcess> ProcessesBelow(pid_t helper) {
 inline std::vector<std::string> AwakeBelow(pid_t helper) {
   std::vector<std::string> awake;
   for (const SandboxProcess& process : ProcessesBelow(helper)) {
-    if (process.name == "bwrap" || process.name == "temper-sandboxe" ||
+    if (process.name == "bwrap" || process.name.rfind("temper-", 0) == 0 ||
         process.state == 'T' || process.state == 'Z') {
       continue;
     }

@@ -73,6 +73,10 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
                      "this process has ",
                      threads));
   }
+  if (options.sessions_max < 1) {
+    return absl::InvalidArgumentError(
+        "sessions_max is 0; a zygote serves 1 at least");
+  }
   if (options.slots_max < 1 || options.slots_max > 1024) {
     return absl::InvalidArgumentError(absl::StrCat(
         "slots_max is ", options.slots_max, "; 1 to 1024 are allowed"));
@@ -80,7 +84,9 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   SandboxHelperOptions helper;
   helper.limits = options.limits;
   helper.slots_max = options.slots_max;
-  helper.end_max_millis = options.sandbox_end_max.count();
+  helper.sessions_max = options.sessions_max;
+  // Twice at most: the session alone, then all that the slot has.
+  helper.end_max_millis = options.sandbox_end_max.count() / 2;
   ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
   ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3"));
   int sockets[2];

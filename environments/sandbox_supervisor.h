@@ -1,6 +1,6 @@
-// Starts and ends sandboxes from a process that may have threads, by way of a
-// helper that has none (sandbox_helper.h). What the sandboxed code is: one
-// Python session (python_driver.py).
+// Starts and ends the keepers of slots (slot_keeper.h) from a process that may
+// have threads, by way of a helper that has none (sandbox_helper.h). What the
+// sandboxed code is: Python sessions, one at a time (python_driver.py).
 
 #ifndef ENVIRONMENTS_SANDBOX_SUPERVISOR_H_
 #define ENVIRONMENTS_SANDBOX_SUPERVISOR_H_
@@ -26,7 +26,10 @@ struct SandboxSupervisorOptions {
   uint32_t slots_max = 16;  // sandboxes at a time
   std::string bwrap = "/usr/bin/bwrap";
   std::string python = "/usr/bin/python3";
-  // How long one sandbox may take to end.
+  // After so many sessions a slot's zygote is started anew: what it might have
+  // gathered, by a fault of ours, would not gather for ever.
+  uint32_t sessions_max = 1000;
+  // How long one session, or all of a slot, may take to end.
   std::chrono::milliseconds sandbox_end_max = kSandboxEndMax;
   // How long the end may take before the helper is killed; above what it takes
   // to end all sandboxes at once.
@@ -61,13 +64,14 @@ class SandboxSupervisor {
   const SandboxLimits& limits() const { return limits_; }
   std::chrono::milliseconds sandbox_end_max() const { return sandbox_end_max_; }
 
-  // Starts a sandbox in the free `slot`. Unavailable, with the step that
-  // failed, if it did not start or the helper is gone.
+  // Starts the keeper of `slot`, which has none, and its bubblewrap.
+  // Unavailable, with the step that failed, if it did not start or the helper
+  // is gone.
   absl::Status Launch(uint32_t slot, const SandboxFds& fds);
 
-  // Ends the sandbox of `slot`, if any; on OK all its processes are reaped and
-  // the slot is free. Unavailable: it did not end in sandbox_end_max; the slot
-  // must not be used before Ended.
+  // Ends the keeper of `slot`, if any, and what it keeps; on OK all its
+  // processes are reaped and the slot has none. Unavailable: it did not end in
+  // half of sandbox_end_max; the slot must not be used before Ended.
   absl::Status Kill(uint32_t slot);
   // Whether it ended after all. Does not wait for it.
   bool Ended(uint32_t slot);

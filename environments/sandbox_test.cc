@@ -193,7 +193,7 @@ TEST(SandboxTest, AnOrdinaryUserIsServedAndMemoryIsBoundedWithoutACgroup) {
     if (!supervisor->holds_memory()) {
       EXPECT_EQ(supervisor->slots(), 1u);
       EXPECT_THAT(supervisor->description(),
-                  HasSubstr("1 slot of 4 processes of 108 MiB"));
+                  HasSubstr("1 slot of 4 processes of 112 MiB"));
     }
     const auto pool = SandboxPool::Create(supervisor.get());
     ASSERT_TRUE(pool.ok()) << pool.status();

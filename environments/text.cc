@@ -42,6 +42,7 @@ std::string SanitizeText(const std::string& bytes, size_t bytes_max) {
   for (size_t i = 0; i < bytes.size();) {
     const size_t size = CharacterBytes(bytes, i);
     std::string piece = size == 0 ? "?" : bytes.substr(i, size);
+    // A terminal obeys them, and no tokenizer has use for them.
     if (size > 0 && IsControl(bytes, i, size)) piece.clear();
     if (out.size() + piece.size() > bytes_max) {
       out.resize(keep);

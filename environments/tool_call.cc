@@ -29,6 +29,7 @@ absl::StatusOr<std::string> StringArgument(const ToolCall& call,
     return absl::InvalidArgumentError(
         absl::StrCat("the arguments need a string \"", name, "\""));
   }
+  // An argument that nobody reads would seem to have worked.
   if (arguments.size() != 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("the arguments take \"", name, "\" alone"));
@@ -39,6 +40,7 @@ absl::StatusOr<std::string> StringArgument(const ToolCall& call,
 ToolResult FailedCall(const std::string& why) {
   ToolResult result;
   result.set_outcome(OUTCOME_TOOL_ERROR);
+  // What is wrong quotes what the model wrote, whatever that is.
   result.set_content(absl::StrCat("error: ", SanitizeText(why, kWhyBytesMax)));
   return result;
 }

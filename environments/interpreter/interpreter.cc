@@ -28,6 +28,8 @@ const EnvironmentFacts kInterpreterFacts = {
 
 namespace {
 
+// A table is read by single look-ups; one of more entries is no task for a
+// model that has some turns.
 constexpr size_t kTableEntriesMax = 1000;
 constexpr size_t kKeyBytesShown = 64;
 
@@ -84,6 +86,8 @@ class InterpreterEnvironment : public Environment {
     std::vector<ToolResult> results;
     for (const ToolCall& call : calls) {
       const auto begin = std::chrono::steady_clock::now();
+      // An error here is no sandbox, for which the rest of the calls has none
+      // either.
       ASSIGN_OR_RETURN(ToolResult result, Answer(call));
       const auto elapsed = std::chrono::steady_clock::now() - begin;
       result.set_elapsed_us(
@@ -91,6 +95,7 @@ class InterpreterEnvironment : public Environment {
               .count());
       results.push_back(std::move(result));
     }
+    // Whoever waits may have the slot while the model thinks.
     session_->EndStep();
     return results;
   }

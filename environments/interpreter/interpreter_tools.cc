@@ -3,6 +3,8 @@
 namespace temper {
 namespace {
 
+// Short: they stand in every prompt, and a batch computes them once only where
+// they are the same to the byte.
 constexpr char kPythonJson[] =
     R"({"name": "python", "description": "Runs Python code and returns its )"
     R"(output. State is kept between calls.", "parameters": {"type": "object", )"

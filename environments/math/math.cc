@@ -65,6 +65,7 @@ class MathEnvironment : public Environment {
       const std::vector<ToolCall>& calls) override {
     RETURN_IF_ERROR(CheckCallCount(calls));
     std::vector<ToolResult> results;
+    // Offered tools are for the prompt's sake: none of them is there.
     for (const ToolCall& call : calls) results.push_back(UnknownTool(call));
     return results;
   }
