@@ -85,13 +85,17 @@ absl::Status RolloutLink::OpenBuffer(const ModelConfig& model) {
 }
 
 absl::Status RolloutLink::Publish(const LearnerCounters& counters,
-                                  const ModelWeights& weights) {
+                                  const PublishedWeights& weights) {
   published_us_ = clock_->MonotonicMicros();
   synced_ = false;
+  std::vector<PublishedTensor> tensors;
+  for (const PublishedParameter& tensor : weights.tensors()) {
+    tensors.push_back({tensor.name, FileTypeName(tensor.dtype), tensor.shape});
+  }
+  ASSIGN_OR_RETURN(std::vector<std::byte> bytes, weights.GetBytes());
   ASSIGN_OR_RETURN(
       const WeightManifest manifest,
-      publisher_->Publish(counters.weight_version, weights.parameters(),
-                          weights.GetValues()));
+      publisher_->Publish(counters.weight_version, tensors, std::move(bytes)));
   WeightVersionInfo info;
   info.version = counters.weight_version;
   info.attempt = counters.attempt;

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/clock.h"
 #include "kernels/model/config.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/published_weights.h"
 #include "learner/intake/learner_service.h"
 #include "learner/intake/lease_broker.h"
 #include "learner/intake/task_queue.h"
@@ -48,7 +48,7 @@ class RolloutLink {
   // updates, records that, and leases nothing more to workers without them.
   // AlreadyExists for a version that was published with other bytes.
   absl::Status Publish(const LearnerCounters& counters,
-                       const ModelWeights& weights);
+                       const PublishedWeights& weights);
 
   // Lets workers in; their address is in <run_dir>/learner.address from then
   // on. After the first Publish.

@@ -139,7 +139,7 @@ class RolloutLinkTest : public testing::Test {
   LearnerCounters counters_;
   std::unique_ptr<RunRecords> records_;
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<RolloutLink> link_;
   std::unique_ptr<Learner::Stub> stub_;
   std::unique_ptr<grpc::ClientContext> context_;

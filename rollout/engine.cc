@@ -43,7 +43,7 @@ int32_t SlotOf(const Sequence& sequence, int64_t position) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
-    Backend* backend, ModelWeights* weights, uint64_t version,
+    Backend* backend, PublishedWeights* weights, uint64_t version,
     const EngineOptions& options) {
   RETURN_IF_ERROR(ValidateOptions(options));
   const ModelConfig& config = weights->config();
@@ -287,13 +287,13 @@ absl::StatusOr<std::vector<StoppedSequence>> Engine::Step() {
 }
 
 absl::Status Engine::SetWeights(uint64_t version,
-                                const std::vector<float>& values) {
+                                const std::vector<std::byte>& bytes) {
   if (version <= version_) {
     return absl::InvalidArgumentError(absl::StrCat(
         "engine: weight version ", version, " is not above the present ",
         version_, "; versions are never reused"));
   }
-  RETURN_IF_ERROR(weights_->SetValues(values));
+  RETURN_IF_ERROR(weights_->SetBytes(bytes));
   // Their keys are of the old weights. They are computed again, with their
   // recorded routes, so that no token is sampled from a mix.
   scheduler_->PreemptAll();

@@ -16,6 +16,7 @@
 #ifndef ROLLOUT_ENGINE_H_
 #define ROLLOUT_ENGINE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,8 +25,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/kv_cache.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "rollout/block_manager.h"
 #include "rollout/sampler.h"
@@ -54,7 +55,7 @@ class Engine final : public SequenceEngine {
   // outlive the engine, which from now on alone changes the weights.
   // InvalidArgument names an option out of range.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
-      Backend* backend, ModelWeights* weights, uint64_t version,
+      Backend* backend, PublishedWeights* weights, uint64_t version,
       const EngineOptions& options);
 
   // Bytes that Create asks for: the printed plan uses it.
@@ -72,11 +73,12 @@ class Engine final : public SequenceEngine {
   bool has_running() const override { return running_ > 0; }
   const ModelConfig& config() const override { return weights_->config(); }
 
-  // From the next Step on, samples with `values` (ModelWeights::SetValues)
+  // From the next Step on, samples with `bytes` (PublishedWeights::SetBytes)
   // called `version`. Every sequence is preempted and every cached prefix
   // forgotten: no token is sampled from a mix. InvalidArgument, nothing
-  // changed, if the version is not above the present one or the count differs.
-  absl::Status SetWeights(uint64_t version, const std::vector<float>& values);
+  // changed, if the version is not above the present one or the size differs.
+  absl::Status SetWeights(uint64_t version,
+                          const std::vector<std::byte>& bytes);
 
   // Tokens that one sequence can have: at most kEpisodeTokensMax.
   int64_t capacity_tokens() const { return capacity_tokens_; }
@@ -102,7 +104,7 @@ class Engine final : public SequenceEngine {
               StopReason* reason);
 
   Backend* backend_ = nullptr;
-  ModelWeights* weights_ = nullptr;
+  PublishedWeights* weights_ = nullptr;
   uint64_t version_ = 0;
   EngineOptions options_;
   int64_t capacity_tokens_ = 0;

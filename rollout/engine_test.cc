@@ -9,6 +9,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/test_model.h"
 #include "proto/wire/episode_limit.h"
 
 namespace temper {
@@ -17,7 +18,7 @@ namespace {
 constexpr int32_t kNoStop = -1;
 
 // Selects fewer keys than there are, has dense and MoE layers, groups.
-ModelConfig TinyConfig() {
+ModelConfig SmallConfig() {
   ModelConfig config;
   config.vocab_size = 97;
   config.hidden_size = 32;
@@ -93,7 +94,7 @@ constexpr int64_t kSecondTurn = 20;
 
 struct World {
   std::unique_ptr<Backend> backend;
-  std::unique_ptr<ModelWeights> weights;
+  std::unique_ptr<PublishedWeights> weights;
   std::unique_ptr<Engine> engine;
 };
 
@@ -104,10 +105,8 @@ World MakeWorld(const EngineOptions& options,
   auto backend = FindBackend(spec);
   EXPECT_TRUE(backend.ok()) << backend.status();
   world.backend = *std::move(backend);
-  auto weights = ModelWeights::Create(world.backend.get(), TinyConfig());
-  EXPECT_TRUE(weights.ok()) << weights.status();
-  world.weights = *std::move(weights);
-  EXPECT_TRUE(world.weights->SetValues(Values(TinyConfig(), 1)).ok());
+  world.weights =
+      PublishedOf(world.backend.get(), SmallConfig(), Values(SmallConfig(), 1));
   auto engine =
       Engine::Create(world.backend.get(), world.weights.get(), 1, options);
   EXPECT_TRUE(engine.ok()) << engine.status();
@@ -335,7 +334,7 @@ std::vector<SequenceRecord> RunAcrossAFlip(const EngineOptions& options,
     EXPECT_TRUE(engine->Extend(ids.back(), script.prompt, 4).ok());
   }
   while (engine->has_running()) EXPECT_TRUE(engine->Step().ok());
-  EXPECT_TRUE(engine->SetWeights(2, Values(TinyConfig(), 2)).ok());
+  EXPECT_TRUE(engine->SetWeights(2, BytesOf(Values(SmallConfig(), 2))).ok());
   for (size_t i = 0; i < scripts.size(); ++i) {
     EXPECT_TRUE(engine->Extend(ids[i], scripts[i].result, kSecondTurn).ok());
   }
@@ -366,7 +365,7 @@ TEST(EngineTest, NewWeightsReplayRoutesAndNameTheirTokens) {
 
 TEST(EngineTest, AfterAFlipTheRecordedRoutesAreReplayed) {
   World world = MakeWorld({.pages = 16});
-  ASSERT_TRUE(world.weights->SetValues(Values(TinyConfig(), 2)).ok());
+  ASSERT_TRUE(world.weights->SetBytes(BytesOf(Values(SmallConfig(), 2))).ok());
   for (const SequenceRecord& record :
        RunAcrossAFlip({.pages = 64}, FourScripts())) {
     const std::vector<float> trained = TrainingLogprobs(&world, record);
@@ -394,7 +393,8 @@ TEST(EngineTest, AcrossAFlipBatchedIsAsAlone) {
 TEST(EngineTest, PrefixesOfOldWeightsAreNotReused) {
   World world = MakeWorld({.pages = 64});
   RunScripts(world.engine.get(), FourScripts());
-  ASSERT_TRUE(world.engine->SetWeights(2, Values(TinyConfig(), 2)).ok());
+  ASSERT_TRUE(
+      world.engine->SetWeights(2, BytesOf(Values(SmallConfig(), 2))).ok());
   const std::vector<Script> one = {MakeScript(0, 130, 10)};
   const int64_t before = world.engine->stats().scheduler.prefix_hit_tokens;
   const SequenceRecord after = RunScripts(world.engine.get(), one)[0];
@@ -404,9 +404,10 @@ TEST(EngineTest, PrefixesOfOldWeightsAreNotReused) {
 
 TEST(EngineTest, VersionThatDoesNotRiseIsRefused) {
   World world = MakeWorld({.pages = 4});
-  EXPECT_EQ(world.engine->SetWeights(1, Values(TinyConfig(), 2)).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(world.engine->SetWeights(2, {1.0f}).code(),
+  EXPECT_EQ(
+      world.engine->SetWeights(1, BytesOf(Values(SmallConfig(), 2))).code(),
+      absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(world.engine->SetWeights(2, BytesOf({1.0f})).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(world.engine->version(), 1u);
 }
@@ -414,9 +415,10 @@ TEST(EngineTest, VersionThatDoesNotRiseIsRefused) {
 // A longer one would fit no batch of the learner's.
 TEST(EngineTest, NoSequenceIsLongerThanTheLongestEpisode) {
   auto backend = *FindBackend({.name = "scalar"});
-  ModelConfig config = TinyConfig();
+  ModelConfig config = SmallConfig();
   config.max_position_embeddings = 4 * kEpisodeTokensMax;
-  auto weights = *ModelWeights::Create(backend.get(), config);
+  auto weights =
+      *PublishedWeights::Create(backend.get(), config, kFp32, Passes::kForward);
   const auto engine =
       Engine::Create(backend.get(), weights.get(), 1,
                      {.pages = 2 * kEpisodeTokensMax / kPageTokens});

@@ -21,7 +21,8 @@ constexpr int64_t kWaitUs = 100'000;
 
 int64_t NowMs() { return SystemClock()->MonotonicMicros() / 1000; }
 
-absl::Status Validate(const ModelWeights& weights, const Tokenizer& tokenizer,
+absl::Status Validate(const PublishedWeights& weights,
+                      const Tokenizer& tokenizer,
                       const std::vector<Task>& tasks,
                       const LocalRolloutOptions& options) {
   if (tasks.empty() || options.samples == 0 || options.job_threads < 1) {
@@ -89,7 +90,7 @@ absl::StatusOr<std::vector<Trajectory>> RunAll(
 }  // namespace
 
 absl::StatusOr<std::vector<Trajectory>> RunLocalRollout(
-    Backend* backend, ModelWeights* weights, const Tokenizer& tokenizer,
+    Backend* backend, PublishedWeights* weights, const Tokenizer& tokenizer,
     const std::vector<Task>& tasks, const EnvironmentFactory& new_environment,
     const LocalRolloutOptions& options) {
   RETURN_IF_ERROR(Validate(*weights, tokenizer, tasks, options));

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/tokenizer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "proto/config.pb.h"
 #include "proto/task.pb.h"
@@ -47,7 +47,7 @@ struct LocalRolloutOptions {
 // model's vocabulary or lacks the chat format's tokens. One episode's failure
 // is its outcome, not an error here.
 absl::StatusOr<std::vector<Trajectory>> RunLocalRollout(
-    Backend* backend, ModelWeights* weights, const Tokenizer& tokenizer,
+    Backend* backend, PublishedWeights* weights, const Tokenizer& tokenizer,
     const std::vector<Task>& tasks, const EnvironmentFactory& new_environment,
     const LocalRolloutOptions& options);
 

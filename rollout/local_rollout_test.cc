@@ -69,7 +69,7 @@ class LocalRolloutTest : public ::testing::Test {
 
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::vector<Task> tasks_;
   LocalRolloutOptions options_;
 };

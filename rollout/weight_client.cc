@@ -187,13 +187,6 @@ void WeightClient::TakeManifest(const WeightManifest& manifest, Time now) {
     Fail(checked);
     return;
   }
-  for (const WeightTensor& tensor : manifest.tensors()) {
-    if (tensor.dtype() == "F32") continue;
-    Fail(absl::InvalidArgumentError(
-        absl::StrCat("weight version ", target_, ": tensor ", tensor.name(),
-                     " is ", tensor.dtype(), "; this version reads F32")));
-    return;
-  }
   asked_.erase(kManifestKey);
   have_manifest_ = true;
   stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
@@ -205,7 +198,7 @@ void WeightClient::TakeManifest(const WeightManifest& manifest, Time now) {
   if (!resumes) {
     DropStaging();
     staging_ = std::make_shared<ReceivedWeights>();
-    staging_->values.resize(manifest.total_bytes() / sizeof(float));
+    staging_->bytes.resize(manifest.total_bytes());
     staging_->manifest = manifest;
     have_chunk_.assign(ChunkCount(), false);
     chunks_missing_ = ChunkCount();
@@ -235,8 +228,8 @@ void WeightClient::TakeChunk(const WeightReply& reply, Time now) {
   // An answer to a request that was asked twice comes twice.
   asked_.erase(chunk);
   if (have_chunk_[chunk]) return;
-  std::memcpy(reinterpret_cast<char*>(staging_->values.data()) + reply.offset(),
-              reply.data().data(), reply.data().size());
+  std::memcpy(staging_->bytes.data() + reply.offset(), reply.data().data(),
+              reply.data().size());
   have_chunk_[chunk] = true;
   --chunks_missing_;
   stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
@@ -282,7 +275,7 @@ void WeightClient::Ask(uint64_t key, Time now) {
 
 void WeightClient::Finish() {
   const absl::Status verified =
-      VerifyWeights(staging_->manifest, staging_->values.data());
+      VerifyWeights(staging_->manifest, staging_->bytes.data());
   if (!verified.ok()) {
     DropStaging();
     have_manifest_ = false;

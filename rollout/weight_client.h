@@ -13,6 +13,7 @@
 #define ROLLOUT_WEIGHT_CLIENT_H_
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -45,7 +46,7 @@ struct WeightClientOptions {
 // A whole, verified version.
 struct ReceivedWeights {
   WeightManifest manifest;
-  std::vector<float> values;  // [all elements], in the manifest's order
+  std::vector<std::byte> bytes;  // of all tensors, in the manifest's order
 };
 
 class WeightClient {

@@ -27,20 +27,27 @@ std::optional<WeightMailbox::Delivery> WeightMailbox::Take() {
 }
 
 absl::Status CheckManifest(const WeightManifest& manifest,
-                           const std::vector<Parameter>& parameters) {
-  const int count = static_cast<int>(parameters.size());
-  // By name and shape, in order: values are one array, and another order of the
-  // same sizes would be taken in without a sign.
+                           const std::vector<PublishedParameter>& tensors) {
+  const int count = static_cast<int>(tensors.size());
+  // By name and shape, in order: the bytes are one array, and another order of
+  // the same sizes would be taken in without a sign.
   for (int i = 0; i < std::min(count, manifest.tensors_size()); ++i) {
-    const WeightTensor& tensor = manifest.tensors(i);
-    const Parameter& parameter = parameters[i];
-    if (tensor.name() != parameter.name ||
-        !std::equal(tensor.shape().begin(), tensor.shape().end(),
-                    parameter.shape.begin(), parameter.shape.end())) {
+    const WeightTensor& given = manifest.tensors(i);
+    const PublishedParameter& wanted = tensors[i];
+    if (given.name() != wanted.name ||
+        !std::equal(given.shape().begin(), given.shape().end(),
+                    wanted.shape.begin(), wanted.shape.end())) {
       return absl::InvalidArgumentError(absl::StrCat(
           "weight version ", manifest.version(), ": tensor ", i, " is ",
-          tensor.name(), ", the model's is ", parameter.name,
+          given.name(), ", the model's is ", wanted.name,
           " or has another shape; learner and worker read different models"));
+    }
+    if (given.dtype() != FileTypeName(wanted.dtype)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "weight version ", manifest.version(), ": tensor ", given.name(),
+          " is ", given.dtype(), ", this worker computes with ",
+          FileTypeName(wanted.dtype),
+          "; give learner and worker the same numerics"));
     }
   }
   if (manifest.tensors_size() == count) return absl::OkStatus();

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/mutex.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/published_weights.h"
 #include "rollout/weight_client.h"
 
 namespace temper {
@@ -34,9 +34,9 @@ class WeightMailbox {
 };
 
 // InvalidArgument, naming the first difference, unless `manifest` lists exactly
-// the tensors of `parameters`, in their order and shapes.
+// `tensors`, in their order, types and shapes.
 absl::Status CheckManifest(const WeightManifest& manifest,
-                           const std::vector<Parameter>& parameters);
+                           const std::vector<PublishedParameter>& tensors);
 
 }  // namespace temper
 

@@ -9,16 +9,17 @@
 namespace temper {
 namespace {
 
-std::vector<Parameter> TwoParameters() {
+std::vector<PublishedParameter> TwoParameters() {
   return {{.name = "a", .shape = {2, 3}}, {.name = "b", .shape = {4}}};
 }
 
-WeightManifest ManifestOf(const std::vector<Parameter>& parameters) {
+WeightManifest ManifestOf(const std::vector<PublishedParameter>& parameters) {
   WeightManifest manifest;
   manifest.set_version(3);
-  for (const Parameter& parameter : parameters) {
+  for (const PublishedParameter& parameter : parameters) {
     WeightTensor* const tensor = manifest.add_tensors();
     tensor->set_name(parameter.name);
+    tensor->set_dtype(FileTypeName(parameter.dtype));
     for (const int64_t dim : parameter.shape) tensor->add_shape(dim);
   }
   return manifest;
@@ -71,12 +72,17 @@ TEST(WeightMailboxTest, ManifestOfTheModelFits) {
 }
 
 TEST(WeightMailboxTest, ManifestOfAnotherModelIsRefused) {
-  std::vector<Parameter> other = TwoParameters();
+  std::vector<PublishedParameter> other = TwoParameters();
   other[1].shape = {5};
   const absl::Status shape = CheckManifest(ManifestOf(other), TwoParameters());
   EXPECT_EQ(shape.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(std::string(shape.message()).find("tensor 1 is b"),
             std::string::npos);
+  other = TwoParameters();
+  other[1].dtype = DType::kBF16;
+  const absl::Status type = CheckManifest(ManifestOf(other), TwoParameters());
+  EXPECT_EQ(type.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(type.message()).find("b is BF16"), std::string::npos);
   other = TwoParameters();
   other[0].name = "c";
   EXPECT_FALSE(CheckManifest(ManifestOf(other), TwoParameters()).ok());

@@ -86,7 +86,7 @@ class Worker {
   std::unique_ptr<ChatTemplate> chat_template_;
   std::unique_ptr<ChatParser> chat_parser_;
   std::unique_ptr<Reward> reward_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<JobPool> jobs_;
   std::unique_ptr<EpisodeRunner> runner_;
@@ -115,7 +115,8 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(chat_parser_, ChatParser::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(reward_, Reward::Create(welcome.config().rewards()));
-  ASSIGN_OR_RETURN(weights_, ModelWeights::Create(backend_, config));
+  ASSIGN_OR_RETURN(weights_, PublishedWeights::Create(backend_, config, kFp32,
+                                                      Passes::kForward));
   if (!welcome.config().objective().has_keep_sampling_mask()) {
     return absl::InvalidArgumentError(
         "the learner's welcome lacks keep_sampling_mask; it must carry the "
@@ -212,8 +213,8 @@ absl::Status Worker::TakeWeights() {
     const ReceivedWeights& received = ***delivery;
     const uint64_t version = received.manifest.version();
     if (version > engine_->version()) {
-      RETURN_IF_ERROR(CheckManifest(received.manifest, weights_->parameters()));
-      RETURN_IF_ERROR(engine_->SetWeights(version, received.values));
+      RETURN_IF_ERROR(CheckManifest(received.manifest, weights_->tensors()));
+      RETURN_IF_ERROR(engine_->SetWeights(version, received.bytes));
       client_->AckWeights(version);
     }
   } else if (delivery.has_value()) {

@@ -8,9 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "learner/train/device_array.h"
 #include "learner/train/objective.h"
 #include "learner/train/optimizer.h"
@@ -77,7 +78,8 @@ class Candidate {
   Backend* const backend_;
   ModelConfig config_;
   GoldenInputs inputs_;
-  std::unique_ptr<ModelWeights> weights_, reference_weights_;
+  std::unique_ptr<MasterWeights> masters_, reference_masters_;
+  std::unique_ptr<PublishedWeights> weights_, reference_weights_;
   std::unique_ptr<ModelGradients> gradients_;
   std::unique_ptr<Transformer> model_, reference_;
   std::unique_ptr<Tape> tape_, reference_tape_;
@@ -90,11 +92,12 @@ absl::StatusOr<std::unique_ptr<Candidate>> Candidate::Create(
   std::unique_ptr<Candidate> c(new Candidate(backend));
   ASSIGN_OR_RETURN(c->config_, ReadModelConfig(dir));
   ASSIGN_OR_RETURN(c->inputs_, ReadGoldenInputs(dir, c->config_));
-  ASSIGN_OR_RETURN(c->weights_, ModelWeights::Load(backend, c->config_, dir));
-  ASSIGN_OR_RETURN(c->reference_weights_, c->weights_->Clone());
+  ASSIGN_OR_RETURN(c->masters_, MasterWeights::Load(backend, c->config_, dir));
+  ASSIGN_OR_RETURN(c->reference_masters_,
+                   MasterWeights::Load(backend, c->config_, dir));
   ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> overrides,
                    Safetensors::Open(dir + "/ref_overrides.safetensors"));
-  for (const Parameter& parameter : c->weights_->parameters()) {
+  for (const Parameter& parameter : c->masters_->parameters()) {
     const SafetensorsEntry* entry = overrides->Find(parameter.name);
     if (entry == nullptr) continue;
     ASSIGN_OR_RETURN(const std::vector<float> values, DecodeFloats(*entry));
@@ -104,9 +107,14 @@ absl::StatusOr<std::unique_ptr<Candidate>> Candidate::Create(
                        values.size(), " elements"));
     }
     RETURN_IF_ERROR(backend->CopyFromHost(
-        values.data(), c->reference_weights_->value(parameter)));
+        values.data(), c->reference_masters_->value(parameter)));
   }
-  c->reference_weights_->Publish();
+  ASSIGN_OR_RETURN(c->weights_,
+                   PublishedWeights::Of(c->masters_.get(), kFp32,
+                                        Passes::kForwardAndBackward));
+  ASSIGN_OR_RETURN(c->reference_weights_,
+                   PublishedWeights::Of(c->reference_masters_.get(), kFp32,
+                                        Passes::kForward));
   size_t tokens_max = 1;
   for (const auto& tokens : c->inputs_.lm_tokens) {
     tokens_max = std::max(tokens_max, tokens.size());
@@ -278,9 +286,9 @@ absl::Status Candidate::AddDsa(const std::string& name, bool dense) {
 }
 
 absl::Status Candidate::AddAdamW() {
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Optimizer> optimizer,
-      Optimizer::Create(backend_, weights_.get(), {ParameterGroup::kMain}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Optimizer> optimizer,
+                   Optimizer::Create(backend_, masters_.get(), weights_.get(),
+                                     {ParameterGroup::kMain}));
   OptimizerOptions options;
   options.learning_rate = inputs_.learning_rate;
   options.weight_decay = inputs_.weight_decay;

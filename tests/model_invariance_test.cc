@@ -240,7 +240,7 @@ class Runner {
   const ModelConfig config_;
   const std::vector<std::vector<int32_t>> sequences_;
   const int32_t pages_each_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<KvCache> cache_;
 };

@@ -9,30 +9,12 @@
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
-#include "tests/forwarding_backend.h"
+#include "kernels/ops/testing/counting_backend.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kTokensMax = 100;
-
-class CountingBackend : public ForwardingBackend {
- public:
-  using ForwardingBackend::ForwardingBackend;
-
-  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
-    ++allocations_;
-    bytes_ += bytes;
-    return ForwardingBackend::Allocate(bytes);
-  }
-
-  int64_t allocations() const { return allocations_; }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  int64_t allocations_ = 0;
-  int64_t bytes_ = 0;
-};
 
 TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   SetFlushDenormals();
@@ -42,7 +24,7 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   auto weights = RandomModel(&backend, config, 1);
   auto gradients = *ModelGradients::Create(&backend, config);
   auto dhidden = *backend.Allocate(kTokensMax * config.hidden_size * 4);
-  const int64_t before = backend.bytes();
+  const int64_t before = backend.allocated_bytes();
   auto model = *Transformer::Create(&backend, weights.get(), kTokensMax);
   auto tape = *model->NewTape(kTokensMax);
   const auto step = [&](int64_t tokens) {
@@ -68,8 +50,8 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
         gradients.get());
   };
   step(kTokensMax);
-  EXPECT_GT(backend.bytes(), before);
-  EXPECT_LE(backend.bytes() - before,
+  EXPECT_GT(backend.allocated_bytes(), before);
+  EXPECT_LE(backend.allocated_bytes() - before,
             Transformer::TrainingBytes(config, kTokensMax));
   const int64_t allocations = backend.allocations();
   step(kTokensMax);
@@ -97,11 +79,11 @@ TEST(ModelMemoryTest, AForwardOnABorrowedTapeTakesNoMemoryOfBackwards) {
     ASSERT_TRUE(status.ok()) << status;
   };
   forward(model.get());  // the tape has grown as far as it will
-  const int64_t before = backend.bytes();
+  const int64_t before = backend.allocated_bytes();
   auto reference = *Transformer::Create(&backend, weights.get(), kTokensMax);
   forward(reference.get());
-  EXPECT_GT(backend.bytes(), before);
-  EXPECT_LE(backend.bytes() - before,
+  EXPECT_GT(backend.allocated_bytes(), before);
+  EXPECT_LE(backend.allocated_bytes() - before,
             Transformer::BorrowedTapeBytes(config, kTokensMax));
 }
 

@@ -57,7 +57,7 @@ void Add(const std::vector<T>& values, Sha256* digest) {
 }
 
 // Of every position of a sequence.
-std::vector<float> Logits(Backend* backend, const ModelWeights& weights) {
+std::vector<float> Logits(Backend* backend, const PublishedWeights& weights) {
   const ModelConfig& config = weights.config();
   const int64_t n = 2 * kPromptTokens;
   TrainingBatch made =
@@ -75,7 +75,8 @@ std::vector<float> Logits(Backend* backend, const ModelWeights& weights) {
 }
 
 // Group g's prompts are alike; sample s of it is record g * kGroupSize + s.
-std::vector<SequenceRecord> Sample(Backend* backend, ModelWeights* weights) {
+std::vector<SequenceRecord> Sample(Backend* backend,
+                                   PublishedWeights* weights) {
   auto engine = *Engine::Create(backend, weights, /*version=*/1, {});
   std::vector<int64_t> ids;
   for (int i = 0; i < kGroups * kGroupSize; ++i) {
@@ -101,17 +102,19 @@ std::vector<SequenceRecord> Sample(Backend* backend, ModelWeights* weights) {
 
 // Of the record, off-policy from the second step on.
 void Train(Backend* backend, const std::vector<Episode>& episodes,
-           ModelWeights* weights) {
-  const auto reference = *weights->Clone();
+           const TrainableModel& model) {
+  const auto reference =
+      PublishedOf(backend, Config(), model.masters->GetValues());
   auto optimizer =
-      *Optimizer::Create(backend, weights, {ParameterGroup::kMain});
+      *Optimizer::Create(backend, model.masters.get(), model.weights.get(),
+                         {ParameterGroup::kMain});
   TrainStepOptions options;
   options.temperature = kTemperature;
   options.kl_coef = 0.05;
   options.minibatches = 2;
   options.optimizer.weight_decay = 0.01;
   options.tokens_max = 1024;
-  auto step = *TrainStep::Create(backend, weights, reference.get(),
+  auto step = *TrainStep::Create(backend, model.weights.get(), reference.get(),
                                  optimizer.get(), options);
   std::vector<const Episode*> pointers;
   for (const Episode& episode : episodes) pointers.push_back(&episode);
@@ -125,17 +128,20 @@ void Train(Backend* backend, const std::vector<Episode>& episodes,
 std::map<std::string, std::string> Digests(const BackendSpec& spec) {
   const auto backend = FindBackend(spec);
   CHECK(backend.ok()) << backend.status();
-  const auto weights = RandomModel(backend->get(), Config(), kSeed);
+  const TrainableModel model =
+      TrainableOf(backend->get(), Config(), RandomValues(Config(), kSeed));
+  const auto sampler =
+      RandomModel(backend->get(), Config(), kSeed, Passes::kForward);
   Sha256 logits, sampled, trained;
-  Add(Logits(backend->get(), *weights), &logits);
+  Add(Logits(backend->get(), *model.weights), &logits);
   const std::vector<SequenceRecord> records =
-      Sample(backend->get(), weights.get());
+      Sample(backend->get(), sampler.get());
   for (const SequenceRecord& record : records) {
     Add(record.tokens, &sampled);
     Add(record.logprobs, &sampled);
   }
-  Train(backend->get(), Deliver(Config(), records, kGroupSize), weights.get());
-  Add(weights->GetValues(), &trained);
+  Train(backend->get(), Deliver(Config(), records, kGroupSize), model);
+  Add(model.masters->GetValues(), &trained);
   return {{"logits", HexOf(logits.Finish())},
           {"sampled tokens and log-probabilities", HexOf(sampled.Finish())},
           {"weights after three steps", HexOf(trained.Finish())}};

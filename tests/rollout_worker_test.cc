@@ -88,9 +88,16 @@ class RolloutWorkerTest : public ::testing::Test {
     backend_ = *FindBackend({.name = "scalar"});
   }
 
-  void Publish(uint64_t version) {
-    const auto manifest = publisher_->Publish(version, ListParameters(config_),
-                                              RandomValues(config_, version));
+  void Publish(uint64_t version) { Publish(version, config_, version); }
+
+  void Publish(uint64_t version, const ModelConfig& config, uint64_t seed) {
+    std::vector<PublishedTensor> tensors;
+    for (const PublishedParameter& tensor : ListPublished(config, kFp32)) {
+      tensors.push_back(
+          {tensor.name, FileTypeName(tensor.dtype), tensor.shape});
+    }
+    const auto manifest = publisher_->Publish(
+        version, tensors, BytesOf(RandomValues(config, seed)));
     EXPECT_TRUE(manifest.ok()) << manifest.status();
   }
 
@@ -370,9 +377,7 @@ TEST_F(RolloutWorkerTest, ALargeModelIsNotTakenForHung) {
 TEST_F(RolloutWorkerTest, WeightsOfAnotherModelAreRefused) {
   ModelConfig other = config_;
   other.moe_intermediate_size += 4;
-  ASSERT_TRUE(
-      publisher_->Publish(2, ListParameters(other), RandomValues(other, 1))
-          .ok());
+  Publish(2, other, 1);
   ScriptedLearner learner([this](int, Stream* stream) {
     Welcome(stream, 2);
     WorkerMessage message;

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <map>
 
-#include "tests/forwarding_backend.h"
+#include "kernels/ops/testing/forwarding_backend.h"
 
 namespace temper {
 

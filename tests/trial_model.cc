@@ -39,7 +39,7 @@ void Load(const std::string& dir, TrialModel* model) {
   model->config = *config;
   auto backend = FindBackend({.name = "scalar"});
   CHECK(backend.ok()) << backend.status();
-  auto weights = ModelWeights::Load(backend->get(), *config, dir);
+  auto weights = MasterWeights::Load(backend->get(), *config, dir);
   CHECK(weights.ok()) << weights.status();
   model->values = (*weights)->GetValues();
 }
@@ -115,13 +115,9 @@ TrialModel QuickstartTrialModel() {
   return model;
 }
 
-std::unique_ptr<ModelWeights> WeightsOf(Backend* backend,
-                                        const TrialModel& model) {
-  auto weights = ModelWeights::Create(backend, model.config);
-  CHECK(weights.ok()) << weights.status();
-  const absl::Status set = (*weights)->SetValues(model.values);
-  CHECK(set.ok()) << set;
-  return *std::move(weights);
+std::unique_ptr<PublishedWeights> WeightsOf(Backend* backend,
+                                            const TrialModel& model) {
+  return PublishedOf(backend, model.config, model.values);
 }
 
 }  // namespace temper

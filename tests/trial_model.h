@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/model/config.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -25,7 +25,7 @@ struct Conversation {
 struct TrialModel {
   std::string name;
   ModelConfig config;
-  std::vector<float> values;  // ModelWeights::SetValues
+  std::vector<float> values;  // in the order of the parameters
   int32_t stop_token = 1;
   int64_t turn_tokens = 0;  // at most, of a turn
   std::vector<Conversation> conversations;
@@ -44,8 +44,8 @@ TrialModel GoldenCTrialModel();  // random tokens
 TrialModel QuickstartTrialModel();
 
 // The model's weights, ready to compute. CHECKs that it works.
-std::unique_ptr<ModelWeights> WeightsOf(Backend* backend,
-                                        const TrialModel& model);
+std::unique_ptr<PublishedWeights> WeightsOf(Backend* backend,
+                                            const TrialModel& model);
 
 }  // namespace temper
 

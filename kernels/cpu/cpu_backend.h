@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/log.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/tier.h"
 #include "kernels/ops/backend.h"
@@ -29,19 +30,23 @@ namespace temper {
 absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
                                                        int threads);
 
-// Matrices [groups, out, in] packed for both uses (kernels/cpu/gemm.h).
+// Matrices [groups, out, in] packed (kernels/cpu/gemm.h) for the uses they are
+// made for.
 struct CpuWeight : public Weight {
   int64_t groups = 0;
   int64_t out = 0;
   int64_t in = 0;
-  int64_t forward_floats = 0;       // per group: columns are outputs
-  int64_t transposed_floats = 0;    // per group: columns are inputs
+  int64_t forward_floats = 0;       // per group: columns are outputs; 0: none
+  int64_t transposed_floats = 0;    // per group: columns are inputs; 0: none
   std::unique_ptr<Buffer> storage;  // forward packings, then transposed
 
   const float* forward(int64_t group) const {
+    CHECK(forward_floats > 0) << "a weight that is not packed for this product";
     return static_cast<const float*>(storage->data()) + group * forward_floats;
   }
   const float* transposed(int64_t group) const {
+    CHECK(transposed_floats > 0)
+        << "a weight that is not packed for this product";
     return static_cast<const float*>(storage->data()) +
            groups * forward_floats + group * transposed_floats;
   }
@@ -57,9 +62,8 @@ class CpuBackend final : public Backend {
   absl::Status CopyToHost(const Tensor& from, void* host) override;
   absl::Status Sync() override;
   void Zero(const Tensor& x) override;
-  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups, int64_t out,
-                                                    int64_t in,
-                                                    DType dtype) override;
+  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
+      const WeightSpec& spec) override;
   void SetWeight(const Tensor& values, Weight* weight) override;
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override;

@@ -109,25 +109,27 @@ int64_t ColumnsPerTask(int64_t in, int threads) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(int64_t groups,
-                                                              int64_t out,
-                                                              int64_t in,
-                                                              DType dtype) {
-  if (dtype != DType::kF32) {
+absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
+    const WeightSpec& spec) {
+  if (spec.dtype != DType::kF32) {
     return absl::UnimplementedError(
-        absl::StrCat("a weight of ", DTypeName(dtype),
+        absl::StrCat("a weight of ", DTypeName(spec.dtype),
                      " on the CPU; it computes in f32: set numerics to fp32"));
   }
-  CHECK(groups >= 1 && out >= 1 && in >= 1)
-      << "[" << groups << ", " << out << ", " << in << "]";
+  CHECK(spec.groups >= 1 && spec.out >= 1 && spec.in >= 1)
+      << "[" << spec.groups << ", " << spec.out << ", " << spec.in << "]";
   auto weight = std::make_unique<CpuWeight>();
-  weight->groups = groups;
-  weight->out = out;
-  weight->in = in;
-  weight->forward_floats = PackedFloats(out, in);
-  weight->transposed_floats = PackedFloats(in, out);
+  weight->groups = spec.groups;
+  weight->out = spec.out;
+  weight->in = spec.in;
+  if (spec.packed_for != PackedFor::kTransposed) {
+    weight->forward_floats = PackedFloats(spec.out, spec.in);
+  }
+  if (spec.packed_for != PackedFor::kForward) {
+    weight->transposed_floats = PackedFloats(spec.in, spec.out);
+  }
   const int64_t floats =
-      groups * (weight->forward_floats + weight->transposed_floats);
+      spec.groups * (weight->forward_floats + weight->transposed_floats);
   ASSIGN_OR_RETURN(weight->storage,
                    Allocate(floats * static_cast<int64_t>(sizeof(float))));
   return std::unique_ptr<Weight>(std::move(weight));
@@ -141,8 +143,11 @@ void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
       << values.DebugString();
   const float* from = values.as<float>();
   const int64_t row = values.stride(1), column = values.stride(2);
-  const int64_t forward_panels = (w->out + kPanel - 1) / kPanel;
-  const int64_t panels = forward_panels + (w->in + kPanel - 1) / kPanel;
+  const int64_t forward_panels =
+      w->forward_floats == 0 ? 0 : (w->out + kPanel - 1) / kPanel;
+  const int64_t transposed_panels =
+      w->transposed_floats == 0 ? 0 : (w->in + kPanel - 1) / kPanel;
+  const int64_t panels = forward_panels + transposed_panels;
   const auto pack = [&](int64_t group, int64_t panel) {
     const float* matrix = from + group * values.stride(0);
     if (panel < forward_panels) {

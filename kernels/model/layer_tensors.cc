@@ -56,11 +56,13 @@ void AddAttention(const ModelConfig& c, std::vector<LayerTensor>* list) {
                          {c.latent_dim(), d}, &W::kv_a_proj, &G::kv_a_proj));
   list->push_back(Vector("self_attn.kv_a_layernorm.weight", c.kv_lora_rank,
                          &W::kv_a_layernorm, &G::kv_a_layernorm));
-  // Per head W_UK, then W_UV.
+  // Per head W_UK, then W_UV. In the absorbed form a query goes through W_UK
+  // backwards: q_nope^T W_UK k is (W_UK^T q_nope) . k.
   list->push_back({.name = "self_attn.kv_b_proj.weight",
                    .name_after_expert = "",
                    .shape = {heads * (nope + v), c.kv_lora_rank},
                    .uses = {{.weight = &W::w_uk,
+                             .forward = PackedFor::kTransposed,
                              .gradient = &G::w_uk,
                              .head_begin = 0,
                              .head_end = nope},
@@ -90,6 +92,9 @@ void AddIndexer(const ModelConfig& c, std::vector<LayerTensor>* list) {
   list->push_back(
       Matrix(indexer + "weights_proj.weight", {c.index_n_heads, c.hidden_size},
              &W::indexer_weights_proj, &G::indexer_weights_proj, group));
+  // Few rows, whose results scale whole heads' scores: cheap, and what top-k
+  // decides by.
+  list->back().always_fp32 = true;
 }
 
 void AddMlp(const ModelConfig& c, const std::string& prefix, int64_t width,
@@ -107,6 +112,8 @@ void AddMoe(const ModelConfig& c, std::vector<LayerTensor>* list) {
   const int64_t d = c.hidden_size, width = c.moe_intermediate_size;
   list->push_back(Matrix("mlp.gate.weight", {c.n_routed_experts, d}, &W::router,
                          &G::router));
+  // Its ties and near ties choose experts; rounding would choose others.
+  list->back().always_fp32 = true;
   list->push_back(Vector("mlp.gate.e_score_correction_bias", c.n_routed_experts,
                          &W::e_score_correction_bias, nullptr,
                          ParameterGroup::kBias));

@@ -60,6 +60,8 @@ struct LayerGradients {
 // member of LayerWeights that views it.
 struct LayerTensorUse {
   std::unique_ptr<Weight> LayerWeights::*weight = nullptr;
+  // How the model's forward multiplies by it; backward does both ways.
+  PackedFor forward = PackedFor::kForward;
   Tensor LayerWeights::*vector = nullptr;
   Tensor LayerGradients::*gradient = nullptr;  // null: it has none
   // Rows [begin, end) of each head; end 0: the whole tensor.
@@ -74,6 +76,8 @@ struct LayerTensor {
   std::string name_after_expert;
   std::vector<int64_t> shape;  // of one expert
   ParameterGroup group = ParameterGroup::kMain;
+  // A matrix whose product is fp32 in every numerics (DESIGN.md section 6).
+  bool always_fp32 = false;
   // So many tensors of this name lie one after the other; 0: one, no expert's.
   int64_t experts = 0;
   std::vector<LayerTensorUse> uses;

@@ -17,9 +17,10 @@
 #include "kernels/base/rng.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/config.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
-#include "kernels/model/weights.h"
 #include "nlohmann/json.hpp"
 
 namespace temper {
@@ -78,7 +79,7 @@ class ModelFileFuzzTest : public testing::Test {
         testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_TRUE(MakeDirectories(dir_).ok());
     const ModelConfig config = TinyConfig();
-    ASSERT_TRUE(RandomModel(backend_.get(), config, /*seed=*/3)
+    ASSERT_TRUE(RandomMasters(backend_.get(), config, /*seed=*/3)
                     ->Save(dir_, "F32")
                     .ok());
     config_ = *ReadFile(dir_ + "/config.json", 1 << 20);
@@ -90,9 +91,12 @@ class ModelFileFuzzTest : public testing::Test {
   bool Opens() {
     const auto config = ReadModelConfig(dir_);
     if (!config.ok()) return false;
-    const absl::Status files = ModelWeights::CheckFiles(*config, dir_);
-    const auto weights = ModelWeights::Load(backend_.get(), *config, dir_);
+    const absl::Status files = WeightsFile::Open(*config, dir_).status();
+    const auto weights = MasterWeights::Load(backend_.get(), *config, dir_);
     EXPECT_TRUE(files.ok() || !weights.ok()) << files;
+    const auto published = PublishedWeights::Load(
+        backend_.get(), *config, kFp32, Passes::kForward, dir_);
+    EXPECT_EQ(published.status(), weights.status());
     return weights.ok();
   }
 

@@ -9,15 +9,19 @@
 namespace temper {
 namespace {
 
-absl::Status OutOfRange(const ModelWeights& weights, double size) {
-  const std::vector<float> values = weights.GetValues();
+absl::Status OutOfRange(Backend* backend, const PublishedWeights& weights,
+                        double size) {
   float largest = -1;
   std::string name;
+  std::vector<float> values;
   for (const Parameter& p : weights.parameters()) {
-    for (int64_t i = p.offset; i < p.offset + p.elements; ++i) {
+    const Tensor value = weights.value(p);
+    values.resize(value.elements());
+    RETURN_IF_ERROR(backend->CopyToHost(value, values.data()));
+    for (const float x : values) {
       // Written so that a NaN is the largest, and stays it.
-      if (!(std::fabs(values[i]) <= largest) && !std::isnan(largest)) {
-        largest = std::fabs(values[i]);
+      if (!(std::fabs(x) <= largest) && !std::isnan(largest)) {
+        largest = std::fabs(x);
         name = p.name;
       }
     }
@@ -39,7 +43,7 @@ absl::Status NumberRange::Init(Backend* backend) {
   return absl::OkStatus();
 }
 
-absl::Status NumberRange::Check(const ModelWeights& weights,
+absl::Status NumberRange::Check(const PublishedWeights& weights,
                                 const std::vector<Tensor>& tensors) {
   for (const Tensor& tensor : tensors) {
     const Tensor squares(squares_->data(), DType::kF64, {1},
@@ -50,7 +54,8 @@ absl::Status NumberRange::Check(const ModelWeights& weights,
     RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
     RETURN_IF_ERROR(backend_->Sync());
     const double size = std::sqrt(sum / static_cast<double>(tensor.elements()));
-    if (!(size <= kRootMeanSquareMax)) return OutOfRange(weights, size);
+    if (!(size <= kRootMeanSquareMax))
+      return OutOfRange(backend_, weights, size);
   }
   return absl::OkStatus();
 }

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -28,7 +28,7 @@ class NumberRange {
   // DataLoss if the root mean square of some tensor (f32, contiguous) is above
   // kRootMeanSquareMax or not a number. It names the largest of the weights
   // that they were computed with.
-  absl::Status Check(const ModelWeights& weights,
+  absl::Status Check(const PublishedWeights& weights,
                      const std::vector<Tensor>& tensors);
 
  private:

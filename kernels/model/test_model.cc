@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
@@ -56,14 +57,57 @@ std::vector<float> RandomValues(const ModelConfig& config, uint64_t seed) {
   return values;
 }
 
-std::unique_ptr<ModelWeights> RandomModel(Backend* backend,
-                                          const ModelConfig& config,
-                                          uint64_t seed) {
-  auto weights = ModelWeights::Create(backend, config);
+std::unique_ptr<MasterWeights> RandomMasters(Backend* backend,
+                                             const ModelConfig& config,
+                                             uint64_t seed) {
+  auto weights = MasterWeights::Create(backend, config);
   CHECK(weights.ok()) << weights.status();
   const absl::Status set = (*weights)->SetValues(RandomValues(config, seed));
   CHECK(set.ok()) << set;
   return *std::move(weights);
+}
+
+std::unique_ptr<PublishedWeights> RandomModel(Backend* backend,
+                                              const ModelConfig& config,
+                                              uint64_t seed, Passes passes) {
+  return PublishedOf(backend, config, RandomValues(config, seed), passes);
+}
+
+std::vector<std::byte> BytesOf(const std::vector<float>& values) {
+  const auto* const begin = reinterpret_cast<const std::byte*>(values.data());
+  return {begin, begin + values.size() * sizeof(float)};
+}
+
+std::unique_ptr<PublishedWeights> PublishedOf(Backend* backend,
+                                              const ModelConfig& config,
+                                              const std::vector<float>& values,
+                                              Passes passes) {
+  auto weights = PublishedWeights::Create(backend, config, kFp32, passes);
+  CHECK(weights.ok()) << weights.status();
+  const absl::Status set = (*weights)->SetBytes(BytesOf(values));
+  CHECK(set.ok()) << set;
+  return *std::move(weights);
+}
+
+std::vector<float> ValuesOf(const PublishedWeights& weights) {
+  const auto bytes = weights.GetBytes();
+  CHECK(bytes.ok()) << bytes.status();
+  std::vector<float> values(bytes->size() / sizeof(float));
+  std::memcpy(values.data(), bytes->data(), bytes->size());
+  return values;
+}
+
+TrainableModel TrainableOf(Backend* backend, const ModelConfig& config,
+                           const std::vector<float>& values) {
+  TrainableModel model;
+  model.masters = *MasterWeights::Create(backend, config);
+  const absl::Status set = model.masters->SetValues(values);
+  CHECK(set.ok()) << set;
+  auto weights = PublishedWeights::Of(model.masters.get(), kFp32,
+                                      Passes::kForwardAndBackward);
+  CHECK(weights.ok()) << weights.status();
+  model.weights = *std::move(weights);
+  return model;
 }
 
 std::vector<int32_t> RandomTokens(const ModelConfig& config, uint64_t seed,

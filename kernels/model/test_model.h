@@ -3,13 +3,15 @@
 #ifndef KERNELS_MODEL_TEST_MODEL_H_
 #define KERNELS_MODEL_TEST_MODEL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "kernels/model/config.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -20,10 +22,31 @@ ModelConfig TinyConfig();
 // Weights of about unit gain, norms near 1, biases that matter.
 std::vector<float> RandomValues(const ModelConfig& config, uint64_t seed);
 
-// CHECKs that it works.
-std::unique_ptr<ModelWeights> RandomModel(Backend* backend,
-                                          const ModelConfig& config,
-                                          uint64_t seed);
+// Random masters, or the same values published; CHECK that it works.
+std::unique_ptr<MasterWeights> RandomMasters(Backend* backend,
+                                             const ModelConfig& config,
+                                             uint64_t seed);
+std::unique_ptr<PublishedWeights> RandomModel(
+    Backend* backend, const ModelConfig& config, uint64_t seed,
+    Passes passes = Passes::kForwardAndBackward);
+
+// fp32 values in the order of the parameters, as bytes and published.
+std::vector<std::byte> BytesOf(const std::vector<float>& values);
+std::unique_ptr<PublishedWeights> PublishedOf(
+    Backend* backend, const ModelConfig& config,
+    const std::vector<float>& values,
+    Passes passes = Passes::kForwardAndBackward);
+
+// The fp32 values that a model publishes.
+std::vector<float> ValuesOf(const PublishedWeights& weights);
+
+// Masters and what is published of them.
+struct TrainableModel {
+  std::unique_ptr<MasterWeights> masters;
+  std::unique_ptr<PublishedWeights> weights;
+};
+TrainableModel TrainableOf(Backend* backend, const ModelConfig& config,
+                           const std::vector<float>& values);
 
 std::vector<int32_t> RandomTokens(const ModelConfig& config, uint64_t seed,
                                   int64_t count);

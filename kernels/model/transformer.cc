@@ -29,7 +29,7 @@ struct TapeImpl : public Tape {
 
 class TransformerImpl : public Transformer {
  public:
-  TransformerImpl(Backend* backend, const ModelWeights* weights,
+  TransformerImpl(Backend* backend, const PublishedWeights* weights,
                   int64_t tokens_max)
       : backend_(backend),
         weights_(*weights),
@@ -71,7 +71,7 @@ class TransformerImpl : public Transformer {
   absl::Status PrepareBackward(int64_t n, BackwardScratch* d);
 
   Backend* const backend_;
-  const ModelWeights& weights_;
+  const PublishedWeights& weights_;
   const ModelConfig config_;
   const int64_t tokens_max_;
 
@@ -381,7 +381,7 @@ void TransformerImpl::BackwardLayer(int64_t l, const BlockContext& context,
                                     const BackwardScratch& d,
                                     const ModelGradients& gradients) {
   const LayerWeights& weights = weights_.layer(l);
-  const LayerGradients g = gradients.layer(l);
+  const LayerGradients& g = gradients.layer(l);
   backend_->RmsNorm(a.h_mid, weights.post_attention_layernorm, eps(),
                     scratch_.x);
   MlpBackward(context, weights, a.mlp, scratch_.x, d.dh, scratch_.mlp, d.mlp, g,
@@ -448,7 +448,7 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(
-    Backend* backend, const ModelWeights* weights, int64_t tokens_max) {
+    Backend* backend, const PublishedWeights* weights, int64_t tokens_max) {
   if (tokens_max < 1 || tokens_max > kTokensMax ||
       tokens_max * std::max(weights->config().num_attention_heads,
                             weights->config().num_experts_per_tok) >

@@ -19,8 +19,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
+#include "kernels/model/gradients.h"
 #include "kernels/model/kv_cache.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -90,7 +91,7 @@ class Transformer {
   // `backend` and `weights` must outlive the object; the weights may be
   // changed and published between calls.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
-      Backend* backend, const ModelWeights* weights, int64_t tokens_max);
+      Backend* backend, const PublishedWeights* weights, int64_t tokens_max);
 
   // What it allocates for forwards over a cache, for training with one tape
   // (live routes tapped), and for forwards on borrowed tapes alone.

@@ -69,7 +69,7 @@ class TransformerTest : public ::testing::Test {
 
   const ModelConfig config_ = TinyConfig();
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Tape> tape_;
   std::unique_ptr<ModelGradients> gradients_;
@@ -217,7 +217,7 @@ TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
 }
 
 TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
-  const std::vector<float> good = weights_->GetValues();
+  const std::vector<float> good = ValuesOf(*weights_);
   for (const char* name :
        {"model.layers.1.mlp.gate.weight", "model.layers.2.mlp.gate.weight",
         "model.layers.1.self_attn.indexer.wq_b.weight",
@@ -230,7 +230,7 @@ TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
         if (p.name != name) continue;
         std::fill_n(values.begin() + p.offset, p.elements, size);
       }
-      ASSERT_TRUE(weights_->SetValues(values).ok());
+      ASSERT_TRUE(weights_->SetBytes(BytesOf(values)).ok());
       TokenBatch batch =
           MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
       Tensor hidden;

@@ -1,4 +1,4 @@
-// ModelWeights to and from a Hugging Face directory.
+#include "kernels/model/weights_file.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,8 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/safetensors.h"
-#include "kernels/model/weights.h"
 #include "kernels/tensor/bf16.h"
 
 namespace temper {
@@ -53,12 +51,6 @@ absl::StatusOr<const SafetensorsEntry*> FindParameter(
   return entry;
 }
 
-// A file's tensors: those of the parameters, in their order, and the rest.
-struct FoundTensors {
-  std::vector<const SafetensorsEntry*> parameters;
-  std::vector<const SafetensorsEntry*> carried;
-};
-
 // The tensors that no parameter takes, all of MTP layers that are whole.
 absl::StatusOr<std::vector<const SafetensorsEntry*>> FindCarried(
     const ModelConfig& config, const std::vector<Parameter>& parameters,
@@ -90,18 +82,6 @@ absl::StatusOr<std::vector<const SafetensorsEntry*>> FindCarried(
   return carried;
 }
 
-absl::StatusOr<FoundTensors> FindTensors(
-    const ModelConfig& config, const std::vector<Parameter>& parameters,
-    const Safetensors& file) {
-  FoundTensors found;
-  for (const Parameter& parameter : parameters) {
-    ASSIGN_OR_RETURN(found.parameters.emplace_back(),
-                     FindParameter(parameter, file));
-  }
-  ASSIGN_OR_RETURN(found.carried, FindCarried(config, parameters, file));
-  return found;
-}
-
 absl::Status InDirectory(const std::string& model_dir,
                          const absl::Status& status) {
   return absl::Status(status.code(),
@@ -110,53 +90,83 @@ absl::Status InDirectory(const std::string& model_dir,
 
 }  // namespace
 
-absl::Status ModelWeights::CheckFiles(const ModelConfig& config,
-                                      const std::string& model_dir) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
-                   Safetensors::OpenModel(model_dir));
-  const auto found = FindTensors(config, ListParameters(config), *file);
-  return found.ok() ? absl::OkStatus() : InDirectory(model_dir, found.status());
-}
-
-absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(
-    Backend* backend, const ModelConfig& config, const std::string& model_dir) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Safetensors> file,
-                   Safetensors::OpenModel(model_dir));
-  // All of them before any memory is taken: config.json may say much.
-  const auto found = FindTensors(config, ListParameters(config), *file);
-  if (!found.ok()) return InDirectory(model_dir, found.status());
-  ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> weights,
-                   Create(backend, config));
-  for (size_t i = 0; i < found->parameters.size(); ++i) {
-    const absl::Status read =
-        weights->ReadValue(weights->parameters_[i], *found->parameters[i]);
-    if (!read.ok()) return InDirectory(model_dir, read);
+absl::StatusOr<WeightsFile> WeightsFile::Open(const ModelConfig& config,
+                                              const std::string& model_dir) {
+  WeightsFile weights;
+  weights.model_dir_ = model_dir;
+  weights.parameters_ = ListParameters(config);
+  ASSIGN_OR_RETURN(weights.file_, Safetensors::OpenModel(model_dir));
+  // All tensors before any memory is taken: config.json may say much.
+  for (const Parameter& parameter : weights.parameters_) {
+    const auto found = FindParameter(parameter, *weights.file_);
+    if (!found.ok()) return InDirectory(model_dir, found.status());
+    weights.found_.push_back(*found);
   }
-  weights->Publish();
-  for (const SafetensorsEntry* const entry : found->carried) {
-    weights->carried_.push_back(
-        {entry->name, entry->dtype, entry->shape,
-         std::string(reinterpret_cast<const char*>(entry->data),
-                     entry->bytes)});
-  }
-  RETURN_IF_ERROR(backend->Sync());
+  auto carried = FindCarried(config, weights.parameters_, *weights.file_);
+  if (!carried.ok()) return InDirectory(model_dir, carried.status());
+  weights.carried_ = *std::move(carried);
   return weights;
 }
 
-absl::Status ModelWeights::ReadValue(const Parameter& parameter,
-                                     const SafetensorsEntry& entry) {
-  ASSIGN_OR_RETURN(const std::vector<float> decoded, DecodeFloats(entry));
-  for (const float value : decoded) {
-    if (!std::isfinite(value)) {
-      return absl::DataLossError(absl::StrCat(
-          "tensor \"", entry.name, "\" holds a value that is not finite"));
+absl::Status WeightsFile::Read(const Reader& reader) const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const SafetensorsEntry& entry = *found_[i];
+    const auto values = DecodeFloats(entry);
+    if (!values.ok()) return InDirectory(model_dir_, values.status());
+    // Here and nowhere later: a NaN would spread to every logit, and no one
+    // could say any more where it came from.
+    for (const float value : *values) {
+      if (std::isfinite(value)) continue;
+      return absl::DataLossError(
+          absl::StrCat(model_dir_, ": tensor \"", entry.name,
+                       "\" holds a value that is not finite"));
     }
+    RETURN_IF_ERROR(reader(parameters_[i], *values));
   }
-  return backend_->CopyFromHost(decoded.data(), value(parameter));
+  return absl::OkStatus();
 }
 
-absl::Status ModelWeights::Save(const std::string& model_dir,
-                                const std::string& dtype) const {
+std::vector<CarriedTensor> WeightsFile::ReadCarried() const {
+  std::vector<CarriedTensor> carried;
+  for (const SafetensorsEntry* const entry : carried_) {
+    carried.push_back({entry->name, entry->dtype, entry->shape,
+                       std::string(reinterpret_cast<const char*>(entry->data),
+                                   entry->bytes)});
+  }
+  return carried;
+}
+
+namespace {
+
+// A parameter's bytes, a piece at a time, so that no copy of a large tensor is
+// made on its way to the file.
+absl::Status WriteParameter(const Parameter& parameter, bool narrow,
+                            const ValueSource& source, const ByteSink& sink) {
+  std::vector<float> values;
+  std::vector<BF16> rounded;
+  const int64_t end = parameter.offset + parameter.elements;
+  for (int64_t begin = parameter.offset; begin < end; begin += kPieceElements) {
+    values.resize(std::min(kPieceElements, end - begin));
+    RETURN_IF_ERROR(source(begin, &values));
+    if (!narrow) {
+      RETURN_IF_ERROR(sink(values.data(), values.size() * sizeof(float)));
+      continue;
+    }
+    rounded.clear();
+    for (const float value : values) {
+      rounded.push_back(FileBF16FromFloat(value));
+    }
+    RETURN_IF_ERROR(sink(rounded.data(), rounded.size() * sizeof(BF16)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteWeights(const std::string& model_dir,
+                          const ModelConfig& config, const std::string& dtype,
+                          const std::vector<CarriedTensor>& carried,
+                          const ValueSource& source) {
   if (dtype != "F32" && dtype != "BF16") {
     return absl::InvalidArgumentError(
         absl::StrCat("cannot save weights as ", dtype, "; F32 or BF16"));
@@ -165,51 +175,32 @@ absl::Status ModelWeights::Save(const std::string& model_dir,
     // Vectors stay F32, as DeepSeek's own checkpoints have them.
     return dtype == "BF16" && p.shape.size() >= 2;
   };
+  const std::vector<Parameter> parameters = ListParameters(config);
   std::vector<SafetensorsEntry> entries;
-  for (const Parameter& p : parameters_) {
+  for (const Parameter& p : parameters) {
     entries.push_back(
         {p.name, narrow(p) ? "BF16" : "F32", p.shape, nullptr,
          static_cast<uint64_t>(p.elements) * (narrow(p) ? 2 : 4)});
   }
-  for (const CarriedTensor& tensor : carried_) {
+  for (const CarriedTensor& tensor : carried) {
     entries.push_back({tensor.name, tensor.dtype, tensor.shape, nullptr,
                        tensor.bytes.size()});
   }
   RETURN_IF_ERROR(WriteSafetensors(
       model_dir + kModelFile, entries,
       [&](size_t index, const ByteSink& sink) -> absl::Status {
-        if (index < parameters_.size()) {
-          const Parameter& p = parameters_[index];
-          return WriteValue(p, narrow(p), sink);
+        if (index < parameters.size()) {
+          const Parameter& p = parameters[index];
+          return WriteParameter(p, narrow(p), source, sink);
         }
-        const std::string& bytes = carried_[index - parameters_.size()].bytes;
+        const std::string& bytes = carried[index - parameters.size()].bytes;
         return sink(bytes.data(), bytes.size());
       }));
+  // After the weights: a directory whose config.json names a dtype has weights
+  // of that dtype.
   return WriteFileDurably(
       model_dir + "/config.json",
-      ModelConfigToJson(config_, dtype == "BF16" ? "bfloat16" : "float32"));
-}
-
-absl::Status ModelWeights::WriteValue(const Parameter& parameter, bool narrow,
-                                      const ByteSink& sink) const {
-  std::vector<float> values;
-  std::vector<BF16> rounded;
-  const int64_t end = parameter.offset + parameter.elements;
-  for (int64_t begin = parameter.offset; begin < end; begin += kPieceElements) {
-    const int64_t count = std::min(kPieceElements, end - begin);
-    values.resize(count);
-    RETURN_IF_ERROR(backend_->CopyToHost(all().Slice(0, begin, begin + count),
-                                         values.data()));
-    if (!narrow) {
-      RETURN_IF_ERROR(sink(values.data(), values.size() * sizeof(float)));
-      continue;
-    }
-    rounded.clear();
-    for (const float value : values)
-      rounded.push_back(FileBF16FromFloat(value));
-    RETURN_IF_ERROR(sink(rounded.data(), rounded.size() * sizeof(BF16)));
-  }
-  return absl::OkStatus();
+      ModelConfigToJson(config, dtype == "BF16" ? "bfloat16" : "float32"));
 }
 
 }  // namespace temper

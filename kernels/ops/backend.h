@@ -59,12 +59,11 @@ class Backend {
   virtual void Zero(const Tensor& x) = 0;
 
   // --- Weights ------------------------------------------------------------
-  // A handle for `groups` matrices [out, in] of one compute type.
-  virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups,
-                                                            int64_t out,
-                                                            int64_t in,
-                                                            DType dtype) = 0;
-  // Packs values [groups, out, in], any strides, for both uses.
+  // A handle to be multiplied by, in the uses that the spec names (CHECKed by
+  // the products).
+  virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
+      const WeightSpec& spec) = 0;
+  // Packs values [groups, out, in], any strides.
   virtual void SetWeight(const Tensor& values, Weight* weight) = 0;
 
   // --- Products -----------------------------------------------------------

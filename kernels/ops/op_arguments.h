@@ -20,6 +20,20 @@ class Weight;  // kernels/ops/backend.h
 // Whether a product uses W [out, in] as y = x W^T, or transposed as y = x W.
 enum class Use : uint8_t { kForward, kTransposed };
 
+// Which products a weight is packed for: a packing is as large as the weight.
+// The forward of a model uses each matrix one way; backward uses most of them
+// both ways.
+enum class PackedFor : uint8_t { kForward, kTransposed, kBoth };
+
+// A stack of `groups` matrices [out, in] of one compute type.
+struct WeightSpec {
+  int64_t groups = 1;
+  int64_t out = 0;
+  int64_t in = 0;
+  DType dtype = DType::kF32;
+  PackedFor packed_for = PackedFor::kBoth;
+};
+
 // The widest row that Rope takes.
 inline constexpr int64_t kRopeDimsMax = 512;
 

@@ -51,24 +51,24 @@ WeightPublisher::~WeightPublisher() {
 
 absl::StatusOr<WeightManifest> WeightPublisher::Publish(
     uint64_t version, const std::vector<PublishedTensor>& tensors,
-    std::vector<float> given) {
+    std::vector<std::byte> given) {
   auto published = std::make_shared<Version>();
-  published->values = std::move(given);
-  const std::vector<float>& values = published->values;
+  published->bytes = std::move(given);
+  const std::vector<std::byte>& bytes = published->bytes;
   WeightManifest& manifest = published->manifest;
   manifest.set_wire_version(kWeightWireVersion);
   manifest.set_run(options_.run);
   manifest.set_version(version);
-  manifest.set_total_bytes(values.size() * sizeof(float));
+  manifest.set_total_bytes(bytes.size());
   // Of the bytes that are served, from the memory that is served: between
   // digest and service nothing touches them.
-  manifest.set_sha256(Sha256Of(values.data(), manifest.total_bytes()));
+  manifest.set_sha256(Sha256Of(bytes.data(), bytes.size()));
   uint64_t offset = 0;
   for (const PublishedTensor& tensor : tensors) {
     WeightTensor* out = manifest.add_tensors();
     out->set_name(tensor.name);
-    out->set_dtype("F32");
-    uint64_t size = sizeof(float);
+    out->set_dtype(tensor.dtype);
+    uint64_t size = WeightTypeBytes(tensor.dtype);
     for (const int64_t dimension : tensor.shape) {
       out->add_shape(dimension);
       size *= static_cast<uint64_t>(dimension);
@@ -80,9 +80,7 @@ absl::StatusOr<WeightManifest> WeightPublisher::Publish(
     }
     out->set_offset(offset);
     out->set_size_bytes(size);
-    out->set_crc32c(
-        Crc32c(reinterpret_cast<const char*>(published->values.data()) + offset,
-               size));
+    out->set_crc32c(Crc32c(bytes.data() + offset, size));
     offset += size;
   }
   RETURN_IF_ERROR(
@@ -168,7 +166,7 @@ WeightReply WeightPublisher::Answer(const std::string& request_bytes) {
     return reply;
   }
   reply.set_data(
-      reinterpret_cast<const char*>(version->values.data()) + request.offset(),
+      reinterpret_cast<const char*>(version->bytes.data()) + request.offset(),
       request.size_bytes());
   return reply;
 }

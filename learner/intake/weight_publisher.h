@@ -13,6 +13,7 @@
 #define LEARNER_INTAKE_WEIGHT_PUBLISHER_H_
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -39,7 +40,8 @@ struct WeightPublisherOptions {
 
 // A tensor of a version, in the order of its bytes.
 struct PublishedTensor {
-  std::string name;  // Hugging Face checkpoint name
+  std::string name;   // Hugging Face checkpoint name
+  std::string dtype;  // F32 | BF16
   std::vector<int64_t> shape;
 };
 
@@ -53,24 +55,13 @@ class WeightPublisher {
   WeightPublisher(const WeightPublisher&) = delete;
   WeightPublisher& operator=(const WeightPublisher&) = delete;
 
-  // Takes fp32 values [elements of all tensors, in order], checksums and serves
-  // them as `version`: until it returns, kVersionsKept + 1 versions are held.
-  // InvalidArgument if the counts differ or a shape is empty; AlreadyExists for
-  // a version served with other bytes.
+  // Takes the bytes of all tensors, in order, checksums and serves them as
+  // `version`: until it returns, kVersionsKept + 1 versions are held.
+  // InvalidArgument if the sizes differ, a type is not known or a shape is
+  // empty; AlreadyExists for a version served with other bytes.
   absl::StatusOr<WeightManifest> Publish(
       uint64_t version, const std::vector<PublishedTensor>& tensors,
-      std::vector<float> values);
-  // The same from anything with a `name` and a `shape`.
-  template <typename Parameter>
-  absl::StatusOr<WeightManifest> Publish(
-      uint64_t version, const std::vector<Parameter>& parameters,
-      std::vector<float> values) {
-    std::vector<PublishedTensor> tensors;
-    for (const Parameter& parameter : parameters) {
-      tensors.push_back({parameter.name, parameter.shape});
-    }
-    return Publish(version, tensors, std::move(values));
-  }
+      std::vector<std::byte> bytes);
 
   // What to connect to: tcp://127.0.0.1:port.
   const std::string& announce_endpoint() const { return announce_endpoint_; }
@@ -81,7 +72,7 @@ class WeightPublisher {
  private:
   struct Version {
     WeightManifest manifest;
-    std::vector<float> values;
+    std::vector<std::byte> bytes;
   };
 
   explicit WeightPublisher(const WeightPublisherOptions& options)

@@ -12,6 +12,11 @@ namespace {
 
 using testing::HasSubstr;
 
+std::vector<std::byte> BytesOf(const std::vector<float>& values) {
+  const auto* const begin = reinterpret_cast<const std::byte*>(values.data());
+  return {begin, begin + values.size() * sizeof(float)};
+}
+
 class WeightPublisherTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -26,9 +31,8 @@ class WeightPublisherTest : public testing::Test {
                                          float value) {
     return publisher_->Publish(
         version,
-        std::vector<PublishedTensor>{{"a", {2}},
-                                     {"b", {static_cast<int64_t>(count) - 2}}},
-        std::vector<float>(count, value));
+        {{"a", "F32", {2}}, {"b", "F32", {static_cast<int64_t>(count) - 2}}},
+        BytesOf(std::vector<float>(count, value)));
   }
 
   WeightReply Ask(WeightRequest request) {
@@ -98,17 +102,19 @@ TEST_F(WeightPublisherTest, WhatIsOutsideTheVersionOrTooLargeIsAnError) {
 }
 
 TEST_F(WeightPublisherTest, SizesMustAgreeAndANumberMeansOneSetOfBytes) {
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      publisher_
-          ->Publish(1, std::vector<PublishedTensor>{{"a", {3}}}, {1.f, 2.f})
-          .status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      publisher_
-          ->Publish(1, std::vector<PublishedTensor>{{"a", {1}}}, {1.f, 2.f})
-          .status()));
-  ASSERT_TRUE(Publish(1, 4, 1).ok());
-  EXPECT_TRUE(Publish(1, 4, 1).ok());
-  EXPECT_EQ(Publish(1, 4, 2).status().code(), absl::StatusCode::kAlreadyExists);
+  const std::vector<std::byte> eight = BytesOf({1.f, 2.f});
+  const auto refused = [&](const std::string& dtype, int64_t elements) {
+    return absl::IsInvalidArgument(
+        publisher_->Publish(1, {{"a", dtype, {elements}}}, eight).status());
+  };
+  EXPECT_TRUE(refused("F32", 3));
+  EXPECT_TRUE(refused("F32", 1));
+  EXPECT_TRUE(refused("BF16", 2));
+  EXPECT_TRUE(refused("F64", 1));
+  EXPECT_FALSE(refused("BF16", 4)) << "half as wide, twice as many";
+  ASSERT_TRUE(Publish(2, 4, 1).ok());
+  EXPECT_TRUE(Publish(2, 4, 1).ok());
+  EXPECT_EQ(Publish(2, 4, 2).status().code(), absl::StatusCode::kAlreadyExists);
 }
 
 TEST_F(WeightPublisherTest, ASubscriberThatCameLateStillHearsOfTheVersion) {

@@ -34,7 +34,7 @@ double Normal(uint64_t seed, uint64_t tensor, uint32_t element) {
 }  // namespace
 
 absl::Status InitWeights(uint64_t seed, double initializer_range,
-                         ModelWeights* weights) {
+                         MasterWeights* weights) {
   const std::vector<Parameter>& parameters = weights->parameters();
   const Parameter& last = parameters.back();
   std::vector<float> values(last.offset + last.elements, 0.0f);

@@ -8,12 +8,12 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/master_weights.h"
 
 namespace temper {
 
 absl::Status InitWeights(uint64_t seed, double initializer_range,
-                         ModelWeights* weights);
+                         MasterWeights* weights);
 
 }  // namespace temper
 

@@ -21,11 +21,15 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
     RETURN_IF_ERROR(KeepRunModel(run_dir, from));
   }
   model->files_dir_ = RunModelDir(run_dir, from);
+  ASSIGN_OR_RETURN(model->masters_,
+                   MasterWeights::Load(backend, model->model_, from));
   ASSIGN_OR_RETURN(model->weights_,
-                   ModelWeights::Load(backend, model->model_, from));
-  ASSIGN_OR_RETURN(model->optimizer_,
-                   Optimizer::Create(backend, model->weights_.get(),
-                                     {ParameterGroup::kMain}));
+                   PublishedWeights::Of(model->masters_.get(), kFp32,
+                                        Passes::kForwardAndBackward));
+  ASSIGN_OR_RETURN(
+      model->optimizer_,
+      Optimizer::Create(backend, model->masters_.get(), model->weights_.get(),
+                        {ParameterGroup::kMain}));
   if (checkpoint.has_value()) {
     RETURN_IF_ERROR(
         LoadOptimizerState(*checkpoint, counters, model->optimizer_.get()));
@@ -39,7 +43,8 @@ absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
                    MakeTrainStepOptions(config_));
   if (options.NeedsReference()) {
     ASSIGN_OR_RETURN(reference_,
-                     ModelWeights::Load(backend, model_, config_.model()));
+                     PublishedWeights::Load(backend, model_, kFp32,
+                                            Passes::kForward, config_.model()));
   }
   ASSIGN_OR_RETURN(train_step_,
                    TrainStep::Create(backend, weights_.get(), reference_.get(),
@@ -57,7 +62,7 @@ absl::StatusOr<StepMetrics> LearnerModel::Train(
 
 absl::Status LearnerModel::Save(const std::string& directory,
                                 const LearnerCounters& counters) const {
-  return SaveLearnerState(directory, files_dir_, *weights_, *optimizer_,
+  return SaveLearnerState(directory, files_dir_, *masters_, *optimizer_,
                           counters);
 }
 

@@ -15,7 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
 #include "learner/train/learner_state.h"
@@ -39,7 +40,8 @@ class LearnerModel {
       const LearnerCounters& counters, Backend* backend);
 
   const ModelConfig& model() const { return model_; }
-  const ModelWeights& weights() const { return *weights_; }
+  const MasterWeights& masters() const { return *masters_; }
+  const PublishedWeights& weights() const { return *weights_; }
 
   // Trains on a step's episodes, whole groups in (group, sample) order.
   // `version` is of the weights before. Errors as TrainStep::Run.
@@ -58,8 +60,9 @@ class LearnerModel {
   const RunConfig config_;
   ModelConfig model_;
   std::string files_dir_;  // what lies beside the weights, in the run
-  std::unique_ptr<ModelWeights> weights_;
-  std::unique_ptr<ModelWeights> reference_;  // may be null
+  std::unique_ptr<MasterWeights> masters_;
+  std::unique_ptr<PublishedWeights> weights_;
+  std::unique_ptr<PublishedWeights> reference_;  // may be null
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainStep> train_step_;
 };

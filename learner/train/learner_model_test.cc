@@ -58,15 +58,16 @@ class LearnerModelTest : public testing::Test {
             testing::UnitTest::GetInstance()->current_test_info()->name())) {
     SetFlushDenormals();
     backend_ = *FindBackend({});
-    base_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);
+    base_ = RandomMasters(backend_.get(), TinyConfig(), /*seed=*/7);
     EXPECT_TRUE(MakeDirectories(Model()).ok());
     EXPECT_TRUE(base_->Save(Model(), "F32").ok());
     EXPECT_TRUE(WriteFileDurably(Model() + "/tokenizer.json", "{}").ok());
+    published_ = RandomModel(backend_.get(), TinyConfig(), /*seed=*/7);
     for (const uint32_t sample : {0u, 1u}) {
       DrawnEpisode spec;
       spec.sample = sample;
       spec.reward = sample;
-      episodes_.push_back(MakeEpisode(backend_.get(), *base_, spec));
+      episodes_.push_back(MakeEpisode(backend_.get(), *published_, spec));
     }
   }
 
@@ -91,20 +92,21 @@ class LearnerModelTest : public testing::Test {
 
   const std::string directory_;
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> base_;
+  std::unique_ptr<MasterWeights> base_;
+  std::unique_ptr<PublishedWeights> published_;  // of base_, to sample
   std::vector<Episode> episodes_;
 };
 
 TEST_F(LearnerModelTest,
        BeginsWithTheConfiguredModelAndTrainsAtEachUpdatesRate) {
   const auto model = Open(Config(Model()));
-  EXPECT_EQ(model->weights().GetValues(), base_->GetValues());
+  EXPECT_EQ(model->masters().GetValues(), base_->GetValues());
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-9);
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-8);
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1.8p-8);
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-7);
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0x1p-7);
-  EXPECT_NE(model->weights().GetValues(), base_->GetValues());
+  EXPECT_NE(model->masters().GetValues(), base_->GetValues());
 }
 
 // By updates, as its key says: two a step here, and a step in the middle of the
@@ -115,7 +117,7 @@ TEST_F(LearnerModelTest, TheWarmUpIsOverUpdatesNotSteps) {
     spec.group = 2;
     spec.sample = sample;
     spec.reward = sample;
-    episodes_.push_back(MakeEpisode(backend_.get(), *base_, spec));
+    episodes_.push_back(MakeEpisode(backend_.get(), *published_, spec));
   }
   RunConfig config = Config(Model());
   config.mutable_optimizer()->set_learning_rate(0.75);
@@ -131,7 +133,7 @@ TEST_F(LearnerModelTest, TheWarmUpIsOverUpdatesNotSteps) {
   EXPECT_EQ(Train(other.get()).values.at("lr"), 0.25);
   episodes_ = {episodes[2], episodes[3]};
   EXPECT_EQ(Train(other.get()).values.at("lr"), 0.5);
-  EXPECT_EQ(model->weights().GetValues(), other->weights().GetValues());
+  EXPECT_EQ(model->masters().GetValues(), other->masters().GetValues());
   episodes_ = episodes;
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0.75);
 }
@@ -150,10 +152,10 @@ TEST_F(LearnerModelTest, FromACheckpointItGoesOnBitForBitWithTheSameReference) {
   const auto read = ReadLearnerCounters(checkpoint);
   ASSERT_TRUE(read.ok()) << read.status();
   const auto resumed = Open(config, checkpoint, *read);
-  EXPECT_EQ(resumed->weights().GetValues(), model->weights().GetValues());
+  EXPECT_EQ(resumed->masters().GetValues(), model->masters().GetValues());
   const StepMetrics metrics = Train(model.get());
   EXPECT_EQ(Train(resumed.get()).values, metrics.values);
-  EXPECT_EQ(resumed->weights().GetValues(), model->weights().GetValues());
+  EXPECT_EQ(resumed->masters().GetValues(), model->masters().GetValues());
   // Against the configured model the policy has moved; against itself not.
   EXPECT_GT(metrics.values.at("kl"), 1e-6);
 }

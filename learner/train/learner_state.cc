@@ -21,7 +21,7 @@ constexpr int64_t kPieceElements = 1 << 20;
 
 absl::Status SaveLearnerState(const std::string& dir,
                               const std::string& files_dir,
-                              const ModelWeights& weights,
+                              const MasterWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters) {
   const std::string model_dir = absl::StrCat(dir, "/model");

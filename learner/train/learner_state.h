@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/master_weights.h"
 #include "learner/train/optimizer.h"
 
 namespace temper {
@@ -32,7 +32,7 @@ struct LearnerCounters {
 // is in memory.
 absl::Status SaveLearnerState(const std::string& dir,
                               const std::string& files_dir,
-                              const ModelWeights& weights,
+                              const MasterWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters);
 
@@ -47,7 +47,7 @@ absl::Status LoadMoments(const std::string& path, int64_t steps,
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir);
 
 // Sets the optimizer to what `dir` holds. The model is read from its model/
-// by ModelWeights::Load. DataLoss names the file that is damaged; nothing
+// by MasterWeights::Load. DataLoss names the file that is damaged; nothing
 // changes.
 absl::Status LoadOptimizerState(const std::string& dir,
                                 const LearnerCounters& counters,

@@ -32,20 +32,21 @@ double ClipFactor(double norm, double clip) {
 }
 
 absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
-    Backend* backend, ModelWeights* weights,
+    Backend* backend, MasterWeights* masters, PublishedWeights* published,
     const std::vector<ParameterGroup>& groups) {
   auto optimizer = std::unique_ptr<Optimizer>(new Optimizer());
   optimizer->backend_ = backend;
-  optimizer->weights_ = weights;
-  for (const Parameter& parameter : weights->parameters()) {
+  optimizer->masters_ = masters;
+  optimizer->published_ = published;
+  for (const Parameter& parameter : masters->parameters()) {
     if (std::find(groups.begin(), groups.end(), parameter.group) !=
         groups.end()) {
       optimizer->trained_.push_back(parameter);
     }
   }
-  optimizer->elements_ = CountElements(weights->parameters());
+  optimizer->elements_ = CountElements(masters->parameters());
   ASSIGN_OR_RETURN(optimizer->moments_,
-                   backend->Allocate(BytesFor(weights->config())));
+                   backend->Allocate(BytesFor(masters->config())));
   ASSIGN_OR_RETURN(optimizer->norm_, backend->Allocate(sizeof(double)));
   return optimizer;
 }
@@ -94,11 +95,11 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
     const int64_t n = parameter.elements;
     backend_->AdamW({.options = adamw,
                      .grad = gradients.grad(parameter).Reshape({n}),
-                     .p = weights_->value(parameter).Reshape({n}),
+                     .p = masters_->value(parameter).Reshape({n}),
                      .m = Moment(0, parameter),
                      .v = Moment(1, parameter)});
   }
-  weights_->Publish();
+  published_->Publish();
   return norm;
 }
 

@@ -1,6 +1,5 @@
-// AdamW over the parameters of one group, with fp32 masters: the values of
-// ModelWeights are the masters, and Publish() turns them into what both sides
-// compute with.
+// AdamW over the parameters of some groups. It changes the masters and has them
+// published: nobody computes with masters that are ahead.
 
 #ifndef LEARNER_TRAIN_OPTIMIZER_H_
 #define LEARNER_TRAIN_OPTIMIZER_H_
@@ -11,7 +10,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -29,14 +30,15 @@ struct OptimizerOptions {
 class Optimizer {
  public:
   // Trains the parameters of `groups`; all others, weight decay included, stay
-  // as they are. `backend` and `weights` must outlive the object.
+  // as they are. `published` are those of `masters`; both, and the backend,
+  // must outlive the object.
   static absl::StatusOr<std::unique_ptr<Optimizer>> Create(
-      Backend* backend, ModelWeights* weights,
+      Backend* backend, MasterWeights* masters, PublishedWeights* published,
       const std::vector<ParameterGroup>& groups);
 
   static int64_t BytesFor(const ModelConfig& config);
 
-  // One update, then weights->Publish(). Returns the global norm of the
+  // One update, then published->Publish(). Returns the global norm of the
   // gradients before clipping. A norm that is not finite is Internal and
   // changes nothing. A zero gradient still decays.
   absl::StatusOr<double> Step(const OptimizerOptions& options,
@@ -59,7 +61,8 @@ class Optimizer {
   Tensor Moment(int index, const Parameter& parameter) const;
 
   Backend* backend_ = nullptr;
-  ModelWeights* weights_ = nullptr;
+  MasterWeights* masters_ = nullptr;
+  PublishedWeights* published_ = nullptr;
   std::vector<Parameter> trained_;
   int64_t elements_ = 0;             // of the whole model
   std::unique_ptr<Buffer> moments_;  // f32 [2, elements]

@@ -86,16 +86,18 @@ class OptimizerTest : public testing::Test {
 
   OptimizerTest()
       : backend_(*FindBackend({})),
-        weights_(RandomModel(backend_.get(), TinyConfig(), /*seed=*/7)),
+        model_(TrainableOf(backend_.get(), TinyConfig(),
+                           RandomValues(TinyConfig(), /*seed=*/7))),
         gradients_(*ModelGradients::Create(backend_.get(), TinyConfig())) {
     options_.learning_rate = 0.01;
     options_.weight_decay = 0.1;
     options_.grad_clip = 0;
   }
 
-  std::unique_ptr<Optimizer> NewOptimizer(ModelWeights* weights,
+  std::unique_ptr<Optimizer> NewOptimizer(const TrainableModel& model,
                                           ParameterGroup group) const {
-    return *Optimizer::Create(backend_.get(), weights, {group});
+    return *Optimizer::Create(backend_.get(), model.masters.get(),
+                              model.weights.get(), {group});
   }
 
   // Sets all gradients, those of frozen groups too.
@@ -110,7 +112,7 @@ class OptimizerTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  TrainableModel model_;
   std::unique_ptr<ModelGradients> gradients_;
   OptimizerOptions options_;
 };
@@ -118,9 +120,9 @@ class OptimizerTest : public testing::Test {
 TEST_F(OptimizerTest, StepsAreThoseOfPlainAdamWAndFrozenGroupsStay) {
   for (const ParameterGroup group :
        {ParameterGroup::kMain, ParameterGroup::kIndexer}) {
-    const std::vector<float> before = weights_->GetValues();
-    PlainAdamW plain(weights_->parameters(), before, group);
-    const auto optimizer = NewOptimizer(weights_.get(), group);
+    const std::vector<float> before = model_.masters->GetValues();
+    PlainAdamW plain(model_.masters->parameters(), before, group);
+    const auto optimizer = NewOptimizer(model_, group);
     for (uint64_t step = 1; step <= 5; ++step) {
       const std::vector<float> gradient = SetGradients(step, 0.01 * step);
       const auto norm = optimizer->Step(options_, *gradients_);
@@ -134,9 +136,9 @@ TEST_F(OptimizerTest, StepsAreThoseOfPlainAdamWAndFrozenGroupsStay) {
       ASSERT_NEAR(moments[i], plain.m()[i], 1e-7) << i;
       ASSERT_NEAR(moments[before.size() + i], plain.v()[i], 1e-7) << i;
     }
-    const std::vector<float> after = weights_->GetValues();
+    const std::vector<float> after = model_.masters->GetValues();
     double moved = 0;
-    for (const Parameter& parameter : weights_->parameters()) {
+    for (const Parameter& parameter : model_.masters->parameters()) {
       for (int64_t e = 0; e < parameter.elements; ++e) {
         const int64_t i = parameter.offset + e;
         if (parameter.group != group) {
@@ -155,9 +157,9 @@ TEST_F(OptimizerTest, StepsAreThoseOfPlainAdamWAndFrozenGroupsStay) {
 
 TEST_F(OptimizerTest, AboveTheClipTheGradientIsScaledAndItsOwnNormReturned) {
   options_.grad_clip = 0.5;
-  PlainAdamW plain(weights_->parameters(), weights_->GetValues(),
+  PlainAdamW plain(model_.masters->parameters(), model_.masters->GetValues(),
                    ParameterGroup::kMain);
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   // The first is clipped, the second is not: its moments mix the two.
   for (const double scale : {0.1, 1e-4}) {
     const std::vector<float> gradient = SetGradients(1, scale);
@@ -165,7 +167,7 @@ TEST_F(OptimizerTest, AboveTheClipTheGradientIsScaledAndItsOwnNormReturned) {
     EXPECT_EQ(want > options_.grad_clip, scale == 0.1);
     EXPECT_NEAR(*optimizer->Step(options_, *gradients_), want, 1e-9 * want);
   }
-  const std::vector<float> after = weights_->GetValues();
+  const std::vector<float> after = model_.masters->GetValues();
   for (size_t i = 0; i < after.size(); ++i) {
     ASSERT_NEAR(after[i], plain.values()[i], 2e-6) << i;
   }
@@ -180,12 +182,12 @@ TEST_F(OptimizerTest, TheClipFactorBringsANormWithinTheClip) {
 }
 
 TEST_F(OptimizerTest, WithoutGradientMatricesDecayAndVectorsStay) {
-  const std::vector<float> before = weights_->GetValues();
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const std::vector<float> before = model_.masters->GetValues();
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   gradients_->Zero();
   EXPECT_EQ(*optimizer->Step(options_, *gradients_), 0);
-  const std::vector<float> after = weights_->GetValues();
-  for (const Parameter& parameter : weights_->parameters()) {
+  const std::vector<float> after = model_.masters->GetValues();
+  for (const Parameter& parameter : model_.masters->parameters()) {
     const bool decays =
         parameter.group == ParameterGroup::kMain && parameter.shape.size() >= 2;
     for (int64_t e = 0; e < parameter.elements; ++e) {
@@ -198,12 +200,12 @@ TEST_F(OptimizerTest, WithoutGradientMatricesDecayAndVectorsStay) {
 }
 
 TEST_F(OptimizerTest, ANormThatIsNotFiniteChangesNothing) {
-  const std::vector<float> before = weights_->GetValues();
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const std::vector<float> before = model_.masters->GetValues();
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   for (const float bad : {std::numeric_limits<float>::infinity(),
                           std::numeric_limits<float>::quiet_NaN()}) {
     SetGradients(1, 0.1);
-    const Tensor first = gradients_->grad(weights_->parameters()[0]);
+    const Tensor first = gradients_->grad(model_.masters->parameters()[0]);
     ASSERT_TRUE(backend_
                     ->CopyFromHost(
                         &bad, first.Reshape({first.elements()}).Slice(0, 0, 1))
@@ -212,17 +214,18 @@ TEST_F(OptimizerTest, ANormThatIsNotFiniteChangesNothing) {
     EXPECT_EQ(norm.status().code(), absl::StatusCode::kInternal);
     EXPECT_THAT(std::string(norm.status().message()), HasSubstr("update 1"));
   }
-  EXPECT_EQ(weights_->GetValues(), before);
+  EXPECT_EQ(model_.masters->GetValues(), before);
   EXPECT_EQ(optimizer->steps(), 0);
   EXPECT_EQ(*optimizer->GetMoments(), std::vector<float>(2 * before.size()));
 }
 
 TEST_F(OptimizerTest, ItsStateCarriedOverGoesOnBitForBit) {
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   SetGradients(1, 0.1);
   ASSERT_TRUE(optimizer->Step(options_, *gradients_).ok());
-  const auto copy = *weights_->Clone();
-  const auto resumed = NewOptimizer(copy.get(), ParameterGroup::kMain);
+  const TrainableModel copy =
+      TrainableOf(backend_.get(), TinyConfig(), model_.masters->GetValues());
+  const auto resumed = NewOptimizer(copy, ParameterGroup::kMain);
   const std::vector<float> moments = *optimizer->GetMoments();
   EXPECT_EQ(static_cast<int64_t>(moments.size() * sizeof(float)),
             Optimizer::BytesFor(TinyConfig()));
@@ -230,13 +233,13 @@ TEST_F(OptimizerTest, ItsStateCarriedOverGoesOnBitForBit) {
   SetGradients(2, 0.1);
   ASSERT_TRUE(optimizer->Step(options_, *gradients_).ok());
   ASSERT_TRUE(resumed->Step(options_, *gradients_).ok());
-  EXPECT_EQ(copy->GetValues(), weights_->GetValues());
+  EXPECT_EQ(copy.masters->GetValues(), model_.masters->GetValues());
   EXPECT_EQ(*resumed->GetMoments(), *optimizer->GetMoments());
   EXPECT_EQ(resumed->steps(), 2);
 }
 
 TEST_F(OptimizerTest, AStateOfAnotherModelIsRefusedAndChangesNothing) {
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   SetGradients(1, 0.1);
   ASSERT_TRUE(optimizer->Step(options_, *gradients_).ok());
   const std::vector<float> moments = *optimizer->GetMoments();
@@ -250,7 +253,7 @@ TEST_F(OptimizerTest, AStateOfAnotherModelIsRefusedAndChangesNothing) {
 // What the products use follows the values: without Publish() they would go on
 // with the packings of before.
 TEST_F(OptimizerTest, AStepPublishesTheWeights) {
-  const auto optimizer = NewOptimizer(weights_.get(), ParameterGroup::kMain);
+  const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   SetGradients(1, 0.1);
   ASSERT_TRUE(optimizer->Step(options_, *gradients_).ok());
   const int64_t dim = TinyConfig().hidden_size;
@@ -262,10 +265,10 @@ TEST_F(OptimizerTest, AStepPublishesTheWeights) {
   std::vector<float> one(dim, 0.0f), column(vocab), head(vocab * dim);
   one[3] = 1;
   ASSERT_TRUE(backend_->CopyFromHost(one.data(), x).ok());
-  backend_->Linear(x, weights_->lm_head(), Use::kForward, y);
+  backend_->Linear(x, model_.weights->lm_head(), Use::kForward, y);
   ASSERT_TRUE(backend_->CopyToHost(y, column.data()).ok());
   ASSERT_TRUE(
-      backend_->CopyToHost(weights_->value("lm_head.weight"), head.data())
+      backend_->CopyToHost(model_.masters->value("lm_head.weight"), head.data())
           .ok());
   for (int64_t v = 0; v < vocab; ++v) EXPECT_EQ(column[v], head[v * dim + 3]);
 }

@@ -21,12 +21,16 @@ std::string IndexerFile(const std::string& dir) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SftStep>> SftStep::Create(Backend* backend,
-                                                         ModelWeights* weights,
+                                                         MasterWeights* masters,
                                                          int64_t tokens_max) {
   auto step = std::unique_ptr<SftStep>(new SftStep());
   step->backend_ = backend;
-  step->weights_ = weights;
+  step->masters_ = masters;
   step->tokens_max_ = tokens_max;
+  ASSIGN_OR_RETURN(
+      step->weights_,
+      PublishedWeights::Of(masters, kFp32, Passes::kForwardAndBackward));
+  PublishedWeights* const weights = step->weights_.get();
   ASSIGN_OR_RETURN(step->model_,
                    Transformer::Create(backend, weights, tokens_max));
   ASSIGN_OR_RETURN(step->tape_, step->model_->NewTape(tokens_max));
@@ -34,10 +38,10 @@ absl::StatusOr<std::unique_ptr<SftStep>> SftStep::Create(Backend* backend,
                    ModelGradients::Create(backend, weights->config()));
   ASSIGN_OR_RETURN(
       step->model_optimizer_,
-      Optimizer::Create(backend, weights, {ParameterGroup::kMain}));
+      Optimizer::Create(backend, masters, weights, {ParameterGroup::kMain}));
   ASSIGN_OR_RETURN(
       step->indexer_optimizer_,
-      Optimizer::Create(backend, weights, {ParameterGroup::kIndexer}));
+      Optimizer::Create(backend, masters, weights, {ParameterGroup::kIndexer}));
   step->logprob_ = std::make_unique<TokenLogProb>(backend);
   return step;
 }
@@ -172,7 +176,8 @@ absl::Status SftStep::UpdateBias(double speed, SftMetrics* metrics) {
         metrics->load_max,
         static_cast<double>(*std::max_element(load, load + experts)) / mean);
     if (speed == 0) continue;
-    const Tensor bias = weights_->value(
+    // A vector: what is published of it is the masters' memory itself.
+    const Tensor bias = masters_->value(
         absl::StrCat("model.layers.", config.first_k_dense_replace + m,
                      ".mlp.gate.e_score_correction_bias"));
     ASSIGN_OR_RETURN(std::vector<float> values, Download(backend_, bias));

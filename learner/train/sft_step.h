@@ -13,8 +13,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "learner/intake/episode.h"
 #include "learner/train/optimizer.h"
 #include "learner/train/packer.h"
@@ -50,8 +52,10 @@ struct SftUpdates {
 // Not thread-safe.
 class SftStep {
  public:
+  // Trains `masters`, which it publishes to itself; others may change them only
+  // before. Both pointers must outlive the object.
   static absl::StatusOr<std::unique_ptr<SftStep>> Create(Backend* backend,
-                                                         ModelWeights* weights,
+                                                         MasterWeights* masters,
                                                          int64_t tokens_max);
 
   // One update from `demonstrations`: episodes whose `sampled` are the marked
@@ -84,8 +88,9 @@ class SftStep {
   absl::Status UpdateBias(double speed, SftMetrics* metrics);
 
   Backend* backend_ = nullptr;
-  ModelWeights* weights_ = nullptr;
+  MasterWeights* masters_ = nullptr;
   int64_t tokens_max_ = 0;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Tape> tape_;
   std::unique_ptr<ModelGradients> gradients_;

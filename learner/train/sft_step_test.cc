@@ -69,7 +69,7 @@ class SftStepTest : public testing::Test {
   void SetUp() override {
     SetFlushDenormals();
     backend_ = *FindBackend({});
-    weights_ = *ModelWeights::Create(backend_.get(), TinyConfig());
+    weights_ = *MasterWeights::Create(backend_.get(), TinyConfig());
     ASSERT_TRUE(InitWeights(3, 0.08, weights_.get()).ok());
     step_ = *SftStep::Create(backend_.get(), weights_.get(), 4096);
   }
@@ -85,7 +85,7 @@ class SftStepTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<MasterWeights> weights_;
   std::unique_ptr<SftStep> step_;
 };
 

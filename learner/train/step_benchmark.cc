@@ -68,7 +68,7 @@ std::vector<Episode> RandomEpisodes(int samples, int preamble, int own) {
 void BM_Step(benchmark::State& state) {
   SetFlushDenormals();
   auto backend = *FindBackend({.threads = static_cast<int>(state.range(1))});
-  auto weights = *ModelWeights::Create(backend.get(), QuickstartConfig());
+  auto weights = *MasterWeights::Create(backend.get(), QuickstartConfig());
   CHECK(InitWeights(1, 0.05, weights.get()).ok());
   auto step = *SftStep::Create(backend.get(), weights.get(), 16384);
   const std::vector<Episode> episodes =

@@ -19,11 +19,9 @@ TokenLogProb::TokenLogProb(Backend* backend)
       dx_(backend),
       dhidden_(backend) {}
 
-absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(const ModelWeights& weights,
-                                                    const Tensor& hidden,
-                                                    const PackedBatch& packed,
-                                                    double temperature,
-                                                    bool keep_sampling_mask) {
+absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
+    const PublishedWeights& weights, const Tensor& hidden,
+    const PackedBatch& packed, double temperature, bool keep_sampling_mask) {
   std::vector<int32_t> rows, targets;
   for (const PackedToken& token : packed.sampled) {
     rows.push_back(token.row);
@@ -63,7 +61,7 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(const ModelWeights& weights,
   return result;
 }
 
-absl::StatusOr<Tensor> TokenLogProb::Backward(const ModelWeights& weights,
+absl::StatusOr<Tensor> TokenLogProb::Backward(const PublishedWeights& weights,
                                               const std::vector<float>& dlogp,
                                               ModelGradients* gradients) {
   const int64_t n = hidden_view_.dim(0), dim = hidden_view_.dim(1);

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/model/weights.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/train/device_array.h"
 #include "learner/train/packer.h"
@@ -28,7 +29,7 @@ class TokenLogProb {
 
   // `hidden` [N, D] are the final hidden states of packed.batch. With
   // `keep_sampling_mask` false the whole vocabulary is used.
-  absl::StatusOr<TokenLogProbs> Forward(const ModelWeights& weights,
+  absl::StatusOr<TokenLogProbs> Forward(const PublishedWeights& weights,
                                         const Tensor& hidden,
                                         const PackedBatch& packed,
                                         double temperature,
@@ -36,7 +37,7 @@ class TokenLogProb {
 
   // Follows Forward of the same batch: a view [N, D] of d/dhidden, valid until
   // the next call; lm_head's gradient is added to `gradients`.
-  absl::StatusOr<Tensor> Backward(const ModelWeights& weights,
+  absl::StatusOr<Tensor> Backward(const PublishedWeights& weights,
                                   const std::vector<float>& dlogp,
                                   ModelGradients* gradients);
 

@@ -107,7 +107,7 @@ class TokenLogProbTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<PublishedWeights> weights_;
   std::unique_ptr<ModelGradients> gradients_;
   const int64_t dim_, vocab_;
   DeviceArray hidden_array_;

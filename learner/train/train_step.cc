@@ -185,8 +185,9 @@ class TrainStep::MetricsBuilder {
 };
 
 absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(
-    Backend* backend, ModelWeights* weights, const ModelWeights* reference,
-    Optimizer* optimizer, const TrainStepOptions& options) {
+    Backend* backend, const PublishedWeights* weights,
+    const PublishedWeights* reference, Optimizer* optimizer,
+    const TrainStepOptions& options) {
   CHECK(reference != nullptr || !options.NeedsReference());
   auto step = std::unique_ptr<TrainStep>(new TrainStep());
   step->backend_ = backend;

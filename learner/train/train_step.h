@@ -12,8 +12,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
 #include "learner/train/optimizer.h"
@@ -53,11 +54,13 @@ struct StepMetrics {
 // Not thread-safe.
 class TrainStep {
  public:
-  // `reference` may be null when no beta is above 0 (CHECKed). All pointers
-  // must outlive the object.
+  // `weights` are those that the optimizer publishes to. `reference` may be
+  // null when no beta is above 0 (CHECKed). All pointers must outlive the
+  // object.
   static absl::StatusOr<std::unique_ptr<TrainStep>> Create(
-      Backend* backend, ModelWeights* weights, const ModelWeights* reference,
-      Optimizer* optimizer, const TrainStepOptions& options);
+      Backend* backend, const PublishedWeights* weights,
+      const PublishedWeights* reference, Optimizer* optimizer,
+      const TrainStepOptions& options);
 
   // Trains on `episodes`, whose weights version is compared with `version`
   // (the learner's) for the mismatch metric. `learning_rate` is that after the
@@ -82,8 +85,8 @@ class TrainStep {
                          MetricsBuilder* metrics);
 
   Backend* backend_ = nullptr;
-  ModelWeights* weights_ = nullptr;
-  const ModelWeights* reference_ = nullptr;
+  const PublishedWeights* weights_ = nullptr;
+  const PublishedWeights* reference_ = nullptr;
   Optimizer* optimizer_ = nullptr;
   TrainStepOptions options_;
   std::unique_ptr<ModelGradients> gradients_;

@@ -20,7 +20,7 @@ struct BranchForward {
   std::vector<int32_t> routes;  // [T - 1, moe_layers, A]
 };
 
-BranchForward ForwardBranch(Backend* backend, const ModelWeights& weights,
+BranchForward ForwardBranch(Backend* backend, const PublishedWeights& weights,
                             const EpisodeBranch& branch, bool keep_routing) {
   const ModelConfig& config = weights.config();
   const std::vector<int32_t> inputs(branch.tokens.begin(),
@@ -71,7 +71,7 @@ PlainLogProb LogSoftmax(const ModelConfig& config,
 }
 
 std::vector<PlainLogProb> LogProbs(Backend* backend,
-                                   const ModelWeights& weights,
+                                   const PublishedWeights& weights,
                                    const Episode& episode, bool keep_routing,
                                    const TrainStepOptions& options) {
   const ModelConfig& config = weights.config();
@@ -232,7 +232,7 @@ void AddSampledTokens(const DrawnEpisode& spec, const ModelConfig& config,
 
 }  // namespace
 
-Episode MakeEpisode(Backend* backend, const ModelWeights& weights,
+Episode MakeEpisode(Backend* backend, const PublishedWeights& weights,
                     const DrawnEpisode& spec) {
   const ModelConfig& config = weights.config();
   Episode episode;
@@ -255,8 +255,8 @@ Episode MakeEpisode(Backend* backend, const ModelWeights& weights,
   return episode;
 }
 
-OracleStep ComputeOracleStep(Backend* backend, const ModelWeights& weights,
-                             const ModelWeights* reference,
+OracleStep ComputeOracleStep(Backend* backend, const PublishedWeights& weights,
+                             const PublishedWeights* reference,
                              const std::vector<Episode>& episodes,
                              uint64_t version,
                              const TrainStepOptions& options) {

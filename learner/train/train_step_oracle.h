@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/model/weights.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
 #include "learner/train/train_step_options.h"
@@ -32,7 +33,7 @@ struct DrawnEpisode {
 // An episode of five tokens of prompt and some sampled ones a branch, at most
 // 12, all drawn from `weights`'s vocabulary by (group, sample). Its routes are
 // those that `weights` choose; its record is 0 everywhere.
-Episode MakeEpisode(Backend* backend, const ModelWeights& weights,
+Episode MakeEpisode(Backend* backend, const PublishedWeights& weights,
                     const DrawnEpisode& spec);
 
 struct OracleStep {
@@ -44,8 +45,8 @@ struct OracleStep {
 
 // What a step of one minibatch says of itself before its update: all metrics
 // but grad_norm and lr. `options` has estimator unbiased_k3 (CHECKed).
-OracleStep ComputeOracleStep(Backend* backend, const ModelWeights& weights,
-                             const ModelWeights* reference,
+OracleStep ComputeOracleStep(Backend* backend, const PublishedWeights& weights,
+                             const PublishedWeights* reference,
                              const std::vector<Episode>& episodes,
                              uint64_t version, const TrainStepOptions& options);
 

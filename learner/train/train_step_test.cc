@@ -26,7 +26,7 @@ constexpr uint64_t kSeed = 7;
 
 // A model in training, with all that its step needs.
 struct Trainee {
-  std::unique_ptr<ModelWeights> weights;
+  TrainableModel model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
 };
@@ -40,11 +40,11 @@ class TrainStepTest : public testing::Test {
         base_(RandomModel(backend_.get(), TinyConfig(), kSeed)),
         reference_(RandomModel(backend_.get(), TinyConfig(), kSeed)) {
     // Near enough to the policy for a KL that one would meet.
-    std::vector<float> values = base_->GetValues();
+    std::vector<float> values = ValuesOf(*base_);
     for (size_t i = 0; i < values.size(); ++i) {
       values[i] *= 1 + 0.1f * (Draw(i) - 0.5f);
     }
-    EXPECT_TRUE(reference_->SetValues(values).ok());
+    EXPECT_TRUE(reference_->SetBytes(BytesOf(values)).ok());
     options_.temperature = 0.9;
     options_.optimizer.grad_clip = 0;
     options_.tokens_max = 4096;
@@ -67,11 +67,12 @@ class TrainStepTest : public testing::Test {
 
   Trainee NewTrainee() const {
     Trainee trainee;
-    trainee.weights = *base_->Clone();
+    trainee.model = TrainableOf(backend_.get(), TinyConfig(), ValuesOf(*base_));
     trainee.optimizer = *Optimizer::Create(
-        backend_.get(), trainee.weights.get(), {ParameterGroup::kMain});
+        backend_.get(), trainee.model.masters.get(),
+        trainee.model.weights.get(), {ParameterGroup::kMain});
     auto step =
-        TrainStep::Create(backend_.get(), trainee.weights.get(),
+        TrainStep::Create(backend_.get(), trainee.model.weights.get(),
                           reference_.get(), trainee.optimizer.get(), options_);
     EXPECT_TRUE(step.ok()) << step.status();
     trainee.step = *std::move(step);
@@ -152,8 +153,8 @@ class TrainStepTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<ModelWeights> base_;
-  std::unique_ptr<ModelWeights> reference_;
+  std::unique_ptr<PublishedWeights> base_;
+  std::unique_ptr<PublishedWeights> reference_;
   TrainStepOptions options_;
 };
 
@@ -185,7 +186,7 @@ TEST_F(TrainStepTest, TheGradientIsTheDerivativeOfThePlainLoss) {
   const std::vector<double> gradient = Gradient(trainee);
   EXPECT_NEAR(metrics.values.at("grad_norm"), Norm(gradient),
               1e-6 * Norm(gradient));
-  const std::vector<float> values = base_->GetValues();
+  const std::vector<float> values = ValuesOf(*base_);
   const auto expect_slope = [&](int64_t begin, int64_t end,
                                 const std::string& what) {
     std::vector<double> part(gradient.begin() + begin, gradient.begin() + end);
@@ -198,7 +199,7 @@ TEST_F(TrainStepTest, TheGradientIsTheDerivativeOfThePlainLoss) {
         moved[i] += static_cast<float>((side == 0 ? -kStep : kStep) *
                                        gradient[i] / norm);
       }
-      ASSERT_TRUE(base_->SetValues(moved).ok());
+      ASSERT_TRUE(base_->SetBytes(BytesOf(moved)).ok());
       loss[side] = Oracle(episodes).values.at("loss");
     }
     EXPECT_NEAR((loss[1] - loss[0]) / (2 * kStep), norm, 0.01 * norm + 1e-4)
@@ -240,7 +241,8 @@ TEST_F(TrainStepTest, MinibatchesAreUpdatesOneAfterTheOtherOnTheSameRecord) {
   const Trainee other = NewTrainee();
   const StepMetrics first = Run(other, {episodes[0], episodes[1]});
   const StepMetrics second = Run(other, {episodes[2], episodes[3]});
-  EXPECT_EQ(trainee.weights->GetValues(), other.weights->GetValues());
+  EXPECT_EQ(trainee.model.masters->GetValues(),
+            other.model.masters->GetValues());
   EXPECT_EQ(first.values.at("ratio/max"), 1);
   EXPECT_NE(second.values.at("ratio/max"), 1);
   EXPECT_EQ(both.values.at("ratio/max"),
@@ -273,7 +275,7 @@ TEST_F(TrainStepTest, ADomainsBetaIsItsOwn) {
     options_.domain_kl_coef = {{"math", math}};
     const Trainee trainee = NewTrainee();
     Run(trainee, episodes);
-    return trainee.weights->GetValues();
+    return trainee.model.masters->GetValues();
   };
   EXPECT_EQ(trained(0.5, 0), trained(0, 0));
   EXPECT_EQ(trained(0, 0.5), trained(0.5, 0.5));
@@ -299,7 +301,7 @@ TEST_F(TrainStepTest, RecordedRoutesAreTakenUnlessKeepRoutingIsOff) {
     options_.keep_routing = keep_routing;
     const Trainee trainee = NewTrainee();
     Run(trainee, episodes);
-    return trainee.weights->GetValues();
+    return trainee.model.masters->GetValues();
   };
   // The record is what the model chooses by itself: nothing to tell apart.
   const std::vector<float> live = trained(true);
@@ -360,7 +362,8 @@ TEST_F(TrainStepTest, KeptSetsBoundTheSoftmaxUnlessKeepSamplingMaskIsOff) {
   options_.keep_sampling_mask = true;
   const Trainee untruncated = NewTrainee();
   EXPECT_EQ(Run(untruncated, episodes).values, metrics.values);
-  EXPECT_EQ(untruncated.weights->GetValues(), whole.weights->GetValues());
+  EXPECT_EQ(untruncated.model.masters->GetValues(),
+            whole.model.masters->GetValues());
 }
 
 TEST_F(TrainStepTest, BatchesOfRowsChangeNoMetricAndTheGradientInItsLastBits) {
@@ -397,7 +400,7 @@ TEST_F(TrainStepTest, ALargeGradientIsScaledToTheClipAndReportedAsItWas) {
   options_.optimizer.grad_clip = norm * 4;
   const Trainee below = NewTrainee();
   Run(below, episodes);
-  EXPECT_EQ(below.weights->GetValues(), free.weights->GetValues());
+  EXPECT_EQ(below.model.masters->GetValues(), free.model.masters->GetValues());
 }
 
 TEST_F(TrainStepTest, ANegativeSequenceThatDriftedTeachesNothing) {
@@ -423,11 +426,11 @@ TEST_F(TrainStepTest, TheLearningRateIsThatOfTheCall) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
   options_.optimizer.learning_rate = 123;
-  const std::vector<float> before = base_->GetValues();
+  const std::vector<float> before = ValuesOf(*base_);
   const auto largest_change = [&](double rate) {
     const Trainee trainee = NewTrainee();
     EXPECT_EQ(Run(trainee, episodes, rate).values.at("lr"), rate);
-    const std::vector<float> after = trainee.weights->GetValues();
+    const std::vector<float> after = trainee.model.masters->GetValues();
     double largest = 0;
     for (size_t i = 0; i < after.size(); ++i) {
       largest = std::max(largest, std::fabs(double{after[i]} - before[i]));
@@ -446,8 +449,8 @@ TEST_F(TrainStepTest, IndexerAndBiasesStayAsTheyAreWeightDecayIncluded) {
   options_.optimizer.weight_decay = 0.5;
   const Trainee trainee = NewTrainee();
   Run(trainee, episodes, /*learning_rate=*/0.1);
-  const std::vector<float> before = base_->GetValues();
-  const std::vector<float> after = trainee.weights->GetValues();
+  const std::vector<float> before = ValuesOf(*base_);
+  const std::vector<float> after = trainee.model.masters->GetValues();
   for (const Parameter& parameter : base_->parameters()) {
     const bool same =
         std::equal(before.begin() + parameter.offset,
@@ -465,7 +468,7 @@ TEST_F(TrainStepTest, EqualRewardsWithoutKlLeaveTheWeights) {
   const Trainee trainee = NewTrainee();
   const StepMetrics metrics = Run(trainee, episodes);
   EXPECT_EQ(metrics.values.at("grad_norm"), 0);
-  EXPECT_EQ(trainee.weights->GetValues(), base_->GetValues());
+  EXPECT_EQ(trainee.model.masters->GetValues(), ValuesOf(*base_));
   options_.kl_coef = 0.05;
   EXPECT_GT(Run(NewTrainee(), episodes).values.at("grad_norm"), 0);
 }
@@ -478,7 +481,7 @@ TEST_F(TrainStepTest, AnEpisodeAboveTheRowsIsRefusedByNameAndNothingChanges) {
   EXPECT_EQ(metrics.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(metrics.status().message()),
               HasSubstr("group 2, sample 1"));
-  EXPECT_EQ(trainee.weights->GetValues(), base_->GetValues());
+  EXPECT_EQ(trainee.model.masters->GetValues(), ValuesOf(*base_));
   EXPECT_EQ(trainee.optimizer->steps(), 0);
 }
 

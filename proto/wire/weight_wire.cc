@@ -10,6 +10,10 @@ constexpr size_t kSha256Bytes = 32;
 
 }  // namespace
 
+uint64_t WeightTypeBytes(const std::string& dtype) {
+  return dtype == "F32" ? 4 : (dtype == "BF16" ? 2 : 0);
+}
+
 absl::Status CheckWeightManifest(const WeightManifest& manifest,
                                  const std::string& run, uint64_t version,
                                  uint64_t bytes_max) {
@@ -31,9 +35,7 @@ absl::Status CheckWeightManifest(const WeightManifest& manifest,
   // cover all of them.
   uint64_t offset = 0;
   for (const WeightTensor& tensor : manifest.tensors()) {
-    const uint64_t width =
-        tensor.dtype() == "F32" ? 4 : (tensor.dtype() == "BF16" ? 2 : 0);
-    uint64_t size = width;
+    uint64_t size = WeightTypeBytes(tensor.dtype());
     for (const int64_t dimension : tensor.shape()) {
       // Divided, not multiplied: a product of dimensions may overflow into a
       // small number.

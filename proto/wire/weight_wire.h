@@ -18,6 +18,9 @@ inline constexpr int64_t kWeightRequestBytesMax = 4096;
 inline constexpr int64_t kWeightReplyBytesMax = int64_t{32} << 20;
 inline constexpr int kWeightTensorsMax = 1 << 20;
 
+// Bytes of one element of a type by its name on the wire ("F32", "BF16"), or 0.
+uint64_t WeightTypeBytes(const std::string& dtype);
+
 // Whether `manifest` describes a version that can be received: its wire
 // version and run, tensors in the order of their bytes with nothing between
 // them, sizes that follow from shape and type, at most `bytes_max` in all.

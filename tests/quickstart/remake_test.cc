@@ -51,7 +51,7 @@ TEST(QuickstartRemakeTest,
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
 
   const auto backend = *FindBackend({.threads = 2});
-  const auto weights = *ModelWeights::Create(backend.get(), *model);
+  const auto weights = *MasterWeights::Create(backend.get(), *model);
   ASSERT_TRUE(
       InitWeights(config.seed(), config.initializer_range(), weights.get())
           .ok());

@@ -36,10 +36,10 @@ absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
   return config;
 }
 
-absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+absl::StatusOr<std::unique_ptr<MasterWeights>> LoadNamedMasters(
     Backend* backend, const std::string& dir) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
-  auto weights = ModelWeights::Load(backend, config, dir);
+  auto weights = MasterWeights::Load(backend, config, dir);
   RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
   return weights;
 }
@@ -63,7 +63,7 @@ absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
 absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
   ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
   RETURN_IF_ERROR(
-      IfUnusable(ModelWeights::CheckFiles(config, dir), kNameAModel));
+      IfUnusable(WeightsFile::Open(config, dir).status(), kNameAModel));
   return CheckModelWithoutWeights(dir);
 }
 
@@ -73,7 +73,10 @@ absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
   ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
   ASSIGN_OR_RETURN(model.tokenizer,
                    LoadNamedTokenizer(dir + "/tokenizer.json", config));
-  ASSIGN_OR_RETURN(model.weights, LoadNamedWeights(backend, dir));
+  auto weights =
+      PublishedWeights::Load(backend, config, kFp32, Passes::kForward, dir);
+  RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
+  model.weights = *std::move(weights);
   return model;
 }
 

@@ -12,21 +12,22 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/model/config.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/tokenizer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
 
 struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ModelWeights> weights;
+  std::unique_ptr<PublishedWeights> weights;  // packed for a forward
 };
 
 absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir);
 
-// `backend` outlives the result.
-absl::StatusOr<std::unique_ptr<ModelWeights>> LoadNamedWeights(
+// To train. `backend` outlives the result.
+absl::StatusOr<std::unique_ptr<MasterWeights>> LoadNamedMasters(
     Backend* backend, const std::string& dir);
 
 // InvalidArgument if the tokenizer has ids that the model lacks, or another id

@@ -9,9 +9,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "kernels/base/log.h"
+#include "kernels/model/gradients.h"
 #include "kernels/model/kv_cache.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
-#include "kernels/model/weights.h"
 #include "learner/intake/weight_publisher.h"
 #include "learner/train/optimizer.h"
 #include "learner/train/train_step_options.h"
@@ -24,42 +26,51 @@ double Mebibytes(int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
-ProcessMemory Learner(const RunConfig& config, const ModelConfig& model,
-                      int64_t values) {
+ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
   const auto step = MakeTrainStepOptions(config);
   CHECK(step.ok()) << step.status();
   const int64_t rows = step->tokens_max;
   ProcessMemory learner;
   learner.name = "learner";
   learner.parts = {
-      {"weights", values},
-      {"packings", 2 * values},
-      {"gradients", values},
+      // In fp32 what is published is the masters' own memory.
+      {"weights", MasterWeights::BytesFor(model)},
+      {"packings", PublishedWeights::PackingBytesFor(
+                       model, kFp32, Passes::kForwardAndBackward)},
+      {"gradients", ModelGradients::BytesFor(model)},
       {"optimizer", Optimizer::BytesFor(model)},
       {"activations", Transformer::TrainingBytes(model, rows)},
-      {"publication", (WeightPublisher::kVersionsKept + 1) * values}};
+      // The kept versions, and the next before the oldest goes.
+      {"publication", (WeightPublisher::kVersionsKept + 1) *
+                          PublishedWeights::BytesFor(model, kFp32)}};
   if (step->NeedsReference()) {
     learner.parts.push_back(
         {"reference",
-         3 * values + Transformer::BorrowedTapeBytes(model, rows)});
+         PublishedWeights::BytesFor(model, kFp32) +
+             PublishedWeights::PackingBytesFor(model, kFp32, Passes::kForward) +
+             Transformer::BorrowedTapeBytes(model, rows)});
   }
   learner.parts.push_back({"process", kProcessBytes});
   return learner;
 }
 
 ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
-                     int64_t prompt_tokens, int64_t values) {
+                     int64_t prompt_tokens) {
   const EngineOptions engine =
       SizeEngine(WorkerDemand(config, prompt_tokens), model);
   const int64_t cache = KvCache::BytesFor(model, engine.pages);
   ProcessMemory worker;
   worker.name = "each worker";
   worker.processes = config.workers();
-  worker.parts = {{"weights", values},
-                  {"packings", 2 * values},
+  const int64_t published = PublishedWeights::BytesFor(model, kFp32);
+  worker.parts = {{"weights", published},
+                  {"packings", PublishedWeights::PackingBytesFor(
+                                   model, kFp32, Passes::kForward)},
                   {"KV cache", cache},
                   {"activations", Engine::BytesFor(model, engine) - cache},
-                  {"new weights", 2 * values},
+                  // One whole version until the engine takes it, and the next
+                  // on its way.
+                  {"new weights", 2 * published},
                   {"process", kProcessBytes}};
   return worker;
 }
@@ -108,13 +119,7 @@ int64_t MemoryPlan::bytes() const {
 
 MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
                       int64_t prompt_tokens) {
-  int64_t elements = 0;
-  for (const Parameter& parameter : ListParameters(model)) {
-    elements += parameter.elements;
-  }
-  const int64_t values = elements * static_cast<int64_t>(sizeof(float));
-  return {{Learner(config, model, values),
-           Worker(config, model, prompt_tokens, values)}};
+  return {{Learner(config, model), Worker(config, model, prompt_tokens)}};
 }
 
 int64_t AvailableMemoryBytes() {

@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/test_model.h"
 #include "learner/train/optimizer.h"
 #include "proto/wire/episode_limit.h"
@@ -48,7 +49,13 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   const ProcessMemory& worker = plan.processes[1];
   EXPECT_EQ(Part(learner, "optimizer"), Optimizer::BytesFor(model));
   EXPECT_EQ(Part(learner, "gradients"), Optimizer::BytesFor(model) / 2);
-  EXPECT_GT(Part(learner, "reference"), 3 * Part(learner, "weights"));
+  const int64_t published = PublishedWeights::BytesFor(model, kFp32);
+  const int64_t packed =
+      PublishedWeights::PackingBytesFor(model, kFp32, Passes::kForward);
+  EXPECT_GT(Part(learner, "reference"), published + packed);
+  EXPECT_EQ(Part(worker, "weights"), published);
+  EXPECT_EQ(Part(worker, "packings"), packed);
+  EXPECT_LT(packed, Part(learner, "packings"));
   // Two workers share five groups: three for one of them.
   const EngineDemand demand = WorkerDemand(Config(), kPromptTokens);
   EXPECT_EQ(demand.samples, 12);

@@ -13,8 +13,10 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/gradients.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/test_model.h"
-#include "kernels/model/weights.h"
 #include "learner/intake/weight_publisher.h"
 #include "learner/store/checkpoint.h"
 #include "learner/train/learner_state.h"
@@ -72,24 +74,26 @@ TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
   const std::string base = absl::StrCat(getenv("TEST_TMPDIR"), "/base");
   ASSERT_TRUE(MakeDirectories(base).ok());
   const auto backend = *FindBackend({});
-  ASSERT_TRUE(
-      RandomModel(backend.get(), Model(), /*seed=*/1)->Save(base, "F32").ok());
+  ASSERT_TRUE(RandomMasters(backend.get(), Model(), /*seed=*/1)
+                  ->Save(base, "F32")
+                  .ok());
   for (const char* name : {"/tokenizer.json", "/data.jsonl", "/more.jsonl"}) {
     ASSERT_TRUE(WriteFileDurably(base + name, "").ok());
     ASSERT_EQ(truncate((base + name).c_str(), 64 << 20), 0);
   }
 
-  auto weights = ModelWeights::Load(backend.get(), Model(), base);
-  ASSERT_TRUE(weights.ok()) << weights.status();
+  const auto masters = *MasterWeights::Load(backend.get(), Model(), base);
+  const auto weights =
+      *PublishedWeights::Of(masters.get(), kFp32, Passes::kForwardAndBackward);
   const auto gradients = *ModelGradients::Create(backend.get(), Model());
-  const auto optimizer = *Optimizer::Create(backend.get(), weights->get(),
-                                            {ParameterGroup::kMain});
+  const auto optimizer = *Optimizer::Create(
+      backend.get(), masters.get(), weights.get(), {ParameterGroup::kMain});
   const auto store =
       *CheckpointStore::Create({absl::StrCat(getenv("TEST_TMPDIR"), "/saved")});
   LearnerCounters counters;
   const auto save = [&](int64_t step) {
     const auto saved = store->Save(step, [&](const std::string& directory) {
-      return SaveLearnerState(directory, base, **weights, *optimizer, counters);
+      return SaveLearnerState(directory, base, *masters, *optimizer, counters);
     });
     EXPECT_TRUE(saved.ok()) << saved.status();
     return saved.value_or("");
@@ -99,11 +103,13 @@ TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
   WeightPublisherOptions options;
   options.run = "r";
   const auto publisher = *WeightPublisher::Start(options);
+  std::vector<PublishedTensor> tensors;
+  for (const PublishedParameter& tensor : weights->tensors()) {
+    tensors.push_back({tensor.name, FileTypeName(tensor.dtype), tensor.shape});
+  }
   for (uint64_t version = 1; version <= 4; ++version) {
-    ASSERT_TRUE(publisher
-                    ->Publish(version, (*weights)->parameters(),
-                              (*weights)->GetValues())
-                    .ok());
+    ASSERT_TRUE(
+        publisher->Publish(version, tensors, *weights->GetBytes()).ok());
     save(static_cast<int64_t>(version));
   }
   EXPECT_LE(PeakBytes(), planned);

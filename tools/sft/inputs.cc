@@ -37,10 +37,10 @@ absl::StatusOr<ModelConfig> ReadStart(const std::string& path) {
       path, ": ", std::string(model.status().message()), "; ", kNext));
 }
 
-absl::StatusOr<std::unique_ptr<ModelWeights>> MakeWeights(
+absl::StatusOr<std::unique_ptr<MasterWeights>> MakeWeights(
     const SftConfig& config, const ModelConfig& model, Backend* backend) {
-  if (config.has_model()) return LoadNamedWeights(backend, config.model());
-  ASSIGN_OR_RETURN(auto weights, ModelWeights::Create(backend, model));
+  if (config.has_model()) return LoadNamedMasters(backend, config.model());
+  ASSIGN_OR_RETURN(auto weights, MasterWeights::Create(backend, model));
   RETURN_IF_ERROR(
       InitWeights(config.seed(), config.initializer_range(), weights.get()));
   return weights;

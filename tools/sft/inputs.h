@@ -13,9 +13,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/master_weights.h"
 #include "kernels/model/model_files.h"
 #include "kernels/model/tokenizer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "proto/sft_config.pb.h"
 #include "tools/sft/demonstrations.h"
@@ -25,7 +25,7 @@ namespace temper {
 struct SftInputs {
   std::unique_ptr<DemonstrationSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ModelWeights> weights;
+  std::unique_ptr<MasterWeights> weights;
   ModelFiles files;  // tokenizer.json and what else lies beside the model
 };
 

@@ -161,7 +161,7 @@ absl::Status Making::Resume(const SftRequest& request,
   const std::string model_dir = loaded->directory + "/model";
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(model_dir));
   ASSIGN_OR_RETURN(inputs_.weights,
-                   ModelWeights::Load(backend_.get(), model, model_dir));
+                   MasterWeights::Load(backend_.get(), model, model_dir));
   ASSIGN_OR_RETURN(inputs_.tokenizer,
                    LoadTokenizer(model_dir + "/tokenizer.json"));
   ASSIGN_OR_RETURN(inputs_.files, ReadModelFiles(model_dir));

@@ -159,7 +159,7 @@ double StageRate(const SftStage& stage, double peak, int64_t step) {
 
 absl::StatusOr<std::unique_ptr<SftTrainer>> SftTrainer::Create(
     const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
-    const DemonstrationSource* source, ModelWeights* weights) {
+    const DemonstrationSource* source, MasterWeights* weights) {
   ASSIGN_OR_RETURN(auto chat, ChatTemplate::Create(tokenizer));
   std::unique_ptr<SftTrainer> trainer(
       new SftTrainer(config, std::move(chat), source, weights->config()));
@@ -220,7 +220,7 @@ absl::StatusOr<SftProgress> SftTrainer::Step() {
   return progress;
 }
 
-std::string WeightsDigest(const ModelWeights& weights) {
+std::string WeightsDigest(const MasterWeights& weights) {
   const std::vector<float> values = weights.GetValues();
   return HexOf(Sha256Of(values.data(), values.size() * sizeof(float)));
 }

@@ -15,8 +15,8 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/model/chat/template.h"
+#include "kernels/model/master_weights.h"
 #include "kernels/model/tokenizer.h"
-#include "kernels/model/weights.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
 #include "learner/train/sft_step.h"
@@ -54,7 +54,7 @@ class SftTrainer {
   // ChatTemplate::Create's.
   static absl::StatusOr<std::unique_ptr<SftTrainer>> Create(
       const SftConfig& config, Backend* backend, const Tokenizer* tokenizer,
-      const DemonstrationSource* source, ModelWeights* weights);
+      const DemonstrationSource* source, MasterWeights* weights);
 
   // Goes on behind `step` instead: `weights` are what they were then,
   // `updates` and the files in `dir` what updates() and SaveOptimizers gave.
@@ -90,7 +90,7 @@ class SftTrainer {
 };
 
 // SHA-256 (hexadecimal) of the fp32 values: what two makings are compared by.
-std::string WeightsDigest(const ModelWeights& weights);
+std::string WeightsDigest(const MasterWeights& weights);
 
 }  // namespace temper
 

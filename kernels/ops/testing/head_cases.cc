@@ -49,7 +49,7 @@ struct Problem {
   }
 
   std::unique_ptr<Weight> Pack(Backend* backend) {
-    auto weight = backend->NewWeight(1, vocabulary, depth, DType::kF32);
+    auto weight = backend->NewWeight({.out = vocabulary, .in = depth});
     CHECK(weight.ok());
     backend->SetWeight(View(w, {1, vocabulary, depth}), weight->get());
     return std::move(*weight);

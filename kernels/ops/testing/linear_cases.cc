@@ -92,6 +92,23 @@ TEST(LinearTest, TiersThreadsAndBatchesGiveTheSameBits) {
   }
 }
 
+TEST(LinearTest, AWeightPackedForOneUseGivesTheBitsOfOnePackedForBoth) {
+  for (const Shape& s : kShapes) {
+    Product both(s);
+    for (const Use use : {Use::kForward, Use::kTransposed}) {
+      Product one(s);
+      for (const auto& [name, backend] : BackendsUnderTest()) {
+        one.packed[backend.get()] =
+            Pack(*backend, one.w, 1, s.out, s.in,
+                 use == Use::kForward ? PackedFor::kForward
+                                      : PackedFor::kTransposed);
+        ExpectSameBits(one.Run(*backend, use, 0, s.rows),
+                       both.Run(*backend, use, 0, s.rows), name);
+      }
+    }
+  }
+}
+
 TEST(LinearTest, WeightGradAddsTokensInOrderOntoWhatIsThere) {
   for (const Shape& s : kShapes) {
     Floats x = Normals(3, s.rows * s.in), dy = Normals(4, s.rows * s.out);

@@ -52,8 +52,10 @@ std::vector<T> As(const Floats& x) {
 inline Backend& Definition() { return *BackendsUnderTest().front().backend; }
 
 inline std::unique_ptr<Weight> Pack(Backend& backend, const Floats& values,
-                                    int64_t groups, int64_t out, int64_t in) {
-  auto weight = backend.NewWeight(groups, out, in, DType::kF32);
+                                    int64_t groups, int64_t out, int64_t in,
+                                    PackedFor packed_for = PackedFor::kBoth) {
+  auto weight = backend.NewWeight(
+      {.groups = groups, .out = out, .in = in, .packed_for = packed_for});
   CHECK(weight.ok()) << weight.status().ToString();
   Floats copy = values;
   backend.SetWeight(View(copy, {groups, out, in}), weight->get());

@@ -128,10 +128,9 @@ class StagingBackend : public Backend {
     return absl::UnimplementedError("op cases own their arrays");
   }
   absl::Status Sync() override { return device_->Sync(); }
-  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups, int64_t out,
-                                                    int64_t in,
-                                                    DType dtype) override {
-    return device_->NewWeight(groups, out, in, dtype);
+  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
+      const WeightSpec& spec) override {
+    return device_->NewWeight(spec);
   }
 
   void Zero(const Tensor& x) override {

@@ -1,8 +1,8 @@
 // A Backend that passes every operation on to another: what a test overrides,
 // it breaks or watches. `inner` must outlive the object.
 
-#ifndef TESTS_FORWARDING_BACKEND_H_
-#define TESTS_FORWARDING_BACKEND_H_
+#ifndef KERNELS_OPS_TESTING_FORWARDING_BACKEND_H_
+#define KERNELS_OPS_TESTING_FORWARDING_BACKEND_H_
 
 #include <cstdint>
 #include <memory>
@@ -29,10 +29,9 @@ class ForwardingBackend : public Backend {
   }
   absl::Status Sync() override { return inner_->Sync(); }
   void Zero(const Tensor& x) override { inner_->Zero(x); }
-  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(int64_t groups, int64_t out,
-                                                    int64_t in,
-                                                    DType dtype) override {
-    return inner_->NewWeight(groups, out, in, dtype);
+  absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
+      const WeightSpec& spec) override {
+    return inner_->NewWeight(spec);
   }
   void SetWeight(const Tensor& values, Weight* weight) override {
     inner_->SetWeight(values, weight);
@@ -144,4 +143,4 @@ class ForwardingBackend : public Backend {
 
 }  // namespace temper
 
-#endif  // TESTS_FORWARDING_BACKEND_H_
+#endif  // KERNELS_OPS_TESTING_FORWARDING_BACKEND_H_

@@ -1,0 +1,139 @@
+// A model as it is run: the published bytes of every parameter, in the types of
+// the run's numerics, and the backend's packings of the matrices, made from
+// them. Sampler, reference and learner all compute with these, so that what
+// they multiply by is one function of the same bytes. Bytes travel; packings
+// never do.
+//
+// Of two kinds. That of a sampler or a reference owns its bytes, which come
+// from a file or over the wire, and packs what a forward needs. That of a
+// learner follows its masters: what is published in fp32 is the masters' own
+// memory, so that no fp32 number is held twice.
+
+#ifndef KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
+#define KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/model/config.h"
+#include "kernels/model/layer_tensors.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/parameters.h"
+#include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
+
+namespace temper {
+
+// What the matrices are packed for.
+enum class Passes : uint8_t { kForward, kForwardAndBackward };
+
+// How one parameter lies among the bytes that travel: one after the other, in
+// the order of the parameters, nothing between them.
+struct PublishedParameter {
+  std::string name;  // Hugging Face checkpoint name
+  std::vector<int64_t> shape;
+  DType dtype = DType::kF32;
+  int64_t offset = 0;  // bytes
+  int64_t bytes = 0;
+};
+
+// A type's name in files and on the wire: "F32", "BF16".
+const char* FileTypeName(DType dtype);
+
+std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
+                                              const Numerics& numerics);
+
+// Not thread-safe. Views and weights stay valid as long as the object lives.
+class PublishedWeights {
+ public:
+  // Zero bytes, to be set. `backend` must outlive the object. Unimplemented for
+  // numerics that the backend does not compute in.
+  static absl::StatusOr<std::unique_ptr<PublishedWeights>> Create(
+      Backend* backend, const ModelConfig& config, const Numerics& numerics,
+      Passes passes);
+
+  // Publishes what a directory holds (WeightsFile has the errors).
+  static absl::StatusOr<std::unique_ptr<PublishedWeights>> Load(
+      Backend* backend, const ModelConfig& config, const Numerics& numerics,
+      Passes passes, const std::string& model_dir);
+
+  // Those of `masters`, which must outlive the object, as they are now; later
+  // changes by Publish.
+  static absl::StatusOr<std::unique_ptr<PublishedWeights>> Of(
+      const MasterWeights* masters, const Numerics& numerics, Passes passes);
+
+  // Makes bytes and packings follow the masters. Call after any change.
+  void Publish();
+
+  // Bytes that travel, all of them.
+  static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics);
+  // What packings take, rounding to panels aside: the printed plan uses it.
+  static int64_t PackingBytesFor(const ModelConfig& config,
+                                 const Numerics& numerics, Passes passes);
+
+  // Replaces all bytes, then packs; CHECKs that there are no masters.
+  // InvalidArgument if the size differs; nothing changes.
+  absl::Status SetBytes(const std::vector<std::byte>& bytes);
+  absl::StatusOr<std::vector<std::byte>> GetBytes() const;
+  const std::vector<PublishedParameter>& tensors() const { return tensors_; }
+
+  const ModelConfig& config() const { return config_; }
+  const std::vector<Parameter>& parameters() const {
+    return parameters_.list();
+  }
+  // A parameter's bytes in its type and shape.
+  Tensor value(const Parameter& parameter) const;
+  Tensor value(const std::string& name) const;  // CHECKs that it exists
+
+  const Tensor& embed_tokens() const { return embed_tokens_; }  // [V, D]
+  const Tensor& norm() const { return norm_; }  // [D], model.norm
+  const Weight& lm_head() const { return *lm_head_; }
+  const LayerWeights& layer(int64_t index) const { return layers_[index]; }
+
+ private:
+  // Where a parameter's elements are: from `offset` of all fp32 ones on, or of
+  // all those in the operand type.
+  struct Place {
+    DType dtype = DType::kF32;
+    int64_t offset = 0;
+  };
+
+  PublishedWeights(const ModelConfig& config, const Numerics& numerics)
+      : config_(config),
+        parameters_(config),
+        tensors_(ListPublished(config, numerics)) {}
+  static absl::StatusOr<std::unique_ptr<PublishedWeights>> Make(
+      Backend* backend, const ModelConfig& config, const Numerics& numerics,
+      Passes passes, const MasterWeights* masters);
+  absl::Status LayOut();
+  absl::Status MakeHandles(Passes passes);
+  void Pack();
+  Tensor Section(DType dtype) const;
+  // Of a matrix [1, out, in].
+  Tensor View(const LayerTensor& tensor, const LayerTensorUse& use,
+              int64_t layer) const;
+
+  Backend* backend_ = nullptr;
+  const ModelConfig config_;
+  const ParameterTable parameters_;
+  const std::vector<PublishedParameter> tensors_;
+  const MasterWeights* masters_ = nullptr;
+  std::vector<Place> places_;  // of the parameters
+  int64_t own_fp32_ = 0;       // elements
+  int64_t narrow_ = 0;
+  DType operand_ = DType::kF32;
+  std::unique_ptr<Buffer> own_fp32_buffer_;  // null with masters
+  std::unique_ptr<Buffer> narrow_buffer_;    // null in fp32
+  Tensor embed_tokens_, norm_;
+  std::unique_ptr<Weight> lm_head_;
+  std::vector<LayerWeights> layers_;
+};
+
+}  // namespace temper
+
+#endif  // KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
