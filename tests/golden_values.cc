@@ -26,7 +26,7 @@ namespace {
 // What is changed of the objective, by the goldens' names.
 struct Switch {
   std::string name;  // empty: none
-  ObjectiveOptions objective;
+  ObjectiveConfig objective = PaperObjective();
   double kl_coef = 0;
   bool live_routing = false;
   bool full_vocabulary = false;
@@ -394,7 +394,7 @@ absl::Status Candidate::AddGrpo(const Switch& change) {
     shape.tokens += SampledTokens(config_, sequence).sampled.size();
   }
   const std::vector<double> advantages =
-      ComputeAdvantages(rewards, groups, change.objective.advantage_norm);
+      ComputeAdvantages(rewards, groups, change.objective.advantage_norm());
   gradients_->Zero();
   std::vector<SequenceTerms> terms;
   for (size_t i = 0; i < inputs_.sequences.size(); ++i) {
@@ -444,9 +444,9 @@ absl::Status Candidate::AddGrpo(const Switch& change) {
 
 std::vector<Switch> AllSwitches(const GoldenInputs& inputs) {
   Switch plain;
-  plain.objective.clip_ratio_low = inputs.clip_low;
-  plain.objective.clip_ratio_high = inputs.clip_high;
-  plain.objective.off_policy_mask_threshold = inputs.delta;
+  plain.objective.set_clip_ratio_low(inputs.clip_low);
+  plain.objective.set_clip_ratio_high(inputs.clip_high);
+  plain.objective.set_off_policy_mask_threshold(inputs.delta);
   plain.kl_coef = inputs.kl_coef;
   std::vector<Switch> all = {plain};
   const auto add = [&](const std::string& name) -> Switch& {
@@ -455,14 +455,14 @@ std::vector<Switch> AllSwitches(const GoldenInputs& inputs) {
     return all.back();
   };
   add("").replayed_reference = true;
-  add("no_opsm").objective.off_policy_mask_threshold =
-      std::numeric_limits<double>::infinity();
-  add("kl_k3").objective.kl_estimator = KlEstimator::kK3;
-  add("kl_k2").objective.kl_estimator = KlEstimator::kK2;
-  add("kl_k1").objective.kl_estimator = KlEstimator::kK1;
+  add("no_opsm").objective.set_off_policy_mask_threshold(
+      std::numeric_limits<double>::infinity());
+  add("kl_k3").objective.set_kl_estimator(ObjectiveConfig::k3);
+  add("kl_k2").objective.set_kl_estimator(ObjectiveConfig::k2);
+  add("kl_k1").objective.set_kl_estimator(ObjectiveConfig::k1);
   add("no_kl").kl_coef = 0;
-  add("advantage_std").objective.advantage_norm = AdvantageNorm::kStd;
-  add("token_mean").objective.loss_aggregation = LossAggregation::kTokenMean;
+  add("advantage_std").objective.set_advantage_norm(ObjectiveConfig::std);
+  add("token_mean").objective.set_loss_aggregation(ObjectiveConfig::token_mean);
   add("live_routing").live_routing = true;
   add("full_vocabulary").full_vocabulary = true;
   return all;

@@ -32,12 +32,12 @@ RunConfig Config(const std::string& model) {
   objective->set_clip_ratio_low(0.2);
   objective->set_clip_ratio_high(0.28);
   objective->set_kl_coef(0.1);
-  objective->set_kl_estimator("unbiased_k3");
+  objective->set_kl_estimator(ObjectiveConfig::unbiased_k3);
   objective->set_off_policy_mask_threshold(0.1);
   objective->set_keep_routing(true);
   objective->set_keep_sampling_mask(true);
-  objective->set_advantage_norm("none");
-  objective->set_loss_aggregation("seq_mean_token_mean");
+  objective->set_advantage_norm(ObjectiveConfig::none);
+  objective->set_loss_aggregation(ObjectiveConfig::seq_mean_token_mean);
   config.mutable_sampling()->set_temperature(1);
   OptimizerConfig* optimizer = config.mutable_optimizer();
   optimizer->set_learning_rate(0x1p-7);
@@ -238,8 +238,8 @@ TEST_F(LearnerModelTest, WhatCannotBeOpenedIsNamed) {
   EXPECT_THAT(error(Config(Model()), directory_ + "/nothing"),
               HasSubstr(directory_ + "/nothing"));
   RunConfig config = Config(Model());
-  config.mutable_objective()->set_kl_estimator("k4");
-  EXPECT_THAT(error(config, std::nullopt), HasSubstr("k4"));
+  config.mutable_sampling()->set_temperature(-3);
+  EXPECT_THAT(error(config, std::nullopt), HasSubstr("temperature -3"));
 }
 
 }  // namespace

@@ -3,13 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <string>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/math.h"
-#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -17,43 +13,31 @@ namespace {
 // Beyond this, exp(d) - d - 1 times r loses r's small factor to overflow.
 constexpr double kLargeLogRatio = 30;
 
-struct Choice {
-  const char* name;
-  int value;
-};
-
-absl::StatusOr<int> Choose(const char* key, const std::string& value,
-                           std::initializer_list<Choice> choices) {
-  std::string names;
-  for (const Choice& choice : choices) {
-    if (value == choice.name) return choice.value;
-    absl::StrAppend(&names, names.empty() ? "" : " | ", choice.name);
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(key, " \"", value, "\" is none of ", names));
-}
-
 struct KlTerm {
   double value;
   double derivative;  // by logp
 };
 
-KlTerm Kl(KlEstimator estimator, double ratio, double logp, double logp_old,
-          double logp_ref) {
+KlTerm Kl(ObjectiveConfig::KlEstimator estimator, double ratio, double logp,
+          double logp_old, double logp_ref) {
   const double d = logp_ref - logp;
   switch (estimator) {
-    case KlEstimator::kUnbiasedK3: {
+    case ObjectiveConfig::unbiased_k3: {
       const double value = d > kLargeLogRatio
                                ? Exp(logp_ref - logp_old) - ratio * (d + 1)
                                : ratio * (Expm1(d) - d);
       return {value, -ratio * d};
     }
-    case KlEstimator::kK3:
+    case ObjectiveConfig::k3:
+      // From here on biased as estimates of KL(pi || pi_ref) away from the
+      // sampler's policy: kept for comparison with other systems.
       return {Expm1(d) - d, -Expm1(d)};
-    case KlEstimator::kK2:
+    case ObjectiveConfig::k2:
       return {d * d / 2, -d};
-    case KlEstimator::kK1:
+    case ObjectiveConfig::k1:
       return {-d, 1};
+    default:  // the numbers that proto3 keeps for values of a later version
+      break;
   }
   CHECK(false) << "kl_estimator " << static_cast<int>(estimator);
   return {};
@@ -61,38 +45,24 @@ KlTerm Kl(KlEstimator estimator, double ratio, double logp, double logp_old,
 
 }  // namespace
 
-absl::StatusOr<ObjectiveOptions> MakeObjectiveOptions(
-    const ObjectiveConfig& config) {
-  ObjectiveOptions options;
-  options.clip_ratio_low = config.clip_ratio_low();
-  options.clip_ratio_high = config.clip_ratio_high();
-  options.off_policy_mask_threshold = config.off_policy_mask_threshold();
-  ASSIGN_OR_RETURN(
-      const int kl,
-      Choose("kl_estimator", config.kl_estimator(),
-             {{"unbiased_k3", static_cast<int>(KlEstimator::kUnbiasedK3)},
-              {"k3", static_cast<int>(KlEstimator::kK3)},
-              {"k2", static_cast<int>(KlEstimator::kK2)},
-              {"k1", static_cast<int>(KlEstimator::kK1)}}));
-  options.kl_estimator = static_cast<KlEstimator>(kl);
-  ASSIGN_OR_RETURN(const int norm,
-                   Choose("advantage_norm", config.advantage_norm(),
-                          {{"none", static_cast<int>(AdvantageNorm::kNone)},
-                           {"std", static_cast<int>(AdvantageNorm::kStd)}}));
-  options.advantage_norm = static_cast<AdvantageNorm>(norm);
-  ASSIGN_OR_RETURN(
-      const int aggregation,
-      Choose("loss_aggregation", config.loss_aggregation(),
-             {{"seq_mean_token_mean",
-               static_cast<int>(LossAggregation::kSeqMeanTokenMean)},
-              {"token_mean", static_cast<int>(LossAggregation::kTokenMean)}}));
-  options.loss_aggregation = static_cast<LossAggregation>(aggregation);
-  return options;
+ObjectiveConfig PaperObjective() {
+  ObjectiveConfig objective;
+  objective.set_minibatches(1);
+  objective.set_clip_ratio_low(0.2);
+  objective.set_clip_ratio_high(0.28);
+  objective.set_kl_coef(0);
+  objective.set_kl_estimator(ObjectiveConfig::unbiased_k3);
+  objective.set_off_policy_mask_threshold(0.1);
+  objective.set_keep_routing(true);
+  objective.set_keep_sampling_mask(true);
+  objective.set_advantage_norm(ObjectiveConfig::none);
+  objective.set_loss_aggregation(ObjectiveConfig::seq_mean_token_mean);
+  return objective;
 }
 
 std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
                                       const std::vector<int64_t>& groups,
-                                      AdvantageNorm norm) {
+                                      ObjectiveConfig::AdvantageNorm norm) {
   CHECK_EQ(rewards.size(), groups.size());
   std::map<int64_t, std::vector<size_t>> members;
   for (size_t i = 0; i < groups.size(); ++i) members[groups[i]].push_back(i);
@@ -111,7 +81,9 @@ std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
       advantages[i] = rewards[i] - mean;
       squares += advantages[i] * advantages[i];
     }
-    if (norm == AdvantageNorm::kNone) continue;
+    if (norm == ObjectiveConfig::none) continue;
+    // One degree of freedom less, as torch.std has it; 1e-6 keeps rewards that
+    // rounding alone sets apart from being blown up.
     const double freedom = static_cast<double>(indices.size()) - 1;
     const double deviation = freedom > 0 ? std::sqrt(squares / freedom) : 0;
     for (const size_t i : indices) advantages[i] /= deviation + 1e-6;
@@ -119,7 +91,7 @@ std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
   return advantages;
 }
 
-SequenceTerms ComputeSequence(const ObjectiveOptions& options,
+SequenceTerms ComputeSequence(const ObjectiveConfig& options,
                               const BatchShape& shape,
                               const ObjectiveSequence& sequence) {
   const size_t n = sequence.logp.size();
@@ -132,31 +104,36 @@ SequenceTerms ComputeSequence(const ObjectiveOptions& options,
     terms.drift += static_cast<double>(sequence.logp_old[t]) - sequence.logp[t];
   }
   terms.drift /= static_cast<double>(n);
-  terms.masked =
-      sequence.advantage < 0 && terms.drift > options.off_policy_mask_threshold;
+  terms.masked = sequence.advantage < 0 &&
+                 terms.drift > options.off_policy_mask_threshold();
 
+  // A masked sequence keeps its place in the weights below: masking must not
+  // make the others' larger.
   const double keep = terms.masked ? 0 : 1;
   const double weight =
-      options.loss_aggregation == LossAggregation::kTokenMean
+      options.loss_aggregation() == ObjectiveConfig::token_mean
           ? 1 / static_cast<double>(shape.tokens)
           : 1 / (static_cast<double>(n) * static_cast<double>(shape.sequences));
   for (size_t t = 0; t < n; ++t) {
     const double logp = sequence.logp[t], logp_old = sequence.logp_old[t];
     const double ratio = Exp(logp - logp_old);
-    const double clipped = std::clamp(ratio, 1 - options.clip_ratio_low,
-                                      1 + options.clip_ratio_high);
+    const double clipped = std::clamp(ratio, 1 - options.clip_ratio_low(),
+                                      1 + options.clip_ratio_high());
     const double raw = ratio * sequence.advantage;
     const double bounded = clipped * sequence.advantage;
     const double surrogate = std::min(raw, bounded);
+    // d raw / d logp is raw, for d ratio / d logp is ratio; where the clip
+    // binds the surrogate does not move. At a tie it is not clipped.
     const double dsurrogate = raw <= bounded ? raw : 0;
     KlTerm kl = {0, 0};
     double k3 = 0, unbiased = 0;
     if (has_reference) {
       const double logp_ref = sequence.logp_ref[t];
-      kl = Kl(options.kl_estimator, ratio, logp, logp_old, logp_ref);
+      kl = Kl(options.kl_estimator(), ratio, logp, logp_old, logp_ref);
       k3 = Expm1(logp_ref - logp) - (logp_ref - logp);
       unbiased =
-          Kl(KlEstimator::kUnbiasedK3, ratio, logp, logp_old, logp_ref).value;
+          Kl(ObjectiveConfig::unbiased_k3, ratio, logp, logp_old, logp_ref)
+              .value;
     }
     // A biased estimator may overflow, and infinity times 0 is no number.
     const KlTerm loss_kl = sequence.kl_coef == 0 ? KlTerm{0, 0} : kl;
@@ -168,6 +145,7 @@ SequenceTerms ComputeSequence(const ObjectiveOptions& options,
     terms.kls.push_back(kl.value);
     terms.unbiased_kl.push_back(unbiased);
     terms.token_loss.push_back(token_loss);
+    // No gradient goes through M, nor through logp_old.
     terms.dlogp.push_back(static_cast<float>(
         weight * (sequence.kl_coef * loss_kl.derivative - keep * dsurrogate)));
     terms.surrogate += keep * surrogate;
@@ -180,14 +158,15 @@ SequenceTerms ComputeSequence(const ObjectiveOptions& options,
   return terms;
 }
 
-BatchLoss SumSequences(const ObjectiveOptions& options, const BatchShape& shape,
+BatchLoss SumSequences(const ObjectiveConfig& options, const BatchShape& shape,
                        const std::vector<SequenceTerms>& terms) {
   BatchLoss batch;
   for (const SequenceTerms& sequence : terms) {
     const double n = static_cast<double>(sequence.token_loss.size());
+    // An episode cut before its first token still counts in N.
     if (n == 0) continue;
     const double weight =
-        options.loss_aggregation == LossAggregation::kTokenMean
+        options.loss_aggregation() == ObjectiveConfig::token_mean
             ? n / static_cast<double>(shape.tokens)
             : 1 / static_cast<double>(shape.sequences);
     batch.loss += weight * sequence.loss;

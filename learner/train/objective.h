@@ -16,27 +16,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "proto/config.pb.h"
 
 namespace temper {
 
-enum class KlEstimator : uint8_t { kUnbiasedK3, kK3, kK2, kK1 };
-enum class AdvantageNorm : uint8_t { kNone, kStd };
-enum class LossAggregation : uint8_t { kSeqMeanTokenMean, kTokenMean };
-
-struct ObjectiveOptions {
-  double clip_ratio_low = 0.2;
-  double clip_ratio_high = 0.28;
-  double off_policy_mask_threshold = 0.1;  // infinity: off
-  KlEstimator kl_estimator = KlEstimator::kUnbiasedK3;
-  AdvantageNorm advantage_norm = AdvantageNorm::kNone;
-  LossAggregation loss_aggregation = LossAggregation::kSeqMeanTokenMean;
-};
-
-// InvalidArgument names the field and the values there are.
-absl::StatusOr<ObjectiveOptions> MakeObjectiveOptions(
-    const ObjectiveConfig& config);
+// The paper's objective, of one update a batch and without a reference (kl_coef
+// 0): for who has no run's configuration, whose defaults are tools/config's.
+ObjectiveConfig PaperObjective();
 
 // One episode's sampled tokens, in order over its branches.
 struct ObjectiveSequence {
@@ -70,16 +56,17 @@ struct BatchShape {
   int64_t tokens = 0;
 };
 
-// A_i of every sequence: rewards[i] belongs to group groups[i]. With kStd,
+// A_i of every sequence: rewards[i] belongs to group groups[i]. With std,
 // A / (std + 1e-6) with one degree of freedom less; a group of one has A = 0.
 // Where all rewards of a group are equal every A is 0 exactly, not what the
 // rounding of their mean leaves.
 std::vector<double> ComputeAdvantages(const std::vector<double>& rewards,
                                       const std::vector<int64_t>& groups,
-                                      AdvantageNorm norm);
+                                      ObjectiveConfig::AdvantageNorm norm);
 
-// CHECKs that the sizes agree. A sequence with no tokens contributes nothing.
-SequenceTerms ComputeSequence(const ObjectiveOptions& options,
+// By `options`, a resolved configuration's. CHECKs that the sizes agree. A
+// sequence with no tokens contributes nothing.
+SequenceTerms ComputeSequence(const ObjectiveConfig& options,
                               const BatchShape& shape,
                               const ObjectiveSequence& sequence);
 
@@ -90,7 +77,7 @@ struct BatchLoss {
   double surrogate = 0;  // pg_loss is its negative
   double kl = 0;         // not multiplied by kl_coef
 };
-BatchLoss SumSequences(const ObjectiveOptions& options, const BatchShape& shape,
+BatchLoss SumSequences(const ObjectiveConfig& options, const BatchShape& shape,
                        const std::vector<SequenceTerms>& terms);
 
 }  // namespace temper

@@ -28,6 +28,7 @@ int64_t CountElements(const std::vector<Parameter>& parameters) {
 }  // namespace
 
 double ClipFactor(double norm, double clip) {
+  // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
   return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
 }
 
@@ -44,6 +45,8 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
       optimizer->trained_.push_back(parameter);
     }
   }
+  // Of all parameters, trained or not: an element's moments then lie where its
+  // value does, whatever groups are trained.
   optimizer->elements_ = CountElements(masters->parameters());
   ASSIGN_OR_RETURN(optimizer->moments_,
                    backend->Allocate(BytesFor(masters->config())));
@@ -67,6 +70,8 @@ Tensor Optimizer::Moment(int index, const Parameter& parameter) const {
 absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
                                        const ModelGradients& gradients) {
   const Tensor squares(norm_->data(), DType::kF64, {1}, backend_->device());
+  // One sum over all parameters, in their order: the norm is of the whole
+  // gradient, and its bits depend on nothing else.
   backend_->Zero(squares);
   for (const Parameter& parameter : trained_) {
     backend_->SumSquares(gradients.grad(parameter), squares);
@@ -80,6 +85,7 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
         "the gradient norm is ", norm, " at update ", steps_ + 1,
         "; the update is not made. Lower learning_rate or look at the batch"));
   }
+  // Only now: an update that is not made leaves no trace.
   ++steps_;
   AdamWOptions adamw;
   adamw.learning_rate = static_cast<float>(options.learning_rate);
@@ -90,6 +96,7 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   adamw.bias_correction2 = static_cast<float>(1 - Power(options.beta2, steps_));
   adamw.grad_scale = static_cast<float>(ClipFactor(norm, options.grad_clip));
   for (const Parameter& parameter : trained_) {
+    // Matrices decay; norms and biases, whose scale means something, do not.
     adamw.weight_decay =
         parameter.decays ? static_cast<float>(options.weight_decay) : 0.0f;
     const int64_t n = parameter.elements;
@@ -99,6 +106,7 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
                      .m = Moment(0, parameter),
                      .v = Moment(1, parameter)});
   }
+  // The products read packings of the values, which are stale by now.
   published_->Publish();
   return norm;
 }
@@ -113,28 +121,12 @@ absl::Status Optimizer::CopyMoments(int64_t begin,
   return backend_->Sync();
 }
 
-absl::StatusOr<std::vector<float>> Optimizer::GetMoments() const {
-  std::vector<float> all(moments());
-  RETURN_IF_ERROR(CopyMoments(0, &all));
-  return all;
-}
-
 absl::Status Optimizer::SetState(int64_t steps, const std::byte* moments) {
   RETURN_IF_ERROR(backend_->CopyFromHost(
       moments, Tensor(moments_->data(), DType::kF32, {2, elements_},
                       backend_->device())));
   steps_ = steps;
   return absl::OkStatus();
-}
-
-absl::Status Optimizer::SetState(int64_t steps,
-                                 const std::vector<float>& moments) {
-  if (static_cast<int64_t>(moments.size()) != 2 * elements_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("optimizer state has ", moments.size(),
-                     " values; this model needs ", 2 * elements_));
-  }
-  return SetState(steps, reinterpret_cast<const std::byte*>(moments.data()));
 }
 
 }  // namespace temper

@@ -47,14 +47,11 @@ class Optimizer {
   // Updates made so far; the moments, as one array [2, elements] in parameter
   // order, first moments first. What a checkpoint keeps.
   int64_t steps() const { return steps_; }
-  absl::StatusOr<std::vector<float>> GetMoments() const;
   int64_t moments() const { return 2 * elements_; }
   // piece->size() of that array's values from `begin` on, which it must have.
   absl::Status CopyMoments(int64_t begin, std::vector<float>* piece) const;
   // Sets steps and all moments(), fp32 at any alignment.
   absl::Status SetState(int64_t steps, const std::byte* moments);
-  // InvalidArgument if the size is not that of this model; nothing changes.
-  absl::Status SetState(int64_t steps, const std::vector<float>& moments);
 
  private:
   Optimizer() = default;

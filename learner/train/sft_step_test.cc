@@ -4,39 +4,30 @@
 #include <cstdlib>
 #include <numeric>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/safetensors.h"
+#include "kernels/model/test_model.h"
 #include "learner/train/init_weights.h"
 
 namespace temper {
 namespace {
 
-ModelConfig TinyConfig() {
-  ModelConfig config;
+// The tests' model with fewer layers and words: what learns to copy in 400
+// small steps, by attention that must choose among more keys than it keeps.
+ModelConfig CopyConfig() {
+  ModelConfig config = TinyConfig();
   config.vocab_size = 32;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.moe_intermediate_size = 16;
   config.num_hidden_layers = 2;
-  config.first_k_dense_replace = 1;
-  config.num_attention_heads = 2;
-  config.q_lora_rank = 24;
-  config.kv_lora_rank = 16;
-  config.qk_nope_head_dim = 8;
-  config.qk_rope_head_dim = 8;
-  config.v_head_dim = 16;
-  config.index_n_heads = 2;
-  config.index_head_dim = 16;
   config.index_topk = 8;
-  config.n_routed_experts = 4;
-  config.n_shared_experts = 1;
-  config.num_experts_per_tok = 2;
-  config.max_position_embeddings = 256;
   return config;
 }
 
@@ -69,7 +60,7 @@ class SftStepTest : public testing::Test {
   void SetUp() override {
     SetFlushDenormals();
     backend_ = *FindBackend({});
-    weights_ = *MasterWeights::Create(backend_.get(), TinyConfig());
+    weights_ = *MasterWeights::Create(backend_.get(), CopyConfig());
     ASSERT_TRUE(InitWeights(3, 0.08, weights_.get()).ok());
     step_ = *SftStep::Create(backend_.get(), weights_.get(), 4096);
   }
@@ -174,6 +165,30 @@ TEST_F(SftStepTest, ASavedStateGoesOnAsIfItHadNeverStopped) {
     ASSERT_TRUE(step_->LoadOptimizers(dir, updates).ok());
     Run(16, 8, options);
     EXPECT_TRUE(weights_->GetValues() == expected);
+  }
+}
+
+TEST_F(SftStepTest, OptimizersOfAnotherModelAreRefusedNamingFileAndSizes) {
+  const std::string dir = absl::StrCat(getenv("TEST_TMPDIR"), "/other");
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  const std::string path = dir + "/optimizer.safetensors";
+  SafetensorsEntry entry;
+  entry.dtype = "F32";
+  entry.shape = {2, 3};
+  entry.bytes = 6 * sizeof(float);
+  const std::vector<float> values(6);
+  for (const auto& [name, said] :
+       {std::pair("moments", "\"moments\" is F32[2, 3], not "),
+        std::pair("other", " has no \"moments\"")}) {
+    entry.name = name;
+    ASSERT_TRUE(
+        WriteSafetensors(path, {entry}, [&](size_t, const ByteSink& sink) {
+          return sink(values.data(), entry.bytes);
+        }).ok());
+    const absl::Status status = step_->LoadOptimizers(dir, {.model = 1});
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(path));
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(said));
   }
 }
 

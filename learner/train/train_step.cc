@@ -64,7 +64,7 @@ class TrainStep::MetricsBuilder {
   explicit MetricsBuilder(bool has_reference) : has_reference_(has_reference) {}
 
   void AddSequence(const Minibatch& minibatch, const Episode& episode,
-                   const ObjectiveOptions& options,
+                   const ObjectiveConfig& options,
                    const ObjectiveSequence& sequence,
                    const SequenceTerms& terms) {
     terms_.push_back(terms);
@@ -74,9 +74,12 @@ class TrainStep::MetricsBuilder {
       const double ratio = terms.ratio[t];
       ratio_sum_ += ratio;
       ratio_max_ = std::max(ratio_max_, ratio);
-      clip_low_ += ratio < 1 - options.clip_ratio_low && sequence.advantage < 0;
+      // Only where the clip binds: min(r A, clip(r) A) takes the clipped term
+      // on this side of 1 for this sign of A alone.
+      clip_low_ +=
+          ratio < 1 - options.clip_ratio_low() && sequence.advantage < 0;
       clip_high_ +=
-          ratio > 1 + options.clip_ratio_high && sequence.advantage > 0;
+          ratio > 1 + options.clip_ratio_high() && sequence.advantage > 0;
       mismatch_kl_ +=
           static_cast<double>(sequence.logp_old[t]) - sequence.logp[t];
       kl_ += terms.unbiased_kl[t];
@@ -85,6 +88,8 @@ class TrainStep::MetricsBuilder {
     metrics_.trained.push_back({episode.group, episode.sample,
                                 sequence.advantage, terms.masked,
                                 sequence.logp});
+    // Behind an update the weights are no longer those that sampled, and a
+    // difference would say nothing of numerics (promise P1).
     if (minibatch.first) AddMismatch(episode, minibatch.version, sequence);
   }
 
@@ -99,6 +104,8 @@ class TrainStep::MetricsBuilder {
     const int64_t chosen = config.num_experts_per_tok;
     for (int64_t i = 0; i < n * layers; ++i) {
       const int32_t* const row = kept.routes.data() + i * chosen;
+      // The batch is [row, layer, slot], the taps [layer, row, slot]. Both
+      // ascend by expert, so equal sets are equal rows.
       agreed_ +=
           std::equal(row, row + chosen,
                      live.data() + (i % layers * n + i / layers) * chosen);
@@ -111,11 +118,12 @@ class TrainStep::MetricsBuilder {
     metrics_.rows_unshared += packed.tokens_unshared;
   }
 
-  void EndMinibatch(const ObjectiveOptions& options, const BatchShape& shape,
+  void EndMinibatch(const ObjectiveConfig& options, const BatchShape& shape,
                     double grad_norm) {
     const BatchLoss loss = SumSequences(options, shape, terms_);
     loss_ += loss.loss;
     pg_loss_ -= loss.surrogate;
+    // What is left of the loss is beta KL, each domain by its own beta.
     kl_loss_ += loss.loss + loss.surrogate;
     grad_norm_ += grad_norm;
     ++updates_;
@@ -123,6 +131,7 @@ class TrainStep::MetricsBuilder {
   }
 
   StepMetrics Finish(double learning_rate) {
+    // A batch without a sampled token has sums of 0, not 0 / 0.
     const double tokens = std::max(tokens_, 1.0);
     const double updates = std::max(updates_, 1);
     auto& values = metrics_.values;
@@ -162,6 +171,7 @@ class TrainStep::MetricsBuilder {
     for (const EpisodeBranch& branch : episode.branches) {
       for (const EpisodeSpan& span : branch.versions) {
         for (uint32_t i = span.begin; i < span.end; ++i, ++t) {
+          // A token of another version is off-policy by right.
           if (span.version != version) continue;
           const double difference = std::fabs(
               static_cast<double>(sequence.logp[t]) - sequence.logp_old[t]);
@@ -192,6 +202,7 @@ absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(
   auto step = std::unique_ptr<TrainStep>(new TrainStep());
   step->backend_ = backend;
   step->weights_ = weights;
+  // With every beta 0 it is not run, even where it was loaded.
   step->reference_ = options.NeedsReference() ? reference : nullptr;
   step->optimizer_ = optimizer;
   step->options_ = options;
@@ -216,6 +227,8 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainStep::ReferenceLogProbs(
   if (reference_ == nullptr) return logp;
   ASSIGN_OR_RETURN(
       std::vector<PackedBatch> batches,
+      // The reference routes by itself (DESIGN.md section 5): the record is of
+      // another model's router.
       PackEpisodes(reference_->config(), episodes, options_.tokens_max,
                    /*keep_routing=*/false, PrefixSharing::kShared));
   for (PackedBatch& packed : batches) {
@@ -226,7 +239,7 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainStep::ReferenceLogProbs(
     ASSIGN_OR_RETURN(
         const TokenLogProbs result,
         logprob_->Forward(*reference_, hidden, packed, options_.temperature,
-                          options_.keep_sampling_mask));
+                          options_.objective.keep_sampling_mask()));
     for (size_t i = 0; i < packed.sampled.size(); ++i) {
       logp[packed.sampled[i].episode].push_back(result.logp[i]);
     }
@@ -244,13 +257,16 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
     groups.push_back(static_cast<int64_t>(episode->group));
   }
   const std::vector<double> advantages =
-      ComputeAdvantages(rewards, groups, options_.objective.advantage_norm);
+      ComputeAdvantages(rewards, groups, options_.objective.advantage_norm());
+  // Of the whole batch before its first update, with the groups' rewards:
+  // neither depends on the weights that are trained.
   ASSIGN_OR_RETURN(std::vector<std::vector<float>> logp_ref,
                    ReferenceLogProbs(episodes));
   MetricsBuilder metrics(/*has_reference=*/reference_ != nullptr);
   bool first = true;
   double rate = learning_rate;
-  for (const PackedRange range : SplitByGroup(episodes, options_.minibatches)) {
+  for (const PackedRange range : SplitByGroup(
+           episodes, static_cast<int>(options_.objective.minibatches()))) {
     Minibatch minibatch;
     minibatch.first = std::exchange(first, false);
     minibatch.version = version;
@@ -261,6 +277,8 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
       minibatch.shape.tokens += episodes[i]->SampledTokens();
     }
     minibatch.shape.sequences = static_cast<int64_t>(range.end - range.begin);
+    // By the optimizer's count, which a resume restores, so that a warm-up that
+    // was cut goes on where it was.
     rate = WarmedUp(learning_rate, options_.warmup_updates,
                     optimizer_->steps() + 1);
     RETURN_IF_ERROR(RunMinibatch(minibatch, rate, &metrics));
@@ -274,7 +292,9 @@ absl::Status TrainStep::RunMinibatch(const Minibatch& minibatch,
   ASSIGN_OR_RETURN(
       std::vector<PackedBatch> batches,
       PackEpisodes(weights_->config(), minibatch.episodes, options_.tokens_max,
-                   options_.keep_routing, PrefixSharing::kShared));
+                   options_.objective.keep_routing(), PrefixSharing::kShared));
+  // Gradients of all its batches add up to one update: shape holds the whole
+  // minibatch's totals, by which each is weighed.
   gradients_->Zero();
   for (const PackedBatch& packed : batches) {
     RETURN_IF_ERROR(RunPacked(minibatch, packed, metrics));
@@ -295,16 +315,18 @@ absl::Status TrainStep::RunPacked(const Minibatch& minibatch,
   DebugTaps taps;
   taps.live_routes = &live_routes;
   ForwardOptions forward;
-  if (options_.keep_routing) forward.taps = &taps;
+  // Without replay the forward's own choice is in the batch, and would agree
+  // with itself.
+  if (options_.objective.keep_routing()) forward.taps = &taps;
   Tensor hidden;
   RETURN_IF_ERROR(
       policy_model_->Forward(&batch, nullptr, tape_.get(), forward, &hidden));
   ASSIGN_OR_RETURN(
       const TokenLogProbs result,
       logprob_->Forward(*weights_, hidden, packed, options_.temperature,
-                        options_.keep_sampling_mask));
+                        options_.objective.keep_sampling_mask()));
   metrics->AddRows(packed);
-  if (options_.keep_routing) {
+  if (options_.objective.keep_routing()) {
     metrics->AddRoutes(weights_->config(), batch, live_routes);
   }
   metrics->AddEntropy(result.entropy);

@@ -2,17 +2,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/base/status_macros.h"
 
 namespace temper {
 
 double TrainStepOptions::KlCoef(const std::string& domain) const {
   const auto it = domain_kl_coef.find(domain);
-  return it == domain_kl_coef.end() ? kl_coef : it->second;
+  return it == domain_kl_coef.end() ? objective.kl_coef() : it->second;
 }
 
 bool TrainStepOptions::NeedsReference() const {
-  if (kl_coef != 0) return true;
+  if (objective.kl_coef() != 0) return true;
   for (const auto& [domain, coefficient] : domain_kl_coef) {
     if (coefficient != 0) return true;
   }
@@ -32,8 +31,9 @@ absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
     return absl::InvalidArgumentError(
         "minibatches 0: a step makes at least one update; set it to 1 or more");
   }
+  // The whole section: a key that is added to it is the objective's at once.
   TrainStepOptions options;
-  ASSIGN_OR_RETURN(options.objective, MakeObjectiveOptions(objective));
+  options.objective = objective;
   options.optimizer.weight_decay = optimizer.weight_decay();
   options.optimizer.beta1 = optimizer.beta1();
   options.optimizer.beta2 = optimizer.beta2();
@@ -41,10 +41,6 @@ absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
   options.optimizer.grad_clip = optimizer.grad_clip();
   options.warmup_updates = optimizer.warmup_steps();
   options.temperature = temperature;
-  options.keep_routing = objective.keep_routing();
-  options.keep_sampling_mask = objective.keep_sampling_mask();
-  options.minibatches = static_cast<int>(objective.minibatches());
-  options.kl_coef = objective.kl_coef();
   for (const DomainConfig& domain : config.domain()) {
     options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();
   }

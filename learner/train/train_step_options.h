@@ -19,24 +19,20 @@
 namespace temper {
 
 struct TrainStepOptions {
-  ObjectiveOptions objective;
+  ObjectiveConfig objective = PaperObjective();
   OptimizerOptions optimizer;  // its learning_rate is TrainStep::Run's instead
   int64_t warmup_updates = 0;  // over which the learning rate rises
   double temperature = 1;      // above 0
-  bool keep_routing = true;
-  bool keep_sampling_mask = true;
-  int minibatches = 1;
-  int64_t tokens_max = kEpisodeTokensMax;  // rows of one forward
-  double kl_coef = 0;
-  std::map<std::string, double> domain_kl_coef;  // overrides kl_coef
+  int64_t tokens_max = kEpisodeTokensMax;        // rows of one forward
+  std::map<std::string, double> domain_kl_coef;  // overrides its kl_coef
 
   double KlCoef(const std::string& domain) const;
   bool NeedsReference() const;  // some beta is not 0
 };
 
-// The options of a resolved `config`. InvalidArgument names a choice that is
-// none, and a number of minibatches or a temperature that no step can have;
-// other limits are tools/config/config.h's.
+// The options of a resolved `config`. InvalidArgument names a number of
+// minibatches or a temperature that no step can have; other limits are
+// tools/config/config.h's.
 absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config);
 
 // The learning rate of `update` (1, 2, ...; a step makes one for each

@@ -84,7 +84,7 @@ std::vector<PlainLogProb> LogProbs(Backend* backend,
     for (size_t i = 0; i < branch.sampled.size(); ++i) {
       const int32_t position = branch.sampled[i];
       std::vector<int32_t> kept;
-      if (options.keep_sampling_mask) {
+      if (options.objective.keep_sampling_mask()) {
         kept.assign(branch.kept_ids.begin() + branch.kept_offsets[i],
                     branch.kept_ids.begin() + branch.kept_offsets[i + 1]);
       }
@@ -98,7 +98,7 @@ std::vector<PlainLogProb> LogProbs(Backend* backend,
 }
 
 std::vector<double> Advantages(const std::vector<Episode>& episodes,
-                               AdvantageNorm norm) {
+                               ObjectiveConfig::AdvantageNorm norm) {
   std::vector<double> advantages;
   for (const Episode& one : episodes) {
     double count = 0, mean = 0, squares = 0;
@@ -111,7 +111,7 @@ std::vector<double> Advantages(const std::vector<Episode>& episodes,
     for (const Episode& other : episodes) {
       if (other.group == one.group) squares += std::pow(other.reward - mean, 2);
     }
-    const double deviation = norm == AdvantageNorm::kStd
+    const double deviation = norm == ObjectiveConfig::std
                                  ? std::sqrt(squares / (count - 1)) + 1e-6
                                  : 1;
     advantages.push_back((one.reward - mean) / deviation);
@@ -146,17 +146,17 @@ EpisodeTerms AddEpisode(const Episode& episode,
                         double advantage, double weight, uint64_t version,
                         const TrainStepOptions& options, Sums* sums) {
   const std::vector<float> old = RecordOf(episode);
-  const ObjectiveOptions& objective = options.objective;
+  const ObjectiveConfig& objective = options.objective;
   EpisodeTerms terms;
   for (size_t t = 0; t < policy.size(); ++t) {
     terms.drift += (old[t] - policy[t].logp) / static_cast<double>(old.size());
   }
   terms.masked =
-      advantage < 0 && terms.drift > objective.off_policy_mask_threshold;
+      advantage < 0 && terms.drift > objective.off_policy_mask_threshold();
   for (size_t t = 0; t < policy.size(); ++t) {
     const double ratio = std::exp(policy[t].logp - old[t]);
-    const double low = 1 - objective.clip_ratio_low;
-    const double high = 1 + objective.clip_ratio_high;
+    const double low = 1 - objective.clip_ratio_low();
+    const double high = 1 + objective.clip_ratio_high();
     const double surrogate = std::min(
         ratio * advantage, std::min(std::max(ratio, low), high) * advantage);
     if (!terms.masked) sums->pg -= weight * surrogate;
@@ -260,24 +260,24 @@ OracleStep ComputeOracleStep(Backend* backend, const PublishedWeights& weights,
                              const std::vector<Episode>& episodes,
                              uint64_t version,
                              const TrainStepOptions& options) {
-  CHECK(options.objective.kl_estimator == KlEstimator::kUnbiasedK3);
+  CHECK(options.objective.kl_estimator() == ObjectiveConfig::unbiased_k3);
   OracleStep step;
-  step.advantages = Advantages(episodes, options.objective.advantage_norm);
+  step.advantages = Advantages(episodes, options.objective.advantage_norm());
   double tokens = 0;
   for (const Episode& episode : episodes) tokens += episode.SampledTokens();
   Sums sums;
   std::vector<double> drifts;
   for (size_t i = 0; i < episodes.size(); ++i) {
     const Episode& episode = episodes[i];
-    const auto policy =
-        LogProbs(backend, weights, episode, options.keep_routing, options);
+    const auto policy = LogProbs(backend, weights, episode,
+                                 options.objective.keep_routing(), options);
     std::vector<PlainLogProb> frozen;
     if (reference != nullptr) {
       frozen = LogProbs(backend, *reference, episode, /*keep_routing=*/false,
                         options);
     }
     const double weight =
-        options.objective.loss_aggregation == LossAggregation::kTokenMean
+        options.objective.loss_aggregation() == ObjectiveConfig::token_mean
             ? 1 / tokens
             : 1 / (static_cast<double>(policy.size()) *
                    static_cast<double>(episodes.size()));

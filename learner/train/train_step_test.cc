@@ -117,8 +117,9 @@ class TrainStepTest : public testing::Test {
   void ExpectOracle(const std::vector<Episode>& episodes) const {
     const StepMetrics metrics = Run(NewTrainee(), episodes);
     const OracleStep oracle = Oracle(episodes);
-    EXPECT_EQ(metrics.values.size(),
-              oracle.values.size() + (options_.keep_routing ? 3 : 2));
+    EXPECT_EQ(
+        metrics.values.size(),
+        oracle.values.size() + (options_.objective.keep_routing() ? 3 : 2));
     for (const auto& [name, value] : oracle.values) {
       ASSERT_EQ(metrics.values.count(name), 1u) << name;
       EXPECT_NEAR(metrics.values.at(name), value, 2e-5) << name;
@@ -138,7 +139,8 @@ class TrainStepTest : public testing::Test {
 
   // The gradient of a trainee's first step, from its first moments.
   static std::vector<double> Gradient(const Trainee& trainee) {
-    const std::vector<float> moments = *trainee.optimizer->GetMoments();
+    std::vector<float> moments(trainee.optimizer->moments());
+    EXPECT_TRUE(trainee.optimizer->CopyMoments(0, &moments).ok());
     std::vector<double> gradient;
     for (size_t i = 0; i < moments.size() / 2; ++i) {
       gradient.push_back(moments[i] / (1 - OptimizerOptions().beta1));
@@ -162,13 +164,13 @@ TEST_F(TrainStepTest, MetricsAreThoseOfThePlainFormula) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes, /*gap=*/0.6);
   episodes[1].branches[0].versions[0].version = 5;  // not compared
-  options_.kl_coef = 0.05;
+  options_.objective.set_kl_coef(0.05);
   options_.domain_kl_coef["math"] = 0.3;
   ExpectOracle(episodes);
-  options_.objective.loss_aggregation = LossAggregation::kTokenMean;
-  options_.objective.advantage_norm = AdvantageNorm::kStd;
-  options_.objective.clip_ratio_low = 0.05;
-  options_.objective.clip_ratio_high = 0.02;
+  options_.objective.set_loss_aggregation(ObjectiveConfig::token_mean);
+  options_.objective.set_advantage_norm(ObjectiveConfig::std);
+  options_.objective.set_clip_ratio_low(0.05);
+  options_.objective.set_clip_ratio_high(0.02);
   ExpectOracle(episodes);
   const StepMetrics metrics = Run(NewTrainee(), episodes);
   EXPECT_GT(metrics.values.at("clip_frac_low"), 0);
@@ -180,7 +182,7 @@ TEST_F(TrainStepTest, MetricsAreThoseOfThePlainFormula) {
 TEST_F(TrainStepTest, TheGradientIsTheDerivativeOfThePlainLoss) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes, /*gap=*/0.1);
-  options_.kl_coef = 0.5;
+  options_.objective.set_kl_coef(0.5);
   const Trainee trainee = NewTrainee();
   const StepMetrics metrics = Run(trainee, episodes);
   const std::vector<double> gradient = Gradient(trainee);
@@ -231,13 +233,13 @@ TEST_F(TrainStepTest, OnPolicyEveryRatioIsExactlyOneAndTheMismatchZero) {
 TEST_F(TrainStepTest, MinibatchesAreUpdatesOneAfterTheOtherOnTheSameRecord) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
-  options_.kl_coef = 0.05;
-  options_.minibatches = 2;
+  options_.objective.set_kl_coef(0.05);
+  options_.objective.set_minibatches(2);
   const Trainee trainee = NewTrainee();
   const StepMetrics both = Run(trainee, episodes);
   EXPECT_EQ(trainee.optimizer->steps(), 2);
   // The same updates by two steps of one minibatch.
-  options_.minibatches = 1;
+  options_.objective.set_minibatches(1);
   const Trainee other = NewTrainee();
   const StepMetrics first = Run(other, {episodes[0], episodes[1]});
   const StepMetrics second = Run(other, {episodes[2], episodes[3]});
@@ -271,7 +273,7 @@ TEST_F(TrainStepTest, ADomainsBetaIsItsOwn) {
   for (Episode& episode : episodes) episode.domain = "math";
   Record(&episodes);
   const auto trained = [&](double kl_coef, double math) {
-    options_.kl_coef = kl_coef;
+    options_.objective.set_kl_coef(kl_coef);
     options_.domain_kl_coef = {{"math", math}};
     const Trainee trainee = NewTrainee();
     Run(trainee, episodes);
@@ -298,7 +300,7 @@ TEST_F(TrainStepTest, RecordedRoutesAreTakenUnlessKeepRoutingIsOff) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
   const auto trained = [&](bool keep_routing) {
-    options_.keep_routing = keep_routing;
+    options_.objective.set_keep_routing(keep_routing);
     const Trainee trainee = NewTrainee();
     Run(trainee, episodes);
     return trainee.model.masters->GetValues();
@@ -315,7 +317,7 @@ TEST_F(TrainStepTest, RecordedRoutesAreTakenUnlessKeepRoutingIsOff) {
   EXPECT_NE(trained(true), live);
   EXPECT_EQ(trained(false), live);
   for (const bool keep : {true, false}) {
-    options_.keep_routing = keep;
+    options_.objective.set_keep_routing(keep);
     ExpectOracle(episodes);
   }
 }
@@ -333,17 +335,17 @@ TEST_F(TrainStepTest, RoutingAgreesWhereTheRouterStillChoosesWhatWasKept) {
   const auto choices =
       static_cast<double>(metrics.rows * TinyConfig().moe_layers());
   EXPECT_DOUBLE_EQ(metrics.values.at("routing/agreement"), 1 - 1 / choices);
-  options_.keep_routing = false;
+  options_.objective.set_keep_routing(false);
   EXPECT_EQ(Run(NewTrainee(), episodes).values.count("routing/agreement"), 0u);
 }
 
 TEST_F(TrainStepTest, KeptSetsBoundTheSoftmaxUnlessKeepSamplingMaskIsOff) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
-  options_.kl_coef = 0.05;  // the reference's softmax as well
+  options_.objective.set_kl_coef(0.05);  // the reference's softmax as well
   const StepMetrics kept = Run(NewTrainee(), episodes);
   ExpectOracle(episodes);
-  options_.keep_sampling_mask = false;
+  options_.objective.set_keep_sampling_mask(false);
   const Trainee whole = NewTrainee();
   const StepMetrics metrics = Run(whole, episodes);
   ExpectOracle(episodes);
@@ -359,7 +361,7 @@ TEST_F(TrainStepTest, KeptSetsBoundTheSoftmaxUnlessKeepSamplingMaskIsOff) {
       branch.kept_offsets.assign(branch.sampled.size() + 1, 0);
     }
   }
-  options_.keep_sampling_mask = true;
+  options_.objective.set_keep_sampling_mask(true);
   const Trainee untruncated = NewTrainee();
   EXPECT_EQ(Run(untruncated, episodes).values, metrics.values);
   EXPECT_EQ(untruncated.model.masters->GetValues(),
@@ -369,7 +371,7 @@ TEST_F(TrainStepTest, KeptSetsBoundTheSoftmaxUnlessKeepSamplingMaskIsOff) {
 TEST_F(TrainStepTest, BatchesOfRowsChangeNoMetricAndTheGradientInItsLastBits) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes, /*gap=*/0.1);
-  options_.kl_coef = 0.05;
+  options_.objective.set_kl_coef(0.05);
   const Trainee together = NewTrainee();
   const StepMetrics one = Run(together, episodes);
   options_.tokens_max = 21;
@@ -415,10 +417,10 @@ TEST_F(TrainStepTest, ANegativeSequenceThatDriftedTeachesNothing) {
   EXPECT_TRUE(masked.trained[1].masked);
   EXPECT_FALSE(masked.trained[0].masked);
   ExpectOracle(episodes);
-  options_.objective.off_policy_mask_threshold = kInf;
+  options_.objective.set_off_policy_mask_threshold(kInf);
   EXPECT_EQ(Run(NewTrainee(), episodes).values.at("opsm/masked_frac"), 0);
   ExpectOracle(episodes);
-  options_.objective.off_policy_mask_threshold = 0.16;
+  options_.objective.set_off_policy_mask_threshold(0.16);
   EXPECT_EQ(Run(NewTrainee(), episodes).values.at("opsm/masked_frac"), 0);
 }
 
@@ -469,7 +471,7 @@ TEST_F(TrainStepTest, EqualRewardsWithoutKlLeaveTheWeights) {
   const StepMetrics metrics = Run(trainee, episodes);
   EXPECT_EQ(metrics.values.at("grad_norm"), 0);
   EXPECT_EQ(trainee.model.masters->GetValues(), ValuesOf(*base_));
-  options_.kl_coef = 0.05;
+  options_.objective.set_kl_coef(0.05);
   EXPECT_GT(Run(NewTrainee(), episodes).values.at("grad_norm"), 0);
 }
 

@@ -5,7 +5,6 @@
 
 #include <string>
 
-#include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
@@ -13,8 +12,9 @@
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/train/init_weights.h"
+#include "learner/train/sft_trainer.h"
+#include "tools/config/sft_config.h"
 #include "tools/quickstart/source.h"
-#include "tools/sft/sft.h"
 
 namespace temper {
 namespace {
@@ -34,9 +34,10 @@ std::string Read(const std::string& path) {
 TEST(QuickstartRemakeTest,
      TheTokenizerIsTheShippedOneAndTheFirstStepsAreKnown) {
   SetFlushDenormals();
-  SftConfig config;
-  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      Read("tools/configs/quickstart_sft.textproto"), &config));
+  constexpr char kRecipe[] = "tools/configs/quickstart_sft.textproto";
+  auto parsed = ParseSftConfig(Read(kRecipe), kRecipe);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  SftConfig& config = *parsed;
   ASSERT_TRUE(ResolveSftConfig(&config).ok());
   const auto source = NewQuickstartSource(config.seed());
   const auto model = ParseModelConfig(Read(config.model_config()));

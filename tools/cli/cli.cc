@@ -13,7 +13,7 @@
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
 #include "tools/config/config.h"
-#include "tools/config/config_keys.h"
+#include "tools/config/key_names.h"
 
 namespace temper {
 namespace {
@@ -30,9 +30,11 @@ int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
   for (const Verb& candidate : verbs) {
     if (name == candidate.name) return candidate.run(argc - 1, argv + 1);
   }
+  // Without a verb it is misuse, and help for a person; asked for, it is the
+  // result.
   if (argc < 2 || name == "--help" || name == "help") {
     FILE* out = argc < 2 ? stderr : stdout;
-    PrintTo(out, "usage: %s VERB [--help] ...\n\n", program.c_str());
+    PrintTo(out, "usage: %s VERB [--help] ...\n\n", program);
     for (const Verb& candidate : verbs) {
       PrintTo(out, "  %-10s %s\n", candidate.name, candidate.help);
     }
@@ -44,14 +46,15 @@ int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
   const std::string next =
       nearest.empty() ? absl::StrCat("`", program, " --help` lists them")
                       : absl::StrCat("did you mean ", nearest, "?");
-  PrintErr("%s: unknown verb %s; %s\n", program.c_str(), name.c_str(),
-           next.c_str());
+  PrintErr("%s: unknown verb %s; %s\n", program, name, next);
   return kExitMisused;
 }
 
 int ReportError(const std::string& verb, const absl::Status& status) {
   std::vector<std::string> lines =
       absl::StrSplit(std::string(status.message()), std::string(kFurtherLine));
+  // A message quotes files and names from outside: only the line ends that our
+  // own lists make are line ends.
   for (std::string& line : lines) line = ShownLine(line);
   PrintErr("temper %s: %s\n", verb, Lines{absl::StrJoin(lines, kFurtherLine)});
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status)
@@ -83,9 +86,11 @@ absl::StatusOr<RunConfig> LoadConfig(const ConfigFlags& flags) {
         "explain` lists them"));
     ASSIGN_OR_RETURN(config, ParseConfig(*text, flags.path));
   }
+  // In the order that they were given: the last one wins, as in a shell.
   for (const std::string& assignment : flags.sets) {
     RETURN_IF_ERROR(SetConfigValue(assignment, &config));
   }
+  // Behind --set: a flag of its own is the more deliberate.
   const std::pair<const char*, const std::optional<std::string>*> shortcuts[] =
       {{"name", &flags.name},
        {"runs_dir", &flags.runs_dir},

@@ -22,12 +22,14 @@ CLI::Validator Within(T min, T max) {
 struct Flags::App {
   explicit App(const std::string& help) : cli(help) {}
   CLI::App cli;
+  // What Require speaks of.
   CLI::Option* last = nullptr;
 };
 
 Flags::Flags(const std::string& verb, const std::string& help)
     : verb_(verb), app_(std::make_unique<App>(help)) {
   app_->cli.name(absl::StrCat("temper ", verb));
+  // CLI11's own has -h too; our flags are long (DESIGN.md section 8).
   app_->cli.set_help_flag("--help", "Prints this and ends.");
 }
 
@@ -82,12 +84,13 @@ void Flags::Require() {
 std::optional<int> Flags::Parse(int argc, char** argv) {
   try {
     app_->cli.parse(argc, argv);
+    // The one library here that throws: no exception leaves this function.
   } catch (const CLI::CallForHelp&) {
     PrintOut("%s", Lines{app_->cli.help()});
     return kExitDone;
   } catch (const CLI::ParseError& error) {
-    PrintErr("temper %s: %s; `temper %s --help` lists the flags\n",
-             verb_.c_str(), error.what(), verb_.c_str());
+    PrintErr("temper %s: %s; `temper %s --help` lists the flags\n", verb_,
+             error.what(), verb_);
     return kExitMisused;
   }
   return std::nullopt;

@@ -7,23 +7,19 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 
-TEMPER = os.path.abspath(sys.argv[1])
-MODEL = os.path.abspath(sys.argv[2])
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                ".."))
+from verb_trial import *
+
 SHORT = ["--set", "tasks=quickstart", "--set", "eval_tasks=2",
          "--set", "max_tokens=24", "--set", "max_turns=2", "--seed", "3"]
-failures = []
 
 
-def run(*args, code=0, cwd=None):
-  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
-                        timeout=120, cwd=cwd)
-  if done.returncode != code:
-    failures.append("temper %s: exit %d, not %d\n%s" % (
-        " ".join(args), done.returncode, code, done.stderr))
-  return done.stdout
+def run(*args, code=0, cwd=HOME):
+  """stdout."""
+  return temper(code, *args, cwd=cwd)[0]
 
 
 def document(*args, code=0):
@@ -33,20 +29,20 @@ def document(*args, code=0):
   except ValueError as error:
     failures.append("temper %s --json: %s in %r" % (
         " ".join(args), error, text[:200]))
-    sys.exit("\n".join(failures))
-
-
-def expect(what, got, wanted):
-  if got != wanted:
-    failures.append("%s is %r, not %r" % (what, got, wanted))
+    finish()
 
 
 def check_config():
-  keys = {key["name"]: key for key in document("config", "explain")["keys"]}
+  every = document("config", "explain")["keys"]
+  keys = {key["name"]: key for key in every if key["verb"] == "train"}
   expect("default of group_size", keys["group_size"]["default"], "8")
   expect("default of model", keys["model"]["default"], None)
   one = document("config", "explain", "kl_coef")["keys"]
   expect("keys explained", [key["name"] for key in one], ["kl_coef"])
+  expect("defaults of weight_decay",
+         [(key["verb"], key["default"])
+          for key in document("config", "explain", "weight_decay")["keys"]],
+         [("train", "0"), ("sft", "0.05")])
   values = document("config", "resolve", "--set", "model=m", "--set", "tasks=t",
                     "--set", "steps=9", "--seed", "18446744073709551615",
                     "--set", "environments=math,example",
@@ -156,14 +152,13 @@ def check_run(runs):
 
 
 def main():
-  home = os.environ["TEST_TMPDIR"]
-  runs = os.path.join(home, "runs")
+  runs = os.path.join(HOME, "runs")
   check_config()
   # Run from its own directory, with paths relative to it.
-  os.symlink(MODEL, os.path.join(home, "model"))
+  os.symlink(MODEL, os.path.join(HOME, "model"))
   run("train", "--name", "trial", "--runs-dir", "runs", "--set", "model=model",
       "--steps", "2", "--set", "prompts_per_step=2", "--set", "group_size=4",
-      *SHORT, cwd=home)
+      *SHORT)
   check_run(runs)
   # A run goes on from any directory.
   run("train", "--resume", os.path.join(runs, "trial"), "--steps", "3",
@@ -177,8 +172,7 @@ def main():
   # What fails prints no document.
   expect("stdout", run("status", "none", "--runs-dir", runs, "--json", code=2),
          "")
-  if failures:
-    sys.exit("\n".join(failures))
+  finish()
 
 
 main()

@@ -15,9 +15,7 @@
 #ifndef TOOLS_CONFIG_CONFIG_H_
 #define TOOLS_CONFIG_CONFIG_H_
 
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,29 +43,6 @@ absl::Status CheckResume(const RunConfig& was, const RunConfig& now);
 
 // Proto3 text that ParseConfig reads back, every set key on its line.
 std::string FormatConfig(const RunConfig& config);
-
-// One key for a reader: what `temper config explain` shows.
-struct KeyView {
-  std::string name;
-  std::string section;  // "" outside every section
-  std::string type;
-  std::optional<std::string> default_text;  // none: it must be given
-  std::string limits;
-  bool resume_may_change = false;
-  std::string meaning;
-};
-
-// InvalidArgument names the nearest key.
-absl::StatusOr<KeyView> ExplainKey(const std::string& name);
-
-// Every key, in the order of proto/config.proto.
-std::vector<KeyView> ExplainKeys();
-
-// Several lines for a person.
-std::string FormatKey(const KeyView& key);
-
-// A line each.
-std::string FormatKeys(const std::vector<KeyView>& keys);
 
 }  // namespace temper
 

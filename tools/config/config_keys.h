@@ -1,7 +1,8 @@
 // The one table of configuration keys: default, limits and meaning of every
-// leaf of RunConfig. `temper config explain`, the resolution of a run and the
-// rule of what a resume may change all read it; a test holds it against
-// proto/config.proto, so neither has a key that the other lacks.
+// leaf of RunConfig (`temper train`) and of SftConfig (`temper sft`). `temper
+// config explain`, the resolution of both and the rule of what a resume may
+// change all read it; a test holds it against the two proto files, so neither
+// has a key that the other lacks. What a choice may be says the proto's enum.
 //
 // Everything here is constant and thread-safe.
 
@@ -11,38 +12,34 @@
 #include <string>
 #include <vector>
 
+#include "google/protobuf/descriptor.h"
+
 namespace temper {
 
-// Whether a resumed run may have another value than it began with.
+// Whether what is resumed may have another value than it began with.
 enum class OnResume { kFixed, kMayChange };
 
+// Whose configuration has the key.
+enum class KeyOf { kTrain, kSft, kBoth };
+
 struct ConfigKey {
-  const char* name;          // the leaf's name, unique in RunConfig
-  const char* default_text;  // as --set takes it; null: must be given
+  KeyOf of;
+  const char* name;          // the leaf's name, unique in its configuration
+  const char* default_text;  // as SetLeaf takes it; null: must be given
   OnResume on_resume;
   double min;           // numbers, inclusive
   double max;           // numbers, inclusive
-  const char* choices;  // strings: "a|b|c"; null: any
-  const char* later;    // strings: choices not built yet, "a|b"; else null
+  const char* later;    // choices: those not built yet, "a|b"; else null
   const char* meaning;  // one or two sentences, with the unit
 };
 
-// In the order of proto/config.proto.
+// Every row of the table.
 const std::vector<ConfigKey>& ConfigKeys();
 
-// Null if there is no such key.
-const ConfigKey* FindConfigKey(const std::string& name);
-
-// Our key for a name that other systems use ("lr", "beta"), or "" if none.
-std::string KeyOfAlias(const std::string& name);
-
-// Why a key of a feature left for later is refused, or "" if it is not one.
-std::string LaterFeature(const std::string& name);
-
-// The candidate nearest to `word` (edit distance with transpositions, case and
-// '-' against '_' ignored); "" if none shares at least half its letters.
-std::string Nearest(const std::string& word,
-                    const std::vector<std::string>& candidates);
+// The key of this name in `configuration`, RunConfig's or SftConfig's
+// descriptor; null if there is none.
+const ConfigKey* FindConfigKey(
+    const google::protobuf::Descriptor* configuration, const std::string& name);
 
 }  // namespace temper
 

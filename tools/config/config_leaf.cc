@@ -13,6 +13,7 @@ namespace temper {
 namespace {
 
 using google::protobuf::Descriptor;
+using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -22,18 +23,25 @@ bool IsMessage(const FieldDescriptor* field) {
 }
 
 absl::Status NotA(const ConfigLeaf& leaf, const std::string& text) {
+  // Without advice: only the table knows which of the others are for later.
+  if (leaf.IsChoice()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(leaf.name(), " \"", text, "\" is none of ",
+                     absl::StrJoin(leaf.Choices(), ", ")));
+  }
   return absl::InvalidArgumentError(
-      absl::StrCat(leaf.field->name(), ": \"", text, "\" is not ",
+      absl::StrCat(leaf.name(), ": \"", text, "\" is not ",
                    leaf.IsNumber() ? "a " : "", LeafType(leaf)));
 }
 
 }  // namespace
 
-std::vector<ConfigLeaf> ConfigLeaves() {
+std::vector<ConfigLeaf> ConfigLeaves(const Descriptor* configuration) {
   std::vector<ConfigLeaf> leaves;
-  const Descriptor* run = RunConfig::descriptor();
-  for (int i = 0; i < run->field_count(); ++i) {
-    const FieldDescriptor* field = run->field(i);
+  for (int i = 0; i < configuration->field_count(); ++i) {
+    const FieldDescriptor* field = configuration->field(i);
+    // Two levels, and no more: a section has leaves only, so that a leaf's name
+    // alone finds it.
     if (!IsMessage(field)) {
       leaves.push_back({field, nullptr});
       continue;
@@ -45,19 +53,21 @@ std::vector<ConfigLeaf> ConfigLeaves() {
   return leaves;
 }
 
-ConfigLeaf FindConfigLeaf(const std::string& name) {
-  for (const ConfigLeaf& leaf : ConfigLeaves()) {
-    if (leaf.field->name() == name) return leaf;
+ConfigLeaf FindConfigLeaf(const Descriptor* configuration,
+                          const std::string& name) {
+  // A few dozen leaves, a few times a run: a walk is fast enough.
+  for (const ConfigLeaf& leaf : ConfigLeaves(configuration)) {
+    if (leaf.name() == name) return leaf;
   }
   return {};
 }
 
-Message* MutableParent(const ConfigLeaf& leaf, RunConfig* config) {
+Message* MutableParent(const ConfigLeaf& leaf, Message* config) {
   if (leaf.section == nullptr) return config;
   return config->GetReflection()->MutableMessage(config, leaf.section);
 }
 
-const Message& Parent(const ConfigLeaf& leaf, const RunConfig& config) {
+const Message& Parent(const ConfigLeaf& leaf, const Message& config) {
   if (leaf.section == nullptr) return config;
   return config.GetReflection()->GetMessage(config, leaf.section);
 }
@@ -70,6 +80,7 @@ absl::Status SetLeaf(const ConfigLeaf& leaf, const std::string& text,
   if (field->is_repeated()) {
     const std::vector<std::string> items =
         absl::StrSplit(text, ',', absl::SkipEmpty());
+    // A list is replaced, not added to: --set says what is to be there.
     reflection->ClearField(parent, field);
     for (const std::string& item : items) {
       reflection->AddString(parent, field, item);
@@ -81,6 +92,7 @@ absl::Status SetLeaf(const ConfigLeaf& leaf, const std::string& text,
       reflection->SetString(parent, field, text);
       return absl::OkStatus();
     case FieldDescriptor::CPPTYPE_BOOL:
+      // Not 1, yes or on: the file's format has these two alone.
       if (text != "true" && text != "false") {
         return NotA(leaf, text);
       }
@@ -108,7 +120,15 @@ absl::Status SetLeaf(const ConfigLeaf& leaf, const std::string& text,
       reflection->SetDouble(parent, field, value);
       return absl::OkStatus();
     }
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      const EnumValueDescriptor* value =
+          field->enum_type()->FindValueByName(text);
+      if (value == nullptr) return NotA(leaf, text);
+      reflection->SetEnum(parent, field, value);
+      return absl::OkStatus();
+    }
     default:
+      // The proto is ours: whoever gives a key a new type gives it a case here.
       CHECK(false) << name << " has a type that no configuration key has";
       return absl::OkStatus();
   }
@@ -133,6 +153,8 @@ std::string LeafText(const ConfigLeaf& leaf, const Message& parent) {
       return absl::StrCat(reflection->GetUInt32(parent, field));
     case FieldDescriptor::CPPTYPE_UINT64:
       return absl::StrCat(reflection->GetUInt64(parent, field));
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return reflection->GetEnum(parent, field)->name();
     default:
       return NumberText(reflection->GetDouble(parent, field));
   }
@@ -146,6 +168,8 @@ std::string LeafType(const ConfigLeaf& leaf) {
       return "text";
     case FieldDescriptor::CPPTYPE_BOOL:
       return "true or false";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return "choice";
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return "number";
     default:
@@ -154,9 +178,21 @@ std::string LeafType(const ConfigLeaf& leaf) {
 }
 
 bool ConfigLeaf::IsNumber() const {
-  return !field->is_repeated() &&
+  return !field->is_repeated() && !IsChoice() &&
          field->cpp_type() != FieldDescriptor::CPPTYPE_STRING &&
          field->cpp_type() != FieldDescriptor::CPPTYPE_BOOL;
+}
+
+bool ConfigLeaf::IsChoice() const {
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
+}
+
+std::vector<std::string> ConfigLeaf::Choices() const {
+  std::vector<std::string> choices;
+  for (int i = 0; IsChoice() && i < field->enum_type()->value_count(); ++i) {
+    choices.push_back(field->enum_type()->value(i)->name());
+  }
+  return choices;
 }
 
 double LeafNumber(const ConfigLeaf& leaf, const Message& parent) {
@@ -166,6 +202,8 @@ double LeafNumber(const ConfigLeaf& leaf, const Message& parent) {
     case FieldDescriptor::CPPTYPE_UINT32:
       return reflection->GetUInt32(parent, field);
     case FieldDescriptor::CPPTYPE_UINT64:
+      // Limits are doubles for all; the seed alone is this wide, and any is
+      // allowed.
       return static_cast<double>(reflection->GetUInt64(parent, field));
     default:
       return reflection->GetDouble(parent, field);
@@ -174,6 +212,8 @@ double LeafNumber(const ConfigLeaf& leaf, const Message& parent) {
 
 std::string NumberText(double value) {
   char text[64];
+  // Shortest that reads back: %g would lose digits, and a run is repeated from
+  // its text.
   const auto end = std::to_chars(text, text + sizeof text, value);
   return std::string(text, end.ptr);
 }

@@ -6,7 +6,6 @@
 #ifndef TOOLS_CONFIG_TEXT_CONFIG_H_
 #define TOOLS_CONFIG_TEXT_CONFIG_H_
 
-#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,23 +13,13 @@
 
 namespace temper {
 
-// What to say of a name that is no field of `section`, the message's type,
-// where it stands.
-using UnknownKeyText = std::function<std::string(const std::string& section,
-                                                 const std::string& name)>;
-
-// What a value of `key` may be, for a person ("a whole number from 1 to 64");
-// "" where `key` is none.
-using AllowedText = std::function<std::string(const std::string& key)>;
-
-// Reads `text` into `config`, which is empty. InvalidArgument for the first
-// thing that is wrong, its message begun with `source`, line and column, then
-// the key whose value it is, if it is one, and ended with what may stand there;
-// `config` is unspecified then.
+// Reads `text` into `config`, an empty RunConfig or SftConfig. A choice may
+// stand in quotes: so it did before it was an enum, and so files of runs have
+// it. InvalidArgument for the first thing that is wrong, its message begun with
+// `source`, line and column, then the key whose value it is, if it is one, and
+// ended with what may stand there; `config` is unspecified then.
 absl::Status ParseTextConfig(const std::string& text, const std::string& source,
-                             const UnknownKeyText& unknown_key,
-                             google::protobuf::Message* config,
-                             const AllowedText& allowed = nullptr);
+                             google::protobuf::Message* config);
 
 }  // namespace temper
 

@@ -21,6 +21,8 @@ class QuickstartSource : public DemonstrationSource {
 
   absl::StatusOr<Demonstration> Get(const std::string& mix,
                                     uint64_t index) const override {
+    // Each is made anew from (seed, index): a stage that begins in the middle
+    // of the stream needs nothing of what came before.
     ASSIGN_OR_RETURN(const SlipRates rates, RatesOfMix(mix));
     return MakeQuickstartDemonstration(seed_, rates, index).demonstration;
   }
@@ -29,6 +31,7 @@ class QuickstartSource : public DemonstrationSource {
     return absl::StrCat("the quickstart's demonstration ", index + 1);
   }
 
+  // Seed and mix say it all, and those are in the configuration.
   std::string digest() const override { return ""; }
 
  private:

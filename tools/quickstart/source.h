@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "tools/sft/demonstrations.h"
+#include "learner/train/demonstrations.h"
 
 namespace temper {
 

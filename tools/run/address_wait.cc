@@ -30,10 +30,12 @@ absl::StatusOr<std::string> AwaitAddress(const AddressWait& wait) {
   int64_t absent_ms = began_ms;  // since when nobody was seen at work
   int64_t tell_ms = began_ms;
   for (;;) {
+    // Whatever goes wrong with the file now may be right in a moment.
     const auto address = ReadAddress(wait.path);
     if (address.ok() && !address->empty()) return *address;
     if (StopSignalCount() > 0) return absl::CancelledError("stopped");
     const int64_t now = NowMs();
+    // Asked only when the time is up: the look may cost something.
     if (wait.at_work && now - absent_ms > wait.absent_ms_max &&
         wait.at_work()) {
       absent_ms = now;
@@ -44,12 +46,12 @@ absl::StatusOr<std::string> AwaitAddress(const AddressWait& wait) {
           wait.path, " did not appear in ", (now - began_ms) / 1000,
           " s; is the process that writes it running?"));
     }
+    // To the worker's log, whose last line `temper train` shows when no worker
+    // has come.
     if (now >= tell_ms) {
-      PrintErr(
-          "waiting for %s, %lld s so far, up to %lld\n", wait.path.c_str(),
-          static_cast<long long>((now - began_ms) / 1000),
-          static_cast<long long>(
-              (wait.at_work ? wait.total_ms_max : wait.absent_ms_max) / 1000));
+      PrintErr("waiting for %s, %d s so far, up to %d\n", wait.path,
+               (now - began_ms) / 1000,
+               (wait.at_work ? wait.total_ms_max : wait.absent_ms_max) / 1000);
       tell_ms = now + kTellMs;
     }
     WaitForStopSignal(kPollMs);

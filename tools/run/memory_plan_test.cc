@@ -26,9 +26,9 @@ RunConfig Config() {
   config.mutable_objective()->set_group_size(4);
   config.mutable_objective()->set_kl_coef(0.1);
   config.mutable_objective()->set_minibatches(1);
-  config.mutable_objective()->set_kl_estimator("k3");
-  config.mutable_objective()->set_advantage_norm("none");
-  config.mutable_objective()->set_loss_aggregation("token_mean");
+  config.mutable_objective()->set_kl_estimator(ObjectiveConfig::k3);
+  config.mutable_objective()->set_advantage_norm(ObjectiveConfig::none);
+  config.mutable_objective()->set_loss_aggregation(ObjectiveConfig::token_mean);
   config.mutable_sampling()->set_temperature(1);
   config.mutable_sampling()->set_max_tokens(100);
   return config;

@@ -44,9 +44,9 @@ RunConfig Config() {
   objective->set_prompts_per_step(1);
   objective->set_group_size(2);
   objective->set_minibatches(1);
-  objective->set_kl_estimator("k3");
-  objective->set_advantage_norm("none");
-  objective->set_loss_aggregation("token_mean");
+  objective->set_kl_estimator(ObjectiveConfig::k3);
+  objective->set_advantage_norm(ObjectiveConfig::none);
+  objective->set_loss_aggregation(ObjectiveConfig::token_mean);
   config.mutable_sampling()->set_temperature(1);
   config.mutable_sampling()->set_max_tokens(100);
   return config;

@@ -62,6 +62,7 @@ std::string DefaultName(const std::string& config_path, int64_t unix_seconds) {
   std::string stem = config_path.substr(config_path.rfind('/') + 1);
   stem = stem.substr(0, stem.find('.'));
   if (stem.empty()) stem = "run";
+  // In UTC, so that names sort by time wherever a run was started.
   const time_t seconds = unix_seconds;
   tm parts = {};
   gmtime_r(&seconds, &parts);
@@ -278,7 +279,7 @@ class Progress {
     const int64_t now = SystemClock()->MonotonicMicros();
     if (now - shown_us_ < kProgressUs) return;
     shown_us_ = now;
-    PrintErr("checking tasks: %zu of %s, %.0f %%\n", tasks, source_.c_str(),
+    PrintErr("checking tasks: %d of %s, %.0f %%\n", tasks, source_,
              100.0 * static_cast<double>(part) /
                  static_cast<double>(std::max<uint64_t>(1, whole)));
   }
@@ -405,6 +406,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      " has no task of split \"train\", of which a run has one "
                      "at least; `temper eval` does without"));
   }
+  // From here on something is on disk: what could be refused has been.
   run.config = std::move(config);
   RETURN_IF_ERROR(MakeRunDirectory(&run));
   const absl::Status filled = FillRunDirectory(run, tasks);
@@ -442,6 +444,8 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
     RETURN_IF_ERROR(SetConfigValue(assignment, &run.config));
   }
   RETURN_IF_ERROR(ResolveConfig(&run.config));
+  // All checks before the first write: a resume that is refused leaves the run
+  // as it was.
   RETURN_IF_ERROR(CheckResume(was, run.config));
   ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, run.config));
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));

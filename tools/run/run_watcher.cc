@@ -36,11 +36,13 @@ RunWatcher::RunWatcher(const std::string& run_dir, int64_t steps_total,
       clock_(clock),
       printed_us_(clock->MonotonicMicros()),
       well_us_(printed_us_) {
+  // What an earlier attempt left must not be taken for news of this one.
   if (Open()) attempt_before_ = db_->CurrentAttempt().value_or(0);
 }
 
 bool RunWatcher::Open() {
   if (db_ != nullptr) return true;
+  // The learner makes it; until then there is nothing to say of it.
   if (access(path_.c_str(), R_OK) != 0) return false;
   auto db = RunDb::OpenReader(path_);
   if (db.ok()) db_ = *std::move(db);
@@ -51,15 +53,18 @@ bool RunWatcher::Begun() {
   if (begun_) return true;
   if (!Open()) return false;
   const auto attempt = ReadAttempt(db_.get());
+  // A resumed learner first rolls back what came after its checkpoint: before
+  // that, run.db holds steps that will be gone.
   if (!attempt.ok() || attempt->attempt <= attempt_before_) return false;
   auto steps = ReadSteps(db_.get(), 0);
   if (!steps.ok()) return false;
+  // For the time left, which is estimated over all steps; they are not printed
+  // again.
   for (StepView& step : *steps) {
     if (step.step <= attempt->base_step) steps_.push_back(std::move(step));
   }
   if (attempt->base_step > 0) {
-    PrintOut("going on after step %lld\n",
-             static_cast<long long>(attempt->base_step));
+    PrintOut("going on after step %d\n", attempt->base_step);
   }
   begun_ = true;
   printed_us_ = well_us_ = clock_->MonotonicMicros();
@@ -72,6 +77,8 @@ void RunWatcher::WarnOfFailedTasks() {
   if (!failed.ok()) return;
   for (const FailedTaskView& view : *failed) {
     failure_ = view.id;
+    // A broken environment fails them all: beyond the first ones their number
+    // is the news.
     if (++failed_tasks_ > kFailedTasksShown) continue;
     PrintErr("warning: %s\n", Lines{FormatFailedTask(view)});
     failed_told_ = failed_tasks_;
@@ -83,7 +90,7 @@ void RunWatcher::WarnOfFailedTasks() {
     return;
   }
   PrintErr(
-      "warning: %zu tasks got no reward so far; table task_failure of %s has "
+      "warning: %d tasks got no reward so far; table task_failure of %s has "
       "them all\n",
       failed_tasks_, path_);
   failed_told_ = failed_tasks_;
@@ -123,6 +130,7 @@ absl::Status RunWatcher::PrintSummary() {
   PrintOut("\n%s", Lines{FormatBeforeAfter(evaluations)});
   ASSIGN_OR_RETURN(const auto failed, ReadFailedTasks(db_.get()));
   if (!failed.empty()) PrintOut("\n%s", Lines{FormatFailedTasks(failed)});
+  // What was learnt, in words: numbers alone convince nobody.
   ASSIGN_OR_RETURN(const auto picked, PickEpisodes(db_.get()));
   if (!picked.has_value()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto before, ReadEpisode(db_.get(), picked->before));
@@ -142,6 +150,7 @@ void RunWatcher::PrintStillAlive() {
   const auto workers = CountWorkers(db_.get());
   const auto counts = CountStates(db_.get(), PURPOSE_TRAIN);
   const auto evaluations = ReadEvaluations(db_.get());
+  // The learner may hold the database for a moment; the next look is near.
   if (!workers.ok() || !counts.ok() || !evaluations.ok()) return;
   if (*workers <= 0) {
     return PrintInVain("no worker is connected to the learner", Workers());
@@ -155,28 +164,30 @@ void RunWatcher::PrintStillAlive() {
   for (const auto& [state, count] : *counts) {
     parts.push_back(absl::StrCat(count, " samples ", state));
   }
-  PrintErr("after step %lld: %s\n", static_cast<long long>(last_step()),
-           absl::StrJoin(parts, ", ").c_str());
+  PrintErr("after step %d: %s\n", last_step(), absl::StrJoin(parts, ", "));
 }
 
 void RunWatcher::PrintInVain(const std::string& what,
                              const std::vector<std::string>& processes) {
   const int64_t seconds = (clock_->MonotonicMicros() - well_us_) / 1'000'000;
-  PrintErr("%s for %lld s; the last lines of %s/logs:\n", what.c_str(),
-           static_cast<long long>(seconds), run_dir_.c_str());
+  PrintErr("%s for %d s; the last lines of %s/logs:\n", what, seconds,
+           run_dir_);
   for (size_t i = 0; i < std::min(processes.size(), kLogsMax); ++i) {
     std::string line =
         LastLines(absl::StrCat(run_dir_, "/logs/", processes[i], ".log"),
                   /*lines_max=*/1);
     absl::StripTrailingAsciiWhitespace(&line);
     line.resize(std::min(line.size(), kLogChars));
+    // The cut may have gone through a character.
     line.resize(ValidUtf8Prefix(line));
-    PrintErr("  %s: %s\n", processes[i].c_str(),
+    PrintErr("  %s: %s\n", processes[i],
              line.empty() ? "(nothing)" : line.c_str());
   }
   if (processes.size() > kLogsMax) {
-    PrintErr("  and %zu more\n", processes.size() - kLogsMax);
+    PrintErr("  and %d more\n", processes.size() - kLogsMax);
   }
+  // First soon, so that nobody stares at a silent terminal; then ever less
+  // often, for it says the same.
   quiet_us_ = std::min(2 * quiet_us_, kQuietUsMax);
 }
 

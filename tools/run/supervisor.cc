@@ -29,20 +29,26 @@ constexpr uint64_t kTailBytesMax = 64 << 10;
 // fork in a process that may have threads.
 [[noreturn]] void BecomeChild(const char* program, char* const* argv,
                               int log_fd, pid_t parent) {
+  // A group of its own: Ctrl-C of the terminal reaches the parent alone, which
+  // asks the children in its order; and kill(-pid) ends what they started.
   setpgid(0, 0);
   // The parent may have died before the kernel knew to tell us.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(127);
+  // exec keeps what is blocked and what is ignored.
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGCHLD, SIGPIPE}) {
     signal(number, SIG_DFL);
   }
+  // A child that read the terminal would take keys from the shell.
   const int empty = open("/dev/null", O_RDONLY);
   if (empty < 0 || dup2(empty, 0) < 0 || dup2(log_fd, 1) < 0 ||
       dup2(log_fd, 2) < 0) {
     _exit(127);
   }
+  // The run's lock and database are the parent's: a child that outlived it for
+  // a moment must not hold them.
   close_range(3, ~0U, 0);
   execv(program, argv);
   _exit(127);
@@ -59,6 +65,7 @@ std::string ReadTail(const std::string& path, uint64_t bytes_max) {
   const off_t size = std::max<off_t>(lseek(fd, 0, SEEK_END), 0);
   const off_t from = std::max<off_t>(0, size - static_cast<off_t>(bytes_max));
   std::string text(static_cast<size_t>(size - from), '\0');
+  // What was read is what there is: a log may be trimmed between the two calls.
   const ssize_t got = pread(fd, text.data(), text.size(), from);
   close(fd);
   text.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
@@ -109,13 +116,6 @@ std::string Supervisor::LogPath(const std::string& name) const {
   return absl::StrCat(options_.log_dir, "/", name, ".log");
 }
 
-pid_t Supervisor::PidOf(const std::string& name) const {
-  for (const Child& child : children_) {
-    if (child.spec.name == name) return child.pid;
-  }
-  return 0;
-}
-
 void Supervisor::Emit(const Child& child, ChildEvent::Kind kind,
                       const std::string& detail) const {
   if (on_event_) on_event_({child.spec.name, kind, detail});
@@ -139,6 +139,7 @@ absl::Status Supervisor::Spawn(Child* child) {
   if (log_fd < 0) return FileError("open", path, errno);
   std::vector<std::string> words = {"temper"};
   words.insert(words.end(), child->spec.args.begin(), child->spec.args.end());
+  // All that allocates happens before fork.
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -170,12 +171,14 @@ void Supervisor::Spent(const Child& child) {
 void Supervisor::Failed(Child* child, const std::string& how) {
   Emit(*child, ChildEvent::Kind::kFailed, how);
   if (stopping_) return;
+  // Whoever was told something wrong will be told the same again.
   const bool misused = how == absl::StrCat("exit ", kExitMisused);
   if (misused || child->restarts >= child->spec.restarts_max) {
     Spent(*child);
     return;
   }
   int64_t backoff_ms = options_.backoff_ms;
+  // Doubled each time: what dies at once dies of something that lasts.
   for (int i = 0; i < child->restarts; ++i) {
     backoff_ms = std::min(2 * backoff_ms, options_.backoff_ms_max);
   }
@@ -195,6 +198,7 @@ bool Supervisor::Reap(Child* child) {
       info.si_pid == 0) {
     return false;
   }
+  // Its own children go with it.
   kill(-child->pid, SIGKILL);
   waitpid(child->pid, nullptr, 0);
   child->pid = 0;
@@ -219,6 +223,8 @@ void Supervisor::UpdateState() {
       if (!child.finished) first_failure_ = child.spec.name;
       return;
     }
+    // Whoever finished did its part and is not missed until finish_slack_ms are
+    // over.
     (live || child.finished ? alive : ended).insert(child.spec.group);
   }
   if (stopping_) return;
@@ -241,6 +247,8 @@ RunState Supervisor::Poll() {
       }
     }
   }
+  // Workers end when the learner says so, and are often reaped before it: only
+  // if it then goes on have they ended too early.
   for (Child& child : children_) {
     if (child.finished && !child.spec.essential && !stopping_ &&
         clock_->MonotonicMicros() - child.finished_at_us >=
@@ -275,6 +283,8 @@ void Supervisor::Stop(const std::function<bool()>& hurry) {
       for (Child& child : children_) {
         if (child.pid == 0) continue;
         const bool now = child.spec.stop_order == order;
+        // Ends its group: a child that does not heed SIGTERM may have some that
+        // do not either.
         if (now && (hurried || elapsed_us >= 1000 * child.spec.stop_grace_ms)) {
           kill(-child.pid, SIGKILL);
         }

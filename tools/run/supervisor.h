@@ -94,8 +94,6 @@ class Supervisor {
   // The name of the essential child if it failed, else of the first child that
   // failed for good; "" if none.
   const std::string& first_failure() const { return first_failure_; }
-  // Its pid while it runs, else 0.
-  pid_t PidOf(const std::string& name) const;
   std::string LogPath(const std::string& name) const;
 
  private:

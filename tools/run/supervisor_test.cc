@@ -74,6 +74,14 @@ class SupervisorTest : public ::testing::Test {
 
   SupervisorOptions options_;
   FakeClock clock_;
+  // Of the child's last start, as its event tells; 0 if it was not started.
+  pid_t StartedPid(const std::string& child) const {
+    for (size_t i = events_.size(); i-- > 0;) {
+      if (events_[i] == child + " started") return atoi(&details_[i][4]);
+    }
+    return 0;
+  }
+
   std::vector<std::string> events_;
   std::vector<std::string> details_;
 };
@@ -145,7 +153,7 @@ TEST_F(SupervisorTest, RunGoesOnWhileAnyMemberOfAGroupIsLeft) {
     return events_.back() == "a spent";
   }));
   EXPECT_EQ(supervisor->Poll(), RunState::kRunning);
-  kill(supervisor->PidOf("b"), SIGKILL);
+  kill(StartedPid("b"), SIGKILL);
   EXPECT_TRUE(Reaches(supervisor.get(), RunState::kFailed));
   EXPECT_EQ(supervisor->first_failure(), "a");
 }
@@ -240,7 +248,7 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
       return LastLines(supervisor->LogPath(spec.name), 1) == "up\n";
     }));
   }
-  const pid_t pid = supervisor->PidOf("deaf");
+  const pid_t pid = StartedPid("deaf");
   supervisor->Stop(nullptr);
   EXPECT_EQ(LastLines(order, 9), "first\nsecond\n");
   EXPECT_EQ(kill(pid, 0), -1);
@@ -300,7 +308,7 @@ TEST_F(SupervisorTest, NoChildOutlivesAParentKilledByMinusNine) {
     const auto supervisor = New();
     const bool started =
         supervisor->Start(Shell("child", "g", "echo up; sleep 1000")).ok();
-    const pid_t child = started ? supervisor->PidOf("child") : 0;
+    const pid_t child = started ? StartedPid("child") : 0;
     if (write(fds[1], &child, sizeof child) != sizeof child) _exit(1);
     for (;;) pause();
   }

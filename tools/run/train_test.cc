@@ -36,7 +36,7 @@ TrainOptions Options() {
   options.run.model = *model;
   options.run.config.set_workers(2);
   options.run.config.set_steps(5);
-  options.run.config.set_numerics("fp32");
+  options.run.config.set_numerics(RunConfig::fp32);
   options.run.config.add_environments("math");
   options.run.config.set_model("base");
   options.run.config.set_tasks("quickstart");

@@ -1,4 +1,4 @@
-#include "tools/verbs/config.h"
+#include "tools/config/config.h"
 
 #include <string>
 #include <utility>
@@ -13,8 +13,9 @@
 #include "tools/cli/flags.h"
 #include "tools/cli/json_output.h"
 #include "tools/cli/print.h"
-#include "tools/config/config.h"
 #include "tools/config/config_leaf.h"
+#include "tools/config/key_view.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -24,7 +25,7 @@ using google::protobuf::FieldDescriptor;
 // Keys by their names alone, which are unique; domains as they are written.
 Json ToJson(const RunConfig& config) {
   Json values = Json::object();
-  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+  for (const ConfigLeaf& leaf : ConfigLeaves(RunConfig::descriptor())) {
     if (leaf.InRepeated()) continue;
     const std::string text = LeafText(leaf, Parent(leaf, config));
     Json& value = values[leaf.field->name()];
@@ -35,7 +36,10 @@ Json ToJson(const RunConfig& config) {
       continue;
     }
     value = text;
-    if (leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) continue;
+    const bool text_alone =
+        leaf.IsChoice() ||
+        leaf.field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    if (text_alone) continue;
     // A number or true or false; "inf" stays text, as JSON has none.
     Json parsed = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_discarded()) value = std::move(parsed);
@@ -50,6 +54,7 @@ Json ToJson(const RunConfig& config) {
 
 Json ToJson(const KeyView& key) {
   return {
+      {"verb", key.verb},
       {"name", key.name},
       {"section", key.section.empty() ? Json(nullptr) : Json(key.section)},
       {"type", key.type},
@@ -70,12 +75,15 @@ int Resolve(int argc, char** argv) {
   if (const auto code = flags.Parse(argc, argv)) return *code;
   absl::StatusOr<RunConfig> config = LoadConfig(values);
   if (!config.ok()) return ReportError("config resolve", config.status());
+  // What needs the model, the tasks or the time is not asked here: the verb
+  // reads nothing but the file.
   const absl::Status status = ResolveConfig(&*config);
   if (!status.ok()) return ReportError("config resolve", status);
   if (json) {
     PrintJson(ToJson(*config));
   } else {
     // What only the start of a run settles.
+    // They would print as empty, and a file of them would mean it.
     const bool named = !config->name().empty();
     if (!named) config->clear_name();
     PrintOut("%s", Lines{FormatConfig(*config)});
@@ -91,22 +99,25 @@ int Explain(int argc, char** argv) {
   std::string name;
   bool json = false;
   Flags flags("config explain",
-              "Prints a key's type, default, limits and meaning.");
+              "Prints a key's type, default, limits and meaning, in "
+              "train's configuration and in sft's.");
   flags.Text("KEY", &name, "The key; all of them, a line each, if left out.");
   AddJsonFlag(&flags, &json);
   if (const auto code = flags.Parse(argc, argv)) return *code;
   std::vector<KeyView> keys = ExplainKeys();
   if (!name.empty()) {
-    const absl::StatusOr<KeyView> key = ExplainKey(name);
-    if (!key.ok()) return ReportError("config explain", key.status());
-    keys = {*key};
+    const absl::StatusOr<std::vector<KeyView>> found = ExplainKey(name);
+    if (!found.ok()) return ReportError("config explain", found.status());
+    keys = *found;
   }
   if (json) {
     Json rows = Json::array();
     for (const KeyView& key : keys) rows.push_back(ToJson(key));
     PrintJson({{"keys", std::move(rows)}});
+  } else if (name.empty()) {
+    PrintOut("%s", Lines{FormatKeys(keys)});
   } else {
-    PrintOut("%s", Lines{name.empty() ? FormatKeys(keys) : FormatKey(keys[0])});
+    for (const KeyView& key : keys) PrintOut("%s", Lines{FormatKey(key)});
   }
   return kExitDone;
 }

@@ -1,5 +1,3 @@
-#include "tools/verbs/doctor.h"
-
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -25,6 +23,7 @@
 #include "tools/cli/json_output.h"
 #include "tools/cli/print.h"
 #include "tools/run/compute.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -46,6 +45,7 @@ int ProbeProgram(const std::vector<const char*>& argv) {
   std::vector<char*> args;
   for (const char* arg : argv) args.push_back(const_cast<char*>(arg));
   args.push_back(nullptr);
+  // Neither its words nor a question of its own reach the terminal.
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   for (const int fd : {0, 1, 2}) {
@@ -58,6 +58,7 @@ int ProbeProgram(const std::vector<const char*>& argv) {
   if (error != 0) return -1;
   const int64_t deadline = SystemClock()->MonotonicMicros() + kProbeMicrosMax;
   int status = 0;
+  // A program that hangs is a finding too.
   while (waitpid(pid, &status, WNOHANG) == 0) {
     if (SystemClock()->MonotonicMicros() > deadline) {
       kill(pid, SIGKILL);
@@ -66,6 +67,7 @@ int ProbeProgram(const std::vector<const char*>& argv) {
     }
     usleep(1000);
   }
+  // What a signal ended did not end by itself.
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -139,8 +141,10 @@ int RunDoctorVerb(int argc, char** argv) {
       CheckCpu(),
       CheckMemory(),
       CheckDisk(),
+      // As the sandbox starts it, without the user's own modules.
       CheckProgram("python", {"python3", "-I", "-S", "-c", "pass"},
                    "run tools/setup.sh"),
+      // Last: it takes longest, and says most of what the others cannot.
       CheckSandbox(),
   };
   bool good = true;
@@ -151,8 +155,8 @@ int RunDoctorVerb(int argc, char** argv) {
                     {"good", finding.good},
                     {"detail", finding.detail}});
     if (json) continue;
-    PrintOut("%-8s %-7s %s\n", finding.what.c_str(),
-             finding.good ? "ok" : "MISSING", finding.detail.c_str());
+    PrintOut("%-8s %-7s %s\n", finding.what, finding.good ? "ok" : "MISSING",
+             finding.detail);
   }
   if (json) PrintJson({{"good", good}, {"findings", std::move(rows)}});
   return good ? kExitDone : kExitFailed;

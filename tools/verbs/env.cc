@@ -1,5 +1,3 @@
-#include "tools/verbs/env.h"
-
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -21,6 +19,7 @@
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
 #include "tools/run/task_check.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -57,6 +56,7 @@ absl::Status Broken(const std::string& what) {
 bool SameObservation(const Observation& a, const Observation& b) {
   if (a.messages.size() != b.messages.size()) return false;
   if (a.tools.size() != b.tools.size()) return false;
+  // Field by field: serialised bytes may differ for equal messages.
   for (size_t i = 0; i < a.messages.size(); ++i) {
     if (!MessageDifferencer::Equals(a.messages[i], b.messages[i])) return false;
   }
@@ -70,6 +70,7 @@ absl::Status CheckObservation(const Observation& observation) {
   if (observation.messages.empty()) return Broken("Reset gave no message");
   std::set<std::string> names;
   for (const Tool& tool : observation.tools) {
+    // A call names its tool and nothing else.
     if (!names.insert(tool.name()).second) {
       return Broken(absl::StrCat("two tools are called ", tool.name()));
     }
@@ -83,6 +84,7 @@ absl::Status Play(const Task& task, uint64_t seed,
   ASSIGN_OR_RETURN(auto episode, NewEnvironment(task.environment(), context));
   ASSIGN_OR_RETURN(const Observation observation, episode->Reset(task, seed));
   RETURN_IF_ERROR(CheckObservation(observation));
+  // Only Reset is compared: what Step gives hangs on calls that a model makes.
   if (episode->facts().deterministic) {
     ASSIGN_OR_RETURN(auto twin, NewEnvironment(task.environment(), context));
     ASSIGN_OR_RETURN(const Observation again, twin->Reset(task, seed));
@@ -90,6 +92,8 @@ absl::Status Play(const Task& task, uint64_t seed,
       return Broken("the same task and seed gave another observation");
     }
   }
+  // Any model will write one some day: it must be an answer, not the episode's
+  // end.
   ToolCall unknown;
   unknown.set_name("no_such_tool");
   unknown.set_arguments_json("{}");
@@ -99,6 +103,7 @@ absl::Status Play(const Task& task, uint64_t seed,
     return Broken("a call of an unknown tool is not a TOOL_ERROR");
   }
   ASSIGN_OR_RETURN(const Verdict verdict,
+                   // An episode that was cut off before the model said a word.
                    episode->Grade(OUTCOME_TRUNCATED, observation.messages));
   if (verdict.correct()) return Broken("no answer at all is graded correct");
   return absl::OkStatus();
@@ -121,6 +126,7 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
     if (!line.has_value()) break;
     ++seen;
     absl::Status status = line->task.status();
+    // A misspelt environment is nobody's: it is checked here, and refused.
     if (status.ok() && line->task->environment() != name &&
         FindEnvironment(line->task->environment()) != nullptr) {
       ++*others;
@@ -162,6 +168,7 @@ absl::StatusOr<TestResult> Test(const std::string& name,
                    ValidTasks(name, path, &result.others));
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
+  // In this process: what is tested is the environment, not its wire.
   if (facts->needs_sandbox) {
     ASSIGN_OR_RETURN(supervisor,
                      SandboxSupervisor::Start(SandboxSupervisorOptions()));
@@ -170,6 +177,7 @@ absl::StatusOr<TestResult> Test(const std::string& name,
   EnvironmentContext context;
   context.sandboxes = pool.get();
   for (const Task& task : tasks) {
+    // All were checked; playing takes a sandbox each.
     if (result.played == tasks_max) break;
     const absl::Status status = Play(task, seed, context);
     if (!status.ok()) {
@@ -209,11 +217,10 @@ int TestVerb(int argc, char** argv) {
                {"other_tasks", result->others}});
     return kExitDone;
   }
-  PrintOut("%s: %lld tasks keep its promises\n", name.c_str(),
-           static_cast<long long>(result->played));
+  PrintOut("%s: %d tasks keep its promises\n", name, result->played);
   if (result->others > 0) {
-    PrintOut("%lld tasks of other environments were not looked at\n",
-             static_cast<long long>(result->others));
+    PrintOut("%d tasks of other environments were not looked at\n",
+             result->others);
   }
   return kExitDone;
 }

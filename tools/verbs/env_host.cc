@@ -1,5 +1,3 @@
-#include "tools/verbs/env_host.h"
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,6 +13,7 @@
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
 #include "tools/run/stop_signal.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -58,6 +57,8 @@ absl::Status Host(const EnvironmentHostOptions& options, int64_t slots,
   if (!address_file.empty()) {
     RETURN_IF_ERROR(WriteFileDurably(address_file, server->address()));
   }
+  // The host ends itself where it can serve no more: `temper train` starts it
+  // again, and clients wait for that.
   while (!WaitForStopSignal(kWaitMs)) {
     if (pool->lost()) {
       return absl::UnavailableError(

@@ -1,5 +1,3 @@
-#include "tools/verbs/eval.h"
-
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -32,6 +30,7 @@
 #include "tools/run/run_setup.h"
 #include "tools/run/task_check.h"
 #include "tools/run/without_tools.h"
+#include "tools/verbs/verbs.h"
 #include "tools/view/pass_at_k.h"
 #include "tools/view/progress.h"
 
@@ -72,6 +71,8 @@ std::map<std::string, EnvironmentResult> Collect(
     TaskScore score;
     for (int64_t s = 0; s < samples; ++s, ++next) {
       if (!next->has_reward()) {
+        // No verdict is no failure of the model's (promise P4): left out, and
+        // told of.
         if (++result.without_verdict == 1) result.first_error = next->error();
         continue;
       }
@@ -113,20 +114,16 @@ void PrintText(const std::map<std::string, EnvironmentResult>& results,
           rate.tasks == 0
               ? "-"
               : absl::StrFormat("%.3f +- %.3f", rate.mean, rate.standard_error);
-      PrintOut("%-16s pass@%-4lld %s  (%lld tasks x %lld samples)\n",
-               name.c_str(), static_cast<long long>(k), text.c_str(),
-               static_cast<long long>(rate.tasks),
-               static_cast<long long>(samples));
+      PrintOut("%-16s pass@%-4d %s  (%d tasks x %d samples)\n", name, k, text,
+               rate.tasks, samples);
     }
-    PrintOut("%-16s well-formed %lld/%lld\n", name.c_str(),
-             static_cast<long long>(result.well_formed),
-             static_cast<long long>(result.episodes()));
+    PrintOut("%-16s well-formed %d/%d\n", name, result.well_formed,
+             result.episodes());
     if (result.without_verdict > 0) {
       PrintOut(
-          "%-16s %lld episodes had no verdict and are left out; the first: "
+          "%-16s %d episodes had no verdict and are left out; the first: "
           "%s\n",
-          name.c_str(), static_cast<long long>(result.without_verdict),
-          result.first_error.c_str());
+          name, result.without_verdict, result.first_error);
     }
   }
 }
@@ -191,12 +188,14 @@ bool IsHeeded(const ConfigLeaf& leaf) {
 
 absl::Status CheckSets(const std::vector<std::string>& sets) {
   std::vector<std::string> heeded;
-  for (const ConfigLeaf& leaf : ConfigLeaves()) {
+  for (const ConfigLeaf& leaf : ConfigLeaves(RunConfig::descriptor())) {
     if (IsHeeded(leaf)) heeded.push_back(leaf.field->name());
   }
   for (const std::string& assignment : sets) {
     const std::string key = assignment.substr(0, assignment.find('='));
-    const ConfigLeaf leaf = FindConfigLeaf(key);
+    // A key that was given for nothing is refused (promise P7); one in a file
+    // was meant for training.
+    const ConfigLeaf leaf = FindConfigLeaf(RunConfig::descriptor(), key);
     // What is no key at all is told by the configuration's reader.
     if (leaf.field == nullptr && key != "domain") continue;
     if (leaf.field != nullptr && IsHeeded(leaf)) continue;
@@ -212,6 +211,7 @@ absl::StatusOr<RunConfig> EvalConfig(const EvalFlags& flags) {
   RETURN_IF_ERROR(CheckSets(flags.config.sets));
   ASSIGN_OR_RETURN(RunConfig config, LoadConfig(flags.config));
   config.set_model(flags.model);
+  // A key that must be given, and that means nothing here.
   if (!config.has_steps()) config.set_steps(1);
   RETURN_IF_ERROR(ResolveConfig(&config));
   if (config.schedule().eval_tasks() == 0) {
@@ -285,10 +285,10 @@ absl::Status Evaluate(const EvalFlags& flags) {
   options.samples = static_cast<uint32_t>(flags.samples);
   int64_t shown = 0;
   options.progress = [&shown](int64_t done, int64_t total) {
+    // Ten lines at most, however many episodes.
     if (done * 10 / total == shown * 10 / total) return;
     shown = done;
-    PrintErr("%lld of %lld episodes\n", static_cast<long long>(done),
-             static_cast<long long>(total));
+    PrintErr("%d of %d episodes\n", done, total);
   };
   const auto new_environment = [&](const std::string& name)
       -> absl::StatusOr<std::unique_ptr<Environment>> {

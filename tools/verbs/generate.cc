@@ -1,5 +1,3 @@
-#include "tools/verbs/generate.h"
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,6 +26,7 @@
 #include "tools/run/loaded_model.h"
 #include "tools/run/task_check.h"
 #include "tools/run/without_tools.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -78,6 +77,7 @@ class Conversation : public Environment {
                                 const std::vector<Message>&) override {
     Verdict verdict;
     verdict.set_outcome(outcome);
+    // Nobody judges it: that it was sampled to an end is all there is to know.
     verdict.set_verified(true);
     return verdict;
   }
@@ -88,6 +88,7 @@ Task PromptTask(const GenerateFlags& flags) {
   task.set_id("prompt");
   task.set_environment("conversation");
   task.set_split("heldout");
+  // An empty system message is not the same as none: the format renders it.
   if (!flags.system.empty()) {
     Message* system = task.add_messages();
     system->set_role("system");
@@ -124,6 +125,7 @@ std::optional<Message> ReadAnswer(const Trajectory& trajectory, ChatMode mode) {
   if (trajectory.outcome() == OUTCOME_TRUNCATED) {
     ends = {"", kEosToken, absl::StrCat(kThinkEndToken, kEosToken)};
   }
+  // As it is first: the cut may have come right at an end.
   for (const std::string& end : ends) {
     auto message = ParseChatText(text + end, mode);
     if (message.ok()) return *std::move(message);
@@ -187,16 +189,17 @@ absl::Status Print(const GenerateFlags& flags,
         graded ? ReadAnswer(trajectory, mode) : std::nullopt;
     samples.push_back(DescribeSample(trajectory, answer));
     if (!flags.json && flags.samples > 1) {
-      PrintOut("--- sample %u\n", trajectory.key().sample());
+      PrintOut("--- sample %d\n", trajectory.key().sample());
     }
     if (!flags.json && answer) PrintOut("%s", Lines{FormatAnswer(*answer)});
     if (!graded) failures.push_back(trajectory.error());
     if (!graded || IsWellFormed(trajectory.outcome())) continue;
     flaws.push_back(Flaw(flags, trajectory, answer));
     if (flags.json || answer) continue;
+    // The two streams may be one terminal: what was printed before comes first.
     fflush(stdout);
-    PrintErr("temper generate: sample %u: %s; it wrote:\n%s\n",
-             trajectory.key().sample(), flaws.back().c_str(),
+    PrintErr("temper generate: sample %d: %s; it wrote:\n%s\n",
+             trajectory.key().sample(), flaws.back(),
              Lines{TextOf(trajectory)});
   }
   if (flags.json) {
@@ -230,6 +233,7 @@ absl::Status Generate(const GenerateFlags& flags) {
   const Task task = PromptTask(flags);
   ASSIGN_OR_RETURN(const auto check,
                    TaskCheck::Create(flags.model, named, options.sampling));
+  // Before the weights are read, which takes much longer.
   ASSIGN_OR_RETURN(const Observation prompt, Conversation().Validate(task));
   RETURN_IF_ERROR(check->CheckPrompt(prompt));
   options.engine = SizeEngine({.samples = flags.samples,

@@ -1,5 +1,3 @@
-#include "tools/verbs/inspect.h"
-
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -24,6 +22,7 @@
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
 #include "tools/config/config.h"
+#include "tools/verbs/verbs.h"
 #include "tools/view/json_view.h"
 #include "tools/view/progress.h"
 #include "tools/view/run_view.h"
@@ -38,6 +37,7 @@ constexpr char kNameTheRuns[] = "name the directory that holds run directories";
 // What every sub-verb but `runs` begins with.
 struct RunFlags {
   std::string run;
+  // The default of key runs_dir, which no configuration is here to say.
   std::string runs_dir = "runs";
   bool json = false;
 
@@ -55,6 +55,7 @@ struct RunFlags {
 };
 
 int Done(const char* verb, const absl::Status& status) {
+  // Named as it was called: `inspect group`, not `group`.
   return status.ok() ? kExitDone
                      : ReportError(absl::StrCat("inspect ", verb), status);
 }
@@ -75,14 +76,15 @@ absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
     if (!path.ok()) continue;
     const auto db = OpenRunDb(*path);
     if (!db.ok()) {
-      PrintErr("%s: %s\n", name.c_str(),
-               std::string(db.status().message()).c_str());
+      // One damaged run is no reason not to list the others.
+      PrintErr("%s: %s\n", name, db.status().message());
       continue;
     }
     ASSIGN_OR_RETURN(const std::vector<StepView> steps,
                      ReadSteps(db->get(), 0));
     runs.push_back({name, steps.empty() ? StepView() : steps.back()});
   }
+  // A likely slip: the directory of one run for that of all.
   if (runs.empty() && FindRunDb(runs_dir + "/run.db", runs_dir).ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(runs_dir, " is a run; ", kNameTheRuns));
@@ -102,8 +104,7 @@ absl::Status PrintRuns(const std::string& runs_dir, bool json) {
   }
   for (const RunRow& run : runs) {
     const std::optional<double> reward = run.last.Metric("reward/mean");
-    PrintOut("%-32s step %4lld  reward %s\n", run.name.c_str(),
-             static_cast<long long>(run.last.step),
+    PrintOut("%-32s step %4d  reward %s\n", run.name, run.last.step,
              reward ? absl::StrFormat("%.3f", *reward).c_str() : "-");
   }
   return absl::OkStatus();
@@ -123,6 +124,8 @@ int Runs(int argc, char** argv) {
 absl::Status PrintSteps(const RunFlags& run) {
   ASSIGN_OR_RETURN(const auto db, run.Open());
   ASSIGN_OR_RETURN(const RunInfo info, db->ReadRun());
+  // Of run.db and not of the file beside it: what the run ran with, whatever
+  // was edited since.
   ASSIGN_OR_RETURN(const RunConfig config, ParseConfig(info.config, "run.db"));
   ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db.get(), 0));
   ASSIGN_OR_RETURN(const std::vector<EvalView> evaluations,
@@ -136,6 +139,7 @@ absl::Status PrintSteps(const RunFlags& run) {
                {"evaluations", std::move(eval_rows)}});
     return absl::OkStatus();
   }
+  // The time left as it was estimated then.
   for (size_t i = 0; i < steps.size(); ++i) {
     const std::vector<StepView> so_far(
         steps.begin(), steps.begin() + static_cast<int64_t>(i) + 1);
@@ -164,20 +168,20 @@ absl::Status PrintGroup(const RunFlags& run, uint64_t number) {
     PrintJson(ToJson(group));
     return absl::OkStatus();
   }
-  PrintOut("group %llu, task %s%s\n",
-           static_cast<unsigned long long>(group.group), group.task_id.c_str(),
+  PrintOut("group %d, task %s%s\n", group.group, group.task_id,
            group.is_eval ? ", evaluation" : "");
   PrintOut("%6s  %-9s %5s %8s  %-12s %8s %10s  %s\n", "sample", "state", "step",
            "episode", "outcome", "reward", "advantage", "worker");
   for (const SampleView& sample : group.samples) {
-    PrintOut("%6u  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
-             sample.state.c_str(),
+    // What is not there yet is a dash: 0 would be a value.
+    PrintOut("%6d  %-9s %5s %8s  %-12s %8s %10s  %s %s\n", sample.sample,
+             sample.state,
              sample.step ? absl::StrCat(*sample.step).c_str() : "-",
              sample.episode ? absl::StrCat(*sample.episode).c_str() : "-",
-             sample.outcome.c_str(),
+             sample.outcome,
              sample.reward ? absl::StrCat(*sample.reward).c_str() : "-",
              sample.advantage ? absl::StrCat(*sample.advantage).c_str() : "-",
-             sample.worker.c_str(), sample.reason.c_str());
+             sample.worker, sample.reason);
   }
   return absl::OkStatus();
 }
@@ -203,15 +207,18 @@ absl::Status PrintTrajectory(const RunFlags& run, int64_t episode) {
                    ReadTrajectory(db.get(), episode));
   ASSIGN_OR_RETURN(const EpisodeView story, ReadEpisode(db.get(), episode));
   ASSIGN_OR_RETURN(const std::string path, FindRunDb(run.run, run.runs_dir));
+  // The run's own copy: the base model may have gone, or have another by now.
   const auto tokenizer = LoadTokenizer(absl::StrCat(
       RunModelDir(ParentOf(path), config.model()), "/tokenizer.json"));
+  // The record is the tokens: without their text it can still be read.
   if (!tokenizer.ok()) {
     PrintErr("tokens are shown without text: %s\n",
-             std::string(tokenizer.status().message()).c_str());
+             tokenizer.status().message());
   }
   const auto text_of = [&](int32_t id) -> std::string {
     const std::string* bytes =
         tokenizer.ok() ? (*tokenizer)->TokenBytes(id) : nullptr;
+    // A token may be part of a character, or what a terminal obeys.
     return bytes == nullptr ? "" : ShownLine(*bytes);
   };
   if (run.json) {

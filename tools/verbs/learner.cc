@@ -1,15 +1,15 @@
-#include "tools/verbs/learner.h"
+#include "learner/learner.h"
 
 #include <string>
 
 #include "kernels/base/status_macros.h"
-#include "learner/learner.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
 #include "tools/run/build_info.h"
 #include "tools/run/compute.h"
 #include "tools/run/run_setup.h"
 #include "tools/run/stop_signal.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -18,9 +18,12 @@ absl::Status Learn(const std::string& run_dir, bool resume) {
   LearnerOptions options;
   options.run_dir = run_dir;
   options.resume = resume;
+  // What `temper train` resolved: every process of a run has the same.
   ASSIGN_OR_RETURN(options.config, ReadRunConfig(run_dir));
+  // What a run was made with stands in run.db, attempt by attempt.
   options.revision = Revision();
   options.machine = MachineDescription();
+  // Asked between two waits: the learner ends by itself, behind a checkpoint.
   options.stop = [] { return StopSignalCount() > 0; };
   ASSIGN_OR_RETURN(
       const auto backend,

@@ -1,5 +1,3 @@
-#include "tools/verbs/rollout.h"
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -23,6 +21,7 @@
 #include "tools/run/loaded_model.h"
 #include "tools/run/run_setup.h"
 #include "tools/run/stop_signal.h"
+#include "tools/verbs/verbs.h"
 #include "tools/view/run_view.h"
 
 namespace temper {
@@ -68,11 +67,15 @@ absl::Status Work(const RolloutFlags& flags) {
   options.learner.worker = flags.name;
   std::unique_ptr<EnvironmentClient> host;
   if (!flags.env_host_file.empty()) {
+    // That there is one, not which: a host that was started again may have
+    // another, so the client asks the file each time.
     RETURN_IF_ERROR(AwaitAddress({.path = flags.env_host_file}).status());
     host = std::make_unique<EnvironmentClient>(
         [file = flags.env_host_file] { return ReadAddress(file); },
         RemoteEnvironmentOptions());
   }
+  // How long a call may take at most is the client's to know; a worker counts
+  // as hung only beyond it.
   options.environment_limits = [&host](const std::string& name) {
     const EnvironmentFacts* facts = FindEnvironment(name);
     EnvironmentLimits limits;
@@ -131,6 +134,7 @@ int RunRolloutVerb(int argc, char** argv) {
   if (const auto code = flags.Parse(argc, argv)) return *code;
   InstallStopSignal();
   const absl::Status status = Work(values);
+  // Stopped while it waited: it was asked to, so nothing failed.
   if (absl::IsCancelled(status) && StopSignalCount() > 0) return kExitDone;
   return status.ok() ? kExitDone : ReportError("rollout", status);
 }

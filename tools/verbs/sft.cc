@@ -1,12 +1,11 @@
-#include "tools/verbs/sft.h"
-
 #include <string>
 
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
 #include "tools/cli/print.h"
+#include "tools/run/sft_making.h"
 #include "tools/run/stop_signal.h"
-#include "tools/sft/run.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 
@@ -26,10 +25,12 @@ int RunSftVerb(int argc, char** argv) {
              "Go on with this unfinished output directory from its newest "
              "checkpoint; CONFIG may be left out.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
+  // Before anything is read: Ctrl-C ends the check of demonstrations too.
   InstallStopSignal();
   const absl::StatusOr<std::string> made = RunSft(request);
   if (!made.ok()) return ReportError("sft", made.status());
-  PrintOut("%s\n", made->c_str());
+  // The one result, for a script that goes on with it; the rest was talk.
+  PrintOut("%s\n", *made);
   return kExitDone;
 }
 

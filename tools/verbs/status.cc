@@ -1,5 +1,3 @@
-#include "tools/verbs/status.h"
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +15,7 @@
 #include "tools/cli/json_output.h"
 #include "tools/cli/print.h"
 #include "tools/config/config.h"
+#include "tools/verbs/verbs.h"
 #include "tools/view/json_view.h"
 #include "tools/view/progress.h"
 #include "tools/view/run_view.h"
@@ -29,6 +28,7 @@ constexpr int64_t kEventsShown = 8;
 std::string Ago(int64_t at_us) {
   const double seconds =
       static_cast<double>(SystemClock()->UnixMicros() - at_us) / 1e6;
+  // The clock of who wrote it may be ahead of ours.
   return absl::StrCat(FormatDuration(seconds > 0 ? seconds : 0), " ago");
 }
 
@@ -46,6 +46,7 @@ struct StatusView {
   std::vector<EventView> events;  // the last ones
 
   std::optional<double> eta_seconds() const {
+    // Nobody is working on what is left.
     if (state == "stopped") return std::nullopt;
     return RemainingSeconds(steps, steps_total);
   }
@@ -69,9 +70,12 @@ absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
   view.steps_total = config.steps();
   ASSIGN_OR_RETURN(view.attempt, db->CurrentAttempt());
   ASSIGN_OR_RETURN(view.steps, ReadSteps(db, 0));
+  // Of a run that nobody writes, only its records say whether it came to its
+  // end.
   view.state = IsBeingWritten(path)             ? "running"
                : IsFinished(config, view.steps) ? "finished"
                                                 : "stopped";
+  // A dead learner's last count of them would be believed.
   if (view.state == "running") {
     ASSIGN_OR_RETURN(view.workers, CountWorkers(db));
   }
@@ -83,17 +87,19 @@ absl::StatusOr<StatusView> ReadStatus(const std::string& path) {
 }
 
 void PrintText(const StatusView& view) {
-  PrintOut("run %s, seed %llu, attempt %lld, %s\n", view.info.name.c_str(),
-           static_cast<unsigned long long>(view.info.seed),
-           static_cast<long long>(view.attempt), view.state.c_str());
+  PrintOut("run %s, seed %d, attempt %d, %s\n", view.info.name, view.info.seed,
+           view.attempt, view.state);
+  // Before the first step there is a line too, of step 0: nothing has gone
+  // wrong yet.
   const StepView last = view.steps.empty() ? StepView() : view.steps.back();
   PrintOut("%s", Lines{FormatStep(last, view.steps_total, view.eta_seconds())});
-  PrintOut("samples: %s; of evaluations: %s\n", Counts(view.samples).c_str(),
-           Counts(view.eval_samples).c_str());
+  PrintOut("samples: %s; of evaluations: %s\n", Counts(view.samples),
+           Counts(view.eval_samples));
   if (view.state == "running") {
-    PrintOut("workers connected: %lld\n", static_cast<long long>(view.workers));
+    PrintOut("workers connected: %d\n", view.workers);
   }
   PrintOut("waits%s\n", view.waits.empty() ? ": none" : "");
+  // One instant for all, or waits that began together would look apart.
   const int64_t now_us = SystemClock()->UnixMicros();
   for (const WaitView& wait : view.waits) {
     PrintOut("%s", Lines{FormatWait(wait, now_us)});
@@ -102,8 +108,8 @@ void PrintText(const StatusView& view) {
   for (const EventView& event : view.events) {
     const std::string detail =
         event.detail.empty() ? "" : absl::StrCat(event.detail, ", ");
-    PrintOut("  %-12s %-18s %s%s\n", event.process.c_str(), event.kind.c_str(),
-             detail.c_str(), Ago(event.at_us).c_str());
+    PrintOut("  %-12s %-18s %s%s\n", event.process, event.kind, detail,
+             Ago(event.at_us));
   }
 }
 

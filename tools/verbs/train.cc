@@ -1,4 +1,4 @@
-#include "tools/verbs/train.h"
+#include "tools/run/train.h"
 
 #include <fstream>
 #include <optional>
@@ -11,7 +11,7 @@
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
 #include "tools/run/run_setup.h"
-#include "tools/run/train.h"
+#include "tools/verbs/verbs.h"
 
 namespace temper {
 namespace {
@@ -27,6 +27,7 @@ std::string ProgramName() {
 
 absl::StatusOr<PreparedRun> Reopen(const std::string& run,
                                    const ConfigFlags& values) {
+  // They would have to be what they were, or they would not be heeded.
   if (!values.path.empty() || values.name || values.seed) {
     return absl::InvalidArgumentError(
         "--resume goes on with a run's own configuration; leave out CONFIG, "

@@ -1,7 +1,7 @@
 // One making of a model by `temper sft`, from its inputs to its directory:
 //
-//   OUTPUT/unfinished/step_N/   checkpoints: what tools/sft/state.h says
-//   OUTPUT/unfinished/lock      held by the process that is at it
+//   OUTPUT/unfinished/step_N/   checkpoints: what learner/train/sft_state.h
+//   says OUTPUT/unfinished/lock      held by the process that is at it
 //   OUTPUT/{config.json,model.safetensors,tokenizer.json,manifest.json}
 //                               the model; unfinished/ is gone then
 //
@@ -11,8 +11,8 @@
 //
 // Not thread-safe. Talks on stderr as it goes.
 
-#ifndef TOOLS_SFT_RUN_H_
-#define TOOLS_SFT_RUN_H_
+#ifndef TOOLS_RUN_SFT_MAKING_H_
+#define TOOLS_RUN_SFT_MAKING_H_
 
 #include <cstdint>
 #include <string>
@@ -41,4 +41,4 @@ absl::StatusOr<std::string> RunSft(const SftRequest& request);
 
 }  // namespace temper
 
-#endif  // TOOLS_SFT_RUN_H_
+#endif  // TOOLS_RUN_SFT_MAKING_H_

@@ -7,8 +7,8 @@
 //
 // Functions without state; thread-safe.
 
-#ifndef TOOLS_SFT_STATE_H_
-#define TOOLS_SFT_STATE_H_
+#ifndef LEARNER_TRAIN_SFT_STATE_H_
+#define LEARNER_TRAIN_SFT_STATE_H_
 
 #include <cstdint>
 #include <string>
@@ -32,20 +32,12 @@ struct SftState {
   std::string digest_early;  // of the weights, for the manifest; "" before
 };
 
-// Makes the paths in `config` absolute: it goes on from any directory.
-absl::Status MakePathsAbsolute(SftConfig* config);
-
 // Writes both files into the existing directory `dir`.
 absl::Status SaveSftState(const std::string& dir, const SftState& state);
 
 // DataLoss names the file that is no such state.
 absl::StatusOr<SftState> ReadSftState(const std::string& dir);
 
-// Whether a making begun with `was` may go on with `now`, both as in SftState:
-// threads, save_interval and output do not matter, for they do not change a
-// bit. InvalidArgument names the first key that differs, with both values.
-absl::Status CheckSameMaking(SftConfig was, SftConfig now);
-
 }  // namespace temper
 
-#endif  // TOOLS_SFT_STATE_H_
+#endif  // LEARNER_TRAIN_SFT_STATE_H_

@@ -2,8 +2,8 @@
 // they come from, in which order they are taken, and whether every one of them
 // can be learnt from.
 
-#ifndef TOOLS_SFT_DEMONSTRATIONS_H_
-#define TOOLS_SFT_DEMONSTRATIONS_H_
+#ifndef LEARNER_TRAIN_DEMONSTRATIONS_H_
+#define LEARNER_TRAIN_DEMONSTRATIONS_H_
 
 #include <cstdint>
 #include <functional>
@@ -42,10 +42,11 @@ class DemonstrationSource {
   virtual std::string digest() const = 0;
 };
 
-// A demonstrations.jsonl file: one a line; blank lines are skipped as in
-// tasks.jsonl (proto/wire/task_file.h). The lines are read by Get.
-absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
-    const std::string& path);
+// The text of a demonstrations.jsonl file, called `path`: one a line; blank
+// lines are skipped as in tasks.jsonl (proto/wire/task_file.h). The lines are
+// read by Get. InvalidArgument if there is none.
+absl::StatusOr<std::unique_ptr<DemonstrationSource>> DemonstrationsOfText(
+    const std::string& path, std::string text);
 
 // Which demonstration is taken at which position of training. Of `count`, every
 // epoch takes each once, in an order of its own that `seed` draws; an endless
@@ -82,14 +83,14 @@ struct DemonstrationTotals {
 
 // Checks all that `steps` steps of a resolved configuration may take: of a file
 // every demonstration, whether its turn comes or not, by EncodeDemonstration as
-// each stage shows it. Where `tokenizer` is null it is yet to be learnt from
-// them, and nothing that takes tokens is checked. InvalidArgument has a line
-// for each of the first ten that are no good, begun with its place, then how
-// many more there are. `progress` is told how many were looked at, one by one;
-// Cancelled once it returns false.
+// each stage shows it. Where `chat` is null its tokenizer is yet to be learnt
+// from them, and nothing that takes tokens is checked. InvalidArgument has a
+// line for each of the first ten that are no good, begun with its place, then
+// how many more there are. `progress` is told how many were looked at, one by
+// one; Cancelled once it returns false.
 absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
     const SftConfig& config, int64_t steps, const ModelConfig& model,
-    const Tokenizer* tokenizer, const DemonstrationSource& source,
+    const ChatTemplate* chat, const DemonstrationSource& source,
     const std::function<bool(uint64_t checked)>& progress);
 
 // The tokenizer that `vocab_size` ids learn from the first `count`
@@ -101,4 +102,4 @@ absl::StatusOr<TokenizerSpec> LearnTokenizer(
 
 }  // namespace temper
 
-#endif  // TOOLS_SFT_DEMONSTRATIONS_H_
+#endif  // LEARNER_TRAIN_DEMONSTRATIONS_H_

@@ -1,7 +1,6 @@
-#include "tools/sft/demonstrations.h"
+#include "learner/train/demonstrations.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
@@ -9,9 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/file.h"
-#include "kernels/model/tokenizer_file.h"
-#include "tools/quickstart/source.h"
+#include "kernels/model/bpe_trainer.h"
 
 namespace temper {
 namespace {
@@ -60,33 +57,51 @@ TEST(DemonstrationOrderTest, AnEndlessStreamIsTakenAsItComes) {
   EXPECT_EQ(Take({1, 0}, 7, 3), (std::vector<uint64_t>{7, 8, 9}));
 }
 
+// An endless stream of one demonstration, of two mixes.
+class EndlessSource : public DemonstrationSource {
+ public:
+  uint64_t size() const override { return 0; }
+  absl::Status CheckMix(const std::string& mix) const override {
+    if (mix == "clean" || mix == "sloppy") return absl::OkStatus();
+    return absl::InvalidArgumentError("mix " + mix + " is none");
+  }
+  absl::StatusOr<Demonstration> Get(const std::string&,
+                                    uint64_t) const override {
+    return (*DemonstrationsOfText("one", kGood))->Get("", 0);
+  }
+  std::string Place(uint64_t index) const override {
+    return absl::StrCat("the stream's ", index);
+  }
+  std::string digest() const override { return ""; }
+};
+
 class DemonstrationsTest : public testing::Test {
  protected:
   DemonstrationsTest() {
-    tokenizer_ = *LoadTokenizer("tools/quickstart_model/tokenizer.json");
+    // Of bytes alone: a letter is a token.
+    tokenizer_ = *Tokenizer::Create(*TrainBpe({}, BpeTrainerOptions()));
+    chat_ = *ChatTemplate::Create(tokenizer_.get());
     model_.max_position_embeddings = 1 << 20;
     config_.set_demonstrations_per_step(2);
-    SftStage* stage = config_.add_stage();
-    stage->set_steps(1);
+    AddStage();
   }
 
-  std::string Write(const std::string& text) {
-    const std::string path = absl::StrCat(
-        getenv("TEST_TMPDIR"), "/",
-        testing::UnitTest::GetInstance()->current_test_info()->name());
-    EXPECT_TRUE(WriteFileDurably(path, text).ok());
-    return path;
+  SftStage* AddStage() {
+    SftStage* stage = config_.add_stage();
+    stage->set_steps(1);
+    stage->set_preamble(true);
+    return stage;
   }
 
   absl::StatusOr<DemonstrationTotals> Check(const DemonstrationSource& source,
                                             int64_t steps = 1) {
-    return CheckDemonstrations(config_, steps, model_, tokenizer_.get(), source,
+    return CheckDemonstrations(config_, steps, model_, chat_.get(), source,
                                [](uint64_t) { return true; });
   }
 
   // The message of checking a file of this text; "" if it is good.
   std::string Refusal(const std::string& text) {
-    const auto source = OpenDemonstrations(Write(text));
+    const auto source = DemonstrationsOfText("file", text);
     EXPECT_TRUE(source.ok()) << source.status();
     const auto totals = Check(**source);
     EXPECT_EQ(totals.ok() || absl::IsInvalidArgument(totals.status()), true);
@@ -94,13 +109,14 @@ class DemonstrationsTest : public testing::Test {
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_;
   ModelConfig model_;
   SftConfig config_;
 };
 
 TEST_F(DemonstrationsTest, ABlankLineIsSkippedOnWindowsToo) {
-  const auto source = OpenDemonstrations(
-      Write(absl::StrCat(kGood, "\r\n\r\n \t\r\n\n", kGood, "\r\n\r\n")));
+  const auto source = DemonstrationsOfText(
+      "file", absl::StrCat(kGood, "\r\n\r\n \t\r\n\n", kGood, "\r\n\r\n"));
   ASSERT_TRUE(source.ok()) << source.status();
   ASSERT_EQ((*source)->size(), 2u);
   EXPECT_THAT((*source)->Place(1), testing::EndsWith(":5"));
@@ -111,7 +127,7 @@ TEST_F(DemonstrationsTest, ABlankLineIsSkippedOnWindowsToo) {
   EXPECT_EQ(totals->tokens, 2 * totals->longest);
   EXPECT_GT(totals->learnt, 0);
   EXPECT_LT(totals->learnt, totals->tokens);
-  EXPECT_FALSE(OpenDemonstrations(Write("\r\n \n")).ok());
+  EXPECT_FALSE(DemonstrationsOfText("file", "\r\n \n").ok());
 }
 
 TEST_F(DemonstrationsTest, EveryBadLineOfTheFirstTenIsNamedAndTheRestCounted) {
@@ -165,7 +181,7 @@ TEST_F(DemonstrationsTest, ADemonstrationIsCheckedAsEachStageShowsIt) {
       std::string(40000, 'a'), R"("}, )", std::string(kGood).substr(14));
   config_.mutable_stage(0)->set_preamble(false);
   EXPECT_EQ(Refusal(line), "");
-  config_.add_stage()->set_steps(1);
+  AddStage();
   EXPECT_THAT(Refusal(line), HasSubstr("at most 16384"));
 }
 
@@ -178,29 +194,29 @@ TEST_F(DemonstrationsTest, AFilesMixIsRefusedOnce) {
 }
 
 TEST_F(DemonstrationsTest, OfAGeneratorWhatTheStepsReachIsChecked) {
-  const auto source = NewQuickstartSource(/*seed=*/1);
+  const EndlessSource source;
   config_.mutable_stage(0)->set_mix("clean");
   config_.mutable_stage(0)->set_steps(3);
-  SftStage* second = config_.add_stage();
+  SftStage* second = AddStage();
   second->set_steps(2);
   second->set_mix("sloppy");
   for (const auto& [steps, demonstrations] :
        {std::pair(1, 2u), std::pair(4, 8u), std::pair(9, 10u)}) {
-    const auto totals = Check(*source, steps);
+    const auto totals = Check(source, steps);
     ASSERT_TRUE(totals.ok()) << totals.status();
     EXPECT_EQ(totals->demonstrations, demonstrations);
   }
   second->set_mix("no");
-  EXPECT_THAT(std::string(Check(*source, 1).status().message()),
-              HasSubstr("no"));
+  EXPECT_THAT(std::string(Check(source, 1).status().message()),
+              HasSubstr("mix no is none"));
 }
 
 TEST_F(DemonstrationsTest, AStopEndsTheCheck) {
   const auto source =
-      OpenDemonstrations(Write(absl::StrCat(kGood, "\n", kMute)));
+      DemonstrationsOfText("file", absl::StrCat(kGood, "\n", kMute));
   ASSERT_TRUE(source.ok());
   EXPECT_TRUE(absl::IsCancelled(
-      CheckDemonstrations(config_, 1, model_, tokenizer_.get(), **source,
+      CheckDemonstrations(config_, 1, model_, chat_.get(), **source,
                           [](uint64_t) { return false; })
           .status()));
 }

@@ -1,4 +1,4 @@
-#include "tools/sft/demonstrations.h"
+#include "learner/train/demonstrations.h"
 
 #include <algorithm>
 #include <string_view>
@@ -7,22 +7,18 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/byte_order_mark.h"
 #include "kernels/base/checksum.h"
-#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/bpe_trainer.h"
-#include "kernels/model/chat/template.h"
 #include "kernels/model/chat/tokens.h"
 #include "proto/wire/episode_limit.h"
 #include "proto/wire/json_line.h"
-#include "tools/cli/next_step.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kPreambleWeight = 20;
-constexpr int64_t kDemonstrationBytesMax = int64_t{1} << 30;
 constexpr uint64_t kFaultsListed = 10;
 
 class FileSource : public DemonstrationSource {
@@ -76,16 +72,13 @@ class FileSource : public DemonstrationSource {
 
 void DropPreamble(Demonstration* demonstration) {
   demonstration->clear_tools();
+  // Backwards, for each removal moves what comes after it.
   auto* const messages = demonstration->mutable_messages();
   for (int i = messages->size() - 1; i >= 0; --i) {
     if (messages->Get(i).role() == "system") {
       messages->DeleteSubrange(i, 1);
     }
   }
-}
-
-bool ShowsPreamble(const SftStage& stage) {
-  return !stage.has_preamble() || stage.preamble();
 }
 
 absl::StatusOr<std::string> RenderText(const Demonstration& demonstration) {
@@ -141,7 +134,7 @@ std::vector<Part> PartsOf(const SftConfig& config, int64_t steps,
     for (const SftStage& stage : config.stage()) {
       if (std::none_of(all.stages.begin(), all.stages.end(),
                        [&stage](const SftStage* other) {
-                         return ShowsPreamble(*other) == ShowsPreamble(stage);
+                         return other->preamble() == stage.preamble();
                        })) {
         all.stages.push_back(&stage);
       }
@@ -187,14 +180,10 @@ absl::Status CheckOne(const DemonstrationSource& source, uint64_t index,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenDemonstrations(
-    const std::string& path) {
-  auto text = ReadFile(path, kDemonstrationBytesMax);
-  RETURN_IF_ERROR(IfUnusable(
-      text.status(),
-      "set demonstrations to a demonstrations.jsonl file, or to quickstart"));
-  RETURN_IF_ERROR(RefuseByteOrderMark(*text, path));
-  auto source = std::make_unique<FileSource>(path, *std::move(text));
+absl::StatusOr<std::unique_ptr<DemonstrationSource>> DemonstrationsOfText(
+    const std::string& path, std::string text) {
+  RETURN_IF_ERROR(RefuseByteOrderMark(text, path));
+  auto source = std::make_unique<FileSource>(path, std::move(text));
   if (source->size() > 0) return source;
   return absl::InvalidArgumentError(
       absl::StrCat(path, " holds no demonstrations"));
@@ -204,6 +193,8 @@ uint64_t DemonstrationOrder::At(uint64_t position) {
   if (count_ == 0) return position;
   const uint64_t epoch = position / count_;
   if (order_.empty() || epoch != epoch_) {
+    // One epoch at a time: a resumed making asks for positions in the middle of
+    // one and must find the same order.
     order_ = Permutation({seed_, RngPurpose::kDemonstrationOrder, epoch},
                          static_cast<uint32_t>(count_));
     epoch_ = epoch;
@@ -215,7 +206,7 @@ absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
                                             const ModelConfig& model,
                                             const SftStage& stage,
                                             Demonstration demonstration) {
-  if (!ShowsPreamble(stage)) DropPreamble(&demonstration);
+  if (!stage.preamble()) DropPreamble(&demonstration);
   ASSIGN_OR_RETURN(
       RenderedChat rendered,
       chat.Render(
@@ -238,6 +229,8 @@ absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
   for (size_t t = 0; t < branch.tokens.size(); ++t) {
     if (!rendered.sampled[t]) continue;
     branch.sampled.push_back(static_cast<int32_t>(t));
+    // Nobody sampled these: log-probabilities and kept sets are there because
+    // an episode has one of each a sampled token.
     branch.logprobs.push_back(0);
     branch.kept_offsets.push_back(0);
   }
@@ -253,23 +246,19 @@ absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
 
 absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
     const SftConfig& config, int64_t steps, const ModelConfig& model,
-    const Tokenizer* tokenizer, const DemonstrationSource& source,
+    const ChatTemplate* chat, const DemonstrationSource& source,
     const std::function<bool(uint64_t checked)>& progress) {
   for (const SftStage& stage : config.stage()) {
     RETURN_IF_ERROR(source.CheckMix(stage.mix()));
-  }
-  std::unique_ptr<ChatTemplate> chat;
-  if (tokenizer != nullptr) {
-    auto made = ChatTemplate::Create(tokenizer);
-    RETURN_IF_ERROR(IfUnusable(made.status(), kNameATokenizer));
-    chat = *std::move(made);
   }
   DemonstrationTotals totals;
   Faults faults;
   for (const Part& part : PartsOf(config, steps, source.size())) {
     for (uint64_t index = part.begin; index < part.end; ++index) {
       const absl::Status status =
-          CheckOne(source, index, part.stages, model, chat.get(), &totals);
+          CheckOne(source, index, part.stages, model, chat, &totals);
+      // All are looked at before anything is said: whoever mends a file wants
+      // the whole list.
       if (!status.ok()) faults.Add(source.Place(index), status);
       if (!progress(totals.demonstrations)) {
         return absl::CancelledError("stopped before the first step");

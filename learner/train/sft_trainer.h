@@ -1,11 +1,11 @@
-// Supervised training from demonstrations, driven by an SftConfig: what `temper
-// sft` runs, and what the test that re-makes the shipped checkpoint runs.
+// Supervised training from demonstrations, driven by a resolved SftConfig: what
+// `temper sft` runs, and the test that makes the shipped checkpoint again.
 //
 // The bits of the result depend on the configuration and the demonstrations
 // alone: not on threads, tier or time.
 
-#ifndef TOOLS_SFT_SFT_H_
-#define TOOLS_SFT_SFT_H_
+#ifndef LEARNER_TRAIN_SFT_TRAINER_H_
+#define LEARNER_TRAIN_SFT_TRAINER_H_
 
 #include <cstdint>
 #include <memory>
@@ -13,25 +13,18 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/model/chat/template.h"
 #include "kernels/model/master_weights.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
+#include "learner/train/demonstrations.h"
 #include "learner/train/sft_step.h"
 #include "proto/sft_config.pb.h"
-#include "tools/sft/demonstrations.h"
 
 namespace temper {
-
-// Reads proto3 text; `source` (a path) begins each message. InvalidArgument
-// names the line, and for an unknown key the nearest one.
-absl::StatusOr<SftConfig> ParseSftConfig(const std::string& text,
-                                         const std::string& source);
-
-// Fills defaults in and checks every key; messages name key, value and limit.
-absl::Status ResolveSftConfig(SftConfig* config);
 
 // Of all stages.
 int64_t TotalSteps(const SftConfig& config);
@@ -94,4 +87,4 @@ std::string WeightsDigest(const MasterWeights& weights);
 
 }  // namespace temper
 
-#endif  // TOOLS_SFT_SFT_H_
+#endif  // LEARNER_TRAIN_SFT_TRAINER_H_

@@ -1,4 +1,4 @@
-#include "tools/sft/run.h"
+#include "tools/run/sft_making.h"
 
 #include <sys/stat.h>
 
@@ -14,14 +14,15 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/store/checkpoint.h"
+#include "learner/train/sft_state.h"
+#include "learner/train/sft_trainer.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
+#include "tools/config/sft_config.h"
 #include "tools/run/compute.h"
+#include "tools/run/sft_inputs.h"
 #include "tools/run/stop_signal.h"
-#include "tools/sft/inputs.h"
-#include "tools/sft/sft.h"
-#include "tools/sft/state.h"
 
 namespace temper {
 namespace {
@@ -115,6 +116,8 @@ absl::Status Making::Begin(const SftRequest& request) {
   output_ = config_.output();
   RETURN_IF_ERROR(CheckOutput(output_));
   state_.config = config_;
+  // A resume may be called from elsewhere. What is printed stays as the user
+  // wrote it.
   RETURN_IF_ERROR(MakePathsAbsolute(&state_.config));
   state_.revision = request.revision;
   state_.steps = TotalSteps(config_);
@@ -152,7 +155,7 @@ absl::Status Making::Resume(const SftRequest& request,
                                      "; remove ", output_, " and begin anew"));
   }
   for (const std::string& skipped : loaded->skipped) {
-    PrintErr("%s\n", skipped.c_str());
+    PrintErr("%s\n", skipped);
   }
   ASSIGN_OR_RETURN(state_, ReadSftState(loaded->directory));
   RETURN_IF_ERROR(CheckUnchanged(request));
@@ -162,16 +165,20 @@ absl::Status Making::Resume(const SftRequest& request,
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(model_dir));
   ASSIGN_OR_RETURN(inputs_.weights,
                    MasterWeights::Load(backend_.get(), model, model_dir));
+  // The checkpoint has its own copy of all that came from the model: it may
+  // have changed, or gone.
   ASSIGN_OR_RETURN(inputs_.tokenizer,
                    LoadTokenizer(model_dir + "/tokenizer.json"));
   ASSIGN_OR_RETURN(inputs_.files, ReadModelFiles(model_dir));
   RETURN_IF_ERROR(Open());
-  PrintErr("going on from %s\n", loaded->directory.c_str());
+  PrintErr("going on from %s\n", loaded->directory);
   return trainer_->Resume(state_.step, state_.updates, loaded->directory);
 }
 
 // Sets the configuration to go on with, and opens the demonstrations.
 absl::Status Making::CheckUnchanged(const SftRequest& request) {
+  // As this version has it: one that began it may have known fewer keys.
+  RETURN_IF_ERROR(ResolveSftConfig(&state_.config));
   config_ = state_.config;
   if (!request.config_path.empty()) {
     ASSIGN_OR_RETURN(config_, ReadSftConfig(request.config_path, output_));
@@ -186,6 +193,7 @@ absl::Status Making::CheckUnchanged(const SftRequest& request) {
   }
   ASSIGN_OR_RETURN(inputs_.source, OpenSource(config_));
   const std::string digest = inputs_.source->digest();
+  // Positions in the order of training are positions in this file.
   if (digest == state_.demonstrations_sha256) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       config_.demonstrations(), " is not what ", output_,
@@ -201,16 +209,14 @@ absl::Status Making::Open() {
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
   ASSIGN_OR_RETURN(const std::string tier, ComputeTierName());
-  PrintErr("%lld parameters, %lld of them active; %d tokens; %s, %d threads\n",
-           static_cast<long long>(model.parameter_count()),
-           static_cast<long long>(model.active_parameter_count()),
-           inputs_.tokenizer->vocab_size(), tier.c_str(),
+  PrintErr("%d parameters, %d of them active; %d tokens; %s, %d threads\n",
+           model.parameter_count(), model.active_parameter_count(),
+           inputs_.tokenizer->vocab_size(), tier,
            ComputeThreads(static_cast<int>(config_.threads())));
   PrintErr(
-      "%lld steps; a checkpoint every %u in %s, the model at the end in "
+      "%d steps; a checkpoint every %d in %s, the model at the end in "
       "%s\n",
-      static_cast<long long>(state_.steps), config_.save_interval(),
-      Unfinished(output_).c_str(), output_.c_str());
+      state_.steps, config_.save_interval(), Unfinished(output_), output_);
   return absl::OkStatus();
 }
 
@@ -222,12 +228,13 @@ absl::Status Making::Save() {
       store_->Save(state_.step, [this](const std::string& dir) -> absl::Status {
         const std::string model = dir + "/model";
         RETURN_IF_ERROR(MakeDirectories(model));
+        // Whatever output_dtype says: a resume goes on to the same bits.
         RETURN_IF_ERROR(inputs_.weights->Save(model, "F32"));
         RETURN_IF_ERROR(WriteModelFiles(inputs_.files, model));
         RETURN_IF_ERROR(trainer_->SaveOptimizers(dir));
         return SaveSftState(dir, state_);
       }));
-  PrintErr("saved %s\n", saved.c_str());
+  PrintErr("saved %s\n", saved);
   return absl::OkStatus();
 }
 
@@ -244,10 +251,9 @@ void Making::Report(const SftProgress& progress) {
   const double left = seconds_ / static_cast<double>(steps_made_) *
                       static_cast<double>(state_.steps - step);
   PrintErr(
-      "%5lld/%lld  %-16s loss %.4f  indexer kl %.4f  load %.2f  "
+      "%5d/%d  %-16s loss %.4f  indexer kl %.4f  load %.2f  "
       "%.0f rows/s  eta %.0f s\n",
-      static_cast<long long>(step), static_cast<long long>(state_.steps),
-      progress.stage.c_str(), progress.metrics.loss,
+      step, state_.steps, progress.stage, progress.metrics.loss,
       progress.metrics.indexer_kl, progress.metrics.load_max,
       static_cast<double>(progress.metrics.rows) / progress.seconds, left);
 }
@@ -255,6 +261,7 @@ void Making::Report(const SftProgress& progress) {
 absl::Status Making::Train() {
   int64_t saved = trainer_->step();
   while (trainer_->step() < state_.steps) {
+    // Between two steps: a step is all or nothing.
     if (StopSignalCount() > 0) {
       if (saved != trainer_->step()) RETURN_IF_ERROR(Save());
       return absl::CancelledError(absl::StrCat(
@@ -281,7 +288,8 @@ absl::Status Making::Train() {
 // model is whole.
 absl::Status Making::WriteModel() {
   RETURN_IF_ERROR(WriteModelFiles(inputs_.files, output_));
-  RETURN_IF_ERROR(inputs_.weights->Save(output_, config_.output_dtype()));
+  RETURN_IF_ERROR(inputs_.weights->Save(
+      output_, SftConfig::OutputDtype_Name(config_.output_dtype())));
   nlohmann::json manifest = {{"made_by", "temper sft"},
                              {"steps", state_.steps},
                              {"fp32_sha256", WeightsDigest(*inputs_.weights)},
@@ -302,7 +310,7 @@ absl::Status Making::WriteModel() {
   PrintErr(
       "saved config.json, model.safetensors (%s), tokenizer.json and "
       "manifest.json in %s\n",
-      config_.output_dtype().c_str(), output_.c_str());
+      SftConfig::OutputDtype_Name(config_.output_dtype()), output_);
   return absl::OkStatus();
 }
 
@@ -338,7 +346,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> Reopen(const std::string& output) {
   PrintErr(
       "%s is finished, there is nothing to do; to train it further, name "
       "it as the model of another configuration\n",
-      output.c_str());
+      output);
   return nullptr;
 }
 

@@ -1,4 +1,4 @@
-#include "tools/sft/inputs.h"
+#include "tools/run/sft_inputs.h"
 
 #include <chrono>
 #include <cstdio>
@@ -9,20 +9,22 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/chat/template.h"
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer_file.h"
 #include "learner/train/init_weights.h"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
+#include "tools/config/sft_config.h"
 #include "tools/quickstart/source.h"
 #include "tools/run/loaded_model.h"
 #include "tools/run/stop_signal.h"
-#include "tools/sft/sft.h"
 
 namespace temper {
 namespace {
 
 constexpr uint64_t kConfigBytesMax = 1 << 20;
+constexpr uint64_t kDemonstrationBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kTokenizerDemonstrations = 600;
 constexpr auto kProgressEvery = std::chrono::seconds(5);
 
@@ -39,7 +41,7 @@ absl::StatusOr<ModelConfig> ReadStart(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<MasterWeights>> MakeWeights(
     const SftConfig& config, const ModelConfig& model, Backend* backend) {
-  if (config.has_model()) return LoadNamedMasters(backend, config.model());
+  if (!config.model().empty()) return LoadNamedMasters(backend, config.model());
   ASSIGN_OR_RETURN(auto weights, MasterWeights::Create(backend, model));
   RETURN_IF_ERROR(
       InitWeights(config.seed(), config.initializer_range(), weights.get()));
@@ -47,6 +49,7 @@ absl::StatusOr<std::unique_ptr<MasterWeights>> MakeWeights(
 }
 
 std::vector<std::string> MixesOf(const SftConfig& config) {
+  // In the order of the stages: the tokenizer is learnt from texts in an order.
   std::set<std::string> seen;
   std::vector<std::string> mixes;
   for (const SftStage& stage : config.stage()) {
@@ -55,19 +58,25 @@ std::vector<std::string> MixesOf(const SftConfig& config) {
   return mixes;
 }
 
-// CheckDemonstrations with a line on stderr now and then.
+// CheckDemonstrations with a line on stderr now and then. Where `tokenizer` is
+// null it is yet to be learnt.
 absl::StatusOr<DemonstrationTotals> Check(const SftConfig& config,
                                           int64_t steps,
                                           const ModelConfig& model,
                                           const Tokenizer* tokenizer,
                                           const DemonstrationSource& source) {
+  std::unique_ptr<ChatTemplate> chat;
+  if (tokenizer != nullptr) {
+    auto made = ChatTemplate::Create(tokenizer);
+    RETURN_IF_ERROR(IfUnusable(made.status(), kNameATokenizer));
+    chat = *std::move(made);
+  }
   auto shown = std::chrono::steady_clock::now();
   return CheckDemonstrations(
-      config, steps, model, tokenizer, source, [&](uint64_t checked) {
+      config, steps, model, chat.get(), source, [&](uint64_t checked) {
         const auto now = std::chrono::steady_clock::now();
         if (now - shown >= kProgressEvery) {
-          PrintErr("%llu demonstrations checked\n",
-                   static_cast<unsigned long long>(checked));
+          PrintErr("%d demonstrations checked\n", checked);
           shown = now;
         }
         return StopSignalCount() == 0;
@@ -77,6 +86,8 @@ absl::StatusOr<DemonstrationTotals> Check(const SftConfig& config,
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
     const SftConfig& config, int64_t steps, const ModelConfig& model,
     const DemonstrationSource& source) {
+  // Without a tokenizer nothing can be counted in tokens yet: that is checked
+  // once it is there.
   if (config.tokenizer() == "train") {
     RETURN_IF_ERROR(
         Check(config, steps, model, /*tokenizer=*/nullptr, source).status());
@@ -88,15 +99,16 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
     RETURN_IF_ERROR(CheckTokenizerFits(*tokenizer, model));
     return tokenizer;
   }
-  if (!config.has_tokenizer() && !config.has_model()) {
+  if (config.tokenizer().empty() && config.model().empty()) {
     return absl::InvalidArgumentError(
         "tokenizer is not set; name a tokenizer.json, or \"train\" to learn "
         "one "
         "from the demonstrations");
   }
   return LoadNamedTokenizer(
-      config.has_tokenizer() ? config.tokenizer()
-                             : absl::StrCat(config.model(), "/tokenizer.json"),
+      config.tokenizer().empty()
+          ? absl::StrCat(config.model(), "/tokenizer.json")
+          : config.tokenizer(),
       model);
 }
 
@@ -104,9 +116,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
 absl::StatusOr<ModelFiles> MakeFiles(const SftConfig& config,
                                      const Tokenizer& tokenizer) {
   ModelFiles files;
-  if (config.has_model()) {
+  if (!config.model().empty()) {
     ASSIGN_OR_RETURN(files, ReadModelFiles(config.model()));
-    if (config.has_tokenizer()) DropTokenizerFiles(&files);
+    if (!config.tokenizer().empty()) DropTokenizerFiles(&files);
   }
   // Its own bytes, if it is that model's.
   files.try_emplace("tokenizer.json", TokenizerJson(tokenizer.spec()));
@@ -132,7 +144,12 @@ absl::StatusOr<std::unique_ptr<DemonstrationSource>> OpenSource(
   if (config.demonstrations() == "quickstart") {
     return NewQuickstartSource(config.seed());
   }
-  return OpenDemonstrations(config.demonstrations());
+  const std::string& path = config.demonstrations();
+  auto text = ReadFile(path, kDemonstrationBytesMax);
+  RETURN_IF_ERROR(IfUnusable(
+      text.status(),
+      "set demonstrations to a demonstrations.jsonl file, or to quickstart"));
+  return DemonstrationsOfText(path, *std::move(text));
 }
 
 absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
@@ -140,8 +157,8 @@ absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
   SftInputs inputs;
   ASSIGN_OR_RETURN(inputs.source, OpenSource(config));
   ASSIGN_OR_RETURN(const ModelConfig model,
-                   config.has_model() ? ReadNamedConfig(config.model())
-                                      : ReadStart(config.model_config()));
+                   config.model().empty() ? ReadStart(config.model_config())
+                                          : ReadNamedConfig(config.model()));
   ASSIGN_OR_RETURN(inputs.tokenizer,
                    MakeTokenizer(config, steps, model, *inputs.source));
   ASSIGN_OR_RETURN(inputs.files, MakeFiles(config, *inputs.tokenizer));
@@ -149,12 +166,10 @@ absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
       const DemonstrationTotals totals,
       Check(config, steps, model, inputs.tokenizer.get(), *inputs.source));
   PrintErr(
-      "%llu demonstrations of %lld tokens, %lld of them to learn; the "
-      "longest has %lld\n",
-      static_cast<unsigned long long>(totals.demonstrations),
-      static_cast<long long>(totals.tokens),
-      static_cast<long long>(totals.learnt),
-      static_cast<long long>(totals.longest));
+      "%d demonstrations of %d tokens, %d of them to learn; the "
+      "longest has %d\n",
+      totals.demonstrations, totals.tokens, totals.learnt, totals.longest);
+  // Last: it takes longest, and of the rest more goes wrong.
   ASSIGN_OR_RETURN(inputs.weights, MakeWeights(config, model, backend));
   return inputs;
 }

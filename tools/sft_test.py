@@ -10,41 +10,10 @@ import subprocess
 import sys
 import time
 
-TEMPER = os.path.abspath(sys.argv[1])
-MODEL = os.path.abspath(sys.argv[2])
-HOME = os.environ["TEST_TMPDIR"]
-DEADLINE_S = 240
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from verb_trial import *
+
 FILES = ["config.json", "manifest.json", "model.safetensors", "tokenizer.json"]
-failures = []
-
-
-def temper(code, *args, cwd=HOME):
-  """stdout and stderr of a command that is to end with `code`."""
-  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
-                        timeout=DEADLINE_S, cwd=cwd)
-  if done.returncode != code:
-    failures.append("temper %s: exit %d, not %d\n%s" % (
-        " ".join(map(str, args))[:200], done.returncode, code, done.stderr))
-    if code == 0:  # what comes next needs it
-      sys.exit("\n".join(failures))
-  return done.stdout, done.stderr
-
-
-def expect_in(what, text):
-  if what not in text:
-    failures.append("no %r in %r" % (what, text[:700]))
-
-
-def expect(what, got, wanted):
-  if got != wanted:
-    failures.append("%s is %r, not %r" % (what, got, wanted))
-
-
-def write(name, text):
-  path = os.path.join(HOME, name)
-  with open(path, "w", newline="") as out:
-    out.write(text)
-  return path
 
 
 def bytes_of(output):
@@ -71,15 +40,9 @@ def config(name, text):
   return write(name + ".textproto", text)
 
 
-STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
-  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
-demonstrations_per_step: 2 threads: 1
-"""
-
-
 def check_making():
   shown = write("shown.jsonl", "".join(line(i) + "\n" for i in range(7)))
-  start = STAGE + 'demonstrations: "%s"\n' % shown
+  start = SFT_STAGE + 'demonstrations: "%s"\n' % shown
   on = config("on", start + 'model: "%s"\n' % MODEL)
   out, err = temper(0, "sft", on, "--output", "made", "--steps", "1")
   expect("stdout", out, "made\n")
@@ -100,10 +63,7 @@ def check_making():
   expect_in("made exists and holds config.json; give another --output", err)
   expect("manifest", manifest_of("made"), made)
   # What lies beside the model goes on, but for another tokenizer's.
-  beside = os.path.join(HOME, "beside")
-  os.mkdir(beside)
-  for name in os.listdir(MODEL):
-    shutil.copyfile(os.path.join(MODEL, name), os.path.join(beside, name))
+  beside = copy_of_model("beside")
   write("beside/chat_template.jinja", "{{ messages }}")
   write("beside/tokenizer_config.json", "{}")
   kept = start + 'model: "%s"\n' % beside
@@ -124,11 +84,7 @@ def check_making():
     digests.add(manifest_of("seed_%d" % seed)["fp32_sha256"])
   expect("orders", len(digests), 2)
   # On from a checkpoint of a run; to the last stage's end.
-  tasks = write("math.jsonl", "".join(json.dumps({
-      "id": id, "environment": "math", "split": split,
-      "messages": [{"role": "user", "content": "1 + 1?"}],
-      "payload_json": json.dumps({"answer": "2"})}) + "\n"
-      for id, split in (("t", "train"), ("h", "heldout"))))
+  tasks = write_tasks("math.jsonl", [task("t"), task("h", "heldout")])
   temper(0, "train", "--name", "r", "--set", "model=" + MODEL, "--set",
          "tasks=" + tasks, "--steps", "1", "--set", "prompts_per_step=1",
          "--set", "group_size=2", "--set", "max_tokens=4", "--set",
@@ -154,21 +110,14 @@ def refused(text, *said):
 
 def check_refusals():
   shown = write("shown.jsonl", line(1) + "\n")
-  start = STAGE + 'demonstrations: "%s"\n' % shown
-  large = shutil.copytree(MODEL, HOME + "/large")
-  os.chmod(large, 0o755)
-  os.chmod(large + "/tokenizer.json", 0o644)
-  tokenizer = json.load(open(large + "/tokenizer.json"))
-  last = max(token["id"] for token in tokenizer["added_tokens"])
-  ids = max(last, max(tokenizer["model"]["vocab"].values())) + 1
-  tokenizer["added_tokens"].append(dict(tokenizer["added_tokens"][0], id=ids,
-                                        content="<more>"))
-  json.dump(tokenizer, open(large + "/tokenizer.json", "w"))
-  del tokenizer["added_tokens"][-1]
+  start = SFT_STAGE + 'demonstrations: "%s"\n' % shown
+  large, ids = model_of_more_ids("large")
+  with open(MODEL + "/tokenizer.json") as file:
+    tokenizer = json.load(file)
   for token in tokenizer["added_tokens"]:
     token["content"] = token["content"].replace("think", "thonk")
   json.dump(tokenizer, open(HOME + "/thonk.json", "w"))
-  refused(STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
+  refused(SFT_STAGE + 'demonstrations: "no" model: "%s"' % MODEL,
           "; set demonstrations to a demonstrations.jsonl file")
   refused(start + 'model: "no"',
           "; name a directory in the Hugging Face layout")
@@ -176,17 +125,18 @@ def check_refusals():
           "; set model_config to a config.json")
   refused(start + 'model: "%s" tokenizer: "no"' % MODEL,
           "; name the tokenizer.json that was made for the model")
-  refused(start + 'model: "large"', "the model's vocab_size is 512")
+  refused(start + 'model: "%s"' % large,
+          "the tokenizer has %d ids, the model's vocab_size is 512" % ids)
   err = refused(start + 'model: "%s" tokenizer: "thonk.json"' % MODEL,
                 "; name the tokenizer.json that was made for the model")
   expect("faults", err.count("has no added token"), 1)
   refused(start + 'model: "%s" save_interval: 0' % MODEL,
-          "save_interval 0 is outside 1 .. ")
+          "save_interval 0 is outside its limits 1 to 1000000; set it within")
   # Of 120 lines two are bad, whose turn would come after others.
   lines = [line(i) for i in range(120)]
   lines[88] = '{"messages": [{"role": "user", "content": "?"}]}'
   lines[99] = '{"mesages": []}'
-  text = STAGE + 'demonstrations: "%s" model: "%s"' % (
+  text = SFT_STAGE + 'demonstrations: "%s" model: "%s"' % (
       write("mute.jsonl", "\r\n\r\n".join(lines)), MODEL)
   refused(text, "2 of 120 demonstrations cannot be learnt from",
           "mute.jsonl:177: messages: no assistant message after the last user",
@@ -194,7 +144,7 @@ def check_refusals():
   # Before a tokenizer is learnt from them, too.
   lines[88] = '{"messages": [{"role": "bot", "content": "?"}]}'
   write("mute.jsonl", "\n".join(lines))
-  refused(STAGE + 'demonstrations: "mute.jsonl" tokenizer: "train" '
+  refused(SFT_STAGE + 'demonstrations: "mute.jsonl" tokenizer: "train" '
           'model_config: "%s/config.json"' % MODEL,
           "mute.jsonl:89: message 0 (role 'bot'): unknown role; known: system",
           "mute.jsonl:100: ")
@@ -228,15 +178,15 @@ def end_in_the_middle(args, output, step, sign, cwd=HOME):
   child = subprocess.Popen([TEMPER, "sft", *args], cwd=cwd,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                            text=True)
-  deadline = time.monotonic() + DEADLINE_S
+  deadline = time.monotonic() + COMMAND_SECONDS
   checkpoint = os.path.join(HOME, output, "unfinished", "step_%d" % step)
   while not os.path.exists(checkpoint) and child.poll() is None:
     if time.monotonic() > deadline:
       child.kill()
-      sys.exit("no %s in %d s" % (checkpoint, DEADLINE_S))
+      sys.exit("no %s in %d s" % (checkpoint, COMMAND_SECONDS))
     time.sleep(0.005)
   child.send_signal(sign)
-  _, err = child.communicate(timeout=DEADLINE_S)
+  _, err = child.communicate(timeout=COMMAND_SECONDS)
   if os.path.exists(os.path.join(HOME, output, "manifest.json")):
     sys.exit("%s was made before it was killed: %s" % (output, err))
   return child.returncode, err
@@ -293,12 +243,12 @@ def refusals(resume, long, lines):
   expect_in("cut is unfinished; go on with it by `temper sft --resume cut`",
             err)
   for text, said in (
-      (LONG + "seed: 2", "seed is 2, and began as 1; only"),
-      (LONG.replace("steps: 389", "steps: 388"), "stage 3: steps is 388, and began as 389"),
+      (LONG + "seed: 2", "seed is 2, and began as 1; a resume may change only "),
+      (LONG.replace("steps: 389", "steps: 388"), "stage 3 (\"sparse\"): steps is 388, and began as 389"),
       (LONG.replace("learning_rate: 1e-3 w", "learning_rate: 1e-2 w"),
-       "stage 1: learning_rate is 0.01, and began as 0.001"),
+       "stage 1 (\"dense\"): learning_rate is 0.01, and began as 0.001"),
       (LONG.replace(" warmup_steps: 4", ""),
-       "stage 1: warmup_steps is unset, and began as 4"),
+       "stage 1 (\"dense\"): warmup_steps is 0, and began as 4"),
       (LONG[:LONG.index('stage { name: "warm"')] +
        LONG[LONG.index('stage { name: "sparse"'):],
        "there are 2 of stage, and it began with 3")):
@@ -339,7 +289,7 @@ def check_stop():
   _, err = temper(1, "sft", "--resume", "stop")
   expect_in("stop is being made by another process", err)
   child.kill()
-  child.communicate(timeout=DEADLINE_S)
+  child.communicate(timeout=COMMAND_SECONDS)
   expect("exit", child.returncode, -signal.SIGKILL)
 
 
@@ -348,8 +298,7 @@ def main():
   check_refusals()
   check_resume()
   check_stop()
-  if failures:
-    sys.exit("\n".join(failures))
+  finish()
 
 
 main()

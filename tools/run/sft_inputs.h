@@ -4,8 +4,8 @@
 //
 // Functions without state, which talk on stderr.
 
-#ifndef TOOLS_SFT_INPUTS_H_
-#define TOOLS_SFT_INPUTS_H_
+#ifndef TOOLS_RUN_SFT_INPUTS_H_
+#define TOOLS_RUN_SFT_INPUTS_H_
 
 #include <cstdint>
 #include <memory>
@@ -17,8 +17,8 @@
 #include "kernels/model/model_files.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/ops/backend.h"
+#include "learner/train/demonstrations.h"
 #include "proto/sft_config.pb.h"
-#include "tools/sft/demonstrations.h"
 
 namespace temper {
 
@@ -45,4 +45,4 @@ absl::StatusOr<SftInputs> ReadSftInputs(const SftConfig& config, int64_t steps,
 
 }  // namespace temper
 
-#endif  // TOOLS_SFT_INPUTS_H_
+#endif  // TOOLS_RUN_SFT_INPUTS_H_

@@ -1,0 +1,167 @@
+#include "tools/run/train_plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "environments/registry.h"
+#include "rollout/worker.h"
+#include "tools/run/compute.h"
+#include "tools/run/engine_size.h"
+#include "tools/run/memory_plan.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kSandboxesMin = 8;
+
+bool NeedsHost(const RunConfig& config) {
+  for (const std::string& name : config.environments()) {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    if (facts != nullptr && facts->served_in == ServedIn::kHost) return true;
+  }
+  return false;
+}
+
+// Sampling and training take turns, so each process may use every core; the
+// workers share them among themselves.
+int WorkerThreads(const RunConfig& config) {
+  if (config.threads() > 0) return static_cast<int>(config.threads());
+  return std::max(1, ComputeThreads(0) / static_cast<int>(config.workers()));
+}
+
+std::string Mega(int64_t count) {
+  return absl::StrFormat("%.2f M", static_cast<double>(count) / 1e6);
+}
+
+std::string DescribeTasks(const PreparedRun& run) {
+  std::vector<std::string> parts;
+  for (const auto& [key, count] : run.task_counts) {
+    parts.push_back(absl::StrCat(count, " ", key.first, " (", key.second, ")"));
+  }
+  return absl::StrCat(absl::StrJoin(parts, ", "), "; the longest prompt has ",
+                      run.prompt_tokens, " tokens");
+}
+
+std::string DescribeProcesses(const TrainOptions& options) {
+  std::vector<std::string> names;
+  for (const ChildSpec& child : PlanChildren(options)) {
+    names.push_back(child.name);
+  }
+  return absl::StrCat(
+      absl::StrJoin(names, ", "), "; ",
+      ComputeThreads(static_cast<int>(options.run.config.threads())),
+      " threads to train, ", WorkerThreads(options.run.config),
+      " in each worker");
+}
+
+}  // namespace
+
+std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
+  const RunConfig& config = options.run.config;
+  const std::string& dir = options.run.dir;
+  const std::string host_file = dir + kHostAddressFile;
+  std::vector<ChildSpec> children;
+  const bool host = NeedsHost(config);
+  if (host) {
+    // One for each worker at least: a worker asks for no more Steps at a time
+    // than one sandbox serves before their deadline (step_limits.h).
+    const int64_t workers = config.workers();
+    const int64_t sandboxes = std::max<int64_t>(kSandboxesMin, workers);
+    // What all workers hold, or ask, at once; and once more what workers that
+    // died did, until the host notices.
+    const int64_t episodes = 2 * workers * WorkerDemand(config, 0).samples;
+    const int64_t calls = 2 * workers * kJobThreads;
+    ChildSpec spec;
+    spec.name = spec.group = "env-host";
+    spec.args = {"env-host",
+                 "--address-file",
+                 host_file,
+                 "--sandboxes",
+                 absl::StrCat(sandboxes),
+                 "--episodes",
+                 absl::StrCat(episodes),
+                 "--calls",
+                 absl::StrCat(calls)};
+    spec.restarts_max = options.restarts_max;
+    spec.stop_order = 2;
+    spec.stop_grace_ms = options.worker_grace_ms;
+    children.push_back(spec);
+  }
+  ChildSpec learner;
+  learner.name = learner.group = "learner";
+  learner.args = {"learner", "--run-dir", dir};
+  if (options.resume) learner.args.push_back("--resume");
+  // Its end is the run's, and nobody can take its place: what it had in memory
+  // is not in the last checkpoint.
+  learner.essential = true;
+  learner.stop_grace_ms = options.learner_grace_ms;
+  children.push_back(learner);
+  for (uint32_t i = 0; i < config.workers(); ++i) {
+    ChildSpec worker;
+    worker.name = absl::StrCat("worker-", i);
+    worker.group = "rollout";
+    worker.args = {"rollout",
+                   "--run-dir",
+                   dir,
+                   "--name",
+                   worker.name,
+                   "--threads",
+                   absl::StrCat(WorkerThreads(config)),
+                   "--prompt-tokens",
+                   absl::StrCat(options.run.prompt_tokens)};
+    if (host) {
+      worker.args.insert(worker.args.end(), {"--env-host-file", host_file});
+    }
+    worker.restarts_max = options.restarts_max;
+    // After the learner, which may need none of them, and before the host,
+    // whose calls they wait for.
+    worker.stop_order = 1;
+    worker.stop_grace_ms = options.worker_grace_ms;
+    children.push_back(worker);
+  }
+  return children;
+}
+
+std::vector<std::pair<std::string, std::string>> DescribePlan(
+    const TrainOptions& options) {
+  const PreparedRun& run = options.run;
+  const RunConfig& config = run.config;
+  const ModelConfig& model = run.model;
+  const auto tier = ComputeTierName();
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"run", run.dir},
+      {"model",
+       absl::StrCat(config.model(), ": ", Mega(model.parameter_count()),
+                    " parameters, ", Mega(model.active_parameter_count()),
+                    " active a token, ", model.num_hidden_layers,
+                    " layers, index_topk ", model.index_topk)},
+      {"numerics", absl::StrCat(RunConfig::Numerics_Name(config.numerics()),
+                                " on CPU tier ", tier.ok() ? *tier : "none")},
+      {"processes", DescribeProcesses(options)},
+      {"tasks", DescribeTasks(run)},
+      {"steps", absl::StrCat(config.steps(), " of ",
+                             config.objective().prompts_per_step(),
+                             " prompts x ", config.objective().group_size(),
+                             " samples, seed ", config.seed())},
+      {"evaluation", absl::StrCat(config.schedule().eval_tasks(),
+                                  " held-out tasks an environment, with the "
+                                  "run's own sampling")},
+  };
+  const auto memory = DescribeMemory(
+      PlanMemory(config, model, run.prompt_tokens), AvailableMemoryBytes());
+  lines.insert(lines.end(), memory.begin(), memory.end());
+  if (model.num_nextn_predict_layers > 0) {
+    lines.emplace_back("MTP", "carried through every save, not trained");
+  }
+  if (!config.objective().keep_sampling_mask()) {
+    lines.emplace_back("warning",
+                       "keep_sampling_mask is off: ratio and KL are those of "
+                       "the whole vocabulary, not of the truncated policy that "
+                       "is sampled from");
+  }
+  return lines;
+}
+
+}  // namespace temper
