@@ -34,25 +34,12 @@ using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kDeadlineMs = 240'000;
 constexpr int64_t kSteps = 6, kSaveInterval = 2;
-constexpr int64_t kGroups = 3, kSamples = 4;  // of a step
-constexpr int kRestarts = 3;                  // of each worker and host
+constexpr int64_t kGroups = kSmallGroups, kSamples = kSmallSamples;
+constexpr int kRestarts = 3;  // of each worker and host
 
 class TrainFaultsTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    const std::string config = absl::StrCat(
-        "model: \"", kQuickstartModel, "\"\ntasks: \"quickstart\"\n",
-        "runs_dir: \"", TrialPath("runs"), "\"\nsteps: ", kSteps,
-        "\nseed: 5\nthreads: 1\n", "objective { group_size: ", kSamples,
-        " prompts_per_step: ", kGroups, " kl_coef: 0.05 }\n",
-        "sampling { max_tokens: 96 max_turns: 3 }\n"
-        "optimizer { learning_rate: 1e-4 }\n"
-        "schedule { save_interval: ",
-        kSaveInterval,
-        " eval_tasks: 2 }\n"
-        "rewards { format_weight: 0.5 }\n");
-    ASSERT_TRUE(WriteFileDurably(TrialPath("small.textproto"), config).ok());
-  }
+  static void SetUpTestSuite() { WriteSmallConfig(kSteps, kSaveInterval); }
 
   static std::unique_ptr<TemperProcess> Start(
       const std::string& run, const std::vector<std::string>& more = {}) {

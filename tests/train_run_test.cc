@@ -30,21 +30,12 @@ using ::testing::SizeIs;
 
 constexpr int64_t kDeadlineMs = 240'000;
 constexpr int64_t kSteps = 4;
-constexpr int64_t kGroups = 3, kSamples = 4;  // of a step
+constexpr int64_t kGroups = kSmallGroups, kSamples = kSmallSamples;
 
 class TrainRunTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const std::string config = absl::StrCat(
-        "model: \"", kQuickstartModel, "\"\ntasks: \"quickstart\"\n",
-        "runs_dir: \"", TrialPath("runs"), "\"\nsteps: ", kSteps,
-        "\nseed: 5\nthreads: 1\n", "objective { group_size: ", kSamples,
-        " prompts_per_step: ", kGroups, " kl_coef: 0.05 }\n",
-        "sampling { max_tokens: 96 max_turns: 3 }\n"
-        "optimizer { learning_rate: 1e-4 }\n"
-        "schedule { save_interval: 2 eval_tasks: 2 }\n"
-        "rewards { format_weight: 0.5 }\n");
-    ASSERT_TRUE(WriteFileDurably(TrialPath("small.textproto"), config).ok());
+    WriteSmallConfig(kSteps, /*save_interval=*/2);
   }
 
   static std::unique_ptr<TemperProcess> Start(

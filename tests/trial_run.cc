@@ -62,6 +62,24 @@ std::string ReadAll(const std::string& path) {
   return *text;
 }
 
+std::string WriteSmallConfig(int64_t steps, int64_t save_interval) {
+  const std::string path = TrialPath("small.textproto");
+  const std::string config = absl::StrCat(
+      "model: \"", kQuickstartModel, "\"\ntasks: \"quickstart\"\n",
+      "runs_dir: \"", TrialPath("runs"), "\"\nsteps: ", steps,
+      "\nseed: 5\nthreads: 1\n", "objective { group_size: ", kSmallSamples,
+      " prompts_per_step: ", kSmallGroups, " kl_coef: 0.05 }\n",
+      "sampling { max_tokens: 96 max_turns: 3 }\n"
+      "optimizer { learning_rate: 1e-4 }\n"
+      "schedule { save_interval: ",
+      save_interval,
+      " eval_tasks: 2 }\n"
+      "rewards { format_weight: 0.5 }\n");
+  const absl::Status written = WriteFileDurably(path, config);
+  CHECK(written.ok()) << written;
+  return path;
+}
+
 std::unique_ptr<TemperProcess> StartTrain(
     const std::string& config, const std::string& run,
     const std::vector<std::string>& more,

@@ -29,6 +29,12 @@ std::string RunDir(const std::string& run);
 // A whole text or weight file; CHECKs that it can be read.
 std::string ReadAll(const std::string& path);
 
+// A small run of the quickstart: groups and samples of a step, and its
+// configuration, a file whose path is returned, of so many steps with a
+// checkpoint every `save_interval`. CHECKs that it can be written.
+inline constexpr int64_t kSmallGroups = 3, kSmallSamples = 4;
+std::string WriteSmallConfig(int64_t steps, int64_t save_interval);
+
 // `temper train CONFIG --name RUN MORE`, its output in TrialPath(run), with
 // `environment`'s "NAME=value" added to ours.
 std::unique_ptr<TemperProcess> StartTrain(

@@ -7,7 +7,6 @@ import ctypes
 import json
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import struct
@@ -15,11 +14,10 @@ import subprocess
 import sys
 import time
 
-TEMPER = os.path.abspath(sys.argv[1])
-MODEL = os.path.abspath(sys.argv[2])
-HOME = os.environ["TEST_TMPDIR"]
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from verb_trial import *
+
 DEADLINE_S = 60
-failures = []
 
 
 def bar_new_processes():
@@ -51,27 +49,9 @@ def bar_new_processes():
     os._exit(98)
 
 
-def temper(code, *args, alone=False):
-  """stdout and stderr of a command that is to end with `code`. `alone`: and to
-  start no process."""
-  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
-                        timeout=240, cwd=HOME,
-                        preexec_fn=bar_new_processes if alone else None)
-  if done.returncode != code:
-    failures.append("temper %s: exit %d, not %d\n%s" % (
-        " ".join(map(str, args))[:300], done.returncode, code,
-        done.stderr[-2000:]))
-  return done.stdout, done.stderr
-
-
-def expect_in(what, text):
-  if what not in text:
-    failures.append("no %r in %r" % (what, text[:1500]))
-
-
-def expect(what, got, wanted):
-  if got != wanted:
-    failures.append("%s is %r, not %r" % (what, got, wanted))
+def temper_alone(code, *args):
+  """The same as temper, of a command that is to start no process."""
+  return temper(code, *args, preexec_fn=bar_new_processes)
 
 
 def query(path, sql):
@@ -92,21 +72,6 @@ def within_deadline(condition):
     if time.monotonic() > deadline:
       raise TimeoutError()
     time.sleep(0.05)
-
-
-def task(id, split="train", content="1 + 1?", **fields):
-  made = {"id": id, "environment": "math", "split": split,
-          "messages": [{"role": "user", "content": content}],
-          "payload_json": json.dumps({"answer": "2"})}
-  made.update(fields)
-  return made
-
-
-def write(name, tasks):
-  path = os.path.join(HOME, name)
-  with open(path, "w") as out:
-    out.writelines(json.dumps(task) + "\n" for task in tasks)
-  return path
 
 
 def settings(tasks, **more):
@@ -155,18 +120,17 @@ BAD = [
 
 def check_each_kind():
   for i, (bad, said) in enumerate(BAD):
-    path = write("bad.jsonl", [task("a"), bad, task("h", "heldout")])
-    _, err = temper(2, "train", "--name", "r%d" % i, *settings(path),
-                    alone=True)
+    path = write_tasks("bad.jsonl", [task("a"), bad, task("h", "heldout")])
+    _, err = temper_alone(2, "train", "--name", "r%d" % i, *settings(path))
     expect_in("temper train: %s:2: " % path, err)
     expect_in(said, err)
     expect("lines of stderr", err.count("\n"), 1)
     expect("something was made", os.path.exists(HOME + "/runs"), False)
     # In an evaluation the task is one that is played.
-    path = write("bad.jsonl", [task("a"), dict(bad, split="heldout")
+    path = write_tasks("bad.jsonl", [task("a"), dict(bad, split="heldout")
                                if bad["split"] == "train" else bad])
-    _, err = temper(2, "eval", MODEL, *settings(path)[2:4], "--set",
-                    "eval_tasks=1", "--set", "max_tokens=64", alone=True)
+    _, err = temper_alone(2, "eval", MODEL, *settings(path)[2:4], "--set",
+                          "eval_tasks=1", "--set", "max_tokens=64")
     expect_in("temper eval: %s:2: " % path, err)
     expect_in(said, err)
 
@@ -174,39 +138,39 @@ def check_each_kind():
 def check_many():
   good = [task("g%d" % i) for i in range(30)] + [task("h", "heldout")]
   bad = [task("b%d" % i, payload_json="{}") for i in range(12)]
-  path = write("many.jsonl", good + bad + [task("g0")])
-  _, err = temper(2, "train", "--name", "many", *settings(path), alone=True)
+  path = write_tasks("many.jsonl", good + bad + [task("g0")])
+  _, err = temper_alone(2, "train", "--name", "many", *settings(path))
   expect_in("%s: 13 of 44 tasks cannot run:\n  %s:32: task b0: " %
             (path, path), err)
   expect_in("%s:41: task b9: " % path, err)
   expect_in("\n  and 3 more\n", err)
   expect("lines of stderr", err.count("\n"), 12)
-  _, err = temper(2, "env", "test", "math", "--tasks", path, alone=True)
+  _, err = temper_alone(2, "env", "test", "math", "--tasks", path)
   expect_in("13 of 44 tasks cannot run:", err)
   expect_in("%s:32: task b0: payload_json must be an object" % path, err)
-  path = write("misspelt.jsonl", [task("a"), task("b", environment="mth"),
+  path = write_tasks("misspelt.jsonl", [task("a"), task("b", environment="mth"),
                                   task("c", environment="example")])
-  _, err = temper(2, "env", "test", "math", "--tasks", path, alone=True)
+  _, err = temper_alone(2, "env", "test", "math", "--tasks", path)
   expect_in('%s:2: task b: there is no environment "mth"; there are' % path,
             err)
-  path = write("others.jsonl", [task("a"), task("c", environment="example")])
+  path = write_tasks("others.jsonl", [task("a"), task("c", environment="example")])
   out, _ = temper(0, "env", "test", "math", "--tasks", path)
   expect("stdout", out, "math: 1 tasks keep its promises\n"
          "1 tasks of other environments were not looked at\n")
-  path = write("end.jsonl", [task("a"), BAD[10][0]])
-  _, err = temper(2, "env", "test", "math", "--tasks", path, alone=True)
+  path = write_tasks("end.jsonl", [task("a"), BAD[10][0]])
+  _, err = temper_alone(2, "env", "test", "math", "--tasks", path)
   expect_in("task b: message 1 (role 'assistant') is the last", err)
 
 
 def check_ten_thousand():
   """10^4 tasks are checked in 10 s. Seen to take 0.5 s; it is the processor's
   time that counts, so that what else the machine does is no matter."""
-  path = write("many.jsonl", [task("g%d" % i) for i in range(10000)] +
+  path = write_tasks("many.jsonl", [task("g%d" % i) for i in range(10000)] +
                [task("b", payload_json="{}")])
   for verb in (["env", "test", "math", "--tasks", path],
                ["train", "--name", "many", *settings(path)]):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _, err = temper(2, *verb, alone=True)
+    _, err = temper_alone(2, *verb)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     expect_in("%s:10001: task b: payload_json must be an object" % path, err)
     seconds = (after.ru_utime + after.ru_stime -
@@ -217,36 +181,32 @@ def check_ten_thousand():
 
 def check_the_bar():
   """It is the bar that a good run meets: it starts a process, then dies."""
-  path = write("good.jsonl", [task("a"), task("h", "heldout")])
-  temper(-signal.SIGSYS, "train", "--name", "barred", *settings(path),
-         alone=True)
+  path = write_tasks("good.jsonl", [task("a"), task("h", "heldout")])
+  temper_alone(-signal.SIGSYS, "train", "--name", "barred", *settings(path))
   expect("the run's directory", os.path.exists(HOME + "/runs/barred"), True)
 
 
 def check_generate():
-  _, err = temper(2, "generate", MODEL, "--prompt", "a b " * 3000, alone=True)
+  _, err = temper_alone(2, "generate", MODEL, "--prompt", "a b " * 3000)
   expect_in("with max_tokens 256 that is above 4096", err)
   _, err = temper(2, "generate", MODEL, "--prompt", "a", "--max-tokens", "4096")
   expect_in("; shorten it, or lower max_tokens to 40", err)
 
 
 def check_long_prompt():
-  """A prompt above the 4096 tokens that the cache of a small run held."""
-  model = os.path.join(HOME, "long")
-  shutil.copytree(MODEL, model)
-  for file in os.listdir(model):
-    os.chmod(os.path.join(model, file), 0o644)
+  """A prompt longer than the cache of so small a run, were it sized without."""
+  model = copy_of_model("long")
   config = json.load(open(model + "/config.json"))
   config["max_position_embeddings"] = 8192
   json.dump(config, open(model + "/config.json", "w"))
-  path = write("long.jsonl", [task("a", content="a b " * 2600)])
+  path = write_tasks("long.jsonl", [task("a", content="a b " * 3500)])
   values = settings(path, threads=2)
   values[values.index("model=" + MODEL)] = "model=" + model
   values[values.index("eval_tasks=1")] = "eval_tasks=0"
   values[values.index("max_tokens=64")] = "max_tokens=8"
   out, _ = temper(0, "train", "--name", "long", *values)
   expect_in("step   1/1", out)
-  expect_in("the longest prompt has 5", out)
+  expect_in("the longest prompt has 7", out)
 
 
 def check_other_tasks():
@@ -256,7 +216,7 @@ def check_other_tasks():
   tasks = open(run + "/tasks.jsonl").read()
   with open(run + "/tasks.jsonl", "a") as out:
     out.write(json.dumps(task("more")) + "\n")
-  _, err = temper(2, "train", "--resume", run, "--steps", "2", alone=True)
+  _, err = temper_alone(2, "train", "--resume", run, "--steps", "2")
   expect_in("%s/tasks.jsonl has changed since the run began: " % run, err)
   expect("config", open(run + "/config.textproto").read(), config)
   # As it was, it goes on: here, to where it is.
@@ -268,7 +228,7 @@ def check_other_tasks():
 def check_warnings():
   """What only running shows, as the learner records it: a warning a task, ten at
   most, and the final table. The test writes the rows in its stead."""
-  path = write("good.jsonl", [task("a"), task("h", "heldout")])
+  path = write_tasks("good.jsonl", [task("a"), task("h", "heldout")])
   values = settings(path, threads=1)
   values[values.index("steps=1")] = "steps=5000"
   train = subprocess.Popen([TEMPER, "train", "--name", "warned", *values],
@@ -309,8 +269,7 @@ def main():
   check_long_prompt()
   check_other_tasks()
   check_warnings()
-  if failures:
-    sys.exit("\n".join(failures))
+  finish()
 
 
 main()

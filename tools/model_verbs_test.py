@@ -6,50 +6,10 @@ them."""
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 
-TEMPER = os.path.abspath(sys.argv[1])
-MODEL = os.path.abspath(sys.argv[2])
-HOME = os.environ["TEST_TMPDIR"]
-failures = []
-
-
-def temper(code, *args):
-  """stdout and stderr of a command that is to end with `code`."""
-  done = subprocess.run([TEMPER, *args], capture_output=True, text=True,
-                        timeout=240, cwd=HOME)
-  if done.returncode != code:
-    failures.append("temper %s: exit %d, not %d\n%s" % (
-        " ".join(map(str, args))[:200], done.returncode, code, done.stderr))
-    if code == 0:  # what comes next needs it
-      sys.exit("\n".join(failures))
-  return done.stdout, done.stderr
-
-
-def expect_in(what, text):
-  if what not in text:
-    failures.append("no %r in %r" % (what, text[:500]))
-
-
-def expect(what, got, wanted):
-  if got != wanted:
-    failures.append("%s is %r, not %r" % (what, got, wanted))
-
-
-def write(name, text):
-  path = os.path.join(HOME, name)
-  with open(path, "w") as out:
-    out.write(text)
-  return path
-
-
-def math_task(id, split, question):
-  return json.dumps({
-      "id": id, "environment": "math", "split": split,
-      "messages": [{"role": "user", "content": question}],
-      "payload_json": json.dumps({"answer": "2"})}) + "\n"
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from verb_trial import *
 
 
 def check_generate():
@@ -87,8 +47,8 @@ def check_generate():
 
 
 def check_eval():
-  unread = write("unread.jsonl", math_task("t", "train", "1 + 1?") +
-                 math_task("h", "heldout", "1 + 1? " * 20000))
+  unread = write_tasks("unread.jsonl", [
+      task("t"), task("h", "heldout", "1 + 1? " * 20000)])
   settings = ["--set", "tasks=" + unread, "--set", "eval_tasks=1"]
   for more in [], ["--json"]:
     out, err = temper(2, "eval", MODEL, *settings, *more)
@@ -108,15 +68,6 @@ def check_eval():
   expect_in("tasks is not set", err)
   _, err = temper(2, "eval", "no_such_model")
   expect_in("name a directory in the Hugging Face layout", err)
-
-
-def copy_of_model(name):
-  path = os.path.join(HOME, name)
-  shutil.copytree(MODEL, path)
-  for file in os.listdir(path):
-    os.chmod(os.path.join(path, file), 0o644)
-  os.chmod(path, 0o755)
-  return path
 
 
 def check_bad_models():
@@ -140,18 +91,12 @@ def check_bad_models():
   os.remove(mute + "/tokenizer.json")
   _, err = temper(2, "generate", mute, "--prompt", "hello")
   expect_in("; name the tokenizer.json that was made for the model", err)
-  large = copy_of_model("large")
-  tokenizer = json.load(open(large + "/tokenizer.json"))
-  last = max(token["id"] for token in tokenizer["added_tokens"])
-  ids = max(last, max(tokenizer["model"]["vocab"].values())) + 1
-  more = dict(tokenizer["added_tokens"][0])
-  tokenizer["added_tokens"].append(dict(more, id=ids, content="<more>"))
-  json.dump(tokenizer, open(large + "/tokenizer.json", "w"))
+  large, ids = model_of_more_ids("large")
   for verb in ("generate", large, "--prompt", "hello"), ("eval", large, "--set",
                                                          "tasks=quickstart"):
     _, err = temper(2, *verb)
     expect_in("tokenizer.json: the tokenizer has %d ids, the model's "
-              "vocab_size is" % (ids + 1), err)
+              "vocab_size is" % ids, err)
 
 
 def rewrite_json(path, change):
@@ -187,10 +132,10 @@ def check_files_that_disagree():
       out.write(mark + bytes)
     _, err = temper(2, "generate", marked, "--prompt", "hello")
     expect_in("begins with a byte-order mark (EF BB BF); save it as UTF-8", err)
-  tasks = write("marked.jsonl", "\ufeff" + math_task("h", "heldout", "1 + 1?"))
+  tasks = write("marked.jsonl", "\ufeff" + json.dumps(task("h", "heldout")))
   config = write("marked.textproto", "\ufeffseed: 1\n")
-  stages = write("marked_sft.textproto", "\ufeff" + STAGE)
-  shown = write("shown_sft.textproto", STAGE + 'demonstrations: "%s" model: '
+  stages = write("marked_sft.textproto", "\ufeff" + SFT_STAGE)
+  shown = write("shown_sft.textproto", SFT_STAGE + 'demonstrations: "%s" model: '
                 '"%s" output: "unmade"\n' % (tasks, MODEL))
   for verb in (("eval", MODEL, "--set", "tasks=" + tasks),
                ("eval", MODEL, config), ("sft", stages), ("sft", shown)):
@@ -214,8 +159,7 @@ def check_huge_weights():
   with open(huge + "/model.safetensors", "r+b") as file:
     file.seek(8 + length + begin)
     file.write(values)
-  tasks = write("sums.jsonl", math_task("t", "train", "1 + 1?") +
-                math_task("h", "heldout", "2 + 2?"))
+  tasks = write_tasks("sums.jsonl", [task("t"), task("h", "heldout")])
   said = 'e+38, in "%s"' % gate
   _, err = temper(1, "generate", huge, "--prompt", "hello")
   expect_in(said, err)
@@ -231,16 +175,10 @@ def check_huge_weights():
       {"role": "user", "content": "?"},
       {"role": "assistant", "reasoning_content": "one", "content": "1"}]}) +
       "\n")
-  on = write("huge.textproto", STAGE + 'demonstrations: "%s" model: "%s" '
+  on = write("huge.textproto", SFT_STAGE + 'demonstrations: "%s" model: "%s" '
              'output: "huge_out"\n' % (shown, huge))
   _, err = temper(1, "sft", on)
   expect_in(said, err)
-
-
-STAGE = """stage { name: "all" steps: 2 attention: "sparse" train_model: true
-  train_indexer: true learning_rate: 1e-3 indexer_learning_rate: 1e-3 }
-demonstrations_per_step: 2 threads: 1
-"""
 
 
 def main():
@@ -249,8 +187,7 @@ def main():
   check_bad_models()
   check_files_that_disagree()
   check_huge_weights()
-  if failures:
-    sys.exit("\n".join(failures))
+  finish()
 
 
 main()

@@ -3,14 +3,8 @@
 # Names each skipped test with what was missing, and ends with the line
 # `N passed, N failed`. Exit status 0: none failed.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+. "$(dirname "$0")/prepare.sh"
 
-tools/setup.sh
-# Results are kept outside the checkout; a developer's own cache comes first.
-cache=()
-if ! grep -qs disk_cache .bazelrc.user "$HOME/.bazelrc"; then
-  cache=("--disk_cache=${XDG_CACHE_HOME:-$HOME/.cache}/temper-bazel")
-fi
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT
 status=0
