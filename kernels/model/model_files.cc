@@ -49,9 +49,7 @@ absl::StatusOr<std::vector<std::string>> ListModelFiles(
     // Directories (onnx/, original/) hold weights in other formats.
     if (!S_ISREG(info.st_mode)) continue;
     const auto bytes = static_cast<uint64_t>(info.st_size);
-    const bool needed = name == kTokenizer;
-    if (bytes > kModelFileBytesMax ||
-        (!needed && bytes > kModelFilesBytesMax - total)) {
+    if (bytes > kModelFileBytesMax || bytes > kModelFilesBytesMax - total) {
       LOG(WARNING) << path << " has " << bytes
                    << " bytes and will not be beside the trained model: files "
                       "up to "
@@ -59,7 +57,7 @@ absl::StatusOr<std::vector<std::string>> ListModelFiles(
                    << kModelFilesBytesMax << " together";
       continue;
     }
-    if (!needed) total += bytes;
+    if (name != kTokenizer) total += bytes;
     carried.push_back(name);
   }
   return carried;
