@@ -88,6 +88,8 @@ std::vector<MetricValue> BatchMetrics(const std::vector<Episode>& batch) {
     means.Add("environment", static_cast<double>(e.environment_us) * 1e-6);
     means.Add("scoring", static_cast<double>(e.reward_us) * 1e-6);
     AddMaskSizes(e, &means);
+    // A group whose rewards are all equal has advantages of 0 and teaches
+    // nothing.
     const auto [it, first] =
         group_range.try_emplace(e.group, std::pair(e.reward, e.reward));
     it->second.first = std::min(it->second.first, e.reward);

@@ -26,6 +26,8 @@ double Normal(uint64_t seed, uint64_t tensor, uint32_t element) {
   key.group = tensor;
   key.ordinal = element;
   const auto words = RandomWords(key);
+  // Our own Log and Cos: libm's choose a variant by CPU, and the weights of a
+  // seed are the same on every machine (DESIGN.md section 6).
   const double u = (static_cast<double>(words[0] >> 8) + 1) * 0x1p-24;
   const double v = static_cast<double>(UniformFromWord(words[1]));
   return std::sqrt(-2 * Log(u)) * Cos(kTwoPi * v);

@@ -17,6 +17,8 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
                                ? absl::StrCat(*checkpoint, "/model")
                                : config.model();
   ASSIGN_OR_RETURN(model->model_, ReadModelConfig(from));
+  // So that a resume finds what lies beside the weights though the base model
+  // has gone meanwhile.
   if (RunModelDir(run_dir, from) == from) {
     RETURN_IF_ERROR(KeepRunModel(run_dir, from));
   }
@@ -42,6 +44,8 @@ absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
   ASSIGN_OR_RETURN(const TrainStepOptions options,
                    MakeTrainStepOptions(config_));
   if (options.NeedsReference()) {
+    // Always the first model, of a resumed run too: the KL is to where the run
+    // began.
     ASSIGN_OR_RETURN(reference_,
                      PublishedWeights::Load(backend, model_, kFp32,
                                             Passes::kForward, config_.model()));

@@ -43,6 +43,8 @@ absl::Status SaveMoments(const std::string& path, const Optimizer& optimizer) {
   SafetensorsEntry entry;
   entry.name = "moments";
   entry.dtype = "F32";
+  // Written piece by piece: both moments are twice the model, and a copy of
+  // them is not in the memory plan.
   entry.shape = {2, end / 2};
   entry.bytes = static_cast<uint64_t>(end) * sizeof(float);
   std::vector<float> piece;
@@ -64,6 +66,7 @@ absl::Status LoadMoments(const std::string& path, int64_t steps,
   if (entry == nullptr) {
     return absl::DataLossError(absl::StrCat(path, " has no \"moments\""));
   }
+  // SetState reads as many values as this model has, from a mapped file.
   if (entry->dtype != "F32" ||
       entry->bytes != uint64_t(optimizer->moments()) * sizeof(float)) {
     return absl::DataLossError(absl::StrCat(
@@ -76,6 +79,8 @@ absl::Status LoadMoments(const std::string& path, int64_t steps,
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir) {
   const std::string path = absl::StrCat(dir, "/state.json");
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kStateBytesMax));
+  // A damaged file is data, not a bug: no exception, and the caller tries an
+  // older checkpoint.
   const nlohmann::json state =
       nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   LearnerCounters counters;

@@ -70,6 +70,8 @@ class Builder {
 
   bool SameAt(const EpisodeBranch& a, const EpisodeBranch& b,
               int32_t position) const {
+    // Where routes are replayed they are an input of the row, as the token is:
+    // rows that differ in them compute different things.
     if (a.tokens[position] != b.tokens[position]) return false;
     const auto begin = position * route_width_;
     return !keep_routing_ || std::equal(a.routes.begin() + begin,
@@ -85,6 +87,7 @@ class Builder {
     for (const PlacedBranch& placed : placed_) {
       const int32_t limit = std::min(Inputs(branch), Inputs(*placed.branch));
       int32_t length = 0;
+      // From position 0 on: a row is what its whole prefix makes of it.
       while (length < limit && SameAt(branch, *placed.branch, length)) ++length;
       if (length > best.length) best = {length, &placed};
     }
@@ -95,6 +98,8 @@ class Builder {
     TokenBatch& batch = packed_.batch;
     const Prefix prefix = CommonPrefix(branch);
     const int32_t inputs = Inputs(branch);
+    // A sequence of its own, though its first rows may be another's: the block
+    // table names them row by row (pages of one token).
     const auto sequence = static_cast<int32_t>(placed_.size());
     std::vector<int32_t> rows;
     if (prefix.parent != nullptr) {
@@ -131,6 +136,8 @@ class Builder {
       const int32_t position = branch.sampled[i];
       CHECK(position >= 1) << "a first token has nothing to predict it";
       packed_.sampled.push_back(
+          // The row before a token predicts it. Sampled tokens come out in
+          // episode order, shared rows or not: TrainStep relies on it.
           {rows[position - 1], episode, branch.tokens[position]});
       packed_.logp_old.push_back(branch.logprobs[i]);
       packed_.kept_ids.insert(

@@ -52,8 +52,11 @@ absl::StatusOr<SftMetrics> SftStep::Run(
   const ModelConfig& config = weights_->config();
   ASSIGN_OR_RETURN(
       std::vector<PackedBatch> batches,
+      // Routes are chosen anew: there is no sampler whose choice is to be kept.
       PackEpisodes(config, demonstrations, tokens_max_,
                    /*keep_routing=*/false, PrefixSharing::kShared));
+  // First the totals: every part of the step is weighed by them, so that how a
+  // step is cut into batches changes no more than the order of addition.
   SftMetrics metrics;
   for (const PackedBatch& packed : batches) {
     metrics.tokens += static_cast<int64_t>(packed.sampled.size());
@@ -65,6 +68,9 @@ absl::StatusOr<SftMetrics> SftStep::Run(
     RETURN_IF_ERROR(
         RunPacked(packed, metrics.tokens, metrics.rows, options, &metrics));
   }
+  // Both losses have gone into one set of gradients, but of disjoint
+  // parameters: the indexer's inputs are detached, and it chooses only keys in
+  // the model's loss.
   if (options.train_model) {
     ASSIGN_OR_RETURN(metrics.grad_norm,
                      model_optimizer_->Step(options.model, *gradients_));
@@ -83,10 +89,13 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
                                 SftMetrics* metrics) {
   TokenBatch batch = packed.batch;
   ForwardOptions forward;
+  // Dense attention is the sparse path that keeps every key there is (DESIGN.md
+  // section 11): no sequence is longer than the block table is wide.
   if (options.dense_attention) forward.index_topk = batch.blocks_max;
   Tensor hidden;
   RETURN_IF_ERROR(
       model_->Forward(&batch, nullptr, tape_.get(), forward, &hidden));
+  // Forward has written what it chose into the batch's copy.
   CountLoad(batch.routes);
   ASSIGN_OR_RETURN(const TokenLogProbs result,
                    logprob_->Forward(*weights_, hidden, packed,
@@ -97,12 +106,14 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
         static_cast<double>(logp) / static_cast<double>(tokens_total);
   }
   if (options.train_model) {
+    // d of -(1 / tokens_total) sum logp, over the tokens of the whole step.
     const std::vector<float> dlogp(result.logp.size(),
                                    -1.0f / static_cast<float>(tokens_total));
     ASSIGN_OR_RETURN(const Tensor dhidden,
                      logprob_->Backward(*weights_, dlogp, gradients_.get()));
     model_->Backward(tape_.get(), dhidden, gradients_.get());
   }
+  // After the model's backward: the tape is used up by neither.
   if (!options.train_indexer) return absl::OkStatus();
   const std::vector<float> dkl(batch.size(),
                                1.0f / static_cast<float>(rows_total));
@@ -130,6 +141,8 @@ SftUpdates SftStep::updates() const {
 }
 
 absl::Status SftStep::SaveOptimizers(const std::string& dir) const {
+  // Moments of no update are all 0, and of the size of the model each: they are
+  // not written, and `updates` tells the reader so.
   if (model_optimizer_->steps() > 0) {
     RETURN_IF_ERROR(SaveMoments(ModelFile(dir), *model_optimizer_));
   }
@@ -157,6 +170,7 @@ void SftStep::CountLoad(const std::vector<int32_t>& routes) {
   const int64_t slots = config.num_experts_per_tok;
   const int64_t width = config.moe_layers() * slots;
   for (size_t i = 0; i < routes.size(); ++i) {
+    // [rows, moe_layers, slots], as a trajectory has its routes.
     const int64_t layer = static_cast<int64_t>(i) % width / slots;
     ++load_[layer * config.n_routed_experts + routes[i]];
   }
@@ -182,6 +196,8 @@ absl::Status SftStep::UpdateBias(double speed, SftMetrics* metrics) {
                      ".mlp.gate.e_score_correction_bias"));
     ASSIGN_OR_RETURN(std::vector<float> values, Download(backend_, bias));
     for (int64_t e = 0; e < experts; ++e) {
+      // DeepSeek-V3 section 2.1.2: by a fixed step towards balance, whatever
+      // the size of the gap.
       const double gap = mean - static_cast<double>(load[e]);
       values[e] += static_cast<float>(gap > 0 ? speed : gap < 0 ? -speed : 0);
     }

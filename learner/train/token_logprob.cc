@@ -31,6 +31,8 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
   const int64_t dim = hidden.dim(1);
   tokens_ = hidden.dim(0);
   temperature_ = static_cast<float>(temperature);
+  // Empty rows mean the whole vocabulary: the objective's broken case, for
+  // ablation.
   const std::vector<int32_t> no_offsets(n + 1, 0), no_ids;
   ASSIGN_OR_RETURN(rows_view_, rows_.Upload(rows));
   ASSIGN_OR_RETURN(targets_view_, targets_.Upload(targets));
@@ -45,6 +47,8 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
   ASSIGN_OR_RETURN(lse_view_, lse_.Reserve(DType::kF32, {n}));
   ASSIGN_OR_RETURN(const Tensor entropy, entropy_.Reserve(DType::kF32, {n}));
   TokenLogProbs result;
+  // Behind the reservations: Backward reads the views even if there is nothing
+  // in them.
   if (n == 0) return result;
   backend_->GatherRows(hidden, rows_view_, hidden_view_);
   backend_->LogProb({.x = hidden_view_,

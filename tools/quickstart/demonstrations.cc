@@ -167,6 +167,8 @@ void WriteMath(const QuickstartTask& task, const SlipRates::Math& rates,
         absl::StrFormat("%c+%c+%d=%02d", left[i], right[i], carry, sum));
     answer.insert(answer.begin(), static_cast<char>('0' + sum % 10));
     if (i == 0 && sum >= 10) answer.insert(answer.begin(), '1');
+    // A slip that is made is made throughout, and written down: the reasoning
+    // is wrong, not only the answer.
     carry = carries ? sum / 10 : 0;
   }
   if (draws->Chance(rates.wrong_digit)) answer = ChangeDigit(answer, draws);

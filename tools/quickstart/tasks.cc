@@ -26,6 +26,8 @@ QuickstartTask OneCall(QuickstartDraws* draws) {
   QuickstartTask task;
   task.kind = QuickstartKind::kOneCall;
   const std::string a = Number(draws), b = Number(draws), c = Number(draws);
+  // Two operations on two-digit numbers: above what the small model does in its
+  // head, one line of Python.
   const std::string forms[] = {
       absl::StrCat(a, "*", b, "+", c), absl::StrCat(a, "*", b, "-", c),
       absl::StrCat("(", a, "+", b, ")*", c), absl::StrCat(a, "+", b, "*", c)};
@@ -69,6 +71,8 @@ QuickstartTask MathSum(QuickstartDraws* draws) {
       absl::StrCat("sum ", task.left, ",", task.right),
       absl::StrCat(task.left, " plus ", task.right)};
   task.question = questions[draws->Between(0, 2)];
+  // Sums that differ in their order alone are one task: else the held-out one
+  // would be in training.
   task.canonical = absl::StrCat(std::min(task.left, task.right), "+",
                                 std::max(task.left, task.right));
   task.answer = absl::StrCat(task.left + task.right);
@@ -80,6 +84,8 @@ QuickstartTask MathSum(QuickstartDraws* draws) {
 QuickstartTask Draw(uint64_t seed, TaskSplit split, uint64_t index,
                     uint32_t* attempt) {
   while (*attempt < kAttemptsMax) {
+    // A lane for each attempt, so that task `index` does not hang on how many
+    // were refused before it.
     QuickstartDraws draws(seed, index, (*attempt)++);
     QuickstartTask task;
     switch (index % 3) {
@@ -155,12 +161,16 @@ int QuickstartDraws::Between(int low, int high) {
 }
 
 bool QuickstartDraws::Chance(double probability) {
+  // Used up whatever the probability: a rate that becomes 0 moves no later
+  // draw.
   const float uniform = Uniform(key_);
   ++key_.ordinal;
   return uniform < probability;
 }
 
 TaskSplit SplitOf(const std::string& canonical) {
+  // By the task itself, whatever the seed: what is held out of one run is held
+  // out of all.
   return Crc32c(canonical) % kHeldOutModulus == 0 ? TaskSplit::kHeldOut
                                                   : TaskSplit::kTrain;
 }
@@ -186,9 +196,13 @@ Task ToTask(const QuickstartTask& quickstart, TaskSplit split, uint64_t index) {
   user->set_content(quickstart.question);
   nlohmann::ordered_json payload = {{"answer", quickstart.answer}};
   if (quickstart.kind == QuickstartKind::kTwoCalls) {
+    // The value is in the environment alone: it cannot be had without the
+    // look-up.
     payload["table"] = {{quickstart.key, quickstart.value}};
   }
   if (math) {
+    // Shown and useless: all prompts begin with one preamble, which is computed
+    // once.
     payload["tools"] = nlohmann::ordered_json::array();
     for (const Tool& tool : InterpreterTools()) {
       payload["tools"].push_back(

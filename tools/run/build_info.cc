@@ -23,6 +23,7 @@ std::string ProcessorName() {
   std::string line;
   while (std::getline(file, line)) {
     const size_t colon = line.find(": ");
+    // x86's word; there is a line for each core, and they are the same.
     if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
       return line.substr(colon + 2);
     }
@@ -33,6 +34,8 @@ std::string ProcessorName() {
 }  // namespace
 
 std::string Revision() {
+  // Of the program itself: it was built from a tree that may have had changes
+  // of its own, or outside any.
   const auto program = ReadFile("/proc/self/exe", kProgramBytesMax);
   if (!program.ok()) return "unknown";
   return absl::StrCat("sha256:",

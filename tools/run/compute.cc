@@ -15,10 +15,13 @@ namespace temper {
 
 int ComputeThreads(int threads) {
   if (threads > 0) return threads;
+  // It may fail, with -1.
   return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 absl::StatusOr<std::string> ComputeTierName() {
+  // Below tools/ nothing reads the environment: what a run computes with is
+  // handed down, and recorded.
   const char* named = getenv("TEMPER_ISA");
   const auto tier = ChooseCpuTier(named == nullptr ? "" : named);
   if (tier.ok()) return (*tier)->name;

@@ -26,6 +26,8 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
   const int64_t at_once = std::clamp<int64_t>(demand.samples, 1, kSamplesMax);
   const int64_t group_size = std::max<int64_t>(1, demand.group_size);
   const int64_t groups = (at_once + group_size - 1) / group_size;
+  // Tools may write as much as the model; how much is not known, so not below
+  // what results have as a rule.
   const int64_t read =
       std::max(demand.max_tokens, kResultTokens * (demand.max_turns - 1));
   // A prompt's last page is each sample's own, and so is the last of all.
@@ -37,6 +39,8 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
   options.sequences_max = at_once;
   options.sample_rows_max = at_once;
   options.pages = static_cast<int32_t>(
+      // One episode of the greatest length always fits, whoever else is there;
+      // more than every sample at its greatest is never used.
       std::clamp(at_once * own + shared, longest, at_once * longest));
   return options;
 }
@@ -44,6 +48,8 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
 EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens) {
   const int64_t prompts = config.objective().prompts_per_step();
   const int64_t workers = config.workers();
+  // A group stays with one worker, so one of them may have a group more than
+  // others.
   const int64_t groups = (prompts + workers - 1) / workers;
   EngineDemand demand;
   demand.group_size = config.objective().group_size();

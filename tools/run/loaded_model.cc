@@ -22,6 +22,8 @@ absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
        {Named{"bos_token_id", config.bos_token_id, kBosToken},
         Named{"eos_token_id", config.eos_token_id, kEosToken}}) {
     const auto id = tokenizer.SpecialId(named.token);
+    // Which of the two is right nobody can know: a wrong end token is a model
+    // that never stops.
     if (!id.has_value() || *id == named.id) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         named.token, " has id ", *id, " in tokenizer.json, but ", named.key,
@@ -62,6 +64,7 @@ absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
 
 absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
   ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
+  // By their headers alone: whole files are read where they are used.
   RETURN_IF_ERROR(
       IfUnusable(WeightsFile::Open(config, dir).status(), kNameAModel));
   return CheckModelWithoutWeights(dir);
@@ -71,6 +74,7 @@ absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
                                       const std::string& dir) {
   LoadedModel model;
   ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  // Before the weights, which take longest.
   ASSIGN_OR_RETURN(model.tokenizer,
                    LoadNamedTokenizer(dir + "/tokenizer.json", config));
   auto weights =

@@ -125,6 +125,8 @@ MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
 int64_t AvailableMemoryBytes() {
   const int64_t kib =
       ReadLabelled("/proc/meminfo", "MemAvailable:").value_or(0);
+  // A container sees the machine's memory in /proc/meminfo, and is killed by
+  // its group's limit.
   const std::string v2 = "/sys/fs/cgroup", v1 = "/sys/fs/cgroup/memory";
   return std::min({kib << 10,
                    LeftInGroup(v2 + "/memory.max", v2 + "/memory.stat", "anon"),
@@ -155,6 +157,7 @@ std::vector<std::pair<std::string, std::string>> DescribeMemory(
 }
 
 std::string MemoryWarning(const MemoryPlan& plan, int64_t available_bytes) {
+  // Only a warning: swap and shared pages may well make it fit.
   if (available_bytes == 0 || plan.bytes() <= available_bytes) return "";
   return absl::StrFormat(
       "the plan takes %.0f MiB of memory and %.0f MiB are available: the "

@@ -22,6 +22,7 @@ static_assert(std::atomic<int>::is_always_lock_free);
 int pipe_fds[2] = {-1, -1};
 
 void OnSignal(int number) {
+  // Never the second: shells pass on the one that the kernel has sent.
   if (number == SIGHUP && count.load(std::memory_order_relaxed) > 0) return;
   const int saved = errno;
   count.fetch_add(1, std::memory_order_relaxed);
@@ -35,15 +36,18 @@ void InstallStopSignal() {
   if (pipe_fds[0] < 0) CHECK_EQ(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
   struct sigaction action = {};
   action.sa_handler = OnSignal;
+  // Libraries' calls go on; our waits look at the pipe.
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   CHECK_EQ(sigaction(SIGINT, &action, nullptr), 0);
   CHECK_EQ(sigaction(SIGTERM, &action, nullptr), 0);
   struct sigaction hangup = {};
   CHECK_EQ(sigaction(SIGHUP, nullptr, &hangup), 0);
+  // nohup ignores it for us, and means it.
   if (hangup.sa_handler != SIG_IGN) {
     CHECK_EQ(sigaction(SIGHUP, &action, nullptr), 0);
   }
+  // A reader that has gone is a failed write, not our end.
   signal(SIGPIPE, SIG_IGN);
 }
 

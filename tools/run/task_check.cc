@@ -33,6 +33,7 @@ absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
   auto chat_template = ChatTemplate::Create(check->tokenizer_.get());
   RETURN_IF_ERROR(IfUnusable(chat_template.status(), kNameATokenizer));
   check->chat_template_ = *std::move(chat_template);
+  // As the run renders it: another mode has other tokens.
   check->options_.mode =
       sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
   check->max_tokens_ = sampling.max_tokens();
@@ -62,6 +63,8 @@ absl::Status TaskCheck::CheckPrompt(const Observation& known) {
     return absl::InvalidArgumentError(std::string(tokens.status().message()));
   }
   const int64_t size = static_cast<int64_t>(tokens->size());
+  // Here and not when it runs: there it would be an infrastructure failure,
+  // retried in vain.
   if (size + max_tokens_ > episode_tokens_) {
     const int64_t left = episode_tokens_ - size;
     return absl::InvalidArgumentError(absl::StrCat(
@@ -85,6 +88,7 @@ void TaskFaults::Add(const absl::Status& fault) {
 absl::Status TaskFaults::status(const std::string& source,
                                 int64_t tasks) const {
   if (count_ == 0) return absl::OkStatus();
+  // One has its place in front of it already.
   if (count_ == 1) return absl::InvalidArgumentError(shown_[0]);
   std::string text =
       absl::StrCat(source, ": ", count_, " of ", tasks, " tasks cannot run:");

@@ -26,6 +26,8 @@ class ToollessEnvironment : public Environment {
 
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
+    // The prompt still offers them, so that the model is asked what it was
+    // trained on.
     return RefuseCalls(calls);
   }
 
