@@ -279,7 +279,7 @@ TEST_F(RunSetupTest, ResumeChangesWhatItMayAndNothingElse) {
   EXPECT_EQ(ReopenRun(run->dir, {})->config.steps(), 9u);
   EXPECT_THAT(
       std::string(ReopenRun(run->dir, {"top_p=0.5"}).status().message()),
-      HasSubstr("top_p 0.5 differs"));
+      HasSubstr("top_p is 0.5, and began as 0.95"));
 }
 
 TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
