@@ -86,7 +86,7 @@ expect 2 'is not a regular file; name a configuration file' config resolve "$dir
 # The configuration of sft is as closed.
 for bad in 'sed: 1|bad.textproto:1:.*unknown key sed; did you mean seed\?' \
     'warmup_steps: 1|warmup_steps belongs in stage' \
-    'model: "m" demonstrations: "d" output: "o" weight_decay: 11|weight_decay 11 is outside 0 .. 10'; do
+    'model: "m" demonstrations: "d" output: "o" weight_decay: 11|weight_decay 11 is outside its limits 0 to 10; set it within'; do
   echo "${bad%%|*}" > "$dir/bad.textproto"
   expect 2 "${bad#*|}" sft "$dir/bad.textproto"
 done
