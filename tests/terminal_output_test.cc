@@ -32,8 +32,9 @@ constexpr int64_t kDeadlineMs = 120'000;
 constexpr char kHostile[] = "A\x1b[2J\u009b2J\u202eevil\rB";
 constexpr char kShown[] = "A\\x1b[2J\\u009b2J\\u202eevil\\rB";
 
-// A line where one field is meant to be.
-constexpr char kForged[] = "\nforged line";
+// A line where one field is meant to be; with the two blanks that a message of
+// several lines begins its further ones with.
+constexpr char kForged[] = "\n  forged line";
 
 // What a verb said, on stdout and stderr.
 std::string Said(const std::vector<std::string>& args, int code) {
@@ -119,6 +120,13 @@ TEST(TerminalOutputTest, NamesOfFilesRunsAndVerbsInErrorsAreEscaped) {
   ASSERT_TRUE(WriteFileDurably(TrialPath("key.textproto"),
                                absl::StrCat("model: \"", kHostile, "\"\n"))
                   .ok());
+  // Their faults are told in a line each, which a task's id does not end.
+  const std::string id = nlohmann::json(bad).dump();
+  ASSERT_TRUE(WriteFileDurably(
+                  TrialPath("bad_tasks.jsonl"),
+                  absl::StrCat("{\"id\": ", id, ", \"environment\": \"no\"}\n",
+                               "{\"id\": ", id, ", \"environment\": \"no\"}\n"))
+                  .ok());
   const std::vector<std::vector<std::string>> verbs = {
       {bad},
       {"inspect", bad},
@@ -137,6 +145,7 @@ TEST(TerminalOutputTest, NamesOfFilesRunsAndVerbsInErrorsAreEscaped) {
       {"generate", bad, "--prompt", "1"},
       {"env", "test", bad, "--tasks", bad},
       {"env", "test", "math", "--tasks", bad},
+      {"env", "test", "math", "--tasks", TrialPath("bad_tasks.jsonl")},
       {"status", "--no-such-flag", bad}};
   for (const std::vector<std::string>& verb : verbs) {
     ExpectHarmless(Said(verb, 2));
@@ -150,7 +159,7 @@ TEST(TerminalOutputTest, TrainAndEvalAndGenerateShowEscapes) {
   std::string tasks;
   for (const char* split : {"train", "heldout"}) {
     absl::StrAppend(
-        &tasks, "{\"id\": \"", inner, "\\nforged line", split,
+        &tasks, "{\"id\": \"", inner, "\\n  forged line", split,
         "\", \"environment\": \"math\", \"split\": \"", split,
         "\", \"messages\": [{\"role\": \"user\", \"content\": \"", inner,
         "\"}], \"payload_json\": \"{\\\"answer\\\": \\\"7\\\"}\"}\n");

@@ -3,10 +3,11 @@
 // in it moves the cursor, changes colours, reorders what is read, or forges a
 // line. Escapes are written as in C and JSON:
 //
-//   \n \t \r  \x1b (other controls below U+0020)  \xff (bytes that are no
-//   UTF-8) \u009b    (U+007F to U+009F, marks and overrides of writing
-//   direction,
-//              line and paragraph separators, the byte-order mark)
+//   \n \t \r   as they are called
+//   \x1b       other controls below U+0020
+//   \xff       bytes that are no UTF-8
+//   \u009b     U+007F to U+009F, marks and overrides of writing direction, line
+//              and paragraph separators, the byte-order mark
 //
 // All else is kept, a backslash too, so an escape can be imitated but never
 // acts; JSON text without raw controls stays JSON of the same value.

@@ -4,9 +4,11 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/byte_order_mark.h"
 #include "kernels/base/checksum.h"
+#include "kernels/base/fault_list.h"
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
@@ -19,7 +21,6 @@ namespace temper {
 namespace {
 
 constexpr int64_t kPreambleWeight = 20;
-constexpr uint64_t kFaultsListed = 10;
 
 class FileSource : public DemonstrationSource {
  public:
@@ -88,33 +89,12 @@ absl::StatusOr<std::string> RenderText(const Demonstration& demonstration) {
       ChatOptions());
 }
 
-// Collects what is wrong with demonstrations: the first few, and how many.
-class Faults {
- public:
-  void Add(const std::string& place, const absl::Status& status) {
-    ++count_;
-    if (count_ > kFaultsListed) return;
-    const std::string message(status.message());
-    const bool placed = message.compare(0, place.size(), place) == 0;
-    absl::StrAppend(&lines_, "\n  ", placed ? "" : place + ": ", message);
-  }
-
-  absl::Status ToStatus(uint64_t checked) const {
-    if (count_ == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        count_, " of ", checked,
-        " demonstrations cannot be learnt from; mend "
-        "or remove them:",
-        lines_,
-        count_ > kFaultsListed
-            ? absl::StrCat("\n  and ", count_ - kFaultsListed, " more")
-            : ""));
-  }
-
- private:
-  uint64_t count_ = 0;
-  std::string lines_;
-};
+// What is wrong, begun with its place.
+std::string Placed(const std::string& place, const absl::Status& status) {
+  const std::string message(status.message());
+  return absl::StartsWith(message, place) ? message
+                                          : absl::StrCat(place, ": ", message);
+}
 
 // Demonstrations begin .. end - 1, which these stages take.
 struct Part {
@@ -252,20 +232,22 @@ absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
     RETURN_IF_ERROR(source.CheckMix(stage.mix()));
   }
   DemonstrationTotals totals;
-  Faults faults;
+  FaultList faults;
   for (const Part& part : PartsOf(config, steps, source.size())) {
     for (uint64_t index = part.begin; index < part.end; ++index) {
       const absl::Status status =
           CheckOne(source, index, part.stages, model, chat, &totals);
       // All are looked at before anything is said: whoever mends a file wants
       // the whole list.
-      if (!status.ok()) faults.Add(source.Place(index), status);
+      if (!status.ok()) faults.Add(Placed(source.Place(index), status));
       if (!progress(totals.demonstrations)) {
         return absl::CancelledError("stopped before the first step");
       }
     }
   }
-  RETURN_IF_ERROR(faults.ToStatus(totals.demonstrations));
+  RETURN_IF_ERROR(faults.status(absl::StrCat(
+      faults.count(), " of ", totals.demonstrations,
+      " demonstrations cannot be learnt from; mend or remove them:")));
   return totals;
 }
 

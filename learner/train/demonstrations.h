@@ -75,8 +75,8 @@ absl::StatusOr<Episode> EncodeDemonstration(const ChatTemplate& chat,
 
 struct DemonstrationTotals {
   uint64_t demonstrations = 0;
-  int64_t tokens =
-      0;  // of each once, as the first stage that takes it shows it
+  // Of each once, as the first stage that takes it shows it.
+  int64_t tokens = 0;
   int64_t learnt = 0;  // of these: sampled
   int64_t longest = 0;
 };
@@ -84,10 +84,9 @@ struct DemonstrationTotals {
 // Checks all that `steps` steps of a resolved configuration may take: of a file
 // every demonstration, whether its turn comes or not, by EncodeDemonstration as
 // each stage shows it. Where `chat` is null its tokenizer is yet to be learnt
-// from them, and nothing that takes tokens is checked. InvalidArgument has a
-// line for each of the first ten that are no good, begun with its place, then
-// how many more there are. `progress` is told how many were looked at, one by
-// one; Cancelled once it returns false.
+// from them, and nothing that takes tokens is checked. InvalidArgument is a
+// FaultList's of what is no good, each begun with its place. `progress` is told
+// how many were looked at, one by one; Cancelled once it returns false.
 absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
     const SftConfig& config, int64_t steps, const ModelConfig& model,
     const ChatTemplate* chat, const DemonstrationSource& source,

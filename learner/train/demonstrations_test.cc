@@ -165,9 +165,8 @@ TEST_F(DemonstrationsTest, WhatIsWrongIsNamedWithItsLimit) {
   };
   for (const auto& [line, said] : cases) {
     const std::string refusal = Refusal(absl::StrCat(kGood, "\n", line, "\n"));
-    EXPECT_THAT(refusal, HasSubstr("1 of 2 demonstrations cannot be learnt"));
     EXPECT_THAT(refusal, HasSubstr(said));
-    EXPECT_EQ(std::count(refusal.begin(), refusal.end(), '\n'), 1) << refusal;
+    EXPECT_THAT(refusal, Not(HasSubstr("\n")));
   }
   model_.max_position_embeddings = 8;
   EXPECT_THAT(Refusal(kGood), HasSubstr("tokens; at most 8 by the model's "

@@ -5,10 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "kernels/base/fault_list.h"
 #include "kernels/base/file.h"
-#include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
@@ -19,7 +17,6 @@ namespace temper {
 namespace {
 
 constexpr uint64_t kConfigBytesMax = 1 << 20;
-constexpr char kFurtherLine[] = "\n  ";
 
 }  // namespace
 
@@ -51,12 +48,7 @@ int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
 }
 
 int ReportError(const std::string& verb, const absl::Status& status) {
-  std::vector<std::string> lines =
-      absl::StrSplit(std::string(status.message()), std::string(kFurtherLine));
-  // A message quotes files and names from outside: only the line ends that our
-  // own lists make are line ends.
-  for (std::string& line : lines) line = ShownLine(line);
-  PrintErr("temper %s: %s\n", verb, Lines{absl::StrJoin(lines, kFurtherLine)});
+  PrintErr("temper %s: %s\n", verb, Lines{ShownMessage(status)});
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status)
              ? kExitMisused
              : kExitFailed;

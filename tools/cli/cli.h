@@ -32,9 +32,8 @@ struct Verb {
 int RunVerb(const std::string& verb, const std::vector<Verb>& verbs, int argc,
             char** argv);
 
-// Prints a failure as "temper VERB: message" and returns its exit code. A
-// message of several lines indents those after the first by two spaces; any
-// other line end in it is shown as part of its line. The code is
+// Prints a failure as "temper VERB: message", in lines only where it is a list
+// of faults (kernels/base/fault_list.h), and returns its exit code:
 // kExitMisused for InvalidArgument and NotFound, else kExitFailed.
 int ReportError(const std::string& verb, const absl::Status& status);
 

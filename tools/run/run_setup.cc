@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "environments/registry.h"
 #include "kernels/base/clock.h"
+#include "kernels/base/fault_list.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_db.h"
@@ -109,16 +110,35 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
                        name));
     }
   }
+  RETURN_IF_ERROR(CheckEnvironmentNames(*config));
   for (const std::string& name : named) {
-    if (FindEnvironment(name) == nullptr) {
-      const absl::Status none =
-          NewEnvironment(name, EnvironmentContext()).status();
-      return absl::InvalidArgumentError(absl::StrCat(
-          "environments names ", name, ": ", std::string(none.message())));
-    }
     if (used.count(name) == 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "environments names ", name, ", which no task uses; remove it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A configuration without domains has one coefficient for all; one that has
+// some and not a task's has misspelt it, or forgotten it.
+absl::Status CheckDomains(const std::set<std::string>& used,
+                          const RunConfig& config) {
+  std::set<std::string> named = {""};
+  for (const DomainConfig& domain : config.domain()) {
+    if (used.count(domain.domain_name()) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("domain ", domain.domain_name(),
+                       " has no effect: no task is of it; remove it"));
+    }
+    named.insert(domain.domain_name());
+  }
+  for (const std::string& name : used) {
+    if (named.size() > 1 && named.count(name) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tasks are of domain ", name,
+          ", which no domain { } of the configuration names; add it, or take "
+          "the domain from these tasks: kl_coef is then theirs"));
     }
   }
   return absl::OkStatus();
@@ -297,26 +317,27 @@ absl::StatusOr<std::vector<Task>> ReadTasks(
       reader.status(),
       absl::StrCat("set tasks to a tasks.jsonl file, or to ", kQuickstart)));
   std::vector<Task> tasks;
-  TaskFaults faults;
+  FaultList faults;
   Progress progress(path);
   for (size_t seen = 0;;) {
     ASSIGN_OR_RETURN(auto line, (*reader)->Next());
     if (!line.has_value()) {
-      RETURN_IF_ERROR(faults.status(path, static_cast<int64_t>(seen)));
+      RETURN_IF_ERROR(faults.status(
+          TasksCannotRun(path, faults, static_cast<int64_t>(seen))));
       return tasks;
     }
     ++seen;
     progress.Show(seen, (*reader)->bytes_read(), (*reader)->bytes_total());
     if (!line->task.ok()) {
-      faults.Add(line->task.status());
+      faults.Add(std::string(line->task.status().message()));
       continue;
     }
     const absl::Status checked = check ? check(*line->task) : absl::OkStatus();
     if (checked.ok()) {
       tasks.push_back(*std::move(line->task));
     } else {
-      faults.Add(absl::InvalidArgumentError(absl::StrCat(
-          path, ":", line->number, ": ", std::string(checked.message()))));
+      faults.Add(absl::StrCat(path, ":", line->number, ": ",
+                              std::string(checked.message())));
     }
   }
 }
@@ -340,15 +361,15 @@ absl::StatusOr<std::vector<Task>> MakeTasks(
     return ReadTasks(config.tasks(), check);
   }
   ASSIGN_OR_RETURN(std::vector<Task> tasks, GenerateTasks(config));
-  TaskFaults faults;
+  FaultList faults;
   Progress progress(kQuickstart);
   for (size_t i = 0; check && i < tasks.size(); ++i) {
     const absl::Status checked = check(tasks[i]);
-    if (!checked.ok()) faults.Add(checked);
+    if (!checked.ok()) faults.Add(std::string(checked.message()));
     progress.Show(i + 1, i + 1, tasks.size());
   }
-  RETURN_IF_ERROR(
-      faults.status(kQuickstart, static_cast<int64_t>(tasks.size())));
+  RETURN_IF_ERROR(faults.status(
+      TasksCannotRun(kQuickstart, faults, static_cast<int64_t>(tasks.size()))));
   return tasks;
 }
 
@@ -368,14 +389,7 @@ absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
           count, " held-out tasks of environment ", name, "; lower it"));
     }
   }
-  for (const DomainConfig& domain : config->domain()) {
-    if (domains.count(domain.domain_name()) == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("domain ", domain.domain_name(),
-                       " has no effect: no task is of it; remove it"));
-    }
-  }
-  return absl::OkStatus();
+  return CheckDomains(domains, *config);
 }
 
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,

@@ -73,7 +73,7 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
 // The tasks that `config` names: of a generator, or of a file. `check`, unless
 // it is empty, is asked of each as it is read; what it or the file's reader
 // refuses is gathered and is one InvalidArgument, by the file's lines
-// (TaskFaults of tools/run/task_check.h). Tells stderr how far it is when that
+// (kernels/base/fault_list.h). Tells stderr how far it is when that
 // takes long.
 absl::StatusOr<std::vector<Task>> MakeTasks(
     const RunConfig& config,

@@ -175,6 +175,28 @@ TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
                 "does not name; add it, or give a tasks.jsonl without"));
 }
 
+TEST_F(RunSetupTest, ADomainIsNamedOnBothSidesOrNowhere) {
+  auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  tasks->front().set_domain("sums");
+  tasks->back().set_domain("smus");
+  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  EXPECT_THAT(Refusal("domain=sums:0.1"),
+              HasSubstr("tasks are of domain smus, which no domain { }"));
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+  config_.set_name("second");
+  ASSERT_TRUE(SetConfigValue("domain=sums:0.1", &config_).ok());
+  ASSERT_TRUE(SetConfigValue("domain=smus:0.2", &config_).ok());
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+}
+
+TEST_F(RunSetupTest, MaxTokensThatLeaveNoRoomAreThatKeysFault) {
+  const std::string refusal = Refusal("max_tokens=16384");
+  EXPECT_THAT(refusal, HasSubstr("max_tokens is 16384, which leaves no"));
+  EXPECT_THAT(refusal, HasSubstr("; set it below "));
+}
+
 TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
   const auto tasks = MakeTasks(config_, {});
   ASSERT_TRUE(tasks.ok());

@@ -22,6 +22,25 @@ absl::Status OfTask(const Task& task, const absl::Status& status) {
       absl::StartsWith(message, whose) ? message : whose + message);
 }
 
+// The most tokens of an episode, and why.
+std::string EpisodeText(const ModelConfig& model) {
+  const int64_t tokens = EpisodeTokens(model);
+  return absl::StrCat(tokens, tokens == model.max_position_embeddings
+                                  ? ", the model's max_position_embeddings"
+                                  : ", the longest episode that is trained on");
+}
+
+// No task is to blame for what leaves room for none.
+absl::Status CheckMaxTokens(const SamplingConfig& sampling,
+                            const ModelConfig& model) {
+  const int64_t limit = EpisodeTokens(model);
+  if (sampling.max_tokens() < limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("max_tokens is ", sampling.max_tokens(),
+                   ", which leaves no room for a prompt within ",
+                   EpisodeText(model), "; set it below ", limit));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
@@ -37,8 +56,9 @@ absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
   check->options_.mode =
       sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
   check->max_tokens_ = sampling.max_tokens();
-  check->positions_ = model.max_position_embeddings;
   check->episode_tokens_ = EpisodeTokens(model);
+  check->episode_text_ = EpisodeText(model);
+  RETURN_IF_ERROR(CheckMaxTokens(sampling, model));
   return check;
 }
 
@@ -69,33 +89,36 @@ absl::Status TaskCheck::CheckPrompt(const Observation& known) {
     const int64_t left = episode_tokens_ - size;
     return absl::InvalidArgumentError(absl::StrCat(
         "messages: the prompt has ", size, " tokens; with max_tokens ",
-        max_tokens_, " that is above ", episode_tokens_,
-        episode_tokens_ == positions_
-            ? ", the model's max_position_embeddings"
-            : ", the longest episode that is trained on",
-        "; shorten it",
+        max_tokens_, " that is above ", episode_text_, "; shorten it",
         left > 0 ? absl::StrCat(", or lower max_tokens to ", left) : ""));
   }
   prompt_tokens_ = std::max(prompt_tokens_, size);
   return absl::OkStatus();
 }
 
-void TaskFaults::Add(const absl::Status& fault) {
-  ++count_;
-  if (shown_.size() < kShown) shown_.emplace_back(fault.message());
+absl::Status CheckEnvironmentNames(const RunConfig& config) {
+  for (const std::string& name : config.environments()) {
+    if (FindEnvironment(name) != nullptr) continue;
+    const absl::Status none =
+        NewEnvironment(name, EnvironmentContext()).status();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "environments names ", name, ": ", std::string(none.message())));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status TaskFaults::status(const std::string& source,
-                                int64_t tasks) const {
-  if (count_ == 0) return absl::OkStatus();
-  // One has its place in front of it already.
-  if (count_ == 1) return absl::InvalidArgumentError(shown_[0]);
-  std::string text =
-      absl::StrCat(source, ": ", count_, " of ", tasks, " tasks cannot run:");
-  for (const std::string& fault : shown_) absl::StrAppend(&text, "\n  ", fault);
-  const int64_t more = count_ - static_cast<int64_t>(shown_.size());
-  if (more > 0) absl::StrAppend(&text, "\n  and ", more, " more");
-  return absl::InvalidArgumentError(text);
+absl::Status CheckWithoutTasks(const RunConfig& config) {
+  RETURN_IF_ERROR(CheckEnvironmentNames(config));
+  const auto model = ReadModelConfig(config.model());
+  // A configuration may be for a model of another machine.
+  return model.ok() ? CheckMaxTokens(config.sampling(), *model)
+                    : absl::OkStatus();
+}
+
+std::string TasksCannotRun(const std::string& source, const FaultList& faults,
+                           int64_t tasks) {
+  return absl::StrCat(source, ": ", faults.count(), " of ", tasks,
+                      " tasks cannot run:");
 }
 
 }  // namespace temper

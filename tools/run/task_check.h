@@ -10,11 +10,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "environments/environment.h"
+#include "kernels/base/fault_list.h"
 #include "kernels/model/chat/template.h"
 #include "kernels/model/config.h"
 #include "kernels/model/tokenizer.h"
@@ -27,7 +27,8 @@ class TaskCheck {
  public:
   // For a run of the model in `model_dir`, whose configuration `model` is, that
   // samples by `sampling`. InvalidArgument or NotFound where the tokenizer does
-  // not fit the model or lacks the chat format's markers.
+  // not fit the model or lacks the chat format's markers, or max_tokens leaves
+  // no room for a prompt.
   static absl::StatusOr<std::unique_ptr<TaskCheck>> Create(
       const std::string& model_dir, const ModelConfig& model,
       const SamplingConfig& sampling);
@@ -51,30 +52,25 @@ class TaskCheck {
   std::unique_ptr<ChatTemplate> chat_template_;
   ChatOptions options_;
   int64_t max_tokens_ = 0;
-  int64_t positions_ = 0;
   int64_t episode_tokens_ = 0;
+  std::string episode_text_;  // that number, and why
   int64_t prompt_tokens_ = 0;
 };
 
 // What of Check can be asked without a model: all but the length.
 absl::Status CheckWithoutModel(const Task& task);
 
-// What is wrong with a source of tasks: the first kShown in full, then how many
-// more there are.
-class TaskFaults {
- public:
-  static constexpr size_t kShown = 10;
+// InvalidArgument if a resolved configuration names an environment that there
+// is not.
+absl::Status CheckEnvironmentNames(const RunConfig& config);
 
-  // `fault` is no OK and says where it is.
-  void Add(const absl::Status& fault);
+// What is wrong with a resolved configuration whatever its tasks are: the names
+// of environments, and, if its model can be read, max_tokens.
+absl::Status CheckWithoutTasks(const RunConfig& config);
 
-  // OK while none was added, else InvalidArgument; `tasks` were looked at.
-  absl::Status status(const std::string& source, int64_t tasks) const;
-
- private:
-  std::vector<std::string> shown_;
-  int64_t count_ = 0;
-};
+// The title over the faults of `source`, of which `tasks` were looked at.
+std::string TasksCannotRun(const std::string& source, const FaultList& faults,
+                           int64_t tasks);
 
 }  // namespace temper
 

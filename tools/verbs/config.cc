@@ -15,6 +15,7 @@
 #include "tools/cli/print.h"
 #include "tools/config/config_leaf.h"
 #include "tools/config/key_view.h"
+#include "tools/run/task_check.h"
 #include "tools/verbs/verbs.h"
 
 namespace temper {
@@ -75,9 +76,10 @@ int Resolve(int argc, char** argv) {
   if (const auto code = flags.Parse(argc, argv)) return *code;
   absl::StatusOr<RunConfig> config = LoadConfig(values);
   if (!config.ok()) return ReportError("config resolve", config.status());
-  // What needs the model, the tasks or the time is not asked here: the verb
-  // reads nothing but the file.
-  const absl::Status status = ResolveConfig(&*config);
+  // Of what needs a model or tasks, only what the file alone can show is asked
+  // here: the verb starts nothing.
+  absl::Status status = ResolveConfig(&*config);
+  if (status.ok()) status = CheckWithoutTasks(*config);
   if (!status.ok()) return ReportError("config resolve", status);
   if (json) {
     PrintJson(ToJson(*config));

@@ -10,6 +10,7 @@
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "kernels/base/fault_list.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "proto/wire/task_file.h"
@@ -119,7 +120,7 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
   RETURN_IF_ERROR(IfUnusable(
       reader.status(), "name a tasks.jsonl file; every run directory has one"));
   std::vector<Task> tasks;
-  TaskFaults faults;
+  FaultList faults;
   int64_t seen = 0;
   for (;;) {
     ASSIGN_OR_RETURN(auto line, (*reader)->Next());
@@ -141,9 +142,9 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
       status = absl::InvalidArgumentError(absl::StrCat(
           path, ":", line->number, ": ", std::string(status.message())));
     }
-    faults.Add(status);
+    faults.Add(std::string(status.message()));
   }
-  RETURN_IF_ERROR(faults.status(path, seen));
+  RETURN_IF_ERROR(faults.status(TasksCannotRun(path, faults, seen)));
   if (tasks.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         path, " has no task of environment ", name, "; name a file that has"));
