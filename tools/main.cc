@@ -5,6 +5,7 @@
 #include "kernels/base/float_mode.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/print.h"
+#include "tools/run/build_info.h"
 #include "tools/run/compute.h"
 #include "tools/verbs/verbs.h"
 
@@ -20,6 +21,11 @@ int Main(int argc, char** argv) {
   if (!tier.ok()) {
     PrintErr("temper: %s\n", tier.status().message());
     return kExitMisused;
+  }
+  if (argc == 2 && std::string(argv[1]) == "--version") {
+    // What run.db says of the program that made a run.
+    PrintOut("temper %s\n", Revision());
+    return kExitDone;
   }
   return RunVerb("", {std::begin(kVerbs), std::end(kVerbs)}, argc, argv);
 }

@@ -63,6 +63,8 @@ cp "$dir/out" "$dir/run.textproto"
 expect 0 '' config resolve "$dir/run.textproto" --seed 7
 prints '^seed: 7$'
 expect 2 'model is not set' config resolve
+expect 2 'environments names foo: there is no environment "foo"' \
+  config resolve "${set_ok[@]}" --set environments=foo
 expect 2 'unknown key lr; here it is called learning_rate' \
   config resolve "${set_ok[@]}" --set lr=1
 expect 2 'unknown key top_q; did you mean top_[pk]\?' \
@@ -133,5 +135,15 @@ if unshare --user --map-root-user true 2>/dev/null; then
   [ $? = 1 ] || { echo "FAILED: doctor did not exit 1"; failures=1; }
   prints '^sandbox +MISSING .*the kernel denies user namespaces: as root, sysctl'
 fi
+
+expect 0 '' --version
+prints '^temper sha256:[0-9a-f]{12}$'
+
+# Too few descriptors for its own are the machine's lack, and no crash.
+(ulimit -n 4 && expect 1 'a pipe: .*`ulimit -n`' sft "$dir/cli.err"
+ exit $failures) || failures=1
+(ulimit -n 99 && expect 1 '' doctor
+ prints '^files +MISSING 99 open files .*`ulimit -n 1024`'
+ exit $failures) || failures=1
 
 [ "$failures" = 0 ] || { echo "$failures failed"; exit 1; }

@@ -11,7 +11,7 @@ namespace temper {
 namespace {
 
 AddressWait WaitFor(const std::string& name) {
-  InstallStopSignal();
+  EXPECT_TRUE(InstallStopSignal().ok());
   AddressWait wait;
   wait.path = absl::StrCat(getenv("TEST_TMPDIR"), "/", name);
   wait.absent_ms_max = 20;

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 
 namespace temper {
@@ -32,8 +33,10 @@ void OnSignal(int number) {
 
 }  // namespace
 
-void InstallStopSignal() {
-  if (pipe_fds[0] < 0) CHECK_EQ(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+absl::Status InstallStopSignal() {
+  if (pipe_fds[0] < 0 && pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
+    return FileError("make", "a pipe", errno);
+  }
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   // Libraries' calls go on; our waits look at the pipe.
@@ -49,6 +52,7 @@ void InstallStopSignal() {
   }
   // A reader that has gone is a failed write, not our end.
   signal(SIGPIPE, SIG_IGN);
+  return absl::OkStatus();
 }
 
 int StopSignalCount() { return count.load(std::memory_order_relaxed); }

@@ -9,12 +9,15 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
+
 namespace temper {
 
 // Catches SIGINT and SIGTERM from now on, and SIGHUP unless it is ignored, as
 // nohup has it. Ignores SIGPIPE: a broken pipe is a failed write, as one to a
-// closed terminal is, and not the end of the process.
-void InstallStopSignal();
+// closed terminal is, and not the end of the process. ResourceExhausted where
+// the process may open no more files: then nothing is caught.
+absl::Status InstallStopSignal();
 
 // How many of them came.
 int StopSignalCount();

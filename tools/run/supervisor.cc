@@ -202,7 +202,11 @@ bool Supervisor::Reap(Child* child) {
   kill(-child->pid, SIGKILL);
   waitpid(child->pid, nullptr, 0);
   child->pid = 0;
-  const std::string how = HowItEnded(info);
+  // Of a signal 9 that we sent, the kernel and its memory are not suspected.
+  const bool by_us = info.si_code != CLD_EXITED && info.si_status == SIGKILL &&
+                     !child->killed_for.empty();
+  const std::string how =
+      by_us ? absl::StrCat("killed ", child->killed_for) : HowItEnded(info);
   if (info.si_code == CLD_EXITED && info.si_status == kExitDone) {
     child->finished = true;
     child->finished_at_us = clock_->MonotonicMicros();
@@ -283,9 +287,15 @@ void Supervisor::Stop(const std::function<bool()>& hurry) {
       for (Child& child : children_) {
         if (child.pid == 0) continue;
         const bool now = child.spec.stop_order == order;
+        const bool late = elapsed_us >= 1000 * child.spec.stop_grace_ms;
         // Ends its group: a child that does not heed SIGTERM may have some that
         // do not either.
-        if (now && (hurried || elapsed_us >= 1000 * child.spec.stop_grace_ms)) {
+        if (now && (hurried || late)) {
+          child.killed_for = late
+                                 ? absl::StrCat("when it had not ended ",
+                                                child.spec.stop_grace_ms / 1000,
+                                                " s after it was asked to")
+                                 : "in the hurry that was asked for";
           kill(-child.pid, SIGKILL);
         }
         if (!Reap(&child)) any |= now;

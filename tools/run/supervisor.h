@@ -85,8 +85,9 @@ class Supervisor {
   RunState Poll();
 
   // SIGTERM by stop_order; each child has its stop_grace_ms to end, then is
-  // killed, and so is all at once when `hurry` (may be empty) returns true. No
-  // child runs when it returns, and state() tells how the essential one ended.
+  // killed, and so is all at once when `hurry` (may be empty) returns true; the
+  // event of a child that was killed says which. No child runs when it returns,
+  // and state() tells how the essential one ended.
   // Restarts nothing, nor does a Poll after it.
   void Stop(const std::function<bool()>& hurry);
 
@@ -105,6 +106,7 @@ class Supervisor {
     bool waiting = false;
     bool finished = false;
     int64_t finished_at_us = 0;
+    std::string killed_for;  // why Stop killed it; "" if it did not
   };
 
   absl::Status Spawn(Child* child);

@@ -241,7 +241,7 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
       Shell("deaf", "host", "trap '' TERM; echo up; while :; do sleep 1; done");
   second.stop_order = 1;
   deaf.stop_order = 2;
-  deaf.stop_grace_ms = 300;
+  deaf.stop_grace_ms = 1000;
   for (const ChildSpec& spec : {second, deaf, first}) {
     ASSERT_TRUE(supervisor->Start(spec).ok());
     ASSERT_TRUE(Eventually([&] {
@@ -253,7 +253,9 @@ TEST_F(SupervisorTest, StopEndsLowerOrdersFirstAndKillsTheDeaf) {
   EXPECT_EQ(LastLines(order, 9), "first\nsecond\n");
   EXPECT_EQ(kill(pid, 0), -1);
   EXPECT_EQ(events_.back(), "deaf failed");
-  EXPECT_THAT(details_.back(), ::testing::StartsWith("signal 9 "));
+  // Nobody is to look for a lack of memory.
+  EXPECT_EQ(details_.back(),
+            "killed when it had not ended 1 s after it was asked to");
 }
 
 TEST_F(SupervisorTest, ASignalThatMeansALimitNamesIt) {
@@ -278,6 +280,7 @@ TEST_F(SupervisorTest, HurryKillsWithoutWaitingForGrace) {
   const int64_t begin = SystemClock()->MonotonicMicros();
   supervisor->Stop([] { return true; });
   EXPECT_LT(SystemClock()->MonotonicMicros() - begin, kDeadlineMicros);
+  EXPECT_EQ(details_.back(), "killed in the hurry that was asked for");
 }
 
 TEST_F(SupervisorTest, WhatADeadChildLeftBehindIsKilledWithIt) {
@@ -370,7 +373,7 @@ TEST_F(SupervisorTest, ChildInheritsNoDescriptorAndNoInput) {
 
 // A shell passes on to its jobs the hangup that the kernel has sent already.
 TEST(StopSignalTest, AHangupAsksForAStopAndNeverForAHurry) {
-  InstallStopSignal();
+  ASSERT_TRUE(InstallStopSignal().ok());
   ASSERT_EQ(StopSignalCount(), 0);
   raise(SIGHUP);
   EXPECT_TRUE(WaitForStopSignal(10'000));
@@ -384,7 +387,7 @@ TEST(StopSignalTest, AHangupAsksForAStopAndNeverForAHurry) {
 
 TEST(StopSignalTest, AHangupThatNohupIgnoresStaysIgnored) {
   signal(SIGHUP, SIG_IGN);
-  InstallStopSignal();
+  ASSERT_TRUE(InstallStopSignal().ok());
   struct sigaction now = {};
   ASSERT_EQ(sigaction(SIGHUP, nullptr, &now), 0);
   EXPECT_EQ(now.sa_handler, SIG_IGN);
@@ -392,7 +395,7 @@ TEST(StopSignalTest, AHangupThatNohupIgnoresStaysIgnored) {
 }
 
 TEST(StopSignalTest, SignalsAreCountedAndWakeTheWaiter) {
-  InstallStopSignal();
+  ASSERT_TRUE(InstallStopSignal().ok());
   EXPECT_FALSE(WaitForStopSignal(0));
   const int before = StopSignalCount();
   raise(SIGTERM);

@@ -47,7 +47,7 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
   const std::string model = Quoted(absl::StrCat(
       options.run.dir, "/checkpoints/step_", checkpoint, "/model"));
   const std::string config = Quoted(options.run.dir + "/config.textproto");
-  const uint32_t steps = options.run.config.steps();
+  const int64_t steps = options.run.config.steps();
   PrintOut("\nthe run is in %s; worth trying next:\n", options.run.dir);
   std::vector<std::string> commands = {absl::StrCat("inspect steps ", dir)};
   if (checkpoint > 0) {
@@ -57,8 +57,11 @@ void PrintNextCommands(const TrainOptions& options, int64_t checkpoint) {
     commands.push_back(
         absl::StrCat("eval ", model, " ", config, " --without-tools"));
   }
-  commands.push_back(
-      absl::StrCat("train --resume ", dir, " --set steps=", steps + 30));
+  // Of a run that was stopped, what resumes it is told below.
+  if (checkpoint == steps) {
+    commands.push_back(
+        absl::StrCat("train --resume ", dir, " --set steps=", steps + 30));
+  }
   for (const std::string& command : commands) {
     PrintOut("  %s %s\n", program, command);
   }
@@ -113,11 +116,11 @@ void StopChildren(Supervisor* supervisor) {
 }  // namespace
 
 int TrainRun(const TrainOptions& options) {
-  InstallStopSignal();
-  if (options.run.finished) return NothingToDo(options);
-  const absl::Status imported = RecordEvents(options);
-  if (!imported.ok()) {
-    PrintErr("temper train: %s\n", imported.message());
+  absl::Status begun = InstallStopSignal();
+  if (begun.ok() && options.run.finished) return NothingToDo(options);
+  if (begun.ok()) begun = RecordEvents(options);
+  if (!begun.ok()) {
+    PrintErr("temper train: %s\n", begun.message());
     return kExitFailed;
   }
   PrintOut("%s\n", Lines{FormatPlan(DescribePlan(options))});

@@ -160,7 +160,11 @@ class TrainRunTest : public ::testing::Test {
 
 TEST_F(TrainRunTest, StoppedRunNamesItsCheckpointsStep) {
   StoppedLearner("exit 0");
+  ::testing::internal::CaptureStdout();
   EXPECT_EQ(Run(), 0);
+  // Where the run goes on is told once, and not as something to try.
+  EXPECT_THAT(::testing::internal::GetCapturedStdout(),
+              Not(HasSubstr("--resume")));
   EXPECT_THAT(err_, HasSubstr("stopped after step 4; resume with"));
 }
 

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,6 +33,9 @@ constexpr int64_t kProbeMicrosMax = 10'000'000;
 constexpr double kGiB = 1 << 30;
 constexpr double kMemoryGiBMin = 2;
 constexpr double kDiskGiBMin = 1;
+// With four workers a process of a run had up to 58 open, the environment host
+// the most; what a larger run takes fits below this four times.
+constexpr rlim_t kOpenFilesMin = 256;
 
 struct Finding {
   std::string what;
@@ -105,6 +109,17 @@ Finding CheckDisk() {
   return {"disk", true, absl::StrCat(gib, " GiB free here")};
 }
 
+Finding CheckOpenFiles() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < kOpenFilesMin) {
+    return {"files", false,
+            absl::StrCat(limit.rlim_cur, " open files a process; a run needs ",
+                         kOpenFilesMin, ": `ulimit -n 1024`")};
+  }
+  return {"files", true, absl::StrCat(limit.rlim_cur, " open files a process")};
+}
+
 Finding CheckProgram(const char* what, const std::vector<const char*>& argv,
                      const char* next_step) {
   const int code = ProbeProgram(argv);
@@ -141,6 +156,7 @@ int RunDoctorVerb(int argc, char** argv) {
       CheckCpu(),
       CheckMemory(),
       CheckDisk(),
+      CheckOpenFiles(),
       // As the sandbox starts it, without the user's own modules.
       CheckProgram("python", {"python3", "-I", "-S", "-c", "pass"},
                    "run tools/setup.sh"),

@@ -46,7 +46,7 @@ absl::Status Host(const EnvironmentHostOptions& options, int64_t slots,
   // Forks its helper: before gRPC makes threads.
   ASSIGN_OR_RETURN(const auto supervisor,
                    SandboxSupervisor::Start(sandbox_options));
-  InstallStopSignal();
+  RETURN_IF_ERROR(InstallStopSignal());
   ASSIGN_OR_RETURN(const auto pool, SandboxPool::Create(supervisor.get()));
   EnvironmentContext context;
   context.sandboxes = pool.get();

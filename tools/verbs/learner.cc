@@ -46,8 +46,8 @@ int RunLearnerVerb(int argc, char** argv) {
   flags.Switch("--resume", &resume,
                "Go on from the newest checkpoint that verifies.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  InstallStopSignal();
-  const absl::Status status = Learn(run_dir, resume);
+  absl::Status status = InstallStopSignal();
+  if (status.ok()) status = Learn(run_dir, resume);
   return status.ok() ? kExitDone : ReportError("learner", status);
 }
 

@@ -132,8 +132,8 @@ int RunRolloutVerb(int argc, char** argv) {
                "Of the run's longest prompt, which the cache is sized by; 0: "
                "not known.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  InstallStopSignal();
-  const absl::Status status = Work(values);
+  absl::Status status = InstallStopSignal();
+  if (status.ok()) status = Work(values);
   // Stopped while it waited: it was asked to, so nothing failed.
   if (absl::IsCancelled(status) && StopSignalCount() > 0) return kExitDone;
   return status.ok() ? kExitDone : ReportError("rollout", status);

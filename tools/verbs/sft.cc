@@ -26,7 +26,8 @@ int RunSftVerb(int argc, char** argv) {
              "checkpoint; CONFIG may be left out.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
   // Before anything is read: Ctrl-C ends the check of demonstrations too.
-  InstallStopSignal();
+  const absl::Status caught = InstallStopSignal();
+  if (!caught.ok()) return ReportError("sft", caught);
   const absl::StatusOr<std::string> made = RunSft(request);
   if (!made.ok()) return ReportError("sft", made.status());
   // The one result, for a script that goes on with it; the rest was talk.
