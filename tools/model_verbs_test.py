@@ -114,10 +114,18 @@ def check_files_that_disagree():
   unmerged = copy_of_model("unmerged")
   rewrite_json(unmerged + "/tokenizer.json",
                lambda t: t["model"].update(merges=[]))
+  cut = copy_of_model("cut")
+  rewrite_json(cut + "/tokenizer.json",
+               lambda t: t["model"].update(merges=t["model"]["merges"][:100]))
+  flat = copy_of_model("flat")
+  rewrite_json(flat + "/config.json", lambda c: c.update(hidden_size=0))
   for bad, said in (
       (ends, "<｜end▁of▁sentence｜> has id 1 in tokenizer.json, but "
-       "eos_token_id of config.json is 7"),
-      (unmerged, "model.merges is empty")):
+       "eos_token_id of config.json is 7; make them equal\n"),
+      (unmerged, "are made by none of the 0 model.merges"),
+      (cut, "are made by none of the 100 model.merges"),
+      (flat, "/flat/config.json: hidden_size is 0; an integer from 1 to 1048576 "
+       "is needed\n")):
     for verb in ("generate", bad, "--prompt", "hello"), (
         "train", "--name", "n", "--steps", "1", "--set", "model=" + bad,
         "--set", "tasks=quickstart"):
@@ -143,13 +151,15 @@ def check_files_that_disagree():
     expect_in("begins with a byte-order mark (EF BB BF); save it as UTF-8", err)
 
 
-def check_huge_weights():
-  """Finite, and a router's logits are no numbers: no verb dies of it."""
-  huge = copy_of_model("huge")
+def check_huge_weights(ending):
+  """Finite, and a product with them is no number: no verb dies of it, and all
+  name them."""
+  name = "huge_" + ending.split(".")[-2]
+  huge = copy_of_model(name)
   with open(huge + "/model.safetensors", "rb") as file:
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
-  gate = [name for name in sorted(header) if name.endswith("mlp.gate.weight")][0]
+  gate = [key for key in sorted(header) if key.endswith(ending)][0]
   begin, end = header[gate]["data_offsets"]
   number = {"BF16": b"\x97\x7e", "F32": b"\x99\x76\x96\x7e"}[
       header[gate]["dtype"]]  # 1e38
@@ -166,7 +176,7 @@ def check_huge_weights():
   _, err = temper(1, "eval", huge, "--set", "tasks=" + tasks, "--set",
                   "eval_tasks=1")
   expect_in(said, err)
-  _, err = temper(1, "train", "--name", "huge", "--set", "model=" + huge,
+  _, err = temper(1, "train", "--name", name, "--set", "model=" + huge,
                   "--set", "tasks=" + tasks, "--steps", "1", "--set",
                   "prompts_per_step=1", "--set", "group_size=2", "--set",
                   "max_tokens=4", "--set", "eval_tasks=0", "--set", "workers=1")
@@ -176,7 +186,7 @@ def check_huge_weights():
       {"role": "assistant", "reasoning_content": "one", "content": "1"}]}) +
       "\n")
   on = write("huge.textproto", SFT_STAGE + 'demonstrations: "%s" model: "%s" '
-             'output: "huge_out"\n' % (shown, huge))
+             'output: "%s_out"\n' % (shown, huge, name))
   _, err = temper(1, "sft", on)
   expect_in(said, err)
 
@@ -186,7 +196,8 @@ def main():
   check_eval()
   check_bad_models()
   check_files_that_disagree()
-  check_huge_weights()
+  check_huge_weights("mlp.gate.weight")
+  check_huge_weights("lm_head.weight")
   finish()
 
 

@@ -41,10 +41,9 @@ const std::set<std::string>& IgnoredKeys() {
 
 absl::Status Refused(const std::string& key, const Json& value,
                      const std::string& allowed) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("config.json: ", key, " is ",
-                   value.dump(-1, ' ', true, Json::error_handler_t::replace),
-                   "; ", allowed));
+  return absl::InvalidArgumentError(absl::StrCat(
+      key, " is ", value.dump(-1, ' ', true, Json::error_handler_t::replace),
+      "; ", allowed));
 }
 
 struct IntKey {
@@ -114,7 +113,7 @@ absl::Status ReadInt(const Json& json, const IntKey& key, ModelConfig* config) {
   if (found == json.end()) {
     if (!key.required) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat("config.json: the key ", key.name, " is missing"));
+        absl::StrCat("the key ", key.name, " is missing"));
   }
   const std::string allowed =
       absl::StrCat("an integer from ", key.min, " to ", key.max, " is needed");
@@ -136,7 +135,7 @@ absl::Status ReadNumber(const Json& json, const char* prefix, const char* name,
   const std::string key = absl::StrCat(prefix, name);
   if (found == json.end()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("config.json: the key ", key, " is missing"));
+        absl::StrCat("the key ", key, " is missing"));
   }
   if (!found->is_number() || !(found->get<double>() > min) ||
       !(found->get<double>() <= max)) {
@@ -209,7 +208,7 @@ absl::Status ReadRopeScaling(const Json& json, ModelConfig* config) {
 
 absl::Status CheckRelations(const ModelConfig& c) {
   const auto refuse = [](const std::string& what) {
-    return absl::InvalidArgumentError(absl::StrCat("config.json: ", what));
+    return absl::InvalidArgumentError(what);
   };
   if (c.first_k_dense_replace > c.num_hidden_layers) {
     return refuse(
@@ -315,9 +314,8 @@ double NumbersOfAToken(const ModelConfig& c) {
 // Every size is in its own range; together they may still be far too much.
 absl::Status CheckTotals(const ModelConfig& c) {
   const auto refuse = [](const std::string& what, double limit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("config.json: ", what, "; at most ",
-                     static_cast<int64_t>(limit), " are possible"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        what, "; at most ", static_cast<int64_t>(limit), " are possible"));
   };
   const int64_t tensors = c.moe_layers() * 3 * c.n_routed_experts;
   if (tensors > kTensorsMax) {
@@ -386,8 +384,8 @@ absl::Status CheckKeys(const Json& json) {
     }
   }
   if (!json.contains("model_type")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "config.json: model_type is missing; \"", kModelType, "\" is needed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model_type is missing; \"", kModelType, "\" is needed"));
   }
   return absl::OkStatus();
 }
@@ -416,9 +414,9 @@ int64_t ModelConfig::active_parameter_count() const {
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text, "config.json"));
+  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text, "the file"));
   if (!json.is_object()) {
-    return absl::InvalidArgumentError("config.json is not a JSON object");
+    return absl::InvalidArgumentError("the file is not a JSON object");
   }
   RETURN_IF_ERROR(CheckKeys(json));
   ModelConfig config;

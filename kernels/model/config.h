@@ -77,6 +77,9 @@ struct ModelConfig {
 // sizes that contradict each other, or that together come to more than 2^19
 // tensors of experts, 2^40 parameters or 2^32 numbers for each token.
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json);
+
+// The same of model_dir/config.json, whose path and ": " are before what is
+// wrong in it; or what kernels/base/file.h says of one that cannot be read.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir);
 
 // Every key that ParseModelConfig reads, and those it carries; reading it back

@@ -45,9 +45,25 @@ absl::StatusOr<std::vector<std::string>> ListModelFiles(
     if (IsLeftOut(name)) continue;
     const std::string path = absl::StrCat(dir, "/", name);
     struct stat info;
-    if (stat(path.c_str(), &info) != 0) return FileError("stat", path, errno);
-    // Directories (onnx/, original/) hold weights in other formats.
-    if (!S_ISREG(info.st_mode)) continue;
+    if (stat(path.c_str(), &info) != 0) {
+      // A cache that was cleaned leaves links to nothing; whoever needs the
+      // file asks for it by name.
+      if (errno != ENOENT && errno != ELOOP) {
+        return FileError("stat", path, errno);
+      }
+      LOG(WARNING)
+          << path
+          << " is a link to nothing and will not be beside the trained "
+             "model: put the file there, or remove the link";
+      continue;
+    }
+    // Directories mostly hold weights in other formats (onnx/, original/), but
+    // not always (additional_chat_templates/): no name says which.
+    if (!S_ISREG(info.st_mode)) {
+      LOG(INFO) << path
+                << " is no file and will not be beside the trained model";
+      continue;
+    }
     const auto bytes = static_cast<uint64_t>(info.st_size);
     if (bytes > kModelFileBytesMax || bytes > kModelFilesBytesMax - total) {
       LOG(WARNING) << path << " has " << bytes

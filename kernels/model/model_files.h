@@ -26,8 +26,9 @@ using ModelFiles = std::map<std::string, std::string>;
 
 // The regular files of `dir`, links to such included. Left out are config.json
 // and manifest.json, which are written anew; weights in any format and their
-// indices, which training makes untrue; names that begin with a dot;
-// directories; and, with a line in the log, what exceeds a limit above.
+// indices, which training makes untrue; names that begin with a dot; and, each
+// with a line in the log, directories, links to nothing, and what exceeds a
+// limit above.
 absl::StatusOr<ModelFiles> ReadModelFiles(const std::string& dir);
 
 // Copies the same files, durably, into the existing directory `to`; of them no

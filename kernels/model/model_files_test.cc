@@ -15,6 +15,7 @@ namespace temper {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::Pair;
 
 std::string Dir(const std::string& name) {
@@ -53,6 +54,26 @@ TEST(ModelFilesTest, WhatIsNeitherWeightsNorWrittenAnewIsCarried) {
       ElementsAre(Pair("LICENSE", "LICENSE"),
                   Pair("chat_template.jinja", "chat_template.jinja"),
                   Pair("generation_config.json", "generation_config.json")));
+}
+
+// A cleaned cache leaves the first; neither ends a run, and neither is dropped
+// without a word.
+TEST(ModelFilesTest, LinksToNothingAndDirectoriesAreLeftOutByName) {
+  const std::string dir = Dir("left_out"), to = Dir("left_out_copy");
+  ASSERT_TRUE(WriteFileDurably(dir + "/tokenizer.json", "t").ok());
+  ASSERT_EQ(symlink("nowhere", (dir + "/vocab.json").c_str()), 0);
+  ASSERT_EQ(symlink("round.txt", (dir + "/round.txt").c_str()), 0);
+  Dir("left_out/additional_chat_templates");
+  testing::internal::CaptureStderr();
+  const auto files = ReadModelFiles(dir);
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_THAT(*files, ElementsAre(Pair("tokenizer.json", "t")));
+  EXPECT_THAT(log, HasSubstr("/vocab.json is a link to nothing"));
+  EXPECT_THAT(log, HasSubstr("/round.txt is a link to nothing"));
+  EXPECT_THAT(log, HasSubstr("/additional_chat_templates is no file"));
+  EXPECT_TRUE(CopyModelFiles(dir, to).ok());
+  EXPECT_THAT(*ListDirectory(to), ElementsAre("tokenizer.json"));
 }
 
 TEST(ModelFilesTest, WhatIsTooLargeIsLeftOut) {

@@ -193,6 +193,7 @@ Tensor PublishedWeights::value(const Parameter& parameter) const {
 }
 
 void PublishedWeights::Pack() {
+  ++publications_;
   backend_->SetWeight(Stacked(value(kHead)), lm_head_.get());
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     for (const LayerTensor& tensor : LayerTensors(config_, l)) {

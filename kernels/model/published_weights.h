@@ -70,6 +70,10 @@ class PublishedWeights {
   // Makes bytes and packings follow the masters. Call after any change.
   void Publish();
 
+  // How often the packings were made: who has looked at the values need not
+  // look again while it stays.
+  uint64_t publications() const { return publications_; }
+
   // Bytes that travel, all of them.
   static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics);
   // What packings take, rounding to panels aside: the printed plan uses it.
@@ -131,6 +135,7 @@ class PublishedWeights {
   std::unique_ptr<Buffer> narrow_buffer_;    // null in fp32
   Tensor embed_tokens_, norm_;
   std::unique_ptr<Weight> lm_head_;
+  uint64_t publications_ = 0;
   std::vector<LayerWeights> layers_;
 };
 

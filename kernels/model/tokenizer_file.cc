@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -272,18 +273,43 @@ absl::Status ReadVocab(const Json& model, TokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-// Without a merge every text is its bytes, whatever else the vocabulary has.
-absl::Status CheckReachable(const Json& model, const TokenizerSpec& spec) {
-  if (!spec.merges.empty() || Field(model, "ignore_merges") == Json(true)) {
-    return absl::OkStatus();
+// A token of several bytes that the merges cannot make from bytes is never
+// used: text becomes other tokens than those that the model has learnt. As a
+// rule the list was cut. `results` are the tokens that the merges make, or -1.
+absl::Status CheckReachable(const TokenizerSpec& spec,
+                            const std::vector<int32_t>& results) {
+  std::vector<bool> made(spec.tokens.size());
+  for (size_t id = 0; id < made.size(); ++id) {
+    made[id] = spec.tokens[id].size() <= 1;
   }
+  // The parts of a merge are shorter than its result, so that by length each
+  // merge comes after those that make its parts, whatever their ranks are.
+  std::vector<size_t> by_length;
+  for (size_t rank = 0; rank < results.size(); ++rank) {
+    if (results[rank] >= 0) by_length.push_back(rank);
+  }
+  const auto length = [&](size_t rank) {
+    return spec.tokens[results[rank]].size();
+  };
+  std::sort(by_length.begin(), by_length.end(),
+            [&](size_t a, size_t b) { return length(a) < length(b); });
+  for (const size_t rank : by_length) {
+    const auto& [left, right] = spec.merges[rank];
+    if (made[left] && made[right]) made[results[rank]] = true;
+  }
+  const auto first = std::find(made.begin(), made.end(), false);
+  if (first == made.end()) return absl::OkStatus();
   const auto longer =
       std::count_if(spec.tokens.begin(), spec.tokens.end(),
                     [](const std::string& bytes) { return bytes.size() > 1; });
-  if (longer == 0) return absl::OkStatus();
-  return Bad(absl::StrCat("model.merges is empty, so that none of the ", longer,
-                          " tokens of several bytes in model.vocab could ever "
-                          "be used"));
+  const auto id = first - made.begin();
+  return Bad(absl::StrCat(
+      std::count(made.begin(), made.end(), false), " of the ", longer,
+      " tokens of several bytes in model.vocab are made by none of the ",
+      spec.merges.size(), " model.merges, the first '",
+      ToAlphabet(spec.tokens[id]), "' (id ", id,
+      "); take the whole file as it was published, or those tokens out of "
+      "model.vocab, whose ids may have gaps"));
 }
 
 absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
@@ -293,6 +319,7 @@ absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
   for (size_t id = 0; id < spec->tokens.size(); ++id) {
     if (!spec->tokens[id].empty()) ids[spec->tokens[id]] = static_cast<int>(id);
   }
+  std::vector<int32_t> results;
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const Json& merge = merges[rank];
     std::array<std::string, 2> parts;
@@ -323,8 +350,12 @@ absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
       pair[i] = it->second;
     }
     spec->merges.emplace_back(pair[0], pair[1]);
+    const auto result = ids.find(spec->tokens[pair[0]] + spec->tokens[pair[1]]);
+    results.push_back(result == ids.end() ? -1 : result->second);
   }
-  return CheckReachable(model, *spec);
+  // A word that is a token needs no merge then.
+  if (Field(model, "ignore_merges") == Json(true)) return absl::OkStatus();
+  return CheckReachable(*spec, results);
 }
 
 absl::Status CheckModel(const Json& model) {

@@ -22,8 +22,9 @@ inline constexpr size_t kTokenizerFileBytesMax = 64 << 20;
 
 // InvalidArgument names the field, token, merge or component at fault: a key
 // or token that is there twice, two tokens of one id, an id out of range, a
-// merge whose parts are missing, an unknown pre-tokenizer, normaliser, decoder
-// or model type. ResourceExhausted: a limit.
+// merge whose parts are missing, how many tokens no merge makes (unless
+// ignore_merges is set) and the first, an unknown pre-tokenizer, normaliser,
+// decoder or model type. ResourceExhausted: a limit.
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(const std::string& json);
 
 // As Tokenizer::Create of what ParseTokenizerJson finds in the file, but a

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/model/bpe_trainer.h"
@@ -42,8 +44,25 @@ TEST(TokenizerFileTest, ASpecComesBackEqualAndTheFileIsTheSameBytes) {
 
 TEST(TokenizerFileTest, TokensThatNoMergeMakesAreRefused) {
   Json document = Document();
+  const Json whole = document["model"]["merges"];
+  const size_t tokens = whole.size();
+  ASSERT_GT(tokens, 3u);
+  // Cut anywhere: what is left makes fewer tokens than the vocabulary has.
+  for (size_t kept = 0; kept < tokens; ++kept) {
+    document["model"]["merges"] = Json(whole.begin(), whole.begin() + kept);
+    EXPECT_THAT(ErrorOf(document),
+                HasSubstr(absl::StrCat(tokens - kept, " of the ", tokens,
+                                       " tokens of several bytes")))
+        << kept;
+  }
+  // One from the middle takes with it what is made of it.
+  document["model"]["merges"] = whole;
+  document["model"]["merges"].erase(0);
+  EXPECT_THAT(ErrorOf(document), HasSubstr(" of the "));
+  // Ranks do not say what can be made.
+  document["model"]["merges"] = std::vector<Json>(whole.rbegin(), whole.rend());
+  EXPECT_EQ(ErrorOf(document), "OK");
   document["model"]["merges"] = Json::array();
-  EXPECT_THAT(ErrorOf(document), HasSubstr("merges is empty"));
   document["model"]["ignore_merges"] = true;
   EXPECT_EQ(ErrorOf(document), "OK");
   // Bytes alone need none.

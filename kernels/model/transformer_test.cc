@@ -247,6 +247,33 @@ TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
   }
 }
 
+// Its products are the sampler's and the loss's, which know no weights by name.
+TEST_F(TransformerTest, AHugeHeadIsNamedOnceItIsPublished) {
+  const std::vector<float> good = ValuesOf(*weights_);
+  std::vector<float> values = good;
+  for (const Parameter& p : weights_->parameters()) {
+    if (p.name == "lm_head.weight") values[p.offset] = 3e38f;
+  }
+  const auto forward = [this] {
+    TokenBatch batch =
+        MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 4)}}).batch;
+    Tensor hidden;
+    return model_->Forward(&batch, nullptr, tape_.get(), ForwardOptions(),
+                           &hidden);
+  };
+  EXPECT_TRUE(forward().ok());
+  ASSERT_TRUE(weights_->SetBytes(BytesOf(values)).ok());
+  for (int again = 0; again < 2; ++again) {
+    const absl::Status status = forward();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_TRUE(absl::StrContains(std::string(status.message()),
+                                  "e+38, in \"lm_head.weight\""))
+        << status;
+  }
+  ASSERT_TRUE(weights_->SetBytes(BytesOf(good)).ok());
+  EXPECT_TRUE(forward().ok());
+}
+
 TEST_F(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;

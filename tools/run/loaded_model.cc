@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/chat/tokens.h"
@@ -10,9 +11,23 @@
 
 namespace temper {
 
+namespace {
+
+// Whether `status` is of what stands in the file at `path`: it says what is
+// needed there, and to name another file is no advice.
+bool IsOfContent(const absl::Status& status, const std::string& path) {
+  return absl::StartsWith(std::string(status.message()), path + ": ");
+}
+
+}  // namespace
+
 absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
                                 const ModelConfig& config) {
-  RETURN_IF_ERROR(CheckVocabulary(tokenizer, config.vocab_size));
+  const absl::Status size = CheckVocabulary(tokenizer, config.vocab_size);
+  if (!size.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(size.message()), "; ", kNameATokenizer));
+  }
   struct Named {
     const char* key;
     int64_t id;
@@ -34,6 +49,7 @@ absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
 
 absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
   auto config = ReadModelConfig(dir);
+  if (IsOfContent(config.status(), dir + "/config.json")) return config;
   RETURN_IF_ERROR(IfUnusable(config.status(), kNameAModel));
   return config;
 }
@@ -49,11 +65,12 @@ absl::StatusOr<std::unique_ptr<MasterWeights>> LoadNamedMasters(
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config) {
   auto tokenizer = LoadTokenizer(path);
+  if (IsOfContent(tokenizer.status(), path)) return tokenizer.status();
   RETURN_IF_ERROR(IfUnusable(tokenizer.status(), kNameATokenizer));
   const absl::Status fits = CheckTokenizerFits(**tokenizer, config);
   if (fits.ok()) return tokenizer;
-  return absl::InvalidArgumentError(absl::StrCat(
-      path, ": ", std::string(fits.message()), "; ", kNameATokenizer));
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": ", std::string(fits.message())));
 }
 
 absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
