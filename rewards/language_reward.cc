@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "kernels/base/log.h"
 #include "kernels/base/utf8.h"
 #include "pcre2.h"
@@ -16,25 +17,74 @@
 namespace temper {
 namespace {
 
-// As Unicode calls them; the first is the target where a task has no words.
-// Those in modern use (UAX 31, tables 5 and 7), the frequent ones first; a
-// letter of any other script belongs to one group more, after them.
-constexpr const char* kScripts[] = {"Latin",     "Han",
-                                    "Hangul",    "Hiragana}\\p{Katakana",
-                                    "Cyrillic",  "Arabic",
-                                    "Greek",     "Hebrew",
-                                    "Thai",      "Devanagari",
-                                    "Armenian",  "Bengali",
-                                    "Bopomofo",  "Canadian_Aboriginal",
-                                    "Cherokee",  "Ethiopic",
-                                    "Georgian",  "Gujarati",
-                                    "Gurmukhi",  "Kannada",
-                                    "Khmer",     "Lao",
-                                    "Malayalam", "Mongolian",
-                                    "Myanmar",   "Oriya",
-                                    "Sinhala",   "Tamil",
-                                    "Telugu",    "Thaana",
-                                    "Tibetan",   "Tifinagh"};
+// As Unicode calls them, those of one group joined by a plus; the first is the
+// target where a task has no words. The frequent ones come first, for a word is
+// tried against one after the other; then all others in modern use (UAX 31,
+// tables 5 and 7). A letter of any other script (historic, or newer than the
+// PCRE2 at hand) belongs to one group more, after them.
+constexpr const char* kScripts[] = {"Latin",
+                                    "Han",
+                                    "Hangul",
+                                    "Hiragana+Katakana",
+                                    "Cyrillic",
+                                    "Arabic",
+                                    "Greek",
+                                    "Hebrew",
+                                    "Thai",
+                                    "Devanagari",
+                                    "Armenian",
+                                    "Bengali",
+                                    "Bopomofo",
+                                    "Ethiopic",
+                                    "Georgian",
+                                    "Gujarati",
+                                    "Gurmukhi",
+                                    "Kannada",
+                                    "Khmer",
+                                    "Lao",
+                                    "Malayalam",
+                                    "Myanmar",
+                                    "Oriya",
+                                    "Sinhala",
+                                    "Tamil",
+                                    "Telugu",
+                                    "Thaana",
+                                    "Tibetan",
+                                    "Adlam",
+                                    "Balinese",
+                                    "Bamum",
+                                    "Batak",
+                                    "Canadian_Aboriginal",
+                                    "Chakma",
+                                    "Cham",
+                                    "Cherokee",
+                                    "Hanifi_Rohingya",
+                                    "Javanese",
+                                    "Kayah_Li",
+                                    "Lepcha",
+                                    "Limbu",
+                                    "Lisu",
+                                    "Mandaic",
+                                    "Meetei_Mayek",
+                                    "Miao",
+                                    "Mongolian",
+                                    "New_Tai_Lue",
+                                    "Newa",
+                                    "Nko",
+                                    "Nyiakeng_Puachue_Hmong",
+                                    "Ol_Chiki",
+                                    "Osage",
+                                    "Saurashtra",
+                                    "Sundanese",
+                                    "Syloti_Nagri",
+                                    "Syriac",
+                                    "Tai_Le",
+                                    "Tai_Tham",
+                                    "Tai_Viet",
+                                    "Tifinagh",
+                                    "Vai",
+                                    "Wancho",
+                                    "Yi"};
 constexpr size_t kHan = 1, kHangul = 2, kKana = 3;
 constexpr size_t kGroups = std::size(kScripts) + 1;
 
@@ -43,7 +93,8 @@ constexpr size_t kGroups = std::size(kScripts) + 1;
 std::string WordPattern() {
   std::string pattern = "(?=\\p{L})(?:";
   for (size_t i = 0; i < std::size(kScripts); ++i) {
-    const std::string script = absl::StrCat("[\\p{", kScripts[i], "}]");
+    const std::string script = absl::StrCat(
+        "[\\p{", absl::StrReplaceAll(kScripts[i], {{"+", "}\\p{"}}), "}]");
     if (i == kHan || i == kHangul || i == kKana) {
       // With its marks; a syllable of Hangul may be spelt letter by letter.
       absl::StrAppend(&pattern, "((?=", script, ")\\X)|");

@@ -2,9 +2,11 @@
 
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 namespace {
@@ -190,6 +192,31 @@ TEST(RewardTest, AWordIsOneWordWhateverItsMarksAndJoiners) {
   EXPECT_EQ(LanguageShare("셋", "셋 three"), 0.5);
   // The same syllable by its letters.
   EXPECT_EQ(LanguageShare("셋", "\u1109\u1166\u11ba three"), 0.5);
+}
+
+// A letter of each script in modern use: UAX 31, tables 5 and 7. Han and kana,
+// which Japanese mixes, are tested below.
+constexpr char32_t kLetters[] = {
+    U'a',    0x0430, 0x0627,  0x03B1,  0x05D0,  0x0E01, 0x0905,  0x0561,
+    0x0985,  0x3105, 0x1200,  0x10D0,  0x0A85,  0x0A05, 0x0C85,  0x1780,
+    0x0E81,  0x0D05, 0x1000,  0x0B05,  0x0D85,  0x0B85, 0x0C05,  0x0780,
+    0x0F40,  0xAC00, 0x4E09,  0x1E922, 0x1B13,  0xA6A0, 0x1BC0,  0x1401,
+    0x11107, 0xAA00, 0x13A0,  0x10D00, 0xA984,  0xA90A, 0x1C00,  0x1901,
+    0xA4D0,  0x0840, 0xABC0,  0x16F00, 0x1820,  0x1980, 0x11400, 0x07CA,
+    0x1E100, 0x1C5A, 0x104B0, 0xA882,  0x1B83,  0xA800, 0x0710,  0x1950,
+    0x1A20,  0xAA80, 0x2D30,  0xA500,  0x1E2C0, 0xA000};
+
+TEST(RewardTest, NoTwoScriptsInUseAreOneLanguage) {
+  std::vector<std::string> words;
+  for (const char32_t letter : kLetters) {
+    AppendUtf8(letter, &words.emplace_back());
+  }
+  for (const std::string& task : words) {
+    for (const std::string& written : words) {
+      ASSERT_EQ(LanguageShare(task, written), &task == &written ? 1 : 0)
+          << task << " | " << written;
+    }
+  }
 }
 
 TEST(RewardTest, DigitsPunctuationAndSymbolsOfAnyScriptAreNoWords) {
