@@ -11,15 +11,23 @@ complain() { echo "README.md: $*"; failures=$((failures + 1)); }
 commands=$(tr '\n' ' ' <"$readme" | grep -oE '`[^`]+`' | tr -d '`'
            grep -E '^    [a-z]' "$readme" | sed -E 's/^ +//; s/  +.*//')
 
+# How many words are all in capitals.
+words() { grep -oE '\b[A-Z][A-Z_]+\b' | wc -l; }
+
 # check_flags COMMAND HELP_ARGS...: the help of these has the command's flags.
 check_flags() {
-  local command=$1 help flag
+  local command=$1 help flag given needed
   shift
   help=$("$temper" "$@" --help) || { complain "$command: no such verb"; return; }
   for flag in $(grep -oE -- '--[a-z-]+' <<<"$command"); do
     grep -qE -- "$flag( |,|$)" <<<"$help" ||
       complain "$command: temper $* has no $flag"
   done
+  # Who gives it arguments, words in capitals, gives all that it asks for.
+  given=$(sed -E 's/--[a-z-]+( [^ ]+)?//g' <<<"$command" | words)
+  needed=$(grep -m1 '^Usage:' <<<"$help" | sed 's/\[[^]]*\]//g' | words)
+  [ "$given" = 0 ] || [ "$given" -ge "$needed" ] ||
+    complain "$command: temper $* takes $needed arguments"
 }
 
 # The sub-verbs too: "inspect {steps, group} RUN" or "config explain".
