@@ -45,8 +45,8 @@ size_t FormulaEnd(const std::string& s, size_t at) {
 
 // What the last box holds; none without a box, empty where it is not closed.
 std::optional<std::string> LastBox(const std::string& s) {
-  std::vector<bool>
-      boxes;  // of the braces that are open: whether it is a box's
+  // Of the braces that are open: whether it is a box's.
+  std::vector<bool> boxes;
   std::vector<size_t> begins;  // of the boxes that are open
   size_t last_begin = 0;       // of the box that began last
   size_t begin = 0, end = 0;   // of the box that closed last
@@ -112,10 +112,22 @@ absl::StatusOr<std::string> TruthOf(const Task& task,
         absl::StrCat("is a ", found->type_name(), "; it must be a string"));
   }
   std::string truth = found->get<std::string>();
+  // Data sets give whole solutions for answers. An answer is taken out of them
+  // as out of a model's, or nothing that a model can say would equal them.
+  const auto box = LastBox(truth);
   const size_t mark = truth.rfind("####");
-  if (mark != std::string::npos) truth = truth.substr(mark + 4);
+  if (box.has_value()) {
+    truth = *box;
+  } else if (mark != std::string::npos) {
+    truth = truth.substr(mark + 4);
+  }
   truth = TrimBlanks(truth);
-  if (mark != std::string::npos && truth.empty()) {
+  if (truth.empty() && box.has_value()) {
+    return PayloadFault(task, "answer",
+                        "has a last box that is empty or not closed; write "
+                        "the value there");
+  }
+  if (truth.empty() && mark != std::string::npos) {
     return PayloadFault(task, "answer",
                         "has nothing after its ####; write the value there");
   }
@@ -124,7 +136,7 @@ absl::StatusOr<std::string> TruthOf(const Task& task,
                         absl::StrCat("has ", truth.size(), " bytes; 1 to ",
                                      kAnswerBytesMax, " are allowed"));
   }
-  if (!SameAnswer(truth, truth)) {
+  if (!SameAnswer(ExtractAnswer(truth), truth)) {
     return PayloadFault(
         task, "answer",
         absl::StrCat("is ", SanitizeText(truth, 64),

@@ -17,8 +17,9 @@ namespace temper {
 
 // The answer in an assistant's final message, blanks trimmed, empty for none:
 //   - where there is a \boxed{...} or \fbox{...}, what stands in the last one.
-//     If that one is not closed there is no answer; a box inside another is
-//     part of it. Braces balance but for those escaped, as LaTeX reads them.
+//     If that one is not closed there is no answer, whereas one around it that
+//     is not is none: \boxed{1 \boxed{2} holds 2. A box inside another is part
+//     of it. Braces balance but for those escaped, as LaTeX reads them.
 //     Before a digit, a sign or a point the braces may be left out: \boxed 42
 //     holds all to the formula's end (a $, \), \] or }) or the line's, so
 //     \boxed 7 \cdot 2 is not 7. Without either it is no box: \boxed x, or
@@ -30,8 +31,9 @@ std::string ExtractAnswer(const std::string& content);
 
 // The "answer" of `payload`, the task's as ReadPayload gives it, which must be
 // a string that is an answer to itself (not empty, not \! alone) of at most
-// 4096 bytes. For GSM8K's own answers what follows "####" counts. PayloadFault
-// otherwise.
+// 4096 bytes. Of a whole solution its answer counts: what its last box holds,
+// as MATH writes them, or what follows its last "####", as GSM8K does.
+// PayloadFault otherwise.
 absl::StatusOr<std::string> TruthOf(const Task& task,
                                     const nlohmann::ordered_json& payload);
 

@@ -192,6 +192,17 @@ TEST(AnswerTest, TruthMustBeAStringThatAnAnswerCanEqual) {
                     "value"));
   }
   EXPECT_EQ(*TruthIn("He has 2*3=6.\n#### 1,006"), "1,006");
+  EXPECT_EQ(*TruthIn("The answer is $\\boxed{\\frac{1}{2}}$."), "\\frac{1}{2}");
+  EXPECT_EQ(*TruthIn("\\boxed{6}, so\n#### 7"), "6");
+  for (const char* open : {"\\boxed{42", "\\boxed{}", "\\boxed{6} \\boxed{"}) {
+    EXPECT_EQ(TruthIn(open).status(),
+              fault("has a last box that is empty or not closed; write the "
+                    "value there"));
+  }
+  // Of a box within a box, what an answer has to be cannot be said.
+  EXPECT_THAT(
+      std::string(TruthIn("\\boxed{1 \\boxed{2} 3}").status().message()),
+      testing::HasSubstr("that an answer can equal"));
   EXPECT_EQ(*TruthIn(std::string(4096, '1')), std::string(4096, '1'));
 }
 

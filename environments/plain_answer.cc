@@ -1,24 +1,41 @@
 #include "environments/plain_answer.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "environments/latex_argument.h"
+#include "environments/plain_character.h"
 
 namespace temper {
 namespace {
 
-// Characters that Plainer writes, besides kDollar and kJoint.
-constexpr char kThinSpace = '\x01';   // groups thousands, else is a blank
-constexpr char kGroupComma = '\x03';  // "{,}"; groups, or a comma
+// "{,}" as Plainer writes it: groups, or a comma.
+constexpr char kGroupComma = '\x03';
 
 using Substitute = std::pair<absl::string_view, absl::string_view>;
 
 constexpr Substitute kCharacters[] = {
-    {"\xE2\x88\x92", "-"},     // minus sign
-    {"\xE2\x80\x93", "-"},     // en dash
-    {"\xC3\x97", "\\times "},  // multiplication sign
+    {"\xE2\x88\x92", "-"},          // minus sign
+    {"\xE2\x80\x93", "-"},          // en dash
+    {"\xC3\x97", "\\times "},       // multiplication sign
+    {"\xC2\xB7", "\\cdot "},        // middle dot
+    {"\xE2\x8B\x85", "\\cdot "},    // dot operator
+    {"\xE2\x89\xA4", "\\le "},      // at most
+    {"\xE2\x89\xA5", "\\ge "},      // at least
+    {"\xE2\x89\xA0", "\\ne "},      // unlike
+    {"\xE2\x88\xAA", "\\cup "},     // union
+    {"\xE2\x88\x9E", "\\infty "},   // infinity
+    {"\xCF\x80", "\\pi "},          // pi
+    {"\xC2\xB0", "^\\circ "},       // degree
+    {"\xE2\x9F\xA8", "\\langle "},  // angle brackets
+    {"\xE2\x9F\xA9", "\\rangle "},
+    {"\xE2\x80\x8B", ""},      // zero-width space
+    {"\xE2\x81\xA0", ""},      // word joiner
+    {"\xEF\xBB\xBF", ""},      // byte-order mark
     {"\xC2\xA0", " "},         // no-break space
     {"\xE2\x80\x89", "\x01"},  // thin space
     {"\xE2\x80\xAF", "\x01"},  // narrow no-break space
@@ -36,20 +53,40 @@ constexpr Substitute kCharacters[] = {
     {"\\%", "%"}};
 
 // Commands of letters; those of kLooks lose the braces after them as well.
-constexpr Substitute kCommands[] = {
-    {"left", ""},        {"right", ""},      {"displaystyle", ""},
-    {"lbrace", "\\{"},   {"rbrace", "\\}"},  {"textstyle", ""},
-    {"quad", " "},       {"qquad", " "},     {"dfrac", "\\frac"},
-    {"tfrac", "\\frac"}, {"cfrac", "\\frac"}};
+constexpr Substitute kCommands[] = {{"lbrace", "\\{"},
+                                    {"rbrace", "\\}"},
+                                    {"quad", " "},
+                                    {"qquad", " "},
+                                    {"dfrac", "\\frac"},
+                                    {"tfrac", "\\frac"},
+                                    {"cfrac", "\\frac"},
+                                    {"dbinom", "\\binom"},
+                                    {"tbinom", "\\binom"},
+                                    {"leq", "\\le"},
+                                    {"leqslant", "\\le"},
+                                    {"geq", "\\ge"},
+                                    {"geqslant", "\\ge"},
+                                    {"neq", "\\ne"},
+                                    {"lt", "<"},
+                                    {"gt", ">"},
+                                    {"lvert", "|"},
+                                    {"rvert", "|"},
+                                    {"vert", "|"},
+                                    {"degree", "^\\circ"},
+                                    {"rightarrow", "\\to"},
+                                    {"emptyset", "\\varnothing"}};
+// Sizes, nothing themselves.
+constexpr absl::string_view kSizes[] = {
+    "left", "right", "middle", "big",   "Big",   "bigg",  "Bigg", "bigl",
+    "bigr", "Bigl",  "Bigr",   "biggl", "biggr", "Biggl", "Biggr"};
+// Styles of all that follows them, within braces as a rule.
+constexpr absl::string_view kSwitches[] = {
+    "displaystyle", "textstyle", "bf", "it", "rm", "sf", "tt", "em"};
 constexpr absl::string_view kLooks[] = {
-    "text",   "textbf", "textit", "textrm", "textsf", "texttt",      "mathrm",
-    "mathbf", "mathit", "mathsf", "mathtt", "mbox",   "operatorname"};
-
-// Commands whose argument may stand without braces, and those of two.
-constexpr absl::string_view kTakes[] = {"frac",     "sqrt",   "binom",
-                                        "vec",      "hat",    "bar",
-                                        "overline", "mathbb", "mathcal"};
-constexpr absl::string_view kTakesTwo[] = {"frac", "binom"};
+    "text",   "textbf",     "textit", "textrm",      "textsf",     "texttt",
+    "textup", "textnormal", "emph",   "underline",   "mathrm",     "mathbf",
+    "mathit", "mathsf",     "mathtt", "mathnormal",  "boldsymbol", "bm",
+    "pmb",    "mbox",       "hbox",   "operatorname"};
 
 template <typename Table>
 bool Contains(const Table& table, absl::string_view name) {
@@ -64,45 +101,6 @@ const Substitute* FindCharacter(absl::string_view rest) {
     if (absl::StartsWith(rest, one.first)) return &one;
   }
   return nullptr;
-}
-
-// The command of letters that `s` ends with, its backslash off; empty for none.
-absl::string_view LastCommand(absl::string_view s) {
-  size_t begin = s.size();
-  while (begin > 0 && IsLetter(s[begin - 1])) --begin;
-  if (begin == 0 || s[begin - 1] != '\\') return "";
-  return s.substr(begin);
-}
-
-// Whether what follows `s` is one argument whole, so that its braces matter:
-// after ^ and _, a command that takes arguments, or the first of such.
-bool TakesArgument(absl::string_view s) {
-  for (const bool first : {true, false}) {
-    while (!s.empty() && (s.back() == ' ' || s.back() == kThinSpace)) {
-      s.remove_suffix(1);
-    }
-    if (s.empty()) return false;
-    if (s.back() == '^' || s.back() == '_') return first;
-    const absl::string_view command = LastCommand(s);
-    if (first ? Contains(kTakes, command) : Contains(kTakesTwo, command)) {
-      return true;
-    }
-    // Else, once, before the argument that `s` may end with.
-    if (IsWord(s.back())) {
-      s.remove_suffix(1);
-      continue;
-    }
-    if (s.back() != '}' && s.back() != ']') return false;
-    const bool optional = s.back() == ']';
-    int depth = 0;
-    do {
-      depth += s.back() == '}' || s.back() == ']';
-      depth -= s.back() == '{' || s.back() == '[';
-      s.remove_suffix(1);
-    } while (depth > 0 && !s.empty());
-    if (optional) return LastCommand(s) == "sqrt";
-  }
-  return false;
 }
 
 // What must stand between `out` and `next` where what stood there was dropped,
@@ -174,11 +172,30 @@ class Plainer {
       if (command.first == name) as = command.second;
     }
     at_ = end;
-    if (!Contains(kLooks, name) || at_ == text_.size() || text_[at_] != '{') {
+    if (Contains(kSizes, name)) {
+      Put("");
+      // "\left." is a bracket that is not there, and no point.
+      const size_t next = text_.find_first_not_of(' ', at_);
+      if ((name == "left" || name == "right") &&
+          next != absl::string_view::npos && text_[next] == '.') {
+        at_ = next + 1;
+      }
+      return;
+    }
+    if (Contains(kSwitches, name)) {
+      Put("");
+      return;
+    }
+    if (!Contains(kLooks, name)) {
       Put(as);
       return;
     }
-    ++at_;
+    const size_t open = text_.find_first_not_of(" \t\r\n", at_);
+    if (open == absl::string_view::npos || text_[open] != '{') {
+      dropped_ = true;  // of one character, or of nothing: \mathbf x
+      return;
+    }
+    at_ = open + 1;
     // What the braces hold may be one argument: \frac\text{12} is not \frac12.
     const bool keep = TakesArgument(out_);
     if (keep) Put("{");
@@ -186,8 +203,26 @@ class Plainer {
     drops_.push_back(!keep);
   }
 
+  // Whether what is left begins with a switch: {\bf 42}.
+  bool AtSwitch() const {
+    const size_t at = text_.find_first_not_of(' ', at_);
+    if (at == absl::string_view::npos || text_[at] != '\\') return false;
+    size_t end = at + 1;
+    while (end < text_.size() && IsLetter(text_[end])) ++end;
+    return Contains(kSwitches, text_.substr(at + 1, end - at - 1));
+  }
+
   void Character(char c) {
-    if (c == '{') drops_.push_back(false);
+    if (c == '{') {
+      // A command's braces stay: they hold what it takes.
+      const bool drop =
+          AtSwitch() && !TakesArgument(out_) && LastCommand(out_).empty();
+      drops_.push_back(drop);
+      if (drop) {
+        dropped_ = true;
+        return;
+      }
+    }
     if (c == '}' && !drops_.empty()) {
       const bool drop = drops_.back();
       drops_.pop_back();
@@ -196,15 +231,13 @@ class Plainer {
         return;
       }
     }
-    if (c == '~' && !out_.empty() && IsWord(out_.back())) {
+    if (c == '~' && !out_.empty() &&
+        (IsWord(out_.back()) || strchr(",;)]}", out_.back()) != nullptr)) {
       c = ' ';  // LaTeX's blank; in front it is "about"
     }
-    // Control characters are left out: ours must not be written by others.
-    if (static_cast<unsigned char>(c) < ' ') {
-      dropped_ = true;
-    } else {
-      Put(absl::string_view(&c, 1));
-    }
+    // Control characters are blanks: ours must not be written by others.
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = ' ';
+    Put(absl::string_view(&c, 1));
   }
 
   const absl::string_view text_;
@@ -230,31 +263,82 @@ bool IsGroup(const std::string& s, size_t at, bool in_brackets) {
          (at + 4 == s.size() || !IsDigit(s[at + 4]));
 }
 
-// The size of the bracket or escape at `at`, 0 if none is there. A bracket is
-// counted in `depth`; \( and \[ are none. One that closes nothing opens: ]1,2[.
-size_t SkipBracket(absl::string_view s, size_t at, int* depth) {
-  int change = 0;
-  size_t size = 1;
-  if (s[at] == '\\' && at + 1 < s.size()) {
+// Goes over a text from the front and knows in which brackets it is.
+class BracketStack {
+ public:
+  // Takes in the bracket or the escape at `at` of `s` and says how long it is;
+  // 0 if none is there. \( and \[ are escapes and no brackets.
+  size_t Take(absl::string_view s, size_t at) {
     const absl::string_view rest = s.substr(at);
-    change =
-        (absl::StartsWith(rest, "\\{") || absl::StartsWith(rest, "\\langle")) -
-        (absl::StartsWith(rest, "\\}") || absl::StartsWith(rest, "\\rangle"));
-    size = 2;
-  } else {
-    change = (s[at] == '(' || s[at] == '[') - (s[at] == ')' || s[at] == ']');
-    if (change == 0) return 0;
+    if (absl::StartsWith(rest, "\\langle")) return Open('<', 7);
+    if (absl::StartsWith(rest, "\\rangle")) return Close('<', 7);
+    if (absl::StartsWith(rest, "\\{")) return Open('{', 2);
+    if (absl::StartsWith(rest, "\\}")) return Close('{', 2);
+    if (absl::StartsWith(rest, "\\|")) return OpenOrClose('|', 2);
+    switch (s[at]) {
+      case '\\':
+        return std::min<size_t>(2, rest.size());
+      case '(':
+      case '[':
+        return Open(s[at], 1);
+      case ')':
+      case ']':
+        return Close(s[at], 1);
+      case '{':
+        return Open(TakesNumber(s.substr(0, at)) ? kNumber : '{', 1);
+      case '}':
+        return Close('}', 1);
+      case '|':
+        return OpenOrClose('|', 1);
+      case '<':
+        return IsLess(s.substr(0, at)) ? 0 : Open('<', 1);
+      case '>':
+        return stack_.empty() || stack_.back() != '<' ? 0 : Close('<', 1);
+      default:
+        return 0;
+    }
   }
-  *depth = *depth + change < 0 ? 1 : *depth + change;
-  return size;
-}
+
+  // Whether a comma here separates. One in the braces of \frac or \boxed alone
+  // may be a number's.
+  bool separates() const { return count_ > 0; }
+
+ private:
+  static constexpr char kNumber = 'n';
+
+  size_t Open(char kind, size_t size) {
+    stack_.push_back(kind);
+    count_ += kind != kNumber;
+    return size;
+  }
+  // Closes whichever is the innermost: (1, 2] is an interval. One that closes
+  // nothing opens: ]1,2[ is one too.
+  size_t Close(char kind, size_t size) {
+    if (stack_.empty()) return kind == '}' ? size : Open(kind, size);
+    count_ -= stack_.back() != kNumber;
+    stack_.pop_back();
+    return size;
+  }
+  size_t OpenOrClose(char kind, size_t size) {
+    const bool closes = !stack_.empty() && stack_.back() == kind;
+    return closes ? Close(kind, size) : Open(kind, size);
+  }
+  // Whether a "<" after `before` compares, and does not open <3, 100>.
+  static bool IsLess(absl::string_view before) {
+    while (!before.empty() && before.back() == ' ') before.remove_suffix(1);
+    return !before.empty() && strchr("=(,[{$", before.back()) == nullptr;
+  }
+
+  std::string stack_;  // of the brackets that are open: what each is
+  int count_ = 0;      // of these: in which a comma separates
+};
 
 // Takes out what groups thousands, so that any comma left separates.
 std::string WithoutGrouping(const std::string& s) {
   std::string out;
-  int depth = 0;
+  BracketStack brackets;
   for (size_t i = 0; i < s.size();) {
-    if (const size_t size = SkipBracket(s, i, &depth)) {
+    if (const size_t size = brackets.Take(s, i)) {
       out.append(s, i, size);
       i += size;
       continue;
@@ -270,7 +354,7 @@ std::string WithoutGrouping(const std::string& s) {
     }
     const size_t begin = i;
     while (i < s.size() && IsDigit(s[i])) out.push_back(s[i++]);
-    const bool in = depth > 0;
+    const bool in = brackets.separates();
     if (i - begin > 3 || !IsGroup(s, i, in)) continue;
     // All of a number's groups are parted alike.
     for (const char mark = GroupMark(s, i, in);
@@ -281,10 +365,25 @@ std::string WithoutGrouping(const std::string& s) {
   return out;
 }
 
+// What stands between the fences of a block of code, if `text` is one: a line
+// of ``` and perhaps a language, and ``` at the end.
+absl::string_view WithoutFence(absl::string_view text) {
+  constexpr absl::string_view kFence = "```";
+  const absl::string_view block = absl::StripAsciiWhitespace(text);
+  const size_t line = block.find('\n');
+  if (line == absl::string_view::npos || !absl::StartsWith(block, kFence) ||
+      !absl::EndsWith(block, kFence) || block.size() - line < 4 ||
+      block.substr(3, line - 3).find('`') != absl::string_view::npos) {
+    return text;
+  }
+  const absl::string_view inside = block.substr(line, block.size() - line - 3);
+  return inside.find(kFence) == absl::string_view::npos ? inside : text;
+}
+
 }  // namespace
 
 std::string PlainAnswer(absl::string_view text) {
-  return WithoutGrouping(Plainer(text).Run());
+  return WithoutGrouping(WithBraces(Plainer(WithoutFence(text)).Run()));
 }
 
 }  // namespace temper

