@@ -36,7 +36,7 @@ Sampler::Rows Sampler::LayOut(const ModelConfig& config, int64_t rows_max,
   return {.row_ids = arena->I32({rows_max}),
           .gathered = arena->F32({rows_max, config.hidden_size}),
           .logits = arena->F32({rows_max, config.vocab_size}),
-          .uniforms = arena->F32({rows_max}),
+          .words = arena->I32({rows_max}),
           .ids = arena->I32({rows_max}),
           .logprobs = arena->F32({rows_max}),
           .kept_ids = arena->I32({rows_max, kKeptMax}),
@@ -84,28 +84,28 @@ absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
                                  int64_t count,
                                  std::vector<SampledToken>* tokens) {
   std::vector<int32_t> host_rows(count);
-  std::vector<float> host_uniforms(count);
+  std::vector<int32_t> host_words(count);
   for (int64_t i = 0; i < count; ++i) {
     host_rows[i] = rows[i].hidden_row;
-    host_uniforms[i] =
-        Uniform({rows[i].key.seed, RngPurpose::kSampleToken, rows[i].key.group,
-                 rows[i].key.sample, rows[i].ordinal});
+    host_words[i] = static_cast<int32_t>(RandomWords(
+        {rows[i].key.seed, RngPurpose::kSampleToken, rows[i].key.group,
+         rows[i].key.sample, rows[i].ordinal})[0]);
   }
   const auto some = [count](const Tensor& x) { return x.Slice(0, 0, count); };
   const Tensor row_ids = some(rows_.row_ids);
   const Tensor gathered = some(rows_.gathered);
   const Tensor logits = some(rows_.logits);
-  const Tensor uniforms = some(rows_.uniforms);
+  const Tensor words = some(rows_.words);
   const Tensor ids = some(rows_.ids);
   const Tensor logprobs = some(rows_.logprobs);
   const Tensor kept = some(rows_.kept_ids).Slice(1, 0, options.kept_max);
   const Tensor counts = some(rows_.kept_counts);
   RETURN_IF_ERROR(backend_->CopyFromHost(host_rows.data(), row_ids));
-  RETURN_IF_ERROR(backend_->CopyFromHost(host_uniforms.data(), uniforms));
+  RETURN_IF_ERROR(backend_->CopyFromHost(host_words.data(), words));
   backend_->GatherRows(hidden, row_ids, gathered);
   backend_->Linear(gathered, lm_head, Use::kForward, logits);
   backend_->Sample({.logits = logits,
-                    .uniforms = uniforms,
+                    .words = words,
                     .options = options,
                     .ids = ids,
                     .logp = logprobs,

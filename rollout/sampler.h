@@ -3,7 +3,7 @@
 // truncation kept; or, where the mask is dropped, its log-probability after
 // temperature alone. The head runs on the rows that sample, no others.
 //
-// A token is a function of its logits and of one uniform that is named by
+// A token is a function of its logits and of 32 random bits that are named by
 // (seed, group, sample, ordinal), so it does not depend on what else is sampled
 // at the same time. Not thread-safe.
 
@@ -28,7 +28,7 @@ namespace temper {
 // 1 <= kept_max <= kKeptMax, all finite.
 absl::Status ValidateSampleOptions(const SampleOptions& options);
 
-// A row of the hidden states to sample from, and the name of its uniform.
+// A row of the hidden states to sample from, and the name of its random bits.
 struct SampleRow {
   int32_t hidden_row = 0;
   SequenceKey key;
@@ -73,7 +73,7 @@ class Sampler {
     Tensor row_ids;      // i32 [rows_max]
     Tensor gathered;     // [rows_max, D]
     Tensor logits;       // [rows_max, V]
-    Tensor uniforms;     // [rows_max]
+    Tensor words;        // i32 [rows_max]
     Tensor ids;          // i32 [rows_max]
     Tensor logprobs;     // [rows_max]
     Tensor kept_ids;     // i32 [rows_max, kKeptMax]

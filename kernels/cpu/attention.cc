@@ -1,6 +1,8 @@
 // MLA in its absorbed form: the key of a token is [latent C | rope R], its
-// value the latent (DeepSeek-V3.2 paper, figure 7). Softmax in two passes over
-// the scores of one query, which fit in cache.
+// value the latent (DeepSeek-V3.2 paper, figure 7). Selected keys come in
+// blocks of 64 with a running maximum (Milakov and Gimelshein 2018), which is
+// how a GPU does it: the blocks are cut by place in the list alone, so that the
+// bits depend neither on where keys lie nor on which queries are together.
 
 #include <algorithm>
 #include <cstdint>
@@ -40,6 +42,14 @@ struct Mla {
   }
 
   int64_t transposed_floats() const { return kKeyBlock * q.columns; }
+  // Of the forward's scratch: scores and a running softmax for each head, the
+  // rows of the keys, a block of them transposed.
+  int64_t transposed_at() const {
+    return RoundUp16(q.groups * (kKeyBlock + 2)) + row;
+  }
+  int64_t forward_floats() const {
+    return transposed_at() + transposed_floats();
+  }
 
   GroupedRows<float> q;
   Rows<float> keys;
@@ -50,39 +60,31 @@ struct Mla {
   int64_t top_k;
   int64_t row;  // floats between heads' scores in scratch
 };
+static_assert(sizeof(RunningSoftmax) == 2 * sizeof(float));
 
-}  // namespace
-
-void CpuBackend::SparseMla(const SparseMlaArgs& args) {
-  const Mla mla(args);
+// One block of keys: every head's scores and exponentials, then z by what the
+// new maximum leaves of it, and the block's product added onto that. On the
+// first block there is no z yet, and c = exp(-inf) = 0 would make it +0.
+void AttendToBlock(const TierKernels& kernels, const Mla& mla, float scale,
+                   int64_t n, const int32_t* rows, int64_t count, bool first,
+                   float* scores, RunningSoftmax* runs, float* transposed) {
   const int64_t heads = mla.q.groups;
-  ForEachQuery(&pool_, mla.q.rows, [&](int thread, int64_t n) {
-    float* scores =
-        Scratch(thread, heads * mla.row + mla.row + mla.transposed_floats());
-    int32_t* rows = reinterpret_cast<int32_t*>(scores + heads * mla.row);
-    float* transposed = scores + heads * mla.row + mla.row;
-    const int64_t count =
-        mla.map.Selected(n, mla.selected.row(n), mla.top_k, rows);
-    ProductsWithKeys(tier_, mla.keys, rows, count,
-                     {.a = mla.q.row(n, 0),
-                      .a_row = mla.q.group_stride,
-                      .m = heads,
-                      .dims = mla.q.columns,
-                      .out = scores,
-                      .out_row = mla.row},
-                     {}, transposed);
-    for (int64_t h = 0; h < heads; ++h) {
-      float* s = scores + h * mla.row;
-      tier_.scale(args.scale, s, count);
-      const float largest = tier_.max(s, count);
-      const float sum = tier_.exp_sum(s, largest, s, count);
-      mla.lse.row(n)[h] =
-          count == 0 ? -std::numeric_limits<float>::infinity()
-                     : static_cast<float>(largest + SoftmaxLog(double{sum}));
-      tier_.scale(count == 0 ? 0.0f : 1.0f / sum, s, count);
-    }
-    tier_.rows_product({.a = scores,
-                        .a_row = mla.row,
+  ProductsWithKeys(kernels, mla.keys, rows, count,
+                   {.a = mla.q.row(n, 0),
+                    .a_row = mla.q.group_stride,
+                    .m = heads,
+                    .dims = mla.q.columns,
+                    .out = scores,
+                    .out_row = kKeyBlock},
+                   {}, transposed);
+  for (int64_t h = 0; h < heads; ++h) {
+    const float c =
+        kernels.softmax_block(scale, scores + h * kKeyBlock, count, &runs[h]);
+    // Times 1 changes nothing: the maximum stands as a rule.
+    if (!first && c != 1) kernels.scale(c, mla.z.row(n, h), mla.z.columns);
+  }
+  kernels.rows_product({.a = scores,
+                        .a_row = kKeyBlock,
                         .b = mla.keys.data,
                         .b_row = mla.keys.stride,
                         .b_index = rows,
@@ -90,7 +92,40 @@ void CpuBackend::SparseMla(const SparseMlaArgs& args) {
                         .y_row = mla.z.group_stride,
                         .m = heads,
                         .k = count,
-                        .n = mla.z.columns});
+                        .n = mla.z.columns,
+                        .into = first ? Into::kStore : Into::kContinue});
+}
+
+}  // namespace
+
+void CpuBackend::SparseMla(const SparseMlaArgs& args) {
+  const Mla mla(args);
+  const int64_t heads = mla.q.groups;
+  ForEachQuery(&pool_, mla.q.rows, [&](int thread, int64_t n) {
+    float* scores = Scratch(thread, mla.forward_floats());
+    auto* runs = reinterpret_cast<RunningSoftmax*>(scores + heads * kKeyBlock);
+    auto* rows = reinterpret_cast<int32_t*>(runs + heads);
+    float* transposed = scores + mla.transposed_at();
+    const int64_t count =
+        mla.map.Selected(n, mla.selected.row(n), mla.top_k, rows);
+    std::fill_n(runs, heads, RunningSoftmax());
+    for (int64_t first = 0; first < count; first += kKeyBlock) {
+      AttendToBlock(tier_, mla, args.scale, n, rows + first,
+                    std::min(kKeyBlock, count - first), first == 0, scores,
+                    runs, transposed);
+    }
+    for (int64_t h = 0; h < heads; ++h) {
+      float* z = mla.z.row(n, h);
+      if (count == 0) {  // not 0 / 0
+        std::fill_n(z, mla.z.columns, 0.0f);
+      } else {
+        tier_.divide(runs[h].sum, z, mla.z.columns);
+      }
+      mla.lse.row(n)[h] =
+          count == 0 ? -std::numeric_limits<float>::infinity()
+                     : static_cast<float>(runs[h].largest +
+                                          SoftmaxLog(double{runs[h].sum}));
+    }
   });
 }
 
@@ -142,7 +177,7 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
     kernels.scale(scale, p, count);
     kernels.exp(p, mla.lse.row(n)[h], p, count);
     const float delta = kernels.dot(mla.z.row(n, h), dz.row(n, h), dz.columns);
-    for (int64_t j = 0; j < count; ++j) ds[j] = p[j] * (ds[j] - delta) * scale;
+    kernels.softmax_grad(p, delta, scale, ds, count);
   }
   kernels.rows_product({.a = record.ds,
                         .a_row = mla.row,

@@ -107,7 +107,7 @@ class CpuBackend final : public Backend {
   void LogProb(const LogProbArgs& args) override;
   void LogProbBackward(const LogProbBackwardArgs& args) override;
   void Sample(const SampleArgs& args) override;
-  void SumSquares(const Tensor& x, const Tensor& out) override;
+  void SumSquares(absl::Span<const Tensor> tensors, const Tensor& out) override;
   void AdamW(const AdamWArgs& args) override;
 
  private:

@@ -1,5 +1,6 @@
 // What a tier passes before it is used: its loops beside the definition's.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -15,8 +16,8 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kFloats = 96;
-constexpr int64_t kLengths[] = {1, 7, 16, 33, 64, 96};
+constexpr int64_t kFloats = 160;
+constexpr int64_t kLengths[] = {1, 7, 16, 33, 64, 70, 97, 160};
 
 // Four inputs and four results of one kernel.
 struct Case {
@@ -69,6 +70,8 @@ NamedKernels ElementKernels() {
                  Case* c) { t.add(c->in[0].data(), c->in[1].data(), n); }},
       {"scale",
        [](T t, int64_t n, Case* c) { t.scale(0.3f, c->in[0].data(), n); }},
+      {"divide",
+       [](T t, int64_t n, Case* c) { t.divide(0.3f, c->in[0].data(), n); }},
       {"axpy",
        [](T t, int64_t n, Case* c) {
          t.axpy(-1.7f, c->in[0].data(), c->in[1].data(), n);
@@ -81,6 +84,20 @@ NamedKernels ElementKernels() {
        [](T t, int64_t n, Case* c) {
          c->out[1][0] = t.exp_sum(c->in[0].data(), 0.25f, c->out[0].data(), n);
          t.exp(c->in[0].data(), 0, c->out[2].data(), n);
+       }},
+      {"softmax_block",
+       [](T t, int64_t n, Case* c) {
+         RunningSoftmax run;
+         for (int64_t i = 0; i < n; i += kKeyBlock) {
+           c->out[0][i / kKeyBlock] = t.softmax_block(
+               0.3f, c->in[0].data() + i, std::min(kKeyBlock, n - i), &run);
+         }
+         c->out[1][0] = run.largest;
+         c->out[1][1] = run.sum;
+       }},
+      {"softmax_grad",
+       [](T t, int64_t n, Case* c) {
+         t.softmax_grad(c->in[0].data(), 0.7f, 0.3f, c->in[1].data(), n);
        }},
       {"sigmoid",
        [](T t, int64_t n, Case* c) {
@@ -242,8 +259,10 @@ absl::Status CheckRowsProduct(const std::string& name, const TierKernels& tier,
                            .k = 13,
                            .n = n};
     kernels.rows_product(product);
-    product.accumulate = true;
-    kernels.rows_product(product);
+    for (const Into into : {Into::kContinue, Into::kAdd}) {
+      product.into = into;
+      kernels.rows_product(product);
+    }
   };
   for (const bool indexed : {false, true}) {
     for (const int64_t m : {1, 2, 3, 4, 9}) {

@@ -93,7 +93,7 @@ void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
                         .m = count,
                         .k = m,
                         .n = end - begin,
-                        .accumulate = true});
+                        .into = Into::kAdd});
 }
 
 void ForEachQuery(ThreadPool* pool, int64_t queries,

@@ -61,7 +61,8 @@ void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
                       float* transposed);
 
 // Columns [begin, end) of y[rows[j]] += sum_i a[i, j] b[i], j < count:
-// gradients of a query's keys. a [m, a_row], b [m, b_row].
+// gradients of a query's keys, each summed from zero and then added, so that a
+// device may form them side by side. a [m, a_row], b [m, b_row].
 void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
                const float* b, int64_t b_row, int64_t m, const int32_t* rows,
                int64_t count, int64_t begin, int64_t end, const Rows<float>& y);

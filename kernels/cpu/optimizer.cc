@@ -11,21 +11,75 @@ namespace temper {
 namespace {
 
 constexpr int64_t kGrainElements = 4096;
+constexpr int64_t kSquaresBlock = 4096;
+constexpr int64_t kGrainBlocks = 8;
+
+int64_t BlocksOf(const Tensor& x) {
+  return x.empty() ? 0 : (x.elements() + kSquaresBlock - 1) / kSquaresBlock;
+}
+
+// The squares of one block of the elements, in order. A square of a float is
+// exact in double, so an FMA here would have the same bits.
+double BlockSquares(const RowWalk& walk, int64_t block) {
+  const int64_t width = walk.row_elements();
+  const int64_t elements = walk.rows() * width;
+  const int64_t end = std::min(elements, (block + 1) * kSquaresBlock);
+  double sum = 0;
+  for (int64_t at = block * kSquaresBlock; at < end;) {
+    const int64_t column = at % width;
+    const int64_t stop = std::min(width, column + end - at);
+    const float* row = walk.floats(at / width);
+    for (int64_t j = column; j < stop; ++j) {
+      sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+    }
+    at += stop - column;
+  }
+  return sum;
+}
+
+// The sum of `values`, which it overwrites, by neighbours: 0 + 1, 2 + 3, .., an
+// odd last passes up; again until there is one. 0 of none.
+double AddNeighbours(double* values, int64_t count) {
+  if (count == 0) return 0;
+  while (count > 1) {
+    for (int64_t i = 0; i < count / 2; ++i) {
+      values[i] = values[2 * i] + values[2 * i + 1];
+    }
+    if (count % 2 == 1) values[count / 2] = values[count - 1];
+    count = (count + 1) / 2;
+  }
+  return values[0];
+}
 
 }  // namespace
 
-void CpuBackend::SumSquares(const Tensor& x, const Tensor& out) {
-  CHECK(x.dtype() == DType::kF32) << x.DebugString();
+void CpuBackend::SumSquares(absl::Span<const Tensor> tensors,
+                            const Tensor& out) {
   double* total = AsVector<double>(out, 1);
-  const RowWalk walk(x);
-  double sum = total[0];
-  for (int64_t i = 0; i < walk.rows(); ++i) {
-    const float* row = walk.floats(i);
-    for (int64_t j = 0; j < walk.row_elements(); ++j) {
-      sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
-    }
+  int64_t blocks = 0;
+  for (const Tensor& x : tensors) {
+    CHECK(x.dtype() == DType::kF32) << x.DebugString();
+    blocks += BlocksOf(x);
   }
-  total[0] = sum;
+  // Doubles: the blocks' sums, then the tensors', which overtake nothing that
+  // is still to be read.
+  auto* sums = reinterpret_cast<double*>(SharedScratch(2 * blocks));
+  auto* of_tensor = sums;
+  double* of_block = sums;
+  for (const Tensor& x : tensors) {
+    const RowWalk walk(x);
+    const int64_t count = BlocksOf(x);
+    pool_.ParallelFor(count, kGrainBlocks,
+                      [&](int, int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                          of_block[i] = BlockSquares(walk, i);
+                        }
+                      });
+    const double sum = AddNeighbours(of_block, count);
+    of_block += count;
+    if (count > 0) *of_tensor++ = sum;
+  }
+  total[0] = AddNeighbours(sums, of_tensor - sums);
 }
 
 void CpuBackend::AdamW(const AdamWArgs& args) {

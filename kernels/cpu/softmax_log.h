@@ -1,5 +1,5 @@
-// The log of a softmax: of a sum of exponentials, to be rounded to float.
-// Internal to the CPU backend; built without tier flags, so that there is one.
+// The one log-softmax of learner and sampler, and the log it takes. Internal to
+// the CPU backend; built without tier flags, so that there is one.
 
 #ifndef KERNELS_CPU_SOFTMAX_LOG_H_
 #define KERNELS_CPU_SOFTMAX_LOG_H_
@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/base/math.h"
+#include "kernels/cpu/tier.h"
 
 namespace temper {
 
@@ -31,6 +32,29 @@ inline double SoftmaxLog(double x) {
   for (int k = 17; k > 1; k -= 2) sum = sum * s2 + 1.0 / k;
   return static_cast<double>(exponent) * 0.69314718055994531 +
          (2 * s + 2 * s * (s2 * sum));
+}
+
+struct Normalised {
+  float largest = 0;
+  float sum = 0;  // of exp(z - largest)
+  float lse = 0;
+};
+
+// Of `count` logits; e = exp(z - largest). Largest and log are added in double:
+// rounded once, lse does not depend on which of the two is the larger.
+inline Normalised Normalise(const TierKernels& kernels, const float* z,
+                            int64_t count, float* e) {
+  Normalised out;
+  out.largest = kernels.max(z, count);
+  out.sum = kernels.exp_sum(z, out.largest, e, count);
+  out.lse = static_cast<float>(out.largest + SoftmaxLog(double{out.sum}));
+  return out;
+}
+
+// z /= temperature; a temperature of 1 leaves the bits alone.
+inline void DivideByTemperature(const TierKernels& kernels, float temperature,
+                                float* z, int64_t count) {
+  if (temperature != 1) kernels.divide(temperature, z, count);
 }
 
 }  // namespace temper

@@ -6,9 +6,9 @@
 //
 // Rules that make the bits equal:
 // - lanes over outputs: each output is one fixed sequence of FMAs;
-// - lanes along a reduction: 16 virtual lanes, lane j takes elements j,
-//   j + 16, ..; a short tail is padded with zeros (-inf for a maximum); then
-//   one fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
+// - lanes along a row: 64 virtual lanes, lane j takes elements j, j + 64, ..,
+//   the tail padded with zeros (-inf for a maximum) whose additions count, for
+//   they turn a -0 to +0; then one fixed tree adds lane j + 32, 16, 8, 4, 2, 1.
 //
 // Arrays may be unaligned. Output may be the same array as an input, never
 // overlap it otherwise. Thread-safe: pure functions of their arguments, in the
@@ -41,7 +41,14 @@ struct GemmBlock {
   bool accumulate = false;
 };
 
-// y[i, c] = [y[i, c] +] sum_k a[i, k] b[k, c], where a[i, k] is
+// What a product does with what is in its output.
+enum class Into : uint8_t {
+  kStore,     // the chain from +0 replaces it
+  kContinue,  // the chain goes on from it
+  kAdd,       // the chain from +0 is added to it, in one rounding
+};
+
+// y[i, c] = sum_k a[i, k] b[k, c], as `into` says, where a[i, k] is
 // a[i * a_row + k * a_col], row k of b is b + b_index[k] * b_row (k itself when
 // b_index is null), and rows of y likewise: selected keys are read where they
 // lie. Nothing outside the named elements is read or written. y overlaps
@@ -59,11 +66,18 @@ struct RowsProduct {
   int64_t m = 0;  // rows of a and y
   int64_t k = 0;  // reduction
   int64_t n = 0;  // columns of b and y
-  bool accumulate = false;
+  Into into = Into::kStore;
 };
 
-// Columns of a transposed block of keys.
+// Keys of a block of attention, and columns of a transposed block of keys.
 inline constexpr int64_t kKeyBlock = 64;
+
+// A softmax whose scores come in blocks: their maximum so far, and the sum of
+// exp(s - largest).
+struct RunningSoftmax {
+  float largest = -__builtin_inff();
+  float sum = 0;
+};
 
 struct AdamWFactors {
   float beta1, one_minus_beta1;
@@ -83,22 +97,30 @@ struct TierKernels {
                             const int32_t* rows, int64_t count, int64_t dims,
                             float* out);
 
-  // Reductions over n elements, by the 16 lanes.
+  // Reductions over n elements, by the 64 lanes.
   float (*dot)(const float* a, const float* b, int64_t n);
   float (*sum)(const float* x, int64_t n);
   float (*max)(const float* x, int64_t n);  // -inf for n = 0
 
   // Elementwise over n elements.
-  void (*add)(const float* y, float* x, int64_t n);  // x += y
-  void (*scale)(float factor, float* x, int64_t n);  // x *= factor
+  void (*add)(const float* y, float* x, int64_t n);    // x += y
+  void (*scale)(float factor, float* x, int64_t n);    // x *= factor
+  void (*divide)(float divisor, float* x, int64_t n);  // x /= divisor
   void (*axpy)(float alpha, const float* x, float* y,
                int64_t n);  // y = fma(alpha, x, y)
   // y = fma(alpha, max(x, 0), y)
   void (*relu_axpy)(float alpha, const float* x, float* y, int64_t n);
   // y = exp(x - shift). 0 below x - shift = -86.5.
   void (*exp)(const float* x, float shift, float* y, int64_t n);
-  // As exp, and returns the sum of y by the 16 lanes.
+  // As exp, and returns the sum of y by the 64 lanes.
   float (*exp_sum)(const float* x, float shift, float* y, int64_t n);
+  // One block of n <= kKeyBlock scores: s = exp(scale * s - m) with m the new
+  // maximum; returns c = exp(old maximum - m) and makes sum
+  // fma(sum, c, the block's sum by the 64 lanes).
+  float (*softmax_block)(float scale, float* s, int64_t n, RunningSoftmax* run);
+  // ds = (p * (ds - delta)) * scale
+  void (*softmax_grad)(const float* p, float delta, float scale, float* ds,
+                       int64_t n);
   void (*sigmoid)(const float* x, float* y, int64_t n);
   // h = gate * sigmoid(gate) * up
   void (*swiglu)(const float* gate, const float* up, float* h, int64_t n);

@@ -17,7 +17,7 @@ struct V16 {
   __m256 high;
 };
 
-// The first n of 16 lanes: 16 ones, then zeros, read from 16 - n on.
+// The first n of 16 lanes: ones, then zeros, read from 16 - n on.
 alignas(64) constexpr int32_t kLanes[32] = {-1, -1, -1, -1, -1, -1, -1, -1,
                                             -1, -1, -1, -1, -1, -1, -1, -1};
 
@@ -43,6 +43,12 @@ void Store(float* x, V16 v) {
 void StorePart(float* x, int64_t n, V16 v) {
   _mm256_maskstore_ps(x, LaneMask(n, 0), v.low);
   _mm256_maskstore_ps(x + 8, LaneMask(n, 8), v.high);
+}
+
+V16 FirstLanes(int64_t n, V16 a, V16 b) {
+  return {
+      _mm256_blendv_ps(b.low, a.low, _mm256_castsi256_ps(LaneMask(n, 0))),
+      _mm256_blendv_ps(b.high, a.high, _mm256_castsi256_ps(LaneMask(n, 8)))};
 }
 
 V16 Splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -222,7 +228,7 @@ void Gemm(const GemmBlock& g) {
 }
 
 // The first `count` lanes, none below 0 and all from 8 on.
-__m256i FirstLanes(int64_t count) {
+__m256i ColumnMask(int64_t count) {
   return LaneMask(count < 0 ? 0 : count > 8 ? 8 : count, 0);
 }
 
@@ -244,8 +250,8 @@ void RowTile(const RowsProduct& p, int64_t i, int64_t c) {
     const float* y = YRow(p, i + r) + c;
 #pragma GCC unroll 8
     for (int v = 0; v < W; ++v) {
-      sum[r][v] =
-          p.accumulate ? _mm256_loadu_ps(y + 8 * v) : _mm256_setzero_ps();
+      sum[r][v] = p.into == Into::kContinue ? _mm256_loadu_ps(y + 8 * v)
+                                            : _mm256_setzero_ps();
     }
   }
   const float* a = p.a + i * p.a_row;
@@ -268,7 +274,12 @@ void RowTile(const RowsProduct& p, int64_t i, int64_t c) {
   for (int r = 0; r < M; ++r) {
     float* y = YRow(p, i + r) + c;
 #pragma GCC unroll 8
-    for (int v = 0; v < W; ++v) _mm256_storeu_ps(y + 8 * v, sum[r][v]);
+    for (int v = 0; v < W; ++v) {
+      float* to = y + 8 * v;
+      _mm256_storeu_ps(to, p.into == Into::kAdd
+                               ? _mm256_add_ps(_mm256_loadu_ps(to), sum[r][v])
+                               : sum[r][v]);
+    }
   }
 }
 
@@ -278,8 +289,9 @@ void RowTile8(const RowsProduct& p, int64_t i, int64_t c, __m256i mask) {
   __m256 sum[M];
 #pragma GCC unroll 4
   for (int r = 0; r < M; ++r) {
-    sum[r] = p.accumulate ? _mm256_maskload_ps(YRow(p, i + r) + c, mask)
-                          : _mm256_setzero_ps();
+    sum[r] = p.into == Into::kContinue
+                 ? _mm256_maskload_ps(YRow(p, i + r) + c, mask)
+                 : _mm256_setzero_ps();
   }
   const float* a = p.a + i * p.a_row;
   for (int64_t k = 0; k < p.k; ++k) {
@@ -294,7 +306,11 @@ void RowTile8(const RowsProduct& p, int64_t i, int64_t c, __m256i mask) {
   }
 #pragma GCC unroll 4
   for (int r = 0; r < M; ++r) {
-    _mm256_maskstore_ps(YRow(p, i + r) + c, mask, sum[r]);
+    float* to = YRow(p, i + r) + c;
+    if (p.into == Into::kAdd) {
+      sum[r] = _mm256_add_ps(_mm256_maskload_ps(to, mask), sum[r]);
+    }
+    _mm256_maskstore_ps(to, mask, sum[r]);
   }
 }
 
@@ -305,7 +321,7 @@ void AllColumns(const RowsProduct& p, int64_t i) {
   int64_t c = 0;
   for (; c + 8 * kWide <= p.n; c += 8 * kWide) RowTile<M, kWide>(p, i, c);
   for (; c + 16 <= p.n; c += 16) RowTile<M, 2>(p, i, c);
-  for (; c < p.n; c += 8) RowTile8<M>(p, i, c, FirstLanes(p.n - c));
+  for (; c < p.n; c += 8) RowTile8<M>(p, i, c, ColumnMask(p.n - c));
 }
 
 void RowsProductOf(const RowsProduct& p) {
@@ -376,6 +392,11 @@ void GatherTransposed(const float* keys, int64_t row_stride,
 
 }  // namespace
 
-void SetAvx2Kernels(TierKernels* kernels) { *kernels = kKernels; }
+void SetAvx2Kernels(TierKernels* kernels) {
+  SetRowKernels(kernels);
+  kernels->gemm = Gemm;
+  kernels->rows_product = RowsProductOf;
+  kernels->gather_transposed = GatherTransposed;
+}
 
 }  // namespace temper

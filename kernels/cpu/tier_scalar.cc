@@ -32,6 +32,11 @@ void Store(float* x, V16 v) {
   for (int j = 0; j < 16; ++j) x[j] = v.lane[j];
 }
 
+V16 FirstLanes(int64_t n, V16 a, V16 b) {
+  for (int64_t j = n; j < 16; ++j) a.lane[j] = b.lane[j];
+  return a;
+}
+
 void StorePart(float* x, int64_t n, V16 v) {
   for (int j = 0; j < n; ++j) x[j] = v.lane[j];
 }
@@ -140,18 +145,27 @@ int64_t RowOf(const int32_t* index, int64_t i) {
   return index == nullptr ? i : index[i];
 }
 
+// Columns in runs, so that b is read along its rows.
 void RowsProductOf(const RowsProduct& p) {
+  constexpr int64_t kRun = 64;
+  float chain[kRun];
   for (int64_t i = 0; i < p.m; ++i) {
-    float* y = p.y + RowOf(p.y_index, i) * p.y_row;
     const float* a = p.a + i * p.a_row;
-    if (!p.accumulate) {
-      for (int64_t c = 0; c < p.n; ++c) y[c] = 0;
-    }
-    for (int64_t k = 0; k < p.k; ++k) {
-      const float* b = p.b + RowOf(p.b_index, k) * p.b_row;
-      const float factor = a[k * p.a_col];
-      for (int64_t c = 0; c < p.n; ++c) {
-        y[c] = __builtin_fmaf(factor, b[c], y[c]);
+    for (int64_t first = 0; first < p.n; first += kRun) {
+      const int64_t width = p.n - first < kRun ? p.n - first : kRun;
+      float* y = p.y + RowOf(p.y_index, i) * p.y_row + first;
+      for (int64_t c = 0; c < width; ++c) {
+        chain[c] = p.into == Into::kContinue ? y[c] : 0.0f;
+      }
+      for (int64_t k = 0; k < p.k; ++k) {
+        const float* b = p.b + RowOf(p.b_index, k) * p.b_row + first;
+        const float factor = a[k * p.a_col];
+        for (int64_t c = 0; c < width; ++c) {
+          chain[c] = __builtin_fmaf(factor, b[c], chain[c]);
+        }
+      }
+      for (int64_t c = 0; c < width; ++c) {
+        y[c] = p.into == Into::kAdd ? y[c] + chain[c] : chain[c];
       }
     }
   }
@@ -170,6 +184,11 @@ void GatherTransposed(const float* keys, int64_t row_stride,
 
 }  // namespace
 
-void SetScalarKernels(TierKernels* kernels) { *kernels = kKernels; }
+void SetScalarKernels(TierKernels* kernels) {
+  SetRowKernels(kernels);
+  kernels->gemm = Gemm;
+  kernels->rows_product = RowsProductOf;
+  kernels->gather_transposed = GatherTransposed;
+}
 
 }  // namespace temper

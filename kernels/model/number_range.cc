@@ -67,8 +67,7 @@ absl::Status NumberRange::Check(const PublishedWeights& weights,
 
 absl::StatusOr<double> NumberRange::RootMeanSquare(const Tensor& tensor) {
   const Tensor squares(squares_->data(), DType::kF64, {1}, backend_->device());
-  backend_->Zero(squares);
-  backend_->SumSquares(tensor, squares);
+  backend_->SumSquares({tensor}, squares);
   double sum = 0;
   RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
   RETURN_IF_ERROR(backend_->Sync());

@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/ops/attention_arguments.h"
 #include "kernels/ops/op_arguments.h"
 #include "kernels/tensor/tensor.h"
@@ -126,8 +127,14 @@ class Backend {
   // [N, keys_max] receives I, -inf beyond the position.
   virtual void IndexerSelect(const IndexerSelectArgs& args) = 0;
   // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over
-  // selected[n] ascending in blocks of 64; lse is the natural log-sum-exp.
+  // selected[n] ascending in blocks of 64; lse is the natural log-sum-exp. A
+  // block b makes m' = max(m, s), c = exp(m - m'), e = exp(s - m'),
+  // l = l c + sum e, z = z c + e . k; at the end z / l, and lse = m + log l.
+  // No keys: z is 0, lse -inf.
   virtual void SparseMla(const SparseMlaArgs& args) = 0;
+  // p = exp(s - lse), ds = p (dz . k - z . dz) scale, dq = ds . k; queries in
+  // order add to dkeys first ds . q over the heads, then p . dz, each summed
+  // from zero.
   virtual void SparseMlaBackward(const SparseMlaBackwardArgs& args) = 0;
   // kl[n] = KL(p[n] || softmax of I[n] over selected[n]), where p[n, s] is the
   // mean over heads of the attention probabilities (detached).
@@ -160,14 +167,19 @@ class Backend {
   virtual void LogProb(const LogProbArgs& args) = 0;
   // dx = sum_v dlogp (1[v = target] - p_v) / temperature W_v; dw += likewise.
   virtual void LogProbBackward(const LogProbBackwardArgs& args) = 0;
-  // One token a row by inverse CDF of uniforms[n] over the kept ids, ascending.
+  // One token a row: the first of the kept ids, ascending, whose running mass
+  // (SampleOptions) exceeds floor(their total words[n] / 2^32).
   // kept_counts[n] = 0 says nothing was truncated. logp as LogProb gives it
   // over that kept set, bit for bit.
   virtual void Sample(const SampleArgs& args) = 0;
 
   // --- Optimizer ------------------------------------------------------------
-  // out[0] += sum of x^2, in double, in order of the elements.
-  virtual void SumSquares(const Tensor& x, const Tensor& out) = 0;  // f64 [1]
+  // out[0] = sum of x^2 over all tensors, in double: in order within blocks of
+  // 4096 elements of a tensor; a tensor's block sums, then the tensors' sums in
+  // their order, are added by neighbours (0 + 1, 2 + 3, ..; an odd last passes
+  // up).
+  virtual void SumSquares(absl::Span<const Tensor> tensors,
+                          const Tensor& out) = 0;  // f64 [1]
   // Loshchilov and Hutter 2019, with g = grad * grad_scale:
   //   p -= lr wd p;  p -= lr mhat / (sqrt(vhat) + eps).
   virtual void AdamW(const AdamWArgs& args) = 0;

@@ -50,8 +50,13 @@ struct GateOptions {
 // what records, wires and the door lay out for and check.
 inline constexpr int32_t kKeptMax = 512;
 
-// How each row is sampled. Order of truncation: temperature, top-k, top-p,
-// min-p; ties in probability go to the lower id; a 0 switches a rule off.
+// How each row is sampled. With e = exp(z - max z) after temperature, the mass
+// of an id is floor(e 2^40), an integer, and its rank is by z descending, then
+// id ascending. In this order: top-k keeps the first k by rank; of those top-p
+// takes ids by rank until their mass reaches floor(total floor(top_p 2^40) /
+// 2^40), at least one; of those min-p keeps the masses of at least
+// floor(min_p 2^40); of those the first kept_max by rank stay. A 0 switches a
+// rule off.
 struct SampleOptions {
   float temperature = 1;
   int32_t top_k = 0;
@@ -172,6 +177,8 @@ struct MoeCombineBackwardArgs {
 struct LogProbArgs {
   Tensor x;                   // [n, D]
   const Weight* w = nullptr;  // [1, V, D]
+  Tensor rows;                // [V, D], what w was made of; of truncated rows
+                              // the kept ones are read here; else may be empty
   Tensor targets;             // i32 [n]
   Tensor kept_offsets;        // i32 [n + 1]
   Tensor kept_ids;            // i32, ascending in a row
@@ -184,6 +191,7 @@ struct LogProbArgs {
 struct LogProbBackwardArgs {
   Tensor x;  // as the forward had them, lse its result
   const Weight* w = nullptr;
+  Tensor rows;
   Tensor targets;
   Tensor kept_offsets;
   Tensor kept_ids;
@@ -195,8 +203,8 @@ struct LogProbBackwardArgs {
 };
 
 struct SampleArgs {
-  Tensor logits;    // [n, V]
-  Tensor uniforms;  // [n], in [0, 1)
+  Tensor logits;  // [n, V], V < 2^23
+  Tensor words;   // i32 [n]: 32 random bits each
   SampleOptions options;
   Tensor ids;          // out i32 [n]
   Tensor logp;         // out [n]

@@ -1,36 +1,22 @@
 // MLA by plain loops over any scalar type: the definition that backends are
-// tested against, and with std::complex their gradients (complex step). Test
-// only. Arrays are dense, shapes as in kernels/ops/backend.h; the keys of query
-// n are rows[n], row indices of the key strip.
+// tested against, over float to the bit, and with std::complex their gradients
+// (complex step). Test only. Arrays are dense, shapes as in
+// kernels/ops/backend.h; the keys of query n are rows[n], row indices of the
+// key strip.
 
 #ifndef KERNELS_REFERENCE_ATTENTION_H_
 #define KERNELS_REFERENCE_ATTENTION_H_
 
+#include <algorithm>
 #include <cmath>
-#include <complex>
 #include <cstdint>
 #include <vector>
+
+#include "kernels/reference/arithmetic.h"
 
 namespace temper::reference {
 
 using RowLists = std::vector<std::vector<int32_t>>;
-
-inline double RealPart(double x) { return x; }
-inline double RealPart(std::complex<double> x) { return x.real(); }
-
-// log sum exp over `x`; the probabilities replace x.
-template <typename T>
-T SoftmaxInPlace(std::vector<T>* x) {
-  double largest = -HUGE_VAL;
-  for (const T& value : *x) largest = std::max(largest, RealPart(value));
-  T sum = 0;
-  for (T& value : *x) {
-    value = std::exp(value - largest);
-    sum += value;
-  }
-  for (T& value : *x) value /= sum;
-  return largest + std::log(sum);
-}
 
 struct MlaShape {
   int64_t heads = 0;
@@ -40,7 +26,8 @@ struct MlaShape {
 };
 
 // Absorbed (MQA) form. q [N, H, C + R], keys [rows, C + R] -> z [N, H, C],
-// lse [N, H].
+// lse [N, H]. Blocks of 64 places of the list with a running maximum m:
+// c = exp(m - m'), e = exp(s - m'), l = l c + sum e, z = z c + e . k.
 template <typename T>
 void MlaAbsorbed(const MlaShape& shape, const std::vector<T>& q,
                  const std::vector<T>& keys, const RowLists& rows,
@@ -48,22 +35,80 @@ void MlaAbsorbed(const MlaShape& shape, const std::vector<T>& q,
   const int64_t dims = shape.latent + shape.rope;
   z->assign(rows.size() * shape.heads * shape.latent, T(0));
   lse->assign(rows.size() * shape.heads, T(0));
-  for (size_t n = 0; n < rows.size(); ++n) {
-    for (int64_t h = 0; h < shape.heads; ++h) {
-      const int64_t head = n * shape.heads + h;
-      std::vector<T> p;
-      for (const int32_t row : rows[n]) {
-        T dot = 0;
-        for (int64_t d = 0; d < dims; ++d) {
-          dot += q[head * dims + d] * keys[row * dims + d];
-        }
-        p.push_back(dot * shape.scale);
+  for (size_t head = 0; head < lse->size(); ++head) {
+    const std::vector<int32_t>& list = rows[head / shape.heads];
+    T* const out = z->data() + head * shape.latent;
+    double m = -HUGE_VAL;
+    T l = 0;
+    for (size_t first = 0; first < list.size(); first += 64) {
+      const size_t end = std::min(first + 64, list.size());
+      std::vector<T> e;
+      double largest = m;
+      for (size_t j = first; j < end; ++j) {
+        e.push_back(
+            ChainOf(&q[head * dims], 1, &keys[list[j] * dims], 1, dims) *
+            T(shape.scale));
+        largest = std::max(largest, RealPart(e.back()));
       }
-      (*lse)[head] = SoftmaxInPlace(&p);
-      for (size_t j = 0; j < p.size(); ++j) {
-        for (int64_t c = 0; c < shape.latent; ++c) {
-          (*z)[head * shape.latent + c] += p[j] * keys[rows[n][j] * dims + c];
+      const T c = ExpOf(T(m) - T(largest));
+      for (T& value : e) value = ExpOf(value - T(largest));
+      l = MulAdd(l, c, SumOf(e));
+      for (int64_t i = 0; i < shape.latent; ++i) {
+        out[i] *= c;
+        for (size_t j = first; j < end; ++j) {
+          out[i] = MulAdd(e[j - first], keys[list[j] * dims + i], out[i]);
         }
+      }
+      m = largest;
+    }
+    (*lse)[head] = LogOfSum(T(m), l);
+    for (int64_t i = 0; i < shape.latent && !list.empty(); ++i) out[i] /= l;
+  }
+}
+
+// Its backward, from z and lse of the forward and dz [N, H, C]: dq [N, H, C +
+// R], and dkeys [rows, C + R], added to. p = exp(s - lse),
+// ds = p (dz . k - z . dz) scale; queries in order, of each ds . q over the
+// heads, then p . dz, each from zero and then added.
+template <typename T>
+void MlaBackward(const MlaShape& shape, const std::vector<T>& q,
+                 const std::vector<T>& keys, const RowLists& rows,
+                 const std::vector<T>& z, const std::vector<T>& lse,
+                 const std::vector<T>& dz, std::vector<T>* dq,
+                 std::vector<T>* dkeys) {
+  const int64_t dims = shape.latent + shape.rope, heads = shape.heads;
+  const int64_t latent = shape.latent;
+  dq->assign(q.size(), T(0));
+  for (size_t n = 0; n < rows.size(); ++n) {
+    const auto count = static_cast<int64_t>(rows[n].size());
+    std::vector<T> p(heads * count), ds(heads * count);
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t head = n * heads + h;
+      const T* const dout = &dz[head * latent];
+      const T delta = DotOf(&z[head * latent], dout, latent);
+      for (int64_t j = 0; j < count; ++j) {
+        const T* const key = &keys[rows[n][j] * dims];
+        const T s = ChainOf(&q[head * dims], 1, key, 1, dims) * T(shape.scale);
+        p[h * count + j] = ExpOf(s - lse[head]);
+        ds[h * count + j] = p[h * count + j] *
+                            (ChainOf(dout, 1, key, 1, latent) - delta) *
+                            T(shape.scale);
+      }
+      for (int64_t d = 0; d < dims; ++d) {
+        T& sum = (*dq)[head * dims + d];
+        for (int64_t j = 0; j < count; ++j) {
+          sum = MulAdd(ds[h * count + j], keys[rows[n][j] * dims + d], sum);
+        }
+      }
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      T* const out = &(*dkeys)[rows[n][j] * dims];
+      for (int64_t d = 0; d < dims; ++d) {
+        out[d] += ChainOf(&ds[j], count, &q[n * heads * dims + d], dims, heads);
+      }
+      for (int64_t d = 0; d < latent; ++d) {
+        out[d] +=
+            ChainOf(&p[j], count, &dz[n * heads * latent + d], latent, heads);
       }
     }
   }

@@ -27,11 +27,9 @@ T IndexScore(const IndexerShape& shape, const std::vector<T>& q,
   T score = 0;
   for (int64_t h = 0; h < shape.heads; ++h) {
     const int64_t head = n * shape.heads + h;
-    T dot = 0;
-    for (int64_t d = 0; d < shape.dims; ++d) {
-      dot += q[head * shape.dims + d] * keys[row * shape.dims + d];
-    }
-    if (RealPart(dot) > 0) score += w[head] * dot;
+    const T dot = ChainOf(&q[head * shape.dims], 1, &keys[row * shape.dims], 1,
+                          shape.dims);
+    score = MulAdd(w[head], RealPart(dot) > 0 ? dot : T(0), score);
   }
   return score;
 }

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/reference/arithmetic.h"
+
 namespace temper::reference {
 
 // y[n] = W x[n], x [rows, in], W [out, in]; transposed: y[n] = W^T x[n].
@@ -19,10 +21,9 @@ std::vector<T> Linear(const std::vector<T>& x, const std::vector<T>& w,
   std::vector<T> y(rows * to, T(0));
   for (size_t n = 0; n < rows; ++n) {
     for (size_t j = 0; j < to; ++j) {
-      for (size_t k = 0; k < from; ++k) {
-        y[n * to + j] +=
-            x[n * from + k] * (transposed ? w[k * in + j] : w[j * in + k]);
-      }
+      y[n * to + j] = transposed
+                          ? ChainOf(&x[n * from], 1, &w[j], in, from)
+                          : ChainOf(&x[n * from], 1, &w[j * in], 1, from);
     }
   }
   return y;

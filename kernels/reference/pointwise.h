@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/reference/arithmetic.h"
+
 namespace temper::reference {
 
 template <typename T>
 T Sigmoid(T x) {
-  return T(1) / (T(1) + std::exp(-x));
+  return T(1) / (T(1) + ExpOf(T(0) - x));
 }
 
 // x [rows, n], w [n] -> y [rows, n]
@@ -26,9 +28,8 @@ std::vector<T> RmsNorm(const std::vector<T>& x, const std::vector<T>& w,
   const size_t n = w.size();
   std::vector<T> y(x.size());
   for (size_t row = 0; row < x.size(); row += n) {
-    T mean = 0;
-    for (size_t i = 0; i < n; ++i) mean += x[row + i] * x[row + i];
-    const T inverse = T(1) / std::sqrt(mean / T(n) + T(eps));
+    const T squares = DotOf(&x[row], &x[row], n);
+    const T inverse = T(1) / std::sqrt(squares / T(n) + T(eps));
     for (size_t i = 0; i < n; ++i) y[row + i] = x[row + i] * inverse * w[i];
   }
   return y;
@@ -41,15 +42,13 @@ std::vector<T> LayerNorm(const std::vector<T>& x, const std::vector<T>& w,
   const size_t n = w.size();
   std::vector<T> y(x.size());
   for (size_t row = 0; row < x.size(); row += n) {
-    T mean = 0, variance = 0;
-    for (size_t i = 0; i < n; ++i) mean += x[row + i];
-    mean /= T(n);
+    std::vector<T> centred(x.begin() + row, x.begin() + row + n);
+    const T mean = SumOf(centred) / T(n);
+    for (T& value : centred) value -= mean;
+    const T variance = DotOf(centred.data(), centred.data(), n) / T(n);
+    const T inverse = T(1) / std::sqrt(variance + T(eps));
     for (size_t i = 0; i < n; ++i) {
-      variance += (x[row + i] - mean) * (x[row + i] - mean);
-    }
-    const T inverse = T(1) / std::sqrt(variance / T(n) + T(eps));
-    for (size_t i = 0; i < n; ++i) {
-      y[row + i] = (x[row + i] - mean) * inverse * w[i] + b[i];
+      y[row + i] = MulAdd(centred[i] * inverse, w[i], b[i]);
     }
   }
   return y;

@@ -72,10 +72,11 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   const Tensor squares(norm_->data(), DType::kF64, {1}, backend_->device());
   // One sum over all parameters, in their order: the norm is of the whole
   // gradient, and its bits depend on nothing else.
-  backend_->Zero(squares);
+  std::vector<Tensor> trained;
   for (const Parameter& parameter : trained_) {
-    backend_->SumSquares(gradients.grad(parameter), squares);
+    trained.push_back(gradients.grad(parameter));
   }
+  backend_->SumSquares(trained, squares);
   double sum = 0;
   RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
   RETURN_IF_ERROR(backend_->Sync());

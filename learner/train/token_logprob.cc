@@ -53,6 +53,7 @@ absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
   backend_->GatherRows(hidden, rows_view_, hidden_view_);
   backend_->LogProb({.x = hidden_view_,
                      .w = &weights.lm_head(),
+                     .rows = weights.value("lm_head.weight"),
                      .targets = targets_view_,
                      .kept_offsets = kept_offsets_view_,
                      .kept_ids = kept_ids_view_,
@@ -78,6 +79,7 @@ absl::StatusOr<Tensor> TokenLogProb::Backward(const PublishedWeights& weights,
   if (n == 0) return dhidden;
   backend_->LogProbBackward({.x = hidden_view_,
                              .w = &weights.lm_head(),
+                             .rows = weights.value("lm_head.weight"),
                              .targets = targets_view_,
                              .kept_offsets = kept_offsets_view_,
                              .kept_ids = kept_ids_view_,

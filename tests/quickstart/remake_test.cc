@@ -22,7 +22,7 @@ namespace {
 constexpr char kModel[] = "tools/quickstart_model";
 constexpr int kSteps = 20;
 constexpr char kDigest[] =
-    "cf6c4a66ea3bb23f0443547dd1a526462c87826099f34bc81522e33d789bf128";
+    "323eb60fbef8f5dba1e7113bc276864734415c1ec32499941f5e675beb82a112";
 constexpr uint64_t kTokenizerDemonstrations = 600;
 
 std::string Read(const std::string& path) {

@@ -132,8 +132,9 @@ class ForwardingBackend : public Backend {
     inner_->LogProbBackward(args);
   }
   void Sample(const SampleArgs& args) override { inner_->Sample(args); }
-  void SumSquares(const Tensor& x, const Tensor& out) override {
-    inner_->SumSquares(x, out);
+  void SumSquares(absl::Span<const Tensor> tensors,
+                  const Tensor& out) override {
+    inner_->SumSquares(tensors, out);
   }
   void AdamW(const AdamWArgs& args) override { inner_->AdamW(args); }
 

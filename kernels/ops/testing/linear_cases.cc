@@ -69,6 +69,11 @@ TEST(LinearTest, AgreesWithTheReferenceBothWays) {
     Product product(s);
     for (const Use use : {Use::kForward, Use::kTransposed}) {
       const int64_t from = product.from(use);
+      ExpectSameBits(
+          product.Run(Definition(), use, 0, s.rows),
+          reference::Linear(Dense(product.x(use), s.rows, from), product.w,
+                            s.out, s.in, use == Use::kTransposed),
+          "Linear");
       ExpectNear(
           product.Run(Definition(), use, 0, s.rows),
           reference::Linear(As<double>(Dense(product.x(use), s.rows, from)),

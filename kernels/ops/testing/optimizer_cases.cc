@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
 #include "kernels/reference/optimizer.h"
@@ -5,7 +7,7 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kCount = 9001;
+constexpr int64_t kCount = 9 * 1001;
 
 Floats RunAdamW(Backend& backend, const AdamWOptions& options) {
   Floats g = Normals(1, kCount), p = Normals(2, kCount);
@@ -50,14 +52,34 @@ TEST(OptimizerTest, WeightDecayMovesWhatHasNoGradient) {
   EXPECT_EQ(p, Floats(3, 1.75f));
 }
 
-TEST(OptimizerTest, SumSquaresIsOneSumInOrderInDouble) {
-  Floats x = Normals(1, kCount);
-  double want = 0.25;
-  for (const float value : x) want += double{value} * value;
+// Tensors of less than a block, of whole blocks and of an odd number of them,
+// one of them a slice with a stride.
+TEST(OptimizerTest, SumSquaresAddsBlocksAndTensorsByNeighbours) {
+  std::vector<Floats> values;
+  for (const int64_t count : {kCount, int64_t{4096}, int64_t{5}, 5 * kCount}) {
+    values.push_back(Normals(values.size() + 1, count));
+    values.back()[count / 2] *= 1e4f;  // so that the order shows
+  }
+  Floats wide(3 * kCount, 7.0f);  // rows of 27, of which 9 are the tensor's
+  for (int64_t i = 0; i < kCount; ++i) wide[i / 9 * 27 + i % 9] = values[0][i];
+  const double want = reference::SumSquares(values);
+  double in_order = 0;
+  for (const Floats& x : values) {
+    for (const float value : x) in_order += double{value} * value;
+  }
+  EXPECT_NE(want, in_order);
+  EXPECT_NEAR(want / in_order, 1, 1e-12);
+  std::vector<Tensor> tensors;
+  for (Floats& x : values) {
+    tensors.push_back(View(x, {static_cast<int64_t>(x.size())}));
+  }
+  tensors[0] = View(wide, {kCount / 9, 27}).Slice(1, 0, 9);
   for (const auto& [name, backend] : BackendsUnderTest()) {
     double out = 0.25;
-    backend->SumSquares(View(x, {kCount}), Tensor(&out, DType::kF64, {1}));
-    EXPECT_EQ(out, want);
+    backend->SumSquares(tensors, Tensor(&out, DType::kF64, {1}));
+    EXPECT_EQ(out, want) << name;
+    backend->SumSquares({}, Tensor(&out, DType::kF64, {1}));
+    EXPECT_EQ(out, 0) << name;
   }
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kRows = 35;
 constexpr float kEps = 1e-5f;
-const int64_t kWidths[] = {1, 13, 16, 37, 128};
+const int64_t kWidths[] = {1, 13, 16, 37, 64, 128, 201};
 
 Floats operator+(Floats a, const Floats& b) {
   a.insert(a.end(), b.begin(), b.end());
@@ -41,6 +41,10 @@ TEST(PointwiseTest, NormsAgreeAndGiveTheSameBitsEverywhere) {
       ExpectSameBitsEverywhere(*run, kRows, "norm");
       ExpectRowsAloneAsInTheBatch(*run, kRows, "norm");
     }
+    ExpectSameBits(rms(Definition(), 0, kRows), reference::RmsNorm(x, w, kEps),
+                   "RmsNorm");
+    ExpectSameBits(layer(Definition(), 0, kRows),
+                   reference::LayerNorm(x, w, b, kEps), "LayerNorm");
     ExpectNear(rms(Definition(), 0, kRows),
                reference::RmsNorm(As<double>(x), As<double>(w), kEps), n,
                "RmsNorm");
@@ -180,6 +184,8 @@ TEST(PointwiseTest, SwiGluAndItsBackwardAgreeEverywhere) {
     };
     ExpectSameBitsEverywhere(run, kRows, "SwiGlu");
     ExpectRowsAloneAsInTheBatch(run, kRows, "SwiGlu");
+    ExpectSameBits(run(Definition(), 0, kRows), reference::SwiGlu(gate, up),
+                   "SwiGlu");
     ExpectNear(run(Definition(), 0, kRows),
                reference::SwiGlu(As<double>(gate), As<double>(up)), 8,
                "SwiGlu");

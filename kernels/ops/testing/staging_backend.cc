@@ -208,9 +208,15 @@ class StagingBackend : public Backend {
       device_->GatherRows(up(from), up(rows), up(to));
     });
   }
-  void SumSquares(const Tensor& x, const Tensor& out) override {
-    Run({x, out},
-        [&](const Operands& up) { device_->SumSquares(up(x), up(out)); });
+  void SumSquares(absl::Span<const Tensor> tensors,
+                  const Tensor& out) override {
+    std::vector<Tensor> operands(tensors.begin(), tensors.end());
+    operands.push_back(out);
+    Run(operands, [&](const Operands& up) {
+      std::vector<Tensor> on;
+      for (const Tensor& x : tensors) on.push_back(up(x));
+      device_->SumSquares(on, up(out));
+    });
   }
   void GroupedLinear(const GroupedLinearArgs& args) override {
     Run({args.x, args.offsets, args.y}, [&](const Operands& up) {
@@ -422,11 +428,12 @@ class StagingBackend : public Backend {
         });
   }
   void LogProb(const LogProbArgs& args) override {
-    Run({args.x, args.targets, args.kept_offsets, args.kept_ids, args.logp,
-         args.lse, args.entropy},
+    Run({args.x, args.rows, args.targets, args.kept_offsets, args.kept_ids,
+         args.logp, args.lse, args.entropy},
         [&](const Operands& up) {
           LogProbArgs on = args;
           on.x = up(args.x);
+          on.rows = up(args.rows);
           on.targets = up(args.targets);
           on.kept_offsets = up(args.kept_offsets);
           on.kept_ids = up(args.kept_ids);
@@ -437,11 +444,12 @@ class StagingBackend : public Backend {
         });
   }
   void LogProbBackward(const LogProbBackwardArgs& args) override {
-    Run({args.x, args.targets, args.kept_offsets, args.kept_ids, args.lse,
-         args.dlogp, args.dx, args.dw},
+    Run({args.x, args.rows, args.targets, args.kept_offsets, args.kept_ids,
+         args.lse, args.dlogp, args.dx, args.dw},
         [&](const Operands& up) {
           LogProbBackwardArgs on = args;
           on.x = up(args.x);
+          on.rows = up(args.rows);
           on.targets = up(args.targets);
           on.kept_offsets = up(args.kept_offsets);
           on.kept_ids = up(args.kept_ids);
@@ -453,12 +461,12 @@ class StagingBackend : public Backend {
         });
   }
   void Sample(const SampleArgs& args) override {
-    Run({args.logits, args.uniforms, args.ids, args.logp, args.kept_ids,
+    Run({args.logits, args.words, args.ids, args.logp, args.kept_ids,
          args.kept_counts},
         [&](const Operands& up) {
           SampleArgs on = args;
           on.logits = up(args.logits);
-          on.uniforms = up(args.uniforms);
+          on.words = up(args.words);
           on.ids = up(args.ids);
           on.logp = up(args.logp);
           on.kept_ids = up(args.kept_ids);
@@ -479,7 +487,7 @@ class StagingBackend : public Backend {
 
  private:
   template <typename Operation>
-  void Run(std::initializer_list<Tensor> operands, Operation operation) {
+  void Run(const std::vector<Tensor>& operands, Operation operation) {
     Operands up(device_.get());
     for (const Tensor& x : operands) up.In(x);
     up.Upload();
