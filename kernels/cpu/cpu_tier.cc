@@ -17,6 +17,14 @@ constexpr CpuTier kTiers[] = {
      .cpu_has = [](const CpuFeatures& cpu) { return cpu.fma && cpu.avx2; },
      .set_kernels = SetAvx2Kernels,
      .base = "scalar"},
+    {.name = "avx512",
+     .needs = "AVX-512 (F, BW, DQ, VL)",
+     .cpu_has =
+         [](const CpuFeatures& cpu) {
+           return cpu.fma && cpu.avx2 && cpu.avx512;
+         },
+     .set_kernels = SetAvx512Kernels,
+     .base = "avx2"},
 };
 
 const CpuTier* TierCalled(const std::string& name) {
@@ -32,6 +40,10 @@ CpuFeatures ThisCpu() {
   CpuFeatures cpu;
   cpu.fma = __builtin_cpu_supports("fma") != 0;
   cpu.avx2 = __builtin_cpu_supports("avx2") != 0;
+  cpu.avx512 = __builtin_cpu_supports("avx512f") != 0 &&
+               __builtin_cpu_supports("avx512bw") != 0 &&
+               __builtin_cpu_supports("avx512dq") != 0 &&
+               __builtin_cpu_supports("avx512vl") != 0;
   return cpu;
 }
 

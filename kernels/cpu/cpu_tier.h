@@ -21,6 +21,7 @@ namespace temper {
 struct CpuFeatures {
   bool fma = false;
   bool avx2 = false;
+  bool avx512 = false;  // F, BW, DQ and VL, as every CPU but the first has them
 };
 CpuFeatures ThisCpu();
 

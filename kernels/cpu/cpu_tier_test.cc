@@ -95,7 +95,8 @@ TEST(CpuTierTest, ExpIsWithinTwoUlpsAndZeroBelowItsRange) {
   EXPECT_TRUE(std::isnan(out[6]));
 }
 
-constexpr CpuFeatures kAll = {.fma = true, .avx2 = true};
+constexpr CpuFeatures kAll = {.fma = true, .avx2 = true, .avx512 = true};
+constexpr CpuFeatures kNoAvx512 = {.fma = true, .avx2 = true};
 constexpr CpuFeatures kFmaOnly = {.fma = true, .avx2 = false};
 
 std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
@@ -105,16 +106,18 @@ std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
 }
 
 TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
-  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "avx2");
+  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "avx512");
+  EXPECT_STREQ((*ChooseCpuTier("", kNoAvx512))->name, "avx2");
   EXPECT_STREQ((*ChooseCpuTier("", kFmaOnly))->name, "scalar");
   EXPECT_STREQ((*ChooseCpuTier("scalar", kAll))->name, "scalar");
   EXPECT_STREQ((*ChooseCpuTier("avx2", kAll))->name, "avx2");
 }
 
 TEST(CpuTierTest, ATierThatIsMissingIsRefusedNamingThoseThereAre) {
-  EXPECT_THAT(Refusal("sse2", kAll), HasSubstr("can run scalar, avx2"));
+  EXPECT_THAT(Refusal("sse2", kAll), HasSubstr("can run scalar, avx2, avx512"));
   EXPECT_THAT(Refusal("AVX2", kAll), HasSubstr("no CPU tier is called"));
   EXPECT_THAT(Refusal("avx2", kFmaOnly), HasSubstr("AVX2 and FMA"));
+  EXPECT_THAT(Refusal("avx512", kNoAvx512), HasSubstr("AVX-512"));
   EXPECT_EQ(ChooseCpuTier("", CpuFeatures()).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }

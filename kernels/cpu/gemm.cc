@@ -9,8 +9,14 @@ namespace {
 
 // A panel of this depth fills half of a 32 KiB L1 cache; the rows beside it
 // stay in L2 while all panels pass by.
-constexpr int64_t kDepthBlock = 256;
-constexpr int64_t kRowBlock = 96;
+constexpr int64_t kDepthBlock = 1024;
+constexpr int64_t kRowBlock = 48;
+// Rows of a whose distance is a multiple of this many floats share a few sets of
+// an L1 cache; such rows are copied first, at a distance that spreads them.
+constexpr int64_t kSharedSets = 256;
+constexpr int64_t kCopiedRow = kDepthBlock + 16;
+// Fewer columns than this do not pay for the copy.
+constexpr int64_t kColumnsWorthACopy = 64;
 // Products below this many multiplications are not worth a second thread.
 constexpr int64_t kSerialWork = 1 << 15;
 
@@ -38,6 +44,9 @@ void PackPanels(const float* b, int64_t columns, int64_t depth,
 }
 
 void GemmSerial(const TierKernels& tier, const GemmBlock& whole) {
+  const bool copy = whole.a_k == 1 && whole.a_row % kSharedSets == 0 &&
+                    whole.rows > 1 && whole.columns >= kColumnsWorthACopy;
+  alignas(64) float copied[kRowBlock * kCopiedRow];
   // Depth 0 still writes: an empty sum is zero.
   const int64_t cuts =
       std::max<int64_t>(1, (whole.depth + kDepthBlock - 1) / kDepthBlock);
@@ -49,6 +58,14 @@ void GemmSerial(const TierKernels& tier, const GemmBlock& whole) {
       const int64_t begin = whole.depth * cut / cuts;
       block.depth = whole.depth * (cut + 1) / cuts - begin;
       block.a = whole.a + row * whole.a_row + begin * whole.a_k;
+      if (copy) {
+        for (int64_t i = 0; i < block.rows; ++i) {
+          std::copy_n(block.a + i * whole.a_row, block.depth,
+                      copied + i * kCopiedRow);
+        }
+        block.a = copied;
+        block.a_row = kCopiedRow;
+      }
       block.b = whole.b + begin * whole.b_k;
       block.accumulate = whole.accumulate || cut > 0;
       tier.gemm(block);

@@ -158,6 +158,8 @@ struct TierKernels {
 // (kernels/cpu/cpu_tier.h); the scalar tier, the definition, writes all.
 void SetScalarKernels(TierKernels* kernels);  // needs FMA
 void SetAvx2Kernels(TierKernels* kernels);    // needs AVX2 and FMA
+// Needs AVX-512 F, BW, DQ and VL; transposes keys by the loop of its base.
+void SetAvx512Kernels(TierKernels* kernels);
 
 }  // namespace temper
 
