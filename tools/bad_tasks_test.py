@@ -147,7 +147,7 @@ def check_many():
   expect("lines of stderr", err.count("\n"), 12)
   _, err = temper_alone(2, "env", "test", "math", "--tasks", path)
   expect_in("13 of 44 tasks cannot run:", err)
-  expect_in("%s:32: task b0: payload_json must be an object" % path, err)
+  expect_in("%s:32: task b0: payload_json.answer is missing" % path, err)
   path = write_tasks("misspelt.jsonl", [task("a"), task("b", environment="mth"),
                                   task("c", environment="example")])
   _, err = temper_alone(2, "env", "test", "math", "--tasks", path)
@@ -172,7 +172,7 @@ def check_ten_thousand():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _, err = temper_alone(2, *verb)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    expect_in("%s:10001: task b: payload_json must be an object" % path, err)
+    expect_in("%s:10001: task b: payload_json.answer is missing" % path, err)
     seconds = (after.ru_utime + after.ru_stime -
                before.ru_utime - before.ru_stime)
     if seconds > 10:
@@ -189,8 +189,12 @@ def check_the_bar():
 def check_generate():
   _, err = temper_alone(2, "generate", MODEL, "--prompt", "a b " * 3000)
   expect_in("with max_tokens 256 that is above 4096", err)
-  _, err = temper(2, "generate", MODEL, "--prompt", "a", "--max-tokens", "4096")
+  _, err = temper(2, "generate", MODEL, "--prompt", "a", "--max-tokens", "4095")
   expect_in("; shorten it, or lower max_tokens to 40", err)
+  # Which leaves room for no prompt at all: no prompt is to blame.
+  _, err = temper(2, "generate", MODEL, "--prompt", "a", "--max-tokens", "4096")
+  expect_in("max_tokens is 4096, which leaves no room for a prompt within 4096, "
+            "the model's max_position_embeddings; set it below 4096", err)
 
 
 def check_long_prompt():
