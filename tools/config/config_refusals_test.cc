@@ -203,6 +203,9 @@ std::vector<Refused> RefusedFileValues() {
         "; give it as a whole number, 1 to "
         "1000000"}},
       {"seed: 1\n\tsteps:\tmany", {"steps: ", "; give it as"}},
+      {"seed: 1\n\tsteps:\t-12 # no",
+       {"f:2:17: steps: -12 is outside its limits; give it as a whole "
+        "number, 1 to "}},
       {"optimizer { learning_rate: x }", {"learning_rate: ", "; give it as"}},
       {"model: m", {"f:1:8: model: ", "; give it as text in quotes"}},
       {"objective: 3",

@@ -56,6 +56,16 @@ std::string KeyBefore(const std::string& text, int line, int column) {
   return here.substr(at, end - at);
 }
 
+// The number at that place if it begins with a minus, else "". The parser parts
+// the two, and complains of the sign alone.
+std::string NegativeAt(const std::string& text, int line, int column) {
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  if (line < 0 || line >= static_cast<int>(lines.size())) return "";
+  const std::string number = lines[line].substr(ByteAt(lines[line], column));
+  if (number.empty() || number[0] != '-') return "";
+  return number.substr(0, number.find_first_not_of("-.0123456789eE"));
+}
+
 std::string PlaceText(const std::string& source, int line, int column) {
   return absl::StrCat(source, ":", line + 1, ":", column + 1, ": ");
 }
@@ -89,7 +99,11 @@ class FirstError : public ErrorCollector {
     const std::string allowed =
         key.empty() ? "" : AllowedText(configuration_, key);
     if (!allowed.empty()) {
-      return absl::StrCat(key, ": ", message, "; give it ", allowed);
+      const std::string negative = NegativeAt(text_, line, column);
+      return absl::StrCat(
+          key, ": ",
+          negative.empty() ? message : negative + " is outside its limits",
+          "; give it ", allowed);
     }
     return absl::StrCat(key, key.empty() ? "" : ": ", message, "; ", kForm);
   }
