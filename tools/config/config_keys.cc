@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/base/log.h"
+#include "kernels/ops/op_arguments.h"
 #include "proto/config.pb.h"
 #include "proto/sft_config.pb.h"
 #include "proto/wire/episode_limit.h"
@@ -117,7 +118,7 @@ std::vector<ConfigKey> SamplingKeys() {
       Number("top_p", "0.95", 1e-6, 1, kFixed,
              "Keeps the likeliest tokens up to this mass. 1: off."),
       // kept_max: a token's kept set is recorded whole.
-      Number("top_k", "0", 0, 512, kFixed,
+      Number("top_k", "0", 0, kKeptMax, kFixed,
              "Keeps this many likeliest tokens. 0: off."),
       Number("min_p", "0", 0, 1, kFixed,
              "Keeps tokens of at least this share of the likeliest one's "
