@@ -138,14 +138,6 @@ double Log(double x) {
   return Round(ExtendedLog(x));
 }
 
-double Log1p(double x) {
-  if (std::isnan(x) || x < -1) return kNaN;
-  if (x == -1) return -kInfinity;
-  if (x == kInfinity) return x;
-  if (x > -0.29 && x < 0.41) return Round(LogSeries(x));
-  return Round(ExtendedLog(1 + Extended{x}));
-}
-
 double Sin(double x) { return SinAfterQuarterTurns(x, 0); }
 double Cos(double x) { return SinAfterQuarterTurns(x, 1); }
 

@@ -14,8 +14,6 @@ double Exp(double x);
 double Expm1(double x);
 // Natural log; -inf at 0, NaN below.
 double Log(double x);
-// log(1 + x) without cancellation.
-double Log1p(double x);
 // CHECK |x| <= 2^30; absolute error below 2^-53.
 double Sin(double x);
 double Cos(double x);

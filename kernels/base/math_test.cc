@@ -33,15 +33,12 @@ TEST(MathTest, ExpAndExpm1AreWithinHalfAnUlp) {
   EXPECT_EQ(Exp(-INFINITY), 0);
 }
 
-TEST(MathTest, LogAndLog1pAreWithinHalfAnUlp) {
+TEST(MathTest, LogIsWithinHalfAnUlp) {
   for (double x = 1e-300; x < 1e300; x *= 1.931) {
     EXPECT_LT(Ulps(Log(x), std::log(static_cast<long double>(x))), 0.51) << x;
   }
   for (double x = 0.5; x < 2; x += 0.00137) {
     EXPECT_LT(Ulps(Log(x), std::log(static_cast<long double>(x))), 0.51) << x;
-    EXPECT_LT(Ulps(Log1p(x - 1), std::log1p(static_cast<long double>(x - 1))),
-              0.51)
-        << x;
   }
   EXPECT_EQ(Log(1), 0);
   EXPECT_EQ(Log(0), -INFINITY);

@@ -10,6 +10,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
@@ -26,7 +27,7 @@ struct Mla {
   template <typename Args>
   explicit Mla(const Args& args)
       : q(AsGroupedRows<float>(args.q)),
-        keys(AsRows<float>(args.keys)),
+        keys(AsStrip(args.keys)),
         map(args.map, q.rows, keys.rows),
         selected(AsRows<int32_t>(args.selected)),
         z(AsGroupedRows<float>(args.z)),
@@ -41,18 +42,20 @@ struct Mla {
         << args.lse.DebugString() << " for q " << args.q.DebugString();
   }
 
-  int64_t transposed_floats() const { return kKeyBlock * q.columns; }
+  // For the products with keys, whichever it is.
+  int64_t product_floats() const {
+    return std::max(ProductsScratch(keys, q.groups, q.columns),
+                    SumScratch(keys, q.groups, q.columns));
+  }
   // Of the forward's scratch: scores and a running softmax for each head, the
-  // rows of the keys, a block of them transposed.
-  int64_t transposed_at() const {
+  // rows of the keys, then what the products need.
+  int64_t products_at() const {
     return RoundUp16(q.groups * (kKeyBlock + 2)) + row;
   }
-  int64_t forward_floats() const {
-    return transposed_at() + transposed_floats();
-  }
+  int64_t forward_floats() const { return products_at() + product_floats(); }
 
   GroupedRows<float> q;
-  Rows<float> keys;
+  Strip keys;
   KeyRows map;
   Rows<int32_t> selected;
   GroupedRows<float> z;
@@ -67,7 +70,7 @@ static_assert(sizeof(RunningSoftmax) == 2 * sizeof(float));
 // first block there is no z yet, and c = exp(-inf) = 0 would make it +0.
 void AttendToBlock(const TierKernels& kernels, const Mla& mla, float scale,
                    int64_t n, const int32_t* rows, int64_t count, bool first,
-                   float* scores, RunningSoftmax* runs, float* transposed) {
+                   float* scores, RunningSoftmax* runs, float* scratch) {
   const int64_t heads = mla.q.groups;
   ProductsWithKeys(kernels, mla.keys, rows, count,
                    {.a = mla.q.row(n, 0),
@@ -76,24 +79,22 @@ void AttendToBlock(const TierKernels& kernels, const Mla& mla, float scale,
                     .dims = mla.q.columns,
                     .out = scores,
                     .out_row = kKeyBlock},
-                   {}, transposed);
+                   {}, scratch);
   for (int64_t h = 0; h < heads; ++h) {
     const float c =
         kernels.softmax_block(scale, scores + h * kKeyBlock, count, &runs[h]);
     // Times 1 changes nothing: the maximum stands as a rule.
     if (!first && c != 1) kernels.scale(c, mla.z.row(n, h), mla.z.columns);
   }
-  kernels.rows_product({.a = scores,
-                        .a_row = kKeyBlock,
-                        .b = mla.keys.data,
-                        .b_row = mla.keys.stride,
-                        .b_index = rows,
-                        .y = mla.z.row(n, 0),
-                        .y_row = mla.z.group_stride,
-                        .m = heads,
-                        .k = count,
-                        .n = mla.z.columns,
-                        .into = first ? Into::kStore : Into::kContinue});
+  SumKeys(kernels, mla.keys, rows, count,
+          {.a = scores,
+           .a_row = kKeyBlock,
+           .m = heads,
+           .y = mla.z.row(n, 0),
+           .y_row = mla.z.group_stride,
+           .columns = mla.z.columns,
+           .onto = !first},
+          scratch);
 }
 
 }  // namespace
@@ -105,14 +106,14 @@ void CpuBackend::SparseMla(const SparseMlaArgs& args) {
     float* scores = Scratch(thread, mla.forward_floats());
     auto* runs = reinterpret_cast<RunningSoftmax*>(scores + heads * kKeyBlock);
     auto* rows = reinterpret_cast<int32_t*>(runs + heads);
-    float* transposed = scores + mla.transposed_at();
+    float* products = scores + mla.products_at();
     const int64_t count =
         mla.map.Selected(n, mla.selected.row(n), mla.top_k, rows);
     std::fill_n(runs, heads, RunningSoftmax());
     for (int64_t first = 0; first < count; first += kKeyBlock) {
       AttendToBlock(tier_, mla, args.scale, n, rows + first,
                     std::min(kKeyBlock, count - first), first == 0, scores,
-                    runs, transposed);
+                    runs, products);
     }
     for (int64_t h = 0; h < heads; ++h) {
       float* z = mla.z.row(n, h);
@@ -152,7 +153,7 @@ struct MlaRecord {
 void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
                       const GroupedRows<float>& dz,
                       const GroupedRows<float>& dq, int64_t n,
-                      const MlaRecord& record, float* transposed) {
+                      const MlaRecord& record, float* scratch) {
   const int64_t heads = mla.q.groups;
   const int64_t count =
       mla.map.Selected(n, mla.selected.row(n), mla.top_k, record.rows);
@@ -170,7 +171,7 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
                     .dims = dz.columns,
                     .out = record.ds,
                     .out_row = mla.row},
-                   transposed);
+                   scratch);
   for (int64_t h = 0; h < heads; ++h) {
     float* p = record.p + h * mla.row;
     float* ds = record.ds + h * mla.row;
@@ -179,16 +180,14 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
     const float delta = kernels.dot(mla.z.row(n, h), dz.row(n, h), dz.columns);
     kernels.softmax_grad(p, delta, scale, ds, count);
   }
-  kernels.rows_product({.a = record.ds,
-                        .a_row = mla.row,
-                        .b = mla.keys.data,
-                        .b_row = mla.keys.stride,
-                        .b_index = record.rows,
-                        .y = dq.row(n, 0),
-                        .y_row = dq.group_stride,
-                        .m = heads,
-                        .k = count,
-                        .n = mla.q.columns});
+  SumKeys(kernels, mla.keys, record.rows, count,
+          {.a = record.ds,
+           .a_row = mla.row,
+           .m = heads,
+           .y = dq.row(n, 0),
+           .y_row = dq.group_stride,
+           .columns = mla.q.columns},
+          scratch);
 }
 
 }  // namespace
@@ -202,6 +201,7 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
   const Rows<float> dkey = AsRows<float>(args.dkeys);
   const int64_t heads = mla.q.groups;
   const int64_t latent = mla.z.columns;
+  const bool narrow = mla.keys.narrow != nullptr;
   CHECK(dout.rows == mla.z.rows && dout.groups == heads &&
         dout.columns == latent)
       << args.dz.DebugString();
@@ -219,19 +219,26 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
     ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
       MlaQueryGradient(tier_, mla, args.scale, dout, dquery, first + i,
                        MlaRecord(mla, records + i * record),
-                       Scratch(thread, mla.transposed_floats()));
+                       Scratch(thread, mla.product_floats()));
     });
-    pool_.ParallelFor(dkey.columns, 8, [&](int, int64_t begin, int64_t end) {
-      for (int64_t i = 0; i < queries; ++i) {
-        const int64_t n = first + i;
-        const MlaRecord at(mla, records + i * record);
-        AddToKeys(tier_, at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
-                  heads, at.rows, *at.count, begin, end, dkey);
-        AddToKeys(tier_, at.p, mla.row, dout.row(n, 0), dout.group_stride,
-                  heads, at.rows, *at.count, begin, std::min(end, latent),
-                  dkey);
-      }
-    });
+    pool_.ParallelFor(
+        dkey.columns, kPanel, [&](int thread, int64_t begin, int64_t end) {
+          float* scratch =
+              Scratch(thread, GradientScratch(narrow, heads, end - begin));
+          for (int64_t i = 0; i < queries; ++i) {
+            const int64_t n = first + i;
+            const MlaRecord at(mla, records + i * record);
+            AddToKeys(tier_,
+                      {at.ds, mla.row, mla.q.row(n, 0), mla.q.group_stride,
+                       heads, narrow},
+                      at.rows, *at.count, begin, end, dkey, scratch);
+            AddToKeys(tier_,
+                      {at.p, mla.row, dout.row(n, 0), dout.group_stride, heads,
+                       narrow},
+                      at.rows, *at.count, begin, std::min(end, latent), dkey,
+                      scratch);
+          }
+        });
   }
 }
 

@@ -1,5 +1,5 @@
-// The CPU backend in fp32. One file per family of operations defines the
-// methods; what each does is stated in kernels/ops/backend.h. Work is split
+// The CPU backend, in fp32 and bf16. One file per family of operations defines
+// the methods; what each does is stated in kernels/ops/backend.h. Work is split
 // over outputs, so bits depend neither on the number of threads nor on the
 // tier. Operations run before they return; Sync has nothing to wait for.
 //
@@ -31,24 +31,23 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
                                                        int threads);
 
 // Matrices [groups, out, in] packed (kernels/cpu/gemm.h) for the uses they are
-// made for.
+// made for: floats, or pairs of bf16, which take a float's room.
 struct CpuWeight : public Weight {
   int64_t groups = 0;
   int64_t out = 0;
   int64_t in = 0;
+  DType dtype = DType::kF32;
   int64_t forward_floats = 0;       // per group: columns are outputs; 0: none
   int64_t transposed_floats = 0;    // per group: columns are inputs; 0: none
   std::unique_ptr<Buffer> storage;  // forward packings, then transposed
 
-  const float* forward(int64_t group) const {
-    CHECK(forward_floats > 0) << "a weight that is not packed for this product";
-    return static_cast<const float*>(storage->data()) + group * forward_floats;
-  }
-  const float* transposed(int64_t group) const {
-    CHECK(transposed_floats > 0)
+  const float* packed(Use use, int64_t group) const {
+    CHECK((use == Use::kForward ? forward_floats : transposed_floats) > 0)
         << "a weight that is not packed for this product";
-    return static_cast<const float*>(storage->data()) +
-           groups * forward_floats + group * transposed_floats;
+    const auto* first = static_cast<const float*>(storage->data());
+    return use == Use::kForward
+               ? first + group * forward_floats
+               : first + groups * forward_floats + group * transposed_floats;
   }
 };
 
@@ -67,12 +66,10 @@ class CpuBackend final : public Backend {
   void SetWeight(const Tensor& values, Weight* weight) override;
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override;
-  void LinearWeightGrad(const Tensor& x, const Tensor& dy,
-                        const Tensor& dw) override;
+  void LinearWeightGrad(const WeightGradArgs& args) override;
   void HeadLinear(const Tensor& x, const Weight& w, Use use,
                   const Tensor& y) override;
-  void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                            const Tensor& dw) override;
+  void HeadLinearWeightGrad(const WeightGradArgs& args) override;
   void GroupedLinear(const GroupedLinearArgs& args) override;
   void GroupedLinearWeightGrad(
       const GroupedLinearWeightGradArgs& args) override;

@@ -1,5 +1,13 @@
 #include "kernels/cpu/cpu_tier.h"
 
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -25,13 +33,95 @@ constexpr CpuTier kTiers[] = {
          },
      .set_kernels = SetAvx512Kernels,
      .base = "avx2"},
+    {.name = "avx512_bf16",
+     .needs = "AVX-512 (F, BW, DQ, VL) and AVX512_BF16",
+     .cpu_has =
+         [](const CpuFeatures& cpu) {
+           return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.avx512_bf16;
+         },
+     .set_kernels = SetAvx512Bf16Kernels,
+     .base = "avx512"},
+    {.name = "amx",
+     .needs = "AVX-512 (F, BW, DQ, VL), AMX_TILE and AMX_BF16, and a kernel "
+              "that lets it use tiles",
+     .cpu_has =
+         [](const CpuFeatures& cpu) {
+           return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.amx;
+         },
+     .set_kernels = SetAmxKernels,
+     .base = "avx512"},
 };
+
+// CPUID leaf 7: bits 24 and 22 of edx.
+bool HasAmx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  return (d >> 24 & 1) != 0 && (d >> 22 & 1) != 0;
+}
+
+// Tiles are 8 KiB of state a thread, which Linux gives to a process that asks.
+// Kernels that do not know of them refuse.
+bool MayUseTiles() {
+  constexpr int kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;     // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
 
 const CpuTier* TierCalled(const std::string& name) {
   for (const CpuTier& tier : kTiers) {
     if (name == tier.name) return &tier;
   }
   return nullptr;
+}
+
+// Seconds of the fastest of a few products of pairs that lie in L1.
+double TimePairs(const TierKernels& kernels) {
+  constexpr int64_t kRows = 12, kColumns = 32, kDepth = 256, kCalls = 20;
+  constexpr int64_t kRow = kDepth * 4;
+  std::vector<float> a(kRows * kDepth, 0.5f), packed(kRows * kDepth);
+  std::vector<float> c(kRows * kColumns);
+  std::vector<uint32_t> b(kColumns * kDepth / 2, 0x3f003f00u);
+  kernels.pack_a(a.data(), kDepth, 1, kRows, kDepth, packed.data(), kRow);
+  double best = HUGE_VAL;
+  for (int round = 0; round < 12; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t call = 0; call < kCalls; ++call) {
+      kernels.pair_product({.rows = kRows,
+                            .columns = kColumns,
+                            .depth = kDepth,
+                            .a = packed.data(),
+                            .a_row = kRow,
+                            .b = b.data(),
+                            .b_panel = kDepth / 2 * 16,
+                            .c = c.data(),
+                            .c_row = kColumns});
+    }
+    const std::chrono::duration<double> took =
+        std::chrono::steady_clock::now() - start;
+    best = std::min(best, took.count());
+  }
+  return best;
+}
+
+// Of the tiers that this CPU can run the last that reproduces the definition;
+// its base in its place where that one multiplies pairs faster.
+absl::StatusOr<const CpuTier*> FindFastestTier() {
+  std::vector<std::string> usable = UsableCpuTiers();
+  absl::Status refused;
+  for (; !usable.empty(); usable.pop_back()) {
+    const CpuTier* tier = TierCalled(usable.back());
+    const absl::Status tested = TestKernels(tier->name, KernelsOf(*tier));
+    if (!tested.ok()) {
+      refused.Update(tested);
+      continue;
+    }
+    const CpuTier* base = TierCalled("avx512");
+    const bool timed = std::string(tier->name) == "avx512_bf16";
+    return timed && TimePairs(KernelsOf(*base)) < TimePairs(KernelsOf(*tier))
+               ? base
+               : tier;
+  }
+  return refused;
 }
 
 }  // namespace
@@ -44,6 +134,8 @@ CpuFeatures ThisCpu() {
                __builtin_cpu_supports("avx512bw") != 0 &&
                __builtin_cpu_supports("avx512dq") != 0 &&
                __builtin_cpu_supports("avx512vl") != 0;
+  cpu.avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+  cpu.amx = HasAmx() && MayUseTiles();
   return cpu;
 }
 
@@ -84,6 +176,16 @@ absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name,
                      "); it can run ", absl::StrJoin(usable, ", ")));
   }
   return tier;
+}
+
+absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name) {
+  const CpuFeatures cpu = ThisCpu();
+  if (!name.empty() || UsableCpuTiers(cpu).empty()) {
+    return ChooseCpuTier(name, cpu);
+  }
+  // Once, so that a process that asks twice is not told two names.
+  static const absl::StatusOr<const CpuTier*> fastest = FindFastestTier();
+  return fastest;
 }
 
 }  // namespace temper

@@ -60,6 +60,28 @@ TEST(CpuTierTest, ProductsOverAnIndexAreCheckedToo) {
               HasSubstr("gather_transposed"));
 }
 
+TEST(CpuTierTest, ProductsOfPairsAreCheckedToo) {
+  SetFlushDenormals();
+  TierKernels other = Definition();
+  other.pair_product = [](const PairBlock& block) {
+    PairBlock shorter = block;
+    if (shorter.depth > kPairBlock) shorter.depth = kPairBlock;
+    Definition().pair_product(shorter);
+  };
+  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+              HasSubstr("pairs of"));
+  other = Definition();
+  other.round_bf16 = [](const float* x, uint16_t* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {  // toward zero
+      uint32_t bits;
+      __builtin_memcpy(&bits, &x[i], sizeof(bits));
+      y[i] = static_cast<uint16_t>(bits >> 16);
+    }
+  };
+  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+              HasSubstr("round_bf16"));
+}
+
 TEST(CpuTierTest, ATierThatKeepsDenormalsIsRefused) {
   SetFlushDenormals();
   TierKernels other = Definition();
@@ -95,7 +117,13 @@ TEST(CpuTierTest, ExpIsWithinTwoUlpsAndZeroBelowItsRange) {
   EXPECT_TRUE(std::isnan(out[6]));
 }
 
-constexpr CpuFeatures kAll = {.fma = true, .avx2 = true, .avx512 = true};
+constexpr CpuFeatures kAll = {.fma = true,
+                              .avx2 = true,
+                              .avx512 = true,
+                              .avx512_bf16 = true,
+                              .amx = true};
+constexpr CpuFeatures kNoAmx = {
+    .fma = true, .avx2 = true, .avx512 = true, .avx512_bf16 = true};
 constexpr CpuFeatures kNoAvx512 = {.fma = true, .avx2 = true};
 constexpr CpuFeatures kFmaOnly = {.fma = true, .avx2 = false};
 
@@ -106,7 +134,8 @@ std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
 }
 
 TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
-  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "avx512");
+  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "amx");
+  EXPECT_STREQ((*ChooseCpuTier("", kNoAmx))->name, "avx512_bf16");
   EXPECT_STREQ((*ChooseCpuTier("", kNoAvx512))->name, "avx2");
   EXPECT_STREQ((*ChooseCpuTier("", kFmaOnly))->name, "scalar");
   EXPECT_STREQ((*ChooseCpuTier("scalar", kAll))->name, "scalar");
@@ -114,10 +143,12 @@ TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
 }
 
 TEST(CpuTierTest, ATierThatIsMissingIsRefusedNamingThoseThereAre) {
-  EXPECT_THAT(Refusal("sse2", kAll), HasSubstr("can run scalar, avx2, avx512"));
+  EXPECT_THAT(Refusal("sse2", kAll),
+              HasSubstr("can run scalar, avx2, avx512, avx512_bf16, amx"));
   EXPECT_THAT(Refusal("AVX2", kAll), HasSubstr("no CPU tier is called"));
   EXPECT_THAT(Refusal("avx2", kFmaOnly), HasSubstr("AVX2 and FMA"));
   EXPECT_THAT(Refusal("avx512", kNoAvx512), HasSubstr("AVX-512"));
+  EXPECT_THAT(Refusal("amx", kNoAmx), HasSubstr("AMX_BF16"));
   EXPECT_EQ(ChooseCpuTier("", CpuFeatures()).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }

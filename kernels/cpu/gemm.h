@@ -34,6 +34,45 @@ void GemmSerial(const TierKernels& tier, const GemmBlock& whole);
 void GemmParallel(const TierKernels& tier, ThreadPool* pool,
                   const GemmBlock& whole);
 
+// A product of bf16 operands (tier.h), a of which is given as floats and
+// rounded on the way. b is packed in pairs, panels of kPanel columns.
+struct PairGemm {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t depth = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  int64_t a_k = 1;
+  const uint32_t* b = nullptr;
+  int64_t b_panel = 0;  // dwords
+  float* c = nullptr;
+  int64_t c_row = 0;
+  bool accumulate = false;
+};
+
+// Depth up to the end of its last block of pairs.
+constexpr int64_t PaddedDepth(int64_t depth) {
+  return (depth + kPairBlock - 1) / kPairBlock * kPairBlock;
+}
+
+// Dwords of a panel of pairs, and of a packed matrix.
+constexpr int64_t PairPanel(int64_t depth) {
+  return PaddedDepth(depth) / 2 * kPanel;
+}
+constexpr int64_t PackedPairs(int64_t columns, int64_t depth) {
+  return (columns + kPanel - 1) / kPanel * PairPanel(depth);
+}
+
+// As PackPanels, of bf16 elements into pairs; T is float, which is rounded, or
+// uint16_t, the bits of a bf16.
+template <typename T>
+void PackPairs(const T* b, int64_t columns, int64_t depth,
+               int64_t column_stride, int64_t depth_stride, uint32_t* packed);
+
+void PairGemmSerial(const TierKernels& tier, const PairGemm& whole);
+void PairGemmParallel(const TierKernels& tier, ThreadPool* pool,
+                      const PairGemm& whole);
+
 }  // namespace temper
 
 #endif  // KERNELS_CPU_GEMM_H_

@@ -7,8 +7,10 @@
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
+#include "kernels/cpu/weight_product.h"
 
 namespace temper {
 namespace {
@@ -30,7 +32,7 @@ struct HeadOperands {
     offsets = AsVector<int32_t>(args.kept_offsets, x.rows + 1);
     if (offsets[x.rows] == 0) return;
     ids = AsVector<int32_t>(args.kept_ids, -1);
-    rows = AsRows<float>(args.rows);
+    rows = AsStrip(args.rows);
     CHECK(rows.rows == weight.out && rows.columns == weight.in)
         << args.rows.DebugString();
   }
@@ -56,7 +58,17 @@ struct HeadOperands {
   // Rows whose logits, of the whole vocabulary if need be, exist at once.
   int64_t chunk() const {
     return std::clamp<int64_t>(kLogitFloats / std::max<int64_t>(weight.out, 1),
-                               1, kRowsMax);
+                               kPairBlock, kRowsMax);
+  }
+  // Where the chunk that begins at `first` ends. A gradient takes a run of
+  // whole rows in blocks of 32 from its first, so a run is cut between two
+  // blocks.
+  int64_t ChunkEnd(int64_t first) const {
+    const int64_t end = std::min(first + chunk(), x.rows);
+    if (end == x.rows || !whole(end)) return end;
+    int64_t run = end;
+    while (run > first && whole(run - 1)) --run;
+    return run + (end - run) / kPairBlock * kPairBlock;
   }
 
   Rows<float> x;
@@ -64,38 +76,39 @@ struct HeadOperands {
   const int32_t* targets = nullptr;
   const int32_t* offsets = nullptr;
   const int32_t* ids = nullptr;
-  Rows<float> rows;  // of the vocabulary, row-major
+  Strip rows;  // of the vocabulary, row-major
 };
 
-// The logits of a truncated row, 64 kept ids at once, from the published rows.
-// Their bits are those of Linear over the whole vocabulary: each is a chain
-// from zero, depth ascending, and resting in z between pieces of the depth
-// changes nothing. `transposed` holds kKeyBlock * kKeyBlock floats.
-void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
-                float* transposed, float* z) {
+void CheckKept(const HeadOperands& in, int64_t n) {
   const int32_t* ids = in.kept(n);
-  const int64_t count = in.count(n);
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < in.count(n); ++i) {
     CHECK(ids[i] >= 0 && ids[i] < in.weight.out) << "kept id " << ids[i];
     CHECK(i == 0 || ids[i] > ids[i - 1])
         << "kept ids of row " << n << " do not ascend";
   }
-  for (int64_t first = 0; first < count; first += kKeyBlock) {
-    const int64_t block = std::min(kKeyBlock, count - first);
-    for (int64_t d = 0; d < in.x.columns; d += kKeyBlock) {
-      const int64_t dims = std::min(kKeyBlock, in.x.columns - d);
-      kernels.gather_transposed(in.rows.data + d, in.rows.stride, ids + first,
-                                block, dims, transposed);
-      kernels.rows_product({.a = in.x.row(n) + d,
-                            .b = transposed,
-                            .b_row = kKeyBlock,
-                            .y = z + first,
-                            .m = 1,
-                            .k = dims,
-                            .n = block,
-                            .into = d == 0 ? Into::kStore : Into::kContinue});
-    }
-  }
+}
+
+// Scratch for the products of a truncated row.
+int64_t KeptScratch(const HeadOperands& in) {
+  return std::max(ProductsScratch(in.rows, 1, in.x.columns),
+                  SumScratch(in.rows, 1, in.x.columns));
+}
+
+// The logits of a truncated row, from the published rows as from keys. Their
+// bits are those of Linear over the whole vocabulary, since the depth alone
+// decides how a product is added up.
+void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
+                float* scratch, float* z) {
+  CheckKept(in, n);
+  const int64_t count = in.count(n);
+  ProductsWithKeys(kernels, in.rows, in.kept(n), count,
+                   {.a = in.x.row(n),
+                    .a_row = in.x.stride,
+                    .m = 1,
+                    .dims = in.x.columns,
+                    .out = z,
+                    .out_row = count},
+                   {}, scratch);
 }
 
 // Calls body(begin, end) for each run of whole rows in [first, last).
@@ -109,35 +122,34 @@ void ForEachWholeRun(const HeadOperands& in, int64_t first, int64_t last,
   }
 }
 
+// Scratch of a thread, of at least so many floats.
+using ScratchOf = absl::FunctionRef<float*(int, int64_t)>;
+
 // logits[(n - first) * V ..] = z of rows [first, last), each as long as its
 // kept set.
 void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
                  const HeadOperands& in, int64_t first, int64_t last,
-                 float temperature, float* logits) {
+                 float temperature, ScratchOf scratch, float* logits) {
   const int64_t vocabulary = in.weight.out;
   ForEachWholeRun(in, first, last, [&](int64_t begin, int64_t end) {
-    GemmParallel(kernels, pool,
-                 {.rows = end - begin,
-                  .columns = vocabulary,
-                  .depth = in.x.columns,
-                  .a = in.x.row(begin),
-                  .a_row = in.x.stride,
-                  .b = in.weight.forward(0),
-                  .b_panel = kPanel * in.x.columns,
-                  .b_k = kPanel,
-                  .c = logits + (begin - first) * vocabulary,
-                  .c_row = vocabulary});
+    MultiplyParallel(kernels, pool, in.weight, Use::kForward,
+                     {.x = in.x.row(begin),
+                      .x_row = in.x.stride,
+                      .rows = end - begin,
+                      .y = logits + (begin - first) * vocabulary,
+                      .y_row = vocabulary});
   });
-  pool->ParallelFor(last - first, 1, [&](int, int64_t begin, int64_t end) {
-    alignas(64) float transposed[kKeyBlock * kKeyBlock];
-    for (int64_t i = begin; i < end; ++i) {
-      float* z = logits + i * vocabulary;
-      if (!in.whole(first + i)) {
-        KeptLogits(kernels, in, first + i, transposed, z);
-      }
-      DivideByTemperature(kernels, temperature, z, in.count(first + i));
-    }
-  });
+  pool->ParallelFor(
+      last - first, 1, [&](int thread, int64_t begin, int64_t end) {
+        float* with_rows = scratch(thread, KeptScratch(in));
+        for (int64_t i = begin; i < end; ++i) {
+          float* z = logits + i * vocabulary;
+          if (!in.whole(first + i)) {
+            KeptLogits(kernels, in, first + i, with_rows, z);
+          }
+          DivideByTemperature(kernels, temperature, z, in.count(first + i));
+        }
+      });
 }
 
 }  // namespace
@@ -149,11 +161,14 @@ void CpuBackend::LogProb(const LogProbArgs& args) {
   float* lse_out = AsVector<float>(args.lse, in.x.rows);
   float* entropy_out = AsVector<float>(args.entropy, in.x.rows);
   const int64_t vocabulary = in.weight.out;
-  const int64_t chunk = in.chunk();
-  float* logits = SharedScratch(chunk * vocabulary);
-  for (int64_t first = 0; first < in.x.rows; first += chunk) {
-    const int64_t last = std::min(first + chunk, in.x.rows);
-    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, logits);
+  const auto scratch = [this](int thread, int64_t floats) {
+    return Scratch(thread, floats);
+  };
+  float* logits = SharedScratch(in.chunk() * vocabulary);
+  for (int64_t first = 0, last = 0; first < in.x.rows; first = last) {
+    last = in.ChunkEnd(first);
+    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, scratch,
+                logits);
     pool_.ParallelFor(
         last - first, 1, [&](int thread, int64_t begin, int64_t end) {
           float* e = Scratch(thread, vocabulary);
@@ -172,27 +187,53 @@ void CpuBackend::LogProb(const LogProbArgs& args) {
 namespace {
 
 // Columns [from, to) of dw += g x over rows [first, last) in order; g lies in
-// `logits`.
+// `logits`. In bf16 a run of whole rows goes in blocks of 32 from its first, a
+// truncated row is a block alone, to whose kept rows it is added.
 void AddWeightGradient(const TierKernels& kernels, const HeadOperands& in,
                        int64_t first, int64_t last, const float* logits,
-                       int64_t from, int64_t to, const Rows<float>& dw) {
+                       int64_t from, int64_t to, const Rows<float>& dw,
+                       absl::FunctionRef<float*(int64_t)> scratch) {
   const int64_t vocabulary = in.weight.out;
+  const bool narrow = in.weight.dtype == DType::kBF16;
   for (int64_t n = first; n < last;) {
     const bool whole = in.whole(n);
     int64_t end = n + 1;
     while (whole && end < last && in.whole(end)) ++end;
-    kernels.rows_product({.a = logits + (n - first) * vocabulary,
-                          .a_row = 1,
-                          .a_col = vocabulary,
-                          .b = in.x.row(n) + from,
-                          .b_row = in.x.stride,
-                          .y = dw.data + from,
-                          .y_row = dw.stride,
-                          .y_index = whole ? nullptr : in.kept(n),
-                          .m = in.count(n),
-                          .k = end - n,
-                          .n = to - from,
-                          .into = Into::kContinue});
+    const float* g = logits + (n - first) * vocabulary;
+    if (!narrow) {
+      kernels.rows_product({.a = g,
+                            .a_row = 1,
+                            .a_col = vocabulary,
+                            .b = in.x.row(n) + from,
+                            .b_row = in.x.stride,
+                            .y = dw.data + from,
+                            .y_row = dw.stride,
+                            .y_index = whole ? nullptr : in.kept(n),
+                            .m = in.count(n),
+                            .k = end - n,
+                            .n = to - from,
+                            .into = Into::kContinue});
+    } else if (whole) {
+      auto* pairs =
+          reinterpret_cast<uint32_t*>(scratch(PackedPairs(to - from, end - n)));
+      kernels.pair_floats(in.x.row(n) + from, in.x.stride, end - n, to - from,
+                          pairs, PairPanel(end - n));
+      PairGemmSerial(kernels, {.rows = vocabulary,
+                               .columns = to - from,
+                               .depth = end - n,
+                               .a = g,
+                               .a_row = 1,
+                               .a_k = vocabulary,
+                               .b = pairs,
+                               .b_panel = PairPanel(end - n),
+                               .c = dw.data + from,
+                               .c_row = dw.stride,
+                               .accumulate = true});
+    } else {
+      AddToKeys(kernels, {g, in.count(n), in.x.row(n), in.x.stride, 1, narrow},
+                in.kept(n), in.count(n), from, to, dw,
+                scratch(GradientScratch(narrow, 1, to - from)));
+    }
     n = end;
   }
 }
@@ -212,47 +253,48 @@ void CpuBackend::LogProbBackward(const LogProbBackwardArgs& args) {
       << args.dx.DebugString();
   CHECK(dweight.rows == vocabulary && dweight.columns == depth)
       << args.dw.DebugString();
-  const int64_t chunk = in.chunk();
-  float* logits = SharedScratch(chunk * vocabulary);
-  for (int64_t first = 0; first < in.x.rows; first += chunk) {
-    const int64_t last = std::min(first + chunk, in.x.rows);
-    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, logits);
+  const auto scratch = [this](int thread, int64_t floats) {
+    return Scratch(thread, floats);
+  };
+  float* logits = SharedScratch(in.chunk() * vocabulary);
+  for (int64_t first = 0, last = 0; first < in.x.rows; first = last) {
+    last = in.ChunkEnd(first);
+    ChunkLogits(tier_, &pool_, in, first, last, args.temperature, scratch,
+                logits);
     // z becomes dz / temperature, and a truncated row's dx is made at once.
-    pool_.ParallelFor(last - first, 1, [&](int, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t n = first + i;
-        float* g = logits + i * vocabulary;
-        const int64_t count = in.count(n);
-        const float factor = dout[n] / args.temperature;
-        tier_.exp(g, lse_in[n], g, count);
-        tier_.scale(-factor, g, count);
-        g[in.TargetPlace(n)] += factor;
-        if (in.whole(n)) continue;
-        tier_.rows_product({.a = g,
-                            .b = in.rows.data,
-                            .b_row = in.rows.stride,
-                            .b_index = in.kept(n),
-                            .y = dinput.row(n),
-                            .m = 1,
-                            .k = count,
-                            .n = depth});
-      }
-    });
+    pool_.ParallelFor(last - first, 1,
+                      [&](int thread, int64_t begin, int64_t end) {
+                        for (int64_t i = begin; i < end; ++i) {
+                          const int64_t n = first + i;
+                          float* g = logits + i * vocabulary;
+                          const int64_t count = in.count(n);
+                          const float factor = dout[n] / args.temperature;
+                          tier_.exp(g, lse_in[n], g, count);
+                          tier_.scale(-factor, g, count);
+                          g[in.TargetPlace(n)] += factor;
+                          if (in.whole(n)) continue;
+                          SumKeys(tier_, in.rows, in.kept(n), count,
+                                  {.a = g,
+                                   .a_row = count,
+                                   .m = 1,
+                                   .y = dinput.row(n),
+                                   .y_row = depth,
+                                   .columns = depth},
+                                  Scratch(thread, KeptScratch(in)));
+                        }
+                      });
     ForEachWholeRun(in, first, last, [&](int64_t begin, int64_t end) {
-      GemmParallel(tier_, &pool_,
-                   {.rows = end - begin,
-                    .columns = depth,
-                    .depth = vocabulary,
-                    .a = logits + (begin - first) * vocabulary,
-                    .a_row = vocabulary,
-                    .b = in.weight.transposed(0),
-                    .b_panel = kPanel * vocabulary,
-                    .b_k = kPanel,
-                    .c = dinput.row(begin),
-                    .c_row = dinput.stride});
+      MultiplyParallel(tier_, &pool_, in.weight, Use::kTransposed,
+                       {.x = logits + (begin - first) * vocabulary,
+                        .x_row = vocabulary,
+                        .rows = end - begin,
+                        .y = dinput.row(begin),
+                        .y_row = dinput.stride});
     });
-    pool_.ParallelFor(depth, 8, [&](int, int64_t from, int64_t to) {
-      AddWeightGradient(tier_, in, first, last, logits, from, to, dweight);
+    pool_.ParallelFor(depth, kPanel, [&](int thread, int64_t from, int64_t to) {
+      AddWeightGradient(
+          tier_, in, first, last, logits, from, to, dweight,
+          [&](int64_t floats) { return Scratch(thread, floats); });
     });
   }
 }

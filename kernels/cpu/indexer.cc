@@ -10,6 +10,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
@@ -55,60 +56,65 @@ void TopK(const float* scores, int64_t count, int64_t k, uint32_t* work,
 
 // One tile's scratch: offsets in floats.
 struct SelectScratch {
-  SelectScratch(int64_t keys_max, int64_t heads, int64_t dims)
+  SelectScratch(int64_t keys_max, int64_t heads, const Strip& keys)
       : row(RoundUp16(keys_max)),
         products(kTile * row),
-        transposed(products + kTile * heads * kKeyBlock),
-        rows(transposed + kKeyBlock * dims),
+        with_keys(products + kTile * heads * kKeyBlock),
+        rows(with_keys + ProductsScratch(keys, kTile * heads, keys.columns)),
         work(rows + kKeyBlock),
         floats(work + 2 * row) {}
   int64_t row;
   int64_t products;
-  int64_t transposed;
+  int64_t with_keys;
   int64_t rows;
   int64_t work;
   int64_t floats;
 };
 
+// I of queries [begin, end) for the keys first .. first + block of a sequence,
+// from their products: a chain over the heads, ascending.
+void AddHeads(const TierKernels& kernels, const Rows<float>& w,
+              const KeyRows& map, int64_t begin, int64_t end, int64_t first,
+              int64_t block, const SelectScratch& layout, float* scratch) {
+  const int64_t heads = w.columns;
+  for (int64_t n = begin; n < end; ++n) {
+    const int64_t seen = std::min<int64_t>(block, map.position(n) + 1 - first);
+    if (seen <= 0) continue;
+    const float* product =
+        scratch + layout.products + (n - begin) * heads * kKeyBlock;
+    float* scores = scratch + (n - begin) * layout.row + first;
+    std::fill(scores, scores + seen, 0.0f);
+    for (int64_t h = 0; h < heads; ++h) {
+      kernels.relu_axpy(w.row(n)[h], product + h * kKeyBlock, scores, seen);
+    }
+  }
+}
+
 // Scores of queries [begin, end) of one sequence, for their first `count` keys:
 // scratch[i * row + s], as far as the query's own position.
 void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q,
-               const Rows<float>& w, const Rows<float>& keys,
-               const KeyRows& map, int64_t begin, int64_t end, int64_t count,
+               const Rows<float>& w, const Strip& keys, const KeyRows& map,
+               int64_t begin, int64_t end, int64_t count,
                const SelectScratch& layout, float* scratch) {
   const int64_t heads = q.groups;
   // Heads of dense queries are one matrix.
   const int64_t together = q.stride == heads * q.group_stride ? end - begin : 1;
   float* products = scratch + layout.products;
-  float* transposed = scratch + layout.transposed;
   int32_t* rows = reinterpret_cast<int32_t*>(scratch + layout.rows);
   for (int64_t first = 0; first < count; first += kKeyBlock) {
     const int64_t block = std::min(kKeyBlock, count - first);
     map.Range(begin, first, block, rows);
-    kernels.gather_transposed(keys.data, keys.stride, rows, block, q.columns,
-                              transposed);
     for (int64_t n = begin; n < end; n += together) {
-      kernels.rows_product({.a = q.row(n, 0),
-                            .a_row = q.group_stride,
-                            .b = transposed,
-                            .b_row = kKeyBlock,
-                            .y = products + (n - begin) * heads * kKeyBlock,
-                            .y_row = kKeyBlock,
-                            .m = together * heads,
-                            .k = q.columns,
-                            .n = block});
+      ProductsWithKeys(kernels, keys, rows, block,
+                       {.a = q.row(n, 0),
+                        .a_row = q.group_stride,
+                        .m = together * heads,
+                        .dims = q.columns,
+                        .out = products + (n - begin) * heads * kKeyBlock,
+                        .out_row = kKeyBlock},
+                       {}, scratch + layout.with_keys);
     }
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t seen =
-          std::min<int64_t>(block, map.position(n) + 1 - first);
-      if (seen <= 0) continue;
-      const float* product = products + (n - begin) * heads * kKeyBlock;
-      float* scores = scratch + (n - begin) * layout.row + first;
-      std::fill(scores, scores + seen, 0.0f);
-      for (int64_t h = 0; h < heads; ++h) {
-        kernels.relu_axpy(w.row(n)[h], product + h * kKeyBlock, scores, seen);
-      }
-    }
+    AddHeads(kernels, w, map, begin, end, first, block, layout, scratch);
   }
 }
 
@@ -117,7 +123,7 @@ void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q,
 void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
   const auto query = AsGroupedRows<float>(args.q);
   const auto weight = AsRows<float>(args.w);
-  const auto key = AsRows<float>(args.keys);
+  const Strip key = AsStrip(args.keys);
   const auto chosen = AsRows<int32_t>(args.selected);
   const bool tap = !args.scores.empty();
   const auto tapped = tap ? AsRows<float>(args.scores) : Rows<float>{};
@@ -135,7 +141,7 @@ void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
       const int64_t seen = where.position(n) + 1;
       if (tap || seen > top_k) count = std::max(count, seen);
     }
-    const SelectScratch layout(count, query.groups, query.columns);
+    const SelectScratch layout(count, query.groups, key);
     float* scratch = Scratch(thread, layout.floats);
     ScoreTile(tier_, query, weight, key, where, begin, end, count, layout,
               scratch);
@@ -186,12 +192,12 @@ struct KlOperands {
   template <typename Args>
   explicit KlOperands(const Args& args)
       : q(AsGroupedRows<float>(args.q)),
-        keys(AsRows<float>(args.keys)),
+        keys(AsStrip(args.keys)),
         scale(args.scale),
         lse(AsRows<float>(args.lse)),
         index_q(AsGroupedRows<float>(args.index_q)),
         index_w(AsRows<float>(args.index_w)),
-        index_keys(AsRows<float>(args.index_keys)),
+        index_keys(AsStrip(args.index_keys)),
         map(args.map, q.rows, keys.rows),
         selected(AsRows<int32_t>(args.selected)),
         row(RoundUp16(selected.columns)) {
@@ -208,17 +214,22 @@ struct KlOperands {
 
   // Floats of KlRow's scratch.
   int64_t floats() const {
-    return (3 + q.groups + index_q.groups) * row +
-           kKeyBlock * std::max(q.columns, index_q.columns);
+    return (3 + q.groups + index_q.groups) * row + product_floats();
+  }
+  int64_t product_floats() const {
+    const int64_t heads = index_q.groups, dims = index_q.columns;
+    return std::max({ProductsScratch(keys, q.groups, q.columns),
+                     ProductsScratch(index_keys, heads, dims),
+                     SumScratch(index_keys, heads, dims)});
   }
 
   GroupedRows<float> q;
-  Rows<float> keys;
+  Strip keys;
   float scale;
   Rows<float> lse;
   GroupedRows<float> index_q;
   Rows<float> index_w;
-  Rows<float> index_keys;
+  Strip index_keys;
   KeyRows map;
   Rows<int32_t> selected;
   int64_t row;
@@ -232,6 +243,7 @@ struct KlRow {
   int32_t* rows;     // [row] of the keys
   float* attention;  // [H, row]
   float* products;   // [Hi, row] q_h . k_s before the ReLU
+  float* scratch;    // of the products with keys
   double lse = 0;    // of the scores
 };
 
@@ -245,7 +257,7 @@ KlRow ComputeKlRow(const TierKernels& kernels, const KlOperands& in, int64_t n,
   out.rows = reinterpret_cast<int32_t*>(scratch + 2 * in.row);
   out.attention = scratch + 3 * in.row;
   out.products = out.attention + heads * in.row;
-  float* transposed = out.products + index_heads * in.row;
+  out.scratch = out.products + index_heads * in.row;
   out.count =
       in.map.Selected(n, in.selected.row(n), in.selected.columns, out.rows);
   ProductsWithKeys(kernels, in.keys, out.rows, out.count,
@@ -255,7 +267,7 @@ KlRow ComputeKlRow(const TierKernels& kernels, const KlOperands& in, int64_t n,
                     .dims = in.q.columns,
                     .out = out.attention,
                     .out_row = in.row},
-                   {}, transposed);
+                   {}, out.scratch);
   ProductsWithKeys(kernels, in.index_keys, out.rows, out.count,
                    {.a = in.index_q.row(n, 0),
                     .a_row = in.index_q.group_stride,
@@ -263,7 +275,7 @@ KlRow ComputeKlRow(const TierKernels& kernels, const KlOperands& in, int64_t n,
                     .dims = in.index_q.columns,
                     .out = out.products,
                     .out_row = in.row},
-                   {}, transposed);
+                   {}, out.scratch);
   std::fill(out.target, out.target + out.count, 0.0f);
   for (int64_t h = 0; h < heads; ++h) {
     float* p = out.attention + h * in.row;
@@ -326,16 +338,14 @@ void KlQueryGradient(const TierKernels& kernels, const KlOperands& in,
     }
     dweight.row(n)[h] = kernels.dot(dscore, product, row.count);
   }
-  kernels.rows_product({.a = dproduct,
-                        .a_row = in.row,
-                        .b = in.index_keys.data,
-                        .b_row = in.index_keys.stride,
-                        .b_index = row.rows,
-                        .y = dquery.row(n, 0),
-                        .y_row = dquery.group_stride,
-                        .m = heads,
-                        .k = row.count,
-                        .n = dquery.columns});
+  SumKeys(kernels, in.index_keys, row.rows, row.count,
+          {.a = dproduct,
+           .a_row = in.row,
+           .m = heads,
+           .y = dquery.row(n, 0),
+           .y_row = dquery.group_stride,
+           .columns = dquery.columns},
+          row.scratch);
 }
 
 }  // namespace
@@ -348,6 +358,7 @@ void CpuBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
   const auto dweight = AsRows<float>(args.dindex_w);
   const auto dkey = AsRows<float>(args.dindex_keys);
   const int64_t heads = in.index_q.groups;
+  const bool narrow = in.index_keys.narrow != nullptr;
   CHECK(dquery.rows == in.q.rows && dquery.groups == heads &&
         dquery.columns == in.index_q.columns)
       << args.dindex_q.DebugString();
@@ -377,15 +388,19 @@ void CpuBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
       rows_of(dproduct)[in.row] = static_cast<int32_t>(row.count);
       KlQueryGradient(tier_, in, n, dout[n], row, dproduct, dquery, dweight);
     });
-    pool_.ParallelFor(dkey.columns, 8, [&](int, int64_t begin, int64_t end) {
-      for (int64_t i = 0; i < queries; ++i) {
-        float* dproduct = records + i * record;
-        const int32_t* rows = rows_of(dproduct);
-        AddToKeys(tier_, dproduct, in.row, in.index_q.row(first + i, 0),
-                  in.index_q.group_stride, heads, rows, rows[in.row], begin,
-                  end, dkey);
-      }
-    });
+    pool_.ParallelFor(
+        dkey.columns, kPanel, [&](int thread, int64_t begin, int64_t end) {
+          float* scratch =
+              Scratch(thread, GradientScratch(narrow, heads, end - begin));
+          for (int64_t i = 0; i < queries; ++i) {
+            float* dproduct = records + i * record;
+            const int32_t* rows = rows_of(dproduct);
+            AddToKeys(tier_,
+                      {dproduct, in.row, in.index_q.row(first + i, 0),
+                       in.index_q.group_stride, heads, narrow},
+                      rows, rows[in.row], begin, end, dkey, scratch);
+          }
+        });
   }
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/cpu/cpu_tier.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 namespace {
@@ -302,6 +303,115 @@ absl::Status CheckGather(const std::string& name, const TierKernels& tier,
   return absl::OkStatus();
 }
 
+// What a tier's packers and its product of pairs make of one shape, one after
+// another; the padding is part of it, columns that nobody asked for are not.
+struct PairCase {
+  int64_t rows, columns, depth;
+  bool down;  // a is read down its columns
+};
+
+std::vector<float> RunPairs(const TierKernels& tier, const PairCase& c,
+                            const std::vector<float>& a,
+                            const std::vector<float>& b) {
+  const int64_t padded = (c.depth + kPairBlock - 1) / kPairBlock * kPairBlock;
+  const int64_t panel = padded / 2 * 16;
+  std::vector<uint16_t> narrow(b.size());
+  tier.round_bf16(b.data(), narrow.data(), static_cast<int64_t>(b.size()));
+  std::vector<float> out(narrow.size());
+  tier.widen_bf16(narrow.data(), out.data(),
+                  static_cast<int64_t>(narrow.size()));
+  std::vector<int32_t> index(std::max(c.depth, c.columns));
+  for (size_t k = 0; k < index.size(); ++k) {
+    index[k] = static_cast<int32_t>(index.size() - 1 - k);
+  }
+  std::vector<uint32_t> rows(5 * panel), floats(5 * panel);
+  std::vector<uint32_t> keys(padded / 2 * kKeyBlock);
+  tier.pair_rows(narrow.data(), c.columns,
+                 index.data() + index.size() - c.depth, c.depth, c.columns,
+                 rows.data(), panel);
+  tier.pair_floats(b.data(), c.columns, c.depth, c.columns, floats.data(),
+                   panel);
+  tier.pair_keys(narrow.data(), c.depth,
+                 index.data() + index.size() - c.columns, c.columns, c.depth,
+                 keys.data());
+  const int64_t row = padded * 4 + 64;
+  std::vector<float> packed(c.rows * row / 4);
+  tier.pack_a(a.data(), c.down ? 1 : c.depth, c.down ? c.rows : 1, c.rows,
+              c.depth, packed.data(), row);
+  std::vector<float> sums(c.rows * c.columns, 0.75f);
+  for (const Into into : {Into::kStore, Into::kContinue, Into::kAdd}) {
+    for (const auto* from : {&rows, &floats, &keys}) {
+      tier.pair_product({.rows = c.rows,
+                         .columns = c.columns,
+                         .depth = c.depth,
+                         .a = packed.data(),
+                         .a_row = row,
+                         .b = from->data(),
+                         .b_panel = from == &keys ? 16 : panel,
+                         .b_pair = from == &keys ? kKeyBlock : 16,
+                         .c = sums.data(),
+                         .c_row = c.columns,
+                         .into = into});
+      out.insert(out.end(), sums.begin(), sums.end());
+    }
+  }
+  return out;
+}
+
+// Every code of bf16, and every tie between two with its neighbours, against
+// the one home of rounding.
+absl::Status CheckRounding(const std::string& name, const TierKernels& tier) {
+  constexpr uint32_t kRest[] = {0, 0x7fff, 0x8000, 0x8001, 0xffff};
+  constexpr int64_t kCodes = 1 << 16;
+  std::vector<uint16_t> codes(kCodes);
+  std::vector<float> floats(kCodes);
+  for (int64_t i = 0; i < kCodes; ++i) codes[i] = static_cast<uint16_t>(i);
+  tier.widen_bf16(codes.data(), floats.data(), kCodes);
+  for (int64_t i = 0; i < kCodes; ++i) {
+    const float want = FloatFromBF16({codes[i]});
+    if (std::isnan(want) ? !std::isnan(floats[i])
+                         : std::memcmp(&floats[i], &want, sizeof(want)) != 0) {
+      return Differs(name, absl::StrCat("widen_bf16 of ", codes[i]));
+    }
+  }
+  for (const uint32_t rest : kRest) {
+    for (int64_t i = 0; i < kCodes; ++i) {
+      const uint32_t bits = static_cast<uint32_t>(i) << 16 | rest;
+      std::memcpy(&floats[i], &bits, sizeof(float));
+    }
+    tier.round_bf16(floats.data(), codes.data(), kCodes);
+    for (int64_t i = 0; i < kCodes; ++i) {
+      if (codes[i] != BF16FromFloat(floats[i]).bits) {
+        return Differs(name, absl::StrCat("round_bf16 of ", floats[i]));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPairs(const std::string& name, const TierKernels& tier,
+                        const TierKernels& definition) {
+  constexpr float kEdges[] = {0.0f,     -0.0f,      0x1p-140f, -0x1.8p-127f,
+                              0x1p-66f, -0x1p-64f,  0x1p-126f, 1.00390625f,
+                              1e30f,    1.01171875f};
+  std::vector<float> a = ProductOperand(7, 40 * 70, 9);
+  std::vector<float> b = ProductOperand(8, 70 * 64, 7);
+  for (size_t i = 0; i < std::size(kEdges); ++i) {
+    a[31 * i] = kEdges[i];
+    b[17 * i] = kEdges[i];
+  }
+  for (const PairCase& c :
+       {PairCase{1, 64, 33, false}, PairCase{2, 37, 70, true},
+        PairCase{7, 16, 31, false}, PairCase{13, 33, 64, true},
+        PairCase{40, 50, 1, true}, PairCase{33, 17, 40, false}}) {
+    if (!Same(RunPairs(tier, c, a, b), RunPairs(definition, c, a, b))) {
+      return Differs(name, absl::StrCat("pairs of ", c.rows, " x ", c.columns,
+                                        " x ", c.depth));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status TestKernels(const std::string& name, const TierKernels& kernels) {
@@ -309,7 +419,9 @@ absl::Status TestKernels(const std::string& name, const TierKernels& kernels) {
   RETURN_IF_ERROR(CheckRowKernels(name, kernels, definition));
   RETURN_IF_ERROR(CheckGemm(name, kernels, definition));
   RETURN_IF_ERROR(CheckRowsProduct(name, kernels, definition));
-  return CheckGather(name, kernels, definition);
+  RETURN_IF_ERROR(CheckGather(name, kernels, definition));
+  RETURN_IF_ERROR(CheckRounding(name, kernels));
+  return CheckPairs(name, kernels, definition);
 }
 
 }  // namespace temper

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "kernels/base/log.h"
+#include "kernels/cpu/gemm.h"
 
 namespace temper {
 
@@ -48,6 +49,24 @@ void KeyRows::Range(int64_t query, int64_t begin, int64_t count,
 
 namespace {
 
+// Rows of a product of pairs, packed.
+struct PackedRows {
+  const void* data = nullptr;
+  int64_t row = 0;  // bytes
+};
+
+int64_t PackedFloatsOf(int64_t m, int64_t depth) {
+  return m * PaddedDepth(depth);
+}
+
+PackedRows Pack(const TierKernels& kernels, const float* a, int64_t a_row,
+                int64_t a_k, int64_t m, int64_t depth, float* to) {
+  const int64_t row = PaddedDepth(depth) * kernels.pack_a_bytes;
+  kernels.pack_a(a, a_row, a_k, m, depth, to, row);
+  return {to, row};
+}
+
+// One block of keys, the k of a product along their dims.
 void ProductWithBlock(const TierKernels& kernels, const KeyProduct& product,
                       const float* transposed, int64_t begin, int64_t count) {
   if (product.m == 0) return;
@@ -62,38 +81,165 @@ void ProductWithBlock(const TierKernels& kernels, const KeyProduct& product,
                         .n = count});
 }
 
-}  // namespace
+void PairsWithBlock(const TierKernels& kernels, const KeyProduct& product,
+                    const PackedRows& a, const uint32_t* pairs, int64_t begin,
+                    int64_t count) {
+  kernels.pair_product({.rows = product.m,
+                        .columns = count,
+                        .depth = product.dims,
+                        .a = a.data,
+                        .a_row = a.row,
+                        .b = pairs,
+                        .b_panel = kPanel,
+                        .b_pair = kKeyBlock,
+                        .c = product.out + begin,
+                        .c_row = product.out_row});
+}
 
-void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
-                      const int32_t* rows, int64_t count,
-                      const KeyProduct& first, const KeyProduct& second,
-                      float* transposed) {
+void PairsWithKeys(const TierKernels& kernels, const Strip& keys,
+                   const int32_t* rows, int64_t count, const KeyProduct& first,
+                   const KeyProduct& second, float* scratch) {
+  auto* pairs = reinterpret_cast<uint32_t*>(scratch);
+  float* at = scratch + PaddedDepth(first.dims) / 2 * kKeyBlock;
+  const PackedRows a =
+      Pack(kernels, first.a, first.a_row, 1, first.m, first.dims, at);
+  at += PackedFloatsOf(first.m, first.dims);
+  const PackedRows b = second.m == 0 ? PackedRows()
+                                     : Pack(kernels, second.a, second.a_row, 1,
+                                            second.m, second.dims, at);
+  // A depth that ends within a block is padded with zeros, which are not what
+  // the longer keys have there.
+  const bool shared = second.dims % kPairBlock == 0;
   for (int64_t begin = 0; begin < count; begin += kKeyBlock) {
     const int64_t block = std::min(kKeyBlock, count - begin);
-    kernels.gather_transposed(keys.data, keys.stride, rows + begin, block,
-                              first.dims, transposed);
-    ProductWithBlock(kernels, first, transposed, begin, block);
-    ProductWithBlock(kernels, second, transposed, begin, block);
+    kernels.pair_keys(keys.narrow, keys.stride, rows + begin, block, first.dims,
+                      pairs);
+    PairsWithBlock(kernels, first, a, pairs, begin, block);
+    if (second.m == 0) continue;
+    if (!shared) {
+      kernels.pair_keys(keys.narrow, keys.stride, rows + begin, block,
+                        second.dims, pairs);
+    }
+    PairsWithBlock(kernels, second, b, pairs, begin, block);
   }
 }
 
-void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
-               const float* b, int64_t b_row, int64_t m, const int32_t* rows,
-               int64_t count, int64_t begin, int64_t end,
-               const Rows<float>& y) {
+}  // namespace
+
+int64_t ProductsScratch(const Strip& keys, int64_t m, int64_t dims) {
+  if (keys.narrow == nullptr) return kKeyBlock * dims;
+  return PaddedDepth(dims) / 2 * kKeyBlock + 2 * PackedFloatsOf(m, dims);
+}
+
+void ProductsWithKeys(const TierKernels& kernels, const Strip& keys,
+                      const int32_t* rows, int64_t count,
+                      const KeyProduct& first, const KeyProduct& second,
+                      float* scratch) {
+  if (keys.narrow != nullptr) {
+    return PairsWithKeys(kernels, keys, rows, count, first, second, scratch);
+  }
+  for (int64_t begin = 0; begin < count; begin += kKeyBlock) {
+    const int64_t block = std::min(kKeyBlock, count - begin);
+    kernels.gather_transposed(keys.floats, keys.stride, rows + begin, block,
+                              first.dims, scratch);
+    ProductWithBlock(kernels, first, scratch, begin, block);
+    ProductWithBlock(kernels, second, scratch, begin, block);
+  }
+}
+
+int64_t SumScratch(const Strip& keys, int64_t m, int64_t columns) {
+  if (keys.narrow == nullptr) return 0;
+  return PackedPairs(columns, kKeyBlock) + PackedFloatsOf(m, kKeyBlock);
+}
+
+void SumKeys(const TierKernels& kernels, const Strip& keys, const int32_t* rows,
+             int64_t count, const WeightedKeys& sum, float* scratch) {
+  // Of no keys the sum is zero, which the floats' product writes.
+  if (keys.narrow == nullptr || count == 0) {
+    kernels.rows_product({.a = sum.a,
+                          .a_row = sum.a_row,
+                          .b = keys.floats,
+                          .b_row = keys.stride,
+                          .b_index = rows,
+                          .y = sum.y,
+                          .y_row = sum.y_row,
+                          .m = sum.m,
+                          .k = count,
+                          .n = sum.columns,
+                          .into = sum.onto ? Into::kContinue : Into::kStore});
+    return;
+  }
+  auto* pairs = reinterpret_cast<uint32_t*>(scratch);
+  float* packed = scratch + PackedPairs(sum.columns, kKeyBlock);
+  // 64 keys are whole blocks, so the total goes on from y as in one product.
+  for (int64_t begin = 0; begin < count; begin += kKeyBlock) {
+    const int64_t block = std::min(kKeyBlock, count - begin);
+    const PackedRows a =
+        Pack(kernels, sum.a + begin, sum.a_row, 1, sum.m, block, packed);
+    kernels.pair_rows(keys.narrow, keys.stride, rows + begin, block,
+                      sum.columns, pairs, PairPanel(block));
+    kernels.pair_product(
+        {.rows = sum.m,
+         .columns = sum.columns,
+         .depth = block,
+         .a = a.data,
+         .a_row = a.row,
+         .b = pairs,
+         .b_panel = PairPanel(block),
+         .c = sum.y,
+         .c_row = sum.y_row,
+         .into = begin == 0 && !sum.onto ? Into::kStore : Into::kContinue});
+  }
+}
+
+int64_t GradientScratch(bool narrow, int64_t m, int64_t columns) {
+  if (!narrow) return 0;
+  return PackedPairs(columns, m) + PackedFloatsOf(kKeyBlock, m) +
+         kKeyBlock * columns;
+}
+
+void AddToKeys(const TierKernels& kernels, const KeyGradient& gradient,
+               const int32_t* rows, int64_t count, int64_t begin, int64_t end,
+               const Rows<float>& y, float* scratch) {
   if (begin >= end) return;
-  kernels.rows_product({.a = a,
-                        .a_row = 1,
-                        .a_col = a_row,
-                        .b = b + begin,
-                        .b_row = b_row,
-                        .y = y.data + begin,
-                        .y_row = y.stride,
-                        .y_index = rows,
-                        .m = count,
-                        .k = m,
-                        .n = end - begin,
-                        .into = Into::kAdd});
+  const int64_t width = end - begin;
+  if (!gradient.narrow) {
+    kernels.rows_product({.a = gradient.a,
+                          .a_row = 1,
+                          .a_col = gradient.a_row,
+                          .b = gradient.b + begin,
+                          .b_row = gradient.b_row,
+                          .y = y.data + begin,
+                          .y_row = y.stride,
+                          .y_index = rows,
+                          .m = count,
+                          .k = gradient.m,
+                          .n = width,
+                          .into = Into::kAdd});
+    return;
+  }
+  auto* pairs = reinterpret_cast<uint32_t*>(scratch);
+  float* packed = scratch + PackedPairs(width, gradient.m);
+  float* sums = packed + PackedFloatsOf(kKeyBlock, gradient.m);
+  kernels.pair_floats(gradient.b + begin, gradient.b_row, gradient.m, width,
+                      pairs, PairPanel(gradient.m));
+  for (int64_t first = 0; first < count; first += kKeyBlock) {
+    const int64_t block = std::min(kKeyBlock, count - first);
+    const PackedRows a = Pack(kernels, gradient.a + first, 1, gradient.a_row,
+                              block, gradient.m, packed);
+    kernels.pair_product({.rows = block,
+                          .columns = width,
+                          .depth = gradient.m,
+                          .a = a.data,
+                          .a_row = a.row,
+                          .b = pairs,
+                          .b_panel = PairPanel(gradient.m),
+                          .c = sums,
+                          .c_row = width});
+    for (int64_t j = 0; j < block; ++j) {
+      kernels.add(sums + j * width, y.row(rows[first + j]) + begin, width);
+    }
+  }
 }
 
 void ForEachQuery(ThreadPool* pool, int64_t queries,

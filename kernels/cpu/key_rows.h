@@ -42,6 +42,10 @@ class KeyRows {
   int64_t rows_;
 };
 
+// Products with keys come in two: of floats by rows_product on the keys where
+// they lie, of bf16 by pair_product on keys that are paired first. Each takes
+// scratch, of the floats that its function says.
+
 // out[i * out_row + j] = a[i * a_row ..] . key j, over the first `dims`.
 struct KeyProduct {
   const float* a = nullptr;
@@ -53,19 +57,44 @@ struct KeyProduct {
 };
 
 // Both products (the second may have m = 0) with the keys rows[0 .. count), in
-// blocks of 64. `transposed` holds 64 * dims floats; the first has the larger
-// dims.
-void ProductsWithKeys(const TierKernels& kernels, const Rows<float>& keys,
+// blocks of 64; the first has the larger dims.
+void ProductsWithKeys(const TierKernels& kernels, const Strip& keys,
                       const int32_t* rows, int64_t count,
                       const KeyProduct& first, const KeyProduct& second,
-                      float* transposed);
+                      float* scratch);
+int64_t ProductsScratch(const Strip& keys, int64_t m, int64_t dims);
+
+// y[i * y_row ..] = sum_j a[i * a_row + j] key j, over the first `columns` of
+// each key, onto what is in y if `onto`.
+struct WeightedKeys {
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  int64_t m = 0;
+  float* y = nullptr;
+  int64_t y_row = 0;
+  int64_t columns = 0;
+  bool onto = false;
+};
+void SumKeys(const TierKernels& kernels, const Strip& keys, const int32_t* rows,
+             int64_t count, const WeightedKeys& sum, float* scratch);
+int64_t SumScratch(const Strip& keys, int64_t m, int64_t columns);
 
 // Columns [begin, end) of y[rows[j]] += sum_i a[i, j] b[i], j < count:
 // gradients of a query's keys, each summed from zero and then added, so that a
-// device may form them side by side. a [m, a_row], b [m, b_row].
-void AddToKeys(const TierKernels& kernels, const float* a, int64_t a_row,
-               const float* b, int64_t b_row, int64_t m, const int32_t* rows,
-               int64_t count, int64_t begin, int64_t end, const Rows<float>& y);
+// device may form them side by side. a [m, a_row], b [m, b_row]; `narrow` says
+// that both are rounded.
+struct KeyGradient {
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  const float* b = nullptr;
+  int64_t b_row = 0;
+  int64_t m = 0;
+  bool narrow = false;
+};
+void AddToKeys(const TierKernels& kernels, const KeyGradient& gradient,
+               const int32_t* rows, int64_t count, int64_t begin, int64_t end,
+               const Rows<float>& y, float* scratch);
+int64_t GradientScratch(bool narrow, int64_t m, int64_t columns);
 
 // Calls body(thread, query) for each query, in tiles of 16 dealt to the
 // threads in turn: causal work grows along a sequence, so halves would not

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
@@ -9,6 +10,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/weight_product.h"
 
 namespace temper {
 namespace {
@@ -26,32 +28,6 @@ const CpuWeight& AsCpuWeight(const Weight& weight) {
   return static_cast<const CpuWeight&>(weight);
 }
 
-struct Side {
-  int64_t from;  // columns of x
-  int64_t to;    // columns of y
-  const float* packed;
-};
-
-Side SideOf(const CpuWeight& w, Use use, int64_t group) {
-  if (use == Use::kForward) return {w.in, w.out, w.forward(group)};
-  return {w.out, w.in, w.transposed(group)};
-}
-
-GemmBlock ProductOf(const float* x, int64_t x_stride, int64_t rows,
-                    const Side& side, float* y, int64_t y_stride) {
-  GemmBlock block;
-  block.rows = rows;
-  block.columns = side.to;
-  block.depth = side.from;
-  block.a = x;
-  block.a_row = x_stride;
-  block.b = side.packed;
-  block.b_panel = kPanel * side.from;
-  block.c = y;
-  block.c_row = y_stride;
-  return block;
-}
-
 // One product dw[out, in] += dy^T x over `tokens` rows.
 struct WeightGrad {
   const float* x;
@@ -62,7 +38,33 @@ struct WeightGrad {
   int64_t out;
   float* dw;
   int64_t dw_stride;
+  bool narrow;  // both operands are rounded to bf16
 };
+
+// A block of tokens and a tile of dw's rows, as a product: a is dy, read down
+// its columns.
+void AddPairs(const TierKernels& tier, const WeightGrad& grad, int64_t begin,
+              int64_t end, float* scratch) {
+  auto* pairs = reinterpret_cast<uint32_t*>(scratch);
+  // A block of tokens is whole blocks of the depth, so dw's totals go on.
+  static_assert(kTokenBlock % kPairBlock == 0);
+  for (int64_t token = 0; token < grad.tokens; token += kTokenBlock) {
+    const int64_t depth = std::min(kTokenBlock, grad.tokens - token);
+    tier.pair_floats(grad.x + token * grad.x_stride + begin, grad.x_stride,
+                     depth, end - begin, pairs, PairPanel(depth));
+    PairGemmSerial(tier, {.rows = grad.out,
+                          .columns = end - begin,
+                          .depth = depth,
+                          .a = grad.dy + token * grad.dy_stride,
+                          .a_row = 1,
+                          .a_k = grad.dy_stride,
+                          .b = pairs,
+                          .b_panel = PairPanel(depth),
+                          .c = grad.dw + begin,
+                          .c_row = grad.dw_stride,
+                          .accumulate = true});
+  }
+}
 
 // The part of it in columns [begin, end) of dw, at most kInBlock of them.
 // Tokens ascend through the blocks, so each element stays one chain. dy is
@@ -70,6 +72,7 @@ struct WeightGrad {
 // all of them to the same few cache sets.
 void AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
                           int64_t begin, int64_t end, float* scratch) {
+  if (grad.narrow) return AddPairs(tier, grad, begin, end, scratch);
   float* const packed_x = scratch;
   float* const packed_dy = scratch + kInBlock * kTokenBlock;
   for (int64_t token = 0; token < grad.tokens; token += kTokenBlock) {
@@ -100,6 +103,12 @@ void AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
   }
 }
 
+bool IsNarrow(DType operand) {
+  CHECK(operand == DType::kF32 || operand == DType::kBF16)
+      << "a product of " << DTypeName(operand);
+  return operand == DType::kBF16;
+}
+
 // Cuts [0, in) for the threads: whole panels, at most kInBlock.
 int64_t ColumnsPerTask(int64_t in, int threads) {
   const int64_t panels = (in + kPanel - 1) / kPanel;
@@ -111,10 +120,11 @@ int64_t ColumnsPerTask(int64_t in, int threads) {
 
 absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
     const WeightSpec& spec) {
-  if (spec.dtype != DType::kF32) {
+  if (spec.dtype != DType::kF32 && spec.dtype != DType::kBF16) {
     return absl::UnimplementedError(
         absl::StrCat("a weight of ", DTypeName(spec.dtype),
-                     " on the CPU; it computes in f32: set numerics to fp32"));
+                     " on the CPU; it computes in f32 and bf16: set numerics "
+                     "to fp32 or bf16"));
   }
   CHECK(spec.groups >= 1 && spec.out >= 1 && spec.in >= 1)
       << "[" << spec.groups << ", " << spec.out << ", " << spec.in << "]";
@@ -122,11 +132,13 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
   weight->groups = spec.groups;
   weight->out = spec.out;
   weight->in = spec.in;
+  weight->dtype = spec.dtype;
+  const auto packed = spec.dtype == DType::kBF16 ? PackedPairs : PackedFloats;
   if (spec.packed_for != PackedFor::kTransposed) {
-    weight->forward_floats = PackedFloats(spec.out, spec.in);
+    weight->forward_floats = packed(spec.out, spec.in);
   }
   if (spec.packed_for != PackedFor::kForward) {
-    weight->transposed_floats = PackedFloats(spec.in, spec.out);
+    weight->transposed_floats = packed(spec.in, spec.out);
   }
   const int64_t floats =
       spec.groups * (weight->forward_floats + weight->transposed_floats);
@@ -135,39 +147,64 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
   return std::unique_ptr<Weight>(std::move(weight));
 }
 
+namespace {
+
+// Packs one panel of one use of a matrix [out, in] of a weight.
+template <typename T>
+void PackPanel(const CpuWeight& w, Use use, int64_t group, int64_t panel,
+               const T* matrix, int64_t row, int64_t column) {
+  const bool forward = use == Use::kForward;
+  const int64_t first = panel * kPanel;
+  const int64_t columns = std::min(kPanel, (forward ? w.out : w.in) - first);
+  const int64_t depth = forward ? w.in : w.out;
+  const T* from = matrix + first * (forward ? row : column);
+  const int64_t column_stride = forward ? row : column;
+  const int64_t depth_stride = forward ? column : row;
+  float* to = const_cast<float*>(w.packed(use, group));
+  if (w.dtype == DType::kBF16) {
+    PackPairs(from, columns, depth, column_stride, depth_stride,
+              reinterpret_cast<uint32_t*>(to + panel * PairPanel(depth)));
+  } else if constexpr (std::is_same_v<T, float>) {
+    PackPanels(from, columns, depth, column_stride, depth_stride,
+               to + first * depth);
+  } else {
+    LOG(FATAL) << "bf16 values for a weight of floats";
+  }
+}
+
+}  // namespace
+
 void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
   const auto* w = static_cast<const CpuWeight*>(weight);
   CHECK_EQ(values.rank(), 3) << values.DebugString();
   CHECK(values.dim(0) == w->groups && values.dim(1) == w->out &&
         values.dim(2) == w->in)
       << values.DebugString();
-  const float* from = values.as<float>();
-  const int64_t row = values.stride(1), column = values.stride(2);
   const int64_t forward_panels =
       w->forward_floats == 0 ? 0 : (w->out + kPanel - 1) / kPanel;
   const int64_t transposed_panels =
       w->transposed_floats == 0 ? 0 : (w->in + kPanel - 1) / kPanel;
   const int64_t panels = forward_panels + transposed_panels;
-  const auto pack = [&](int64_t group, int64_t panel) {
-    const float* matrix = from + group * values.stride(0);
-    if (panel < forward_panels) {
-      const int64_t first = panel * kPanel;
-      PackPanels(matrix + first * row, std::min(kPanel, w->out - first), w->in,
-                 row, column,
-                 const_cast<float*>(w->forward(group)) + first * w->in);
-    } else {
-      const int64_t first = (panel - forward_panels) * kPanel;
-      PackPanels(matrix + first * column, std::min(kPanel, w->in - first),
-                 w->out, column, row,
-                 const_cast<float*>(w->transposed(group)) + first * w->out);
-    }
+  const auto pack = [&](auto* from, int64_t group, int64_t panel) {
+    const bool forward = panel < forward_panels;
+    PackPanel(*w, forward ? Use::kForward : Use::kTransposed, group,
+              forward ? panel : panel - forward_panels,
+              from + group * values.stride(0), values.stride(1),
+              values.stride(2));
   };
-  pool_.ParallelFor(w->groups * panels, 4,
-                    [&](int, int64_t begin, int64_t end) {
-                      for (int64_t i = begin; i < end; ++i) {
-                        pack(i / panels, i % panels);
-                      }
-                    });
+  const bool narrow = values.dtype() == DType::kBF16;
+  CHECK(!narrow || w->dtype == DType::kBF16) << values.DebugString();
+  pool_.ParallelFor(
+      w->groups * panels, 4, [&](int, int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          if (narrow) {
+            pack(reinterpret_cast<const uint16_t*>(values.as<BF16>()),
+                 i / panels, i % panels);
+          } else {
+            pack(values.as<const float>(), i / panels, i % panels);
+          }
+        }
+      });
 }
 
 void CpuBackend::Linear(const Tensor& x, const Weight& w, Use use,
@@ -175,26 +212,23 @@ void CpuBackend::Linear(const Tensor& x, const Weight& w, Use use,
   const auto from = AsRows<const float>(x);
   const auto to = AsRows<float>(y);
   const CpuWeight& weight = AsCpuWeight(w);
-  CHECK_EQ(weight.groups, 1);
-  const Side side = SideOf(weight, use, 0);
-  CHECK(from.columns == side.from && to.columns == side.to &&
-        from.rows == to.rows)
+  CHECK(from.columns == ColumnsFrom(weight, use) &&
+        to.columns == ColumnsTo(weight, use) && from.rows == to.rows)
       << x.DebugString() << " to " << y.DebugString();
-  GemmParallel(
-      tier_, &pool_,
-      ProductOf(from.data, from.stride, from.rows, side, to.data, to.stride));
+  MultiplyParallel(tier_, &pool_, weight, use,
+                   {from.data, from.stride, from.rows, to.data, to.stride});
 }
 
-void CpuBackend::LinearWeightGrad(const Tensor& x, const Tensor& dy,
-                                  const Tensor& dw) {
-  const auto in = AsRows<const float>(x);
-  const auto out = AsRows<const float>(dy);
-  const auto grad = AsRows<float>(dw);
+void CpuBackend::LinearWeightGrad(const WeightGradArgs& args) {
+  const auto in = AsRows<const float>(args.x);
+  const auto out = AsRows<const float>(args.dy);
+  const auto grad = AsRows<float>(args.dw);
   CHECK(in.rows == out.rows && grad.rows == out.columns &&
         grad.columns == in.columns)
-      << x.DebugString() << dy.DebugString() << dw.DebugString();
-  const WeightGrad product = {in.data, in.stride,   out.data,  out.stride,
-                              in.rows, out.columns, grad.data, grad.stride};
+      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
+  const WeightGrad product = {in.data,    in.stride,   out.data,
+                              out.stride, in.rows,     out.columns,
+                              grad.data,  grad.stride, IsNarrow(args.operand)};
   const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
   const int64_t tasks = (in.columns + step - 1) / step;
   pool_.ParallelFor(tasks, 1, [&](int thread, int64_t begin, int64_t end) {
@@ -211,10 +245,9 @@ void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
   const auto from = AsGroupedRows<const float>(x);
   const auto to = AsGroupedRows<float>(y);
   const CpuWeight& weight = AsCpuWeight(w);
-  const Side shape = SideOf(weight, use, 0);
   CHECK(from.groups == weight.groups && to.groups == weight.groups &&
-        from.columns == shape.from && to.columns == shape.to &&
-        from.rows == to.rows)
+        from.columns == ColumnsFrom(weight, use) &&
+        to.columns == ColumnsTo(weight, use) && from.rows == to.rows)
       << x.DebugString() << " to " << y.DebugString();
   const int64_t blocks = (from.rows + kTaskRows - 1) / kTaskRows;
   // Head by head, so that a thread's panels stay in its cache.
@@ -224,22 +257,21 @@ void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
           const int64_t group = task / blocks;
           const int64_t row = task % blocks * kTaskRows;
           const int64_t rows = std::min(kTaskRows, from.rows - row);
-          GemmSerial(tier_, ProductOf(from.row(row, group), from.stride, rows,
-                                      SideOf(weight, use, group),
-                                      to.row(row, group), to.stride));
+          MultiplySerial(tier_, weight, use, group,
+                         {from.row(row, group), from.stride, rows,
+                          to.row(row, group), to.stride});
         }
       });
 }
 
-void CpuBackend::HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                                      const Tensor& dw) {
-  const auto in = AsGroupedRows<const float>(x);
-  const auto out = AsGroupedRows<const float>(dy);
-  const auto grad = AsGroupedRows<float>(dw);  // rows are heads
+void CpuBackend::HeadLinearWeightGrad(const WeightGradArgs& args) {
+  const auto in = AsGroupedRows<const float>(args.x);
+  const auto out = AsGroupedRows<const float>(args.dy);
+  const auto grad = AsGroupedRows<float>(args.dw);  // rows are heads
   CHECK(in.rows == out.rows && in.groups == out.groups &&
         grad.rows == in.groups && grad.groups == out.columns &&
         grad.columns == in.columns)
-      << x.DebugString() << dy.DebugString() << dw.DebugString();
+      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
   const int64_t step = ColumnsPerTask(in.columns, 1);
   const int64_t cuts = (in.columns + step - 1) / step;
   pool_.ParallelFor(
@@ -251,7 +283,8 @@ void CpuBackend::HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
           AccumulateWeightGrad(
               tier_,
               {in.row(0, group), in.stride, out.row(0, group), out.stride,
-               in.rows, out.columns, grad.row(group, 0), grad.group_stride},
+               in.rows, out.columns, grad.row(group, 0), grad.group_stride,
+               IsNarrow(args.operand)},
               first, std::min(in.columns, first + step), scratch);
         }
       });
@@ -263,9 +296,8 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
   const CpuWeight& weight = AsCpuWeight(*args.w);
   const int32_t* offset =
       AsVector<const int32_t>(args.offsets, weight.groups + 1);
-  const Side shape = SideOf(weight, args.use, 0);
-  CHECK(from.columns == shape.from && to.columns == shape.to &&
-        from.rows == to.rows)
+  CHECK(from.columns == ColumnsFrom(weight, args.use) &&
+        to.columns == ColumnsTo(weight, args.use) && from.rows == to.rows)
       << args.x.DebugString() << " to " << args.y.DebugString();
   CHECK(offset[0] == 0 && offset[weight.groups] == from.rows)
       << "args.offsets end at " << offset[weight.groups] << " of " << from.rows;
@@ -276,9 +308,9 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
         1;
     for (int64_t row = begin; row < end; ++group) {
       const int64_t last = std::min<int64_t>(end, offset[group + 1]);
-      GemmSerial(tier_, ProductOf(from.row(row), from.stride, last - row,
-                                  SideOf(weight, args.use, group), to.row(row),
-                                  to.stride));
+      MultiplySerial(
+          tier_, weight, args.use, group,
+          {from.row(row), from.stride, last - row, to.row(row), to.stride});
       row = last;
     }
   });
@@ -297,21 +329,21 @@ void CpuBackend::GroupedLinearWeightGrad(
   // load among experts is shared.
   const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
   const int64_t cuts = (in.columns + step - 1) / step;
-  pool_.ParallelFor(cuts * grad.rows, 1,
-                    [&](int thread, int64_t begin, int64_t end) {
-                      float* scratch = Scratch(thread, kWeightGradScratch);
-                      for (int64_t task = begin; task < end; ++task) {
-                        const int64_t expert = task % grad.rows;
-                        const int64_t first = task / grad.rows * step;
-                        const int64_t row = offset[expert];
-                        AccumulateWeightGrad(
-                            tier_,
-                            {in.row(row), in.stride, out.row(row), out.stride,
-                             offset[expert + 1] - row, out.columns,
-                             grad.row(expert, 0), grad.group_stride},
-                            first, std::min(in.columns, first + step), scratch);
-                      }
-                    });
+  pool_.ParallelFor(
+      cuts * grad.rows, 1, [&](int thread, int64_t begin, int64_t end) {
+        float* scratch = Scratch(thread, kWeightGradScratch);
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t expert = task % grad.rows;
+          const int64_t first = task / grad.rows * step;
+          const int64_t row = offset[expert];
+          AccumulateWeightGrad(
+              tier_,
+              {in.row(row), in.stride, out.row(row), out.stride,
+               offset[expert + 1] - row, out.columns, grad.row(expert, 0),
+               grad.group_stride, IsNarrow(args.operand)},
+              first, std::min(in.columns, first + step), scratch);
+        }
+      });
 }
 
 }  // namespace temper

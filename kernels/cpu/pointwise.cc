@@ -25,10 +25,29 @@ void CheckSameShape(const Rows<T>& a, const Rows<T>& b) {
       << b.columns << "]";
 }
 
+// One row from one type to another.
+void CopyRow(const TierKernels& tier, const Tensor& from, const Tensor& to,
+             const char* source, char* target, int64_t elements) {
+  if (from.dtype() == to.dtype()) {
+    std::memcpy(target, source,
+                static_cast<size_t>(elements) * DTypeBytes(to.dtype()));
+  } else if (to.dtype() == DType::kBF16) {
+    tier.round_bf16(reinterpret_cast<const float*>(source),
+                    reinterpret_cast<uint16_t*>(target), elements);
+  } else {
+    tier.widen_bf16(reinterpret_cast<const uint16_t*>(source),
+                    reinterpret_cast<float*>(target), elements);
+  }
+}
+
 // Copies rows named by an index vector, either way.
-void CopyRows(ThreadPool* pool, const Tensor& from, const Tensor& to,
-              const Tensor& rows, const Tensor& indexed, bool scatter) {
-  CHECK(from.dtype() == to.dtype())
+void CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
+              const Tensor& to, const Tensor& rows, bool scatter) {
+  const auto one_of = [](DType a, DType b) {
+    return a == DType::kF32 && b == DType::kBF16;
+  };
+  CHECK(from.dtype() == to.dtype() || one_of(from.dtype(), to.dtype()) ||
+        one_of(to.dtype(), from.dtype()))
       << from.DebugString() << " to " << to.DebugString();
   const RowWalk source(from, /*leading_axes=*/1);
   const RowWalk target(to, /*leading_axes=*/1);
@@ -37,9 +56,8 @@ void CopyRows(ThreadPool* pool, const Tensor& from, const Tensor& to,
   CHECK_EQ(source.row_elements(), target.row_elements())
       << from.DebugString() << " to " << to.DebugString();
   const int64_t count = (scatter ? source : target).rows();
-  const int64_t limit = indexed.dim(0);
+  const int64_t limit = (scatter ? to : from).dim(0);
   const int32_t* row = AsVector<const int32_t>(rows, count);
-  const int64_t bytes = source.row_bytes();
   pool->ParallelFor(count, RowGrain(source.row_elements()),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -47,8 +65,8 @@ void CopyRows(ThreadPool* pool, const Tensor& from, const Tensor& to,
                             << "row " << row[n] << " of " << limit;
                         const int64_t a = scatter ? n : row[n];
                         const int64_t b = scatter ? row[n] : n;
-                        std::memcpy(target.row(b), source.row(a),
-                                    static_cast<size_t>(bytes));
+                        CopyRow(tier, from, to, source.row(a), target.row(b),
+                                source.row_elements());
                       }
                     });
 }
@@ -57,7 +75,7 @@ void CopyRows(ThreadPool* pool, const Tensor& from, const Tensor& to,
 
 void CpuBackend::Embed(const Tensor& table, const Tensor& ids,
                        const Tensor& x) {
-  CopyRows(&pool_, table, x, ids, table, /*scatter=*/false);
+  CopyRows(tier_, &pool_, table, x, ids, /*scatter=*/false);
 }
 
 void CpuBackend::EmbedBackward(const Tensor& ids, const Tensor& dx,
@@ -178,12 +196,12 @@ void CpuBackend::SwiGluBackward(const SwiGluBackwardArgs& args) {
 
 void CpuBackend::ScatterRows(const Tensor& from, const Tensor& rows,
                              const Tensor& to) {
-  CopyRows(&pool_, from, to, rows, to, /*scatter=*/true);
+  CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/true);
 }
 
 void CpuBackend::GatherRows(const Tensor& from, const Tensor& rows,
                             const Tensor& to) {
-  CopyRows(&pool_, from, to, rows, from, /*scatter=*/false);
+  CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/false);
 }
 
 }  // namespace temper

@@ -61,6 +61,31 @@ T* AsVector(const Tensor& x, int64_t count) {
   return x.as<T>();
 }
 
+// Rows of floats, or of bf16 as their bits: which of the two says which product
+// takes them.
+struct Strip {
+  const float* floats = nullptr;
+  const uint16_t* narrow = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;
+};
+
+inline Strip AsStrip(const Tensor& x) {
+  Strip strip;
+  if (x.dtype() == DType::kBF16) {
+    const auto rows = AsRows<const BF16>(x);
+    static_assert(sizeof(BF16) == sizeof(uint16_t));
+    strip.narrow = reinterpret_cast<const uint16_t*>(rows.data);
+  } else {
+    strip.floats = AsRows<const float>(x).data;
+  }
+  strip.rows = x.dim(0);
+  strip.columns = x.dim(1);
+  strip.stride = x.stride(0);
+  return strip;
+}
+
 }  // namespace temper
 
 #endif  // KERNELS_CPU_ROWS_H_

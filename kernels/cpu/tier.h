@@ -72,6 +72,31 @@ struct RowsProduct {
 // Keys of a block of attention, and columns of a transposed block of keys.
 inline constexpr int64_t kKeyBlock = 64;
 
+// Products of bf16 operands (DESIGN.md section 6.2) take the depth in blocks of
+// 32, padded with zeros: in a block one chain over even k and one over odd k,
+// each from +0; then total += even + odd.
+inline constexpr int64_t kPairBlock = 32;
+
+// b comes in pairs along the depth: dword (k / 2, j) of panel j / 16 has
+// element k, which is even, in its low half and k + 1 in its high one, and
+// zeros up to the end of the depth's last block. That is what TDPBF16PS reads,
+// and one instruction from the floats of either chain. Whole panels are read;
+// what the columns beyond `columns` hold does not matter. a is what the same
+// tier's pack_a made.
+struct PairBlock {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t depth = 0;
+  const void* a = nullptr;
+  int64_t a_row = 0;  // bytes from one row to the next
+  const uint32_t* b = nullptr;
+  int64_t b_panel = 0;  // dwords from one panel to the next
+  int64_t b_pair = 16;  // dwords from one pair of k to the next
+  float* c = nullptr;
+  int64_t c_row = 0;
+  Into into = Into::kStore;  // kContinue: the total goes on from c
+};
+
 // A softmax whose scores come in blocks: their maximum so far, and the sum of
 // exp(s - largest).
 struct RunningSoftmax {
@@ -96,6 +121,33 @@ struct TierKernels {
   void (*gather_transposed)(const float* keys, int64_t row_stride,
                             const int32_t* rows, int64_t count, int64_t dims,
                             float* out);
+
+  void (*pair_product)(const PairBlock& block);
+  // Rounds a[i a_row + k a_k], k < depth, zeros up to the end of the block,
+  // into rows of `packed`, packed_row bytes apart: at least pack_a_bytes an
+  // element.
+  void (*pack_a)(const float* a, int64_t a_row, int64_t a_k, int64_t rows,
+                 int64_t depth, void* packed, int64_t packed_row);
+  int64_t pack_a_bytes;
+  // The depth, whole blocks, at which pair_product is fastest: a longer one is
+  // cut.
+  int64_t pair_depth;
+  // Makes b of a PairBlock from rows along its columns: row k is x + k x_row,
+  // or x + index[k] x_row; panels are `panel` dwords apart, pairs 16. Floats
+  // are rounded.
+  void (*pair_rows)(const uint16_t* x, int64_t x_row, const int32_t* index,
+                    int64_t depth, int64_t columns, uint32_t* out,
+                    int64_t panel);
+  void (*pair_floats)(const float* x, int64_t x_row, int64_t depth,
+                      int64_t columns, uint32_t* out, int64_t panel);
+  // Makes it from keys along its depth: column j < count <= 64 is
+  // keys + rows[j] row_stride; panels are 16 dwords apart, pairs kKeyBlock.
+  void (*pair_keys)(const uint16_t* keys, int64_t row_stride,
+                    const int32_t* rows, int64_t count, int64_t dims,
+                    uint32_t* out);
+  // y = x rounded to bf16: nearest even, denormals to zero, NaN quiet.
+  void (*round_bf16)(const float* x, uint16_t* y, int64_t n);
+  void (*widen_bf16)(const uint16_t* x, float* y, int64_t n);
 
   // Reductions over n elements, by the 64 lanes.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -160,6 +212,15 @@ void SetScalarKernels(TierKernels* kernels);  // needs FMA
 void SetAvx2Kernels(TierKernels* kernels);    // needs AVX2 and FMA
 // Needs AVX-512 F, BW, DQ and VL; transposes keys by the loop of its base.
 void SetAvx512Kernels(TierKernels* kernels);
+// Only their products of pairs, and pack_a for them.
+void SetAvx512Bf16Kernels(TierKernels* kernels);  // needs AVX512_BF16 too
+void SetAmxKernels(TierKernels* kernels);  // AMX_TILE and AMX_BF16, and the
+                                           // kernel's leave to use tiles
+
+// The bf16 loops of a tier, which its function above sets too.
+void SetScalarPairs(TierKernels* kernels);
+void SetAvx2Pairs(TierKernels* kernels);
+void SetAvx512Pairs(TierKernels* kernels);
 
 }  // namespace temper
 

@@ -117,7 +117,7 @@ float ReduceMax(V16 v) {
 // a_k is 1. With few rows several panels keep enough FMAs in flight.
 template <int kRows, int kPanels, bool kDense>
 void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
-          int64_t c_row) {
+          int64_t c_row, const float* next) {
   // Every loop over the tile is unrolled: an index known only at run time
   // would put the chains in memory.
   __m256 chain[kRows][2 * kPanels];
@@ -145,6 +145,8 @@ void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
         chain[i][j] = _mm256_fmadd_ps(value, row[j], chain[i][j]);
       }
     }
+    _mm_prefetch(next, _MM_HINT_T1);
+    next += b_k;
     a += a_k;
     b += b_k;
   }
@@ -158,7 +160,7 @@ void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
 }
 
 using TileFunction = void (*)(const GemmBlock&, const float*, const float*,
-                              float*, int64_t);
+                              float*, int64_t, const float*);
 
 constexpr TileFunction kDenseTiles[] = {Tile<1, 1, true>, Tile<2, 1, true>,
                                         Tile<3, 1, true>, Tile<4, 1, true>,
@@ -176,7 +178,7 @@ void EdgeTile(const GemmBlock& g, TileFunction tile, int64_t rows,
       Store(buffer + 16 * i, LoadPart(c + i * g.c_row, width));
     }
   }
-  tile(g, a, b, buffer, 16);
+  tile(g, a, b, buffer, 16, b);
   for (int64_t i = 0; i < rows; ++i) {
     StorePart(c + i * g.c_row, width, Load(buffer + 16 * i));
   }
@@ -197,7 +199,8 @@ int64_t WideTiles(const GemmBlock& g) {
   }
   int64_t first = 0;
   for (; first + 16 * panels <= g.columns; first += 16 * panels) {
-    tile(g, g.a, g.b + first / 16 * g.b_panel, g.c + first, g.c_row);
+    const float* panel = g.b + first / 16 * g.b_panel;
+    tile(g, g.a, panel, g.c + first, g.c_row, panel + panels * g.b_panel);
   }
   return first;
 }
@@ -218,7 +221,8 @@ void Gemm(const GemmBlock& g) {
       const float* a = g.a + row * g.a_row;
       float* c = g.c + row * g.c_row + first;
       if (width == 16) {
-        tiles[rows - 1](g, a, panel, c, g.c_row);
+        tiles[rows - 1](g, a, panel, c, g.c_row,
+                        block == 0 ? panel + g.b_panel : panel);
       } else {
         EdgeTile(g, tiles[rows - 1], rows, width, a, panel, c);
       }
@@ -337,31 +341,7 @@ void RowsProductOf(const RowsProduct& p) {
   }
 }
 
-void Transpose8x8(const float* const* from, float* out) {
-  __m256 r[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(from[i]);
-  __m256 t[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
-    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(out + i * kKeyBlock,
-                     _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(out + (i + 4) * kKeyBlock,
-                     _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
-}
+#include "kernels/cpu/transpose_avx2.inc"
 
 void GatherTransposed(const float* keys, int64_t row_stride,
                       const int32_t* rows, int64_t count, int64_t dims,
@@ -371,16 +351,7 @@ void GatherTransposed(const float* keys, int64_t row_stride,
     const float* from[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) from[i] = keys + rows[j + i] * row_stride;
-    int64_t d = 0;
-    for (; d + 8 <= dims; d += 8) {
-      Transpose8x8(from, out + d * kKeyBlock + j);
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) from[i] += 8;
-    }
-    for (; d < dims; ++d) {
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) out[d * kKeyBlock + j + i] = *from[i]++;
-    }
+    TransposeEight(from, dims, out + j);
   }
   for (; j < count; ++j) {
     const float* key = keys + rows[j] * row_stride;
@@ -397,6 +368,7 @@ void SetAvx2Kernels(TierKernels* kernels) {
   kernels->gemm = Gemm;
   kernels->rows_product = RowsProductOf;
   kernels->gather_transposed = GatherTransposed;
+  SetAvx2Pairs(kernels);
 }
 
 }  // namespace temper

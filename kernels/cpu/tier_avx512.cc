@@ -160,7 +160,8 @@ void Gemm(const GemmBlock& g) {
   int64_t first = 0;
   if (g.rows == 1) {
     for (; first + 128 <= g.columns; first += 128) {
-      Tile<1, 8>(g, g.a, g.b + first / 16 * g.b_panel, g.c + first, 0xffff, g.b + (first / 16 + 8) * g.b_panel);
+      Tile<1, 8>(g, g.a, g.b + first / 16 * g.b_panel, g.c + first, 0xffff,
+                 g.b + (first / 16 + 8) * g.b_panel);
     }
   }
   if (g.rows <= 5) {
@@ -267,6 +268,7 @@ void SetAvx512Kernels(TierKernels* kernels) {
   SetRowKernels(kernels);
   kernels->gemm = Gemm;
   kernels->rows_product = RowsProductOf;
+  SetAvx512Pairs(kernels);
 }
 
 }  // namespace temper

@@ -189,6 +189,7 @@ void SetScalarKernels(TierKernels* kernels) {
   kernels->gemm = Gemm;
   kernels->rows_product = RowsProductOf;
   kernels->gather_transposed = GatherTransposed;
+  SetScalarPairs(kernels);
 }
 
 }  // namespace temper

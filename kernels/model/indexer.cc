@@ -83,9 +83,9 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
        .dindex_w = d.w,
        .dindex_keys = d.keys});
   RotateHead(context, d.q, RopeDirection::kBackward);
-  backend->LinearWeightGrad(qr, Flat(d.q), gradients.indexer_wq_b);
+  backend->LinearWeightGrad({qr, Flat(d.q), gradients.indexer_wq_b});
   backend->Scale(WeightScale(*context.config), d.w);
-  backend->LinearWeightGrad(x, d.w, gradients.indexer_weights_proj);
+  backend->LinearWeightGrad({x, d.w, gradients.indexer_weights_proj});
   RotateHead(context, d.keys.Split(1, 1), RopeDirection::kBackward);
   backend->LayerNormBackward({.x = a.k,
                               .w = weights.indexer_k_norm_weight,
@@ -94,7 +94,7 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
                               .dx = d.k,
                               .dw = gradients.indexer_k_norm_weight,
                               .db = gradients.indexer_k_norm_bias});
-  backend->LinearWeightGrad(x, d.k, gradients.indexer_wk);
+  backend->LinearWeightGrad({x, d.k, gradients.indexer_wk});
 }
 
 }  // namespace temper

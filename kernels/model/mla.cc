@@ -105,12 +105,12 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
   const ModelConfig& c = *context.config;
   const Tensor dq_latent = d.q.Slice(2, 0, c.kv_lora_rank);
   const Tensor q_nope = a.q_b.Slice(2, 0, c.qk_nope_head_dim);
-  backend->HeadLinearWeightGrad(dq_latent, q_nope, gradients.w_uk);
+  backend->HeadLinearWeightGrad({dq_latent, q_nope, gradients.w_uk});
   backend->HeadLinear(dq_latent, *weights.w_uk, Use::kForward,
                       d.q_b.Slice(2, 0, c.qk_nope_head_dim));
   RotateTail(context, d.q, RopeDirection::kBackward);
   Copy(context, RopeRows(c, d.q), RopeRows(c, d.q_b));
-  backend->LinearWeightGrad(qr, Flat(d.q_b), gradients.q_b_proj);
+  backend->LinearWeightGrad({qr, Flat(d.q_b), gradients.q_b_proj});
   backend->Linear(Flat(d.q_b), *weights.q_b_proj, Use::kTransposed, d.qr);
   backend->RmsNormBackward({.x = a.q_a,
                             .w = weights.q_a_layernorm,
@@ -118,7 +118,7 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
                             .dy = d.qr,
                             .dx = d.q_a,
                             .dw = gradients.q_a_layernorm});
-  backend->LinearWeightGrad(x, d.q_a, gradients.q_a_proj);
+  backend->LinearWeightGrad({x, d.q_a, gradients.q_a_proj});
   backend->Linear(d.q_a, *weights.q_a_proj, Use::kTransposed, dx);
 }
 
@@ -137,7 +137,7 @@ void KeyBackward(const BlockContext& context, const LayerWeights& weights,
                             .dy = d.keys.Slice(1, 0, c.kv_lora_rank),
                             .dx = d.kv_a.Slice(1, 0, c.kv_lora_rank),
                             .dw = gradients.kv_a_layernorm});
-  backend->LinearWeightGrad(x, d.kv_a, gradients.kv_a_proj);
+  backend->LinearWeightGrad({x, d.kv_a, gradients.kv_a_proj});
   backend->Linear(d.kv_a, *weights.kv_a_proj, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
 }
@@ -150,9 +150,9 @@ void MlaBackward(const BlockContext& context, const LayerWeights& weights,
                  const MlaBackwardScratch& d, const LayerGradients& gradients,
                  const Tensor& dx) {
   Backend* backend = context.backend;
-  backend->LinearWeightGrad(Flat(a.o), dy, gradients.o_proj);
+  backend->LinearWeightGrad({Flat(a.o), dy, gradients.o_proj});
   backend->Linear(dy, *weights.o_proj, Use::kTransposed, Flat(d.o));
-  backend->HeadLinearWeightGrad(a.z, d.o, gradients.w_uv);
+  backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv});
   backend->HeadLinear(d.o, *weights.w_uv, Use::kTransposed, d.z);
   backend->Zero(d.keys);
   backend->SparseMlaBackward(

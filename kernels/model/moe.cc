@@ -99,12 +99,12 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
   const Tensor dgate = Narrow(d.gate, width);
   const Tensor dup = Narrow(d.up, width);
   backend->SwiGlu(a.gate, a.up, h);
-  backend->LinearWeightGrad(h, dy, gradients.down_proj);
+  backend->LinearWeightGrad({h, dy, gradients.down_proj});
   backend->Linear(dy, *weights.down_proj, Use::kTransposed, dh);
   backend->SwiGluBackward(
       {.gate = a.gate, .up = a.up, .dh = dh, .dgate = dgate, .dup = dup});
-  backend->LinearWeightGrad(x, dgate, gradients.gate_proj);
-  backend->LinearWeightGrad(x, dup, gradients.up_proj);
+  backend->LinearWeightGrad({x, dgate, gradients.gate_proj});
+  backend->LinearWeightGrad({x, dup, gradients.up_proj});
   backend->Linear(dgate, *weights.gate_proj, Use::kTransposed, dx);
   backend->Linear(dup, *weights.up_proj, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
@@ -251,7 +251,7 @@ void MoeBackward(const BlockContext& context, const LayerWeights& weights,
                             .options = MakeGateOptions(*context.config),
                             .dgates = d.gates,
                             .dlogits = d.logits});
-  backend->LinearWeightGrad(x, d.logits, gradients.router);
+  backend->LinearWeightGrad({x, d.logits, gradients.router});
   backend->Linear(d.logits, *weights.router, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
 }

@@ -8,10 +8,12 @@
 // Granularity is that of the kernels to come for Hopper: no [T, T] scores and
 // no [T, V] logits exist outside debug taps.
 //
-// Numerics (DESIGN.md section 6): every forward output is one ascending chain
-// of FMAs along its reduction, whatever the number of rows; there are no atomic
-// sums. Activation gradients overwrite; weight gradients and gradients of
-// cached keys accumulate with +=, in a fixed order.
+// Numerics (DESIGN.md section 6): how an output of a product is added up hangs
+// on its depth alone, whatever the number of rows; there are no atomic sums.
+// Activation gradients overwrite; weight gradients and gradients of cached keys
+// accumulate with +=, in a fixed order. A product is of bf16 operands where its
+// weight, or the keys, are bf16: what is multiplied with them, given as f32, is
+// rounded on the way, an incoming gradient too; results are f32.
 //
 // Shape letters: N tokens, D hidden_size, H heads, C kv_lora_rank,
 // R qk_rope_head_dim, K index_topk, Hi and Di indexer heads and their
@@ -64,7 +66,8 @@ class Backend {
   // the products).
   virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) = 0;
-  // Packs values [groups, out, in], any strides.
+  // Packs values [groups, out, in], any strides; f32 values of a bf16 weight
+  // are rounded.
   virtual void SetWeight(const Tensor& values, Weight* weight) = 0;
 
   // --- Products -----------------------------------------------------------
@@ -73,14 +76,11 @@ class Backend {
   virtual void Linear(const Tensor& x, const Weight& w, Use use,
                       const Tensor& y) = 0;
   // dw[out, in] += sum_n dy[n, out] x[n, in], n ascending.
-  virtual void LinearWeightGrad(const Tensor& x, const Tensor& dy,
-                                const Tensor& dw) = 0;
+  virtual void LinearWeightGrad(const WeightGradArgs& args) = 0;
   // The same for each head: x [N, G, in], W [G, out, in], y [N, G, out].
   virtual void HeadLinear(const Tensor& x, const Weight& w, Use use,
                           const Tensor& y) = 0;
-  virtual void HeadLinearWeightGrad(const Tensor& x,        // [N, G, in]
-                                    const Tensor& dy,       // [N, G, out]
-                                    const Tensor& dw) = 0;  // [G, out, in]
+  virtual void HeadLinearWeightGrad(const WeightGradArgs& args) = 0;
   // Rows offsets[e] .. offsets[e + 1] of x go through matrix e.
   virtual void GroupedLinear(const GroupedLinearArgs& args) = 0;
   virtual void GroupedLinearWeightGrad(

@@ -86,11 +86,19 @@ struct GroupedLinearArgs {
   Tensor y;  // out [rows, out]
 };
 
+struct WeightGradArgs {
+  Tensor x;                     // [N, in], of each head [N, G, in]
+  Tensor dy;                    // [N, out], [N, G, out]
+  Tensor dw;                    // += [out, in], [G, out, in]
+  DType operand = DType::kF32;  // what x and dy are rounded to
+};
+
 struct GroupedLinearWeightGradArgs {
   Tensor x;        // [rows, in]
   Tensor dy;       // [rows, out]
   Tensor offsets;  // i32 [E + 1]
   Tensor dw;       // += [E, out, in]
+  DType operand = DType::kF32;
 };
 
 // --- Pointwise ---------------------------------------------------------------

@@ -1,19 +1,22 @@
 // What the references compute with. Over double and std::complex these are the
 // functions of mathematics; over float they are the numerics contract
 // (DESIGN.md section 6) by plain loops: chains of FMAs, 64 virtual lanes along
-// a row, our own exponential. So one reference says what a number is, and over
-// float which bits it has. Test only; the float mode of
-// kernels/base/float_mode.h is on.
+// a row, our own exponential; over Narrow the same with products of bf16
+// operands. So one reference says what a number is, and over float and Narrow
+// which bits it has. Test only; the float mode of kernels/base/float_mode.h is
+// on.
 
 #ifndef KERNELS_REFERENCE_ARITHMETIC_H_
 #define KERNELS_REFERENCE_ARITHMETIC_H_
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/base/math.h"
@@ -23,12 +26,34 @@ namespace temper::reference {
 inline double RealPart(double x) { return x; }
 inline double RealPart(std::complex<double> x) { return x.real(); }
 
+// A float whose products are of bf16 operands; all else as float.
+struct Narrow {
+  Narrow() = default;
+  template <typename T>
+  requires std::is_arithmetic_v<T> Narrow(T x) : value(static_cast<float>(x)) {}
+  explicit operator float() const { return value; }
+  Narrow& operator+=(Narrow x) { return *this = value + x.value; }
+  Narrow& operator-=(Narrow x) { return *this = value - x.value; }
+  Narrow& operator*=(Narrow x) { return *this = value * x.value; }
+  Narrow& operator/=(Narrow x) { return *this = value / x.value; }
+
+  float value = 0;
+};
+inline Narrow operator+(Narrow a, Narrow b) { return a.value + b.value; }
+inline Narrow operator-(Narrow a, Narrow b) { return a.value - b.value; }
+inline Narrow operator*(Narrow a, Narrow b) { return a.value * b.value; }
+inline Narrow operator/(Narrow a, Narrow b) { return a.value / b.value; }
+inline double RealPart(Narrow x) { return x.value; }
+
 // a b + c; over float rounded once.
 template <typename T>
 T MulAdd(T a, T b, T c) {
   return a * b + c;
 }
 inline float MulAdd(float a, float b, float c) { return std::fma(a, b, c); }
+inline Narrow MulAdd(Narrow a, Narrow b, Narrow c) {
+  return std::fma(a.value, b.value, c.value);
+}
 
 template <typename T>
 T ExpOf(T x) {
@@ -53,6 +78,8 @@ inline float ExpOf(float x) {
   return (p + p) * std::bit_cast<float>(power);
 }
 
+inline Narrow ExpOf(Narrow x) { return ExpOf(x.value); }
+
 // m + log(sum), over float in double and rounded once.
 template <typename T>
 T LogOfSum(T largest, T sum) {
@@ -60,6 +87,10 @@ T LogOfSum(T largest, T sum) {
 }
 inline float LogOfSum(float largest, float sum) {
   return static_cast<float>(double{largest} + Log(double{sum}));
+}
+
+inline Narrow LogOfSum(Narrow largest, Narrow sum) {
+  return LogOfSum(largest.value, sum.value);
 }
 
 // The 64 lanes: element i goes to lane i % 64, whole rounds of them, so that a
@@ -90,14 +121,48 @@ T SumOf(const std::vector<T>& x) {
   });
 }
 
-// One product's chain from +0: sum of a[k a_stride] b[k b_stride].
+// A product: sum of a(k) b(k), k < n, onto `start`: one ascending chain.
+template <typename T, typename A, typename B>
+T ProductOnto(T start, size_t n, A a, B b) {
+  for (size_t k = 0; k < n; ++k) start = MulAdd(T(a(k)), T(b(k)), start);
+  return start;
+}
+
+// The nearest number that bf16 holds, a tie to the even one, as arithmetic: a
+// multiple of the last place's value. What is below 2^-126 is 0.
+inline float RoundToBf16(float x) {
+  if (!std::isfinite(x)) return x;
+  if (std::fabs(double{x}) < 0x1p-126) return std::copysign(0.0f, x);
+  const double place = std::ldexp(1.0, std::ilogb(double{x}) - 7);
+  const double rounded = std::nearbyint(x / place) * place;
+  if (std::fabs(rounded) > 0x1.fep127) return std::copysign(HUGE_VALF, x);
+  return static_cast<float>(rounded);
+}
+
+// Of bf16 operands: blocks of 32, padded with zeros, in each a chain over even
+// k and one over odd k from zero; the total takes the sum of the two.
+template <typename A, typename B>
+Narrow ProductOnto(Narrow start, size_t n, A a, B b) {
+  const auto at = [n](auto of, size_t k) {
+    return k < n ? RoundToBf16(Narrow(of(k)).value) : 0.0f;
+  };
+  for (size_t block = 0; block < n; block += 32) {
+    float even = 0, odd = 0;
+    for (size_t k = block; k < block + 32; k += 2) {
+      even = std::fma(at(a, k), at(b, k), even);
+      odd = std::fma(at(a, k + 1), at(b, k + 1), odd);
+    }
+    start += even + odd;
+  }
+  return start;
+}
+
+// The same from +0, of a[k a_stride] and b[k b_stride].
 template <typename T>
 T ChainOf(const T* a, size_t a_stride, const T* b, size_t b_stride, size_t n) {
-  T sum = 0;
-  for (size_t k = 0; k < n; ++k) {
-    sum = MulAdd(a[k * a_stride], b[k * b_stride], sum);
-  }
-  return sum;
+  return ProductOnto(
+      T(0), n, [=](size_t k) { return a[k * a_stride]; },
+      [=](size_t k) { return b[k * b_stride]; });
 }
 
 // log sum exp over `x`; the probabilities replace x.

@@ -54,10 +54,9 @@ void MlaAbsorbed(const MlaShape& shape, const std::vector<T>& q,
       for (T& value : e) value = ExpOf(value - T(largest));
       l = MulAdd(l, c, SumOf(e));
       for (int64_t i = 0; i < shape.latent; ++i) {
-        out[i] *= c;
-        for (size_t j = first; j < end; ++j) {
-          out[i] = MulAdd(e[j - first], keys[list[j] * dims + i], out[i]);
-        }
+        out[i] = ProductOnto(
+            out[i] * c, end - first, [&](size_t j) { return e[j]; },
+            [&](size_t j) { return keys[list[first + j] * dims + i]; });
       }
       m = largest;
     }
@@ -95,10 +94,9 @@ void MlaBackward(const MlaShape& shape, const std::vector<T>& q,
                             T(shape.scale);
       }
       for (int64_t d = 0; d < dims; ++d) {
-        T& sum = (*dq)[head * dims + d];
-        for (int64_t j = 0; j < count; ++j) {
-          sum = MulAdd(ds[h * count + j], keys[rows[n][j] * dims + d], sum);
-        }
+        (*dq)[head * dims + d] = ProductOnto(
+            T(0), count, [&](size_t j) { return ds[h * count + j]; },
+            [&](size_t j) { return keys[rows[n][j] * dims + d]; });
       }
     }
     for (int64_t j = 0; j < count; ++j) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "gtest/gtest.h"
+#include "kernels/reference/arithmetic.h"
 
 namespace temper {
 namespace {
@@ -18,6 +19,23 @@ TEST(BF16Test, EveryNormalValueSurvivesTheRoundTrip) {
     } else {
       const uint32_t want = exponent == 0 ? bits & 0x8000u : bits;
       EXPECT_EQ(BF16FromFloat(FloatFromBF16(x)).bits, want);
+    }
+  }
+}
+
+// Every code with what lies just below, at and above the tie to the next.
+TEST(BF16Test, RoundsAsTheReferenceDoesAtEveryTie) {
+  for (uint32_t code = 0; code < 0x10000; ++code) {
+    for (const uint32_t rest : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+      const auto x = std::bit_cast<float>(code << 16 | rest);
+      const float want = reference::RoundToBf16(x);
+      const float got = FloatFromBF16(BF16FromFloat(x));
+      if (std::isnan(x)) {
+        ASSERT_TRUE(std::isnan(got)) << code << " " << rest;
+      } else {
+        ASSERT_EQ(std::bit_cast<uint32_t>(got), std::bit_cast<uint32_t>(want))
+            << x;
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <complex>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -26,9 +27,21 @@ struct Result {
   std::vector<float> z, lse, dq, dkeys;
 };
 
+std::vector<std::pair<Shape, DType>> ShapesInBothTypes() {
+  std::vector<std::pair<Shape, DType>> all;
+  for (const Shape& shape : kShapes) {
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      all.emplace_back(shape, type);
+    }
+  }
+  return all;
+}
+
 struct Problem {
-  explicit Problem(const Shape& s, bool edges = false)
+  explicit Problem(const Shape& s, bool edges = false,
+                   DType keys_type = DType::kF32)
       : shape(s),
+        type(keys_type),
         keys_case(s.queries, s.sequences, 11),
         dims(s.latent + s.rope),
         q(Draws(edges, 1, s.queries * s.heads * dims)),
@@ -44,12 +57,12 @@ struct Problem {
   // The queries in batches of `batch`.
   Result Run(const Machine& machine, int64_t batch) {
     Backend* const backend = machine.backend;
-    std::vector<float> strip = keys_case.Strip(keys, dims, machine.page_tokens);
+    Stored strip(keys_case.Strip(keys, dims, machine.page_tokens), type);
     Result out;
     out.z.resize(shape.queries * shape.heads * shape.latent, 7.0f);
     out.lse.resize(shape.queries * shape.heads, 7.0f);
     out.dq.resize(q.size(), 7.0f);
-    std::vector<float> dstrip(strip.size(), 0.0f);
+    std::vector<float> dstrip(keys_case.rows() * dims, 0.0f);
     const int64_t h = shape.heads;
     const auto all = [&](std::vector<float>& x, int64_t columns) {
       return View(x, {shape.queries, h, columns});
@@ -60,7 +73,7 @@ struct Problem {
       const Tensor query = all(q, dims).Slice(0, n, end);
       const Tensor chosen =
           View(selected, {shape.queries, shape.top_k}).Slice(0, n, end);
-      const Tensor key = View(strip, {keys_case.rows(), dims});
+      const Tensor key = strip.View({keys_case.rows(), dims});
       const Tensor z = all(out.z, shape.latent).Slice(0, n, end);
       const Tensor lse = View(out.lse, {shape.queries, h}).Slice(0, n, end);
       backend->SparseMla({.q = query,
@@ -94,6 +107,7 @@ struct Problem {
   }
 
   Shape shape;
+  DType type;
   KeyCase keys_case;
   int64_t dims;
   std::vector<float> q, keys, dz;
@@ -211,29 +225,35 @@ TEST(AttentionTest, BackwardAgreesWithComplexStep) {
   ExpectNear(got.dkeys, dkeys, Tolerance(problem.dims, shape.queries), "dkeys");
 }
 
+template <typename T>
+void ExpectBitsOfTheReference(const Shape& shape, bool edges, DType type) {
+  Problem problem(shape, edges, type);
+  const Result got = problem.Run(Machines().front(), shape.queries);
+  std::vector<T> z, lse, dq, dkeys(problem.keys.size(), T(0));
+  const auto q = As<T>(problem.q), keys = As<T>(problem.keys);
+  reference::MlaAbsorbed(problem.mla(), q, keys, problem.rows(), &z, &lse);
+  ExpectSameBits(got.z, FloatsOf(z), "z");
+  ExpectSameBits(got.lse, FloatsOf(lse), "lse");
+  reference::MlaBackward(problem.mla(), q, keys, problem.rows(), z, lse,
+                         As<T>(problem.dz), &dq, &dkeys);
+  ExpectSameBits(got.dq, FloatsOf(dq), "dq");
+  ExpectSameBits(got.dkeys, FloatsOf(dkeys), "dkeys");
+}
+
 // The definition to the bit, forward and backward: blocks of 64 places with a
 // running maximum, and the order in which a key's gradients are added.
-TEST(AttentionTest, HasTheBitsOfTheReferenceInFloat) {
+TEST(AttentionTest, HasTheBitsOfTheReference) {
   for (const Shape& shape : kShapes) {
     for (const bool edges : {false, true}) {
-      Problem problem(shape, edges);
-      const Result got = problem.Run(Machines().front(), shape.queries);
-      Floats z, lse, dq, dkeys(problem.keys.size(), 0.0f);
-      reference::MlaAbsorbed(problem.mla(), problem.q, problem.keys,
-                             problem.rows(), &z, &lse);
-      ExpectSameBits(got.z, z, "z");
-      ExpectSameBits(got.lse, lse, "lse");
-      reference::MlaBackward(problem.mla(), problem.q, problem.keys,
-                             problem.rows(), z, lse, problem.dz, &dq, &dkeys);
-      ExpectSameBits(got.dq, dq, "dq");
-      ExpectSameBits(got.dkeys, dkeys, "dkeys");
+      ExpectBitsOfTheReference<float>(shape, edges, DType::kF32);
+      ExpectBitsOfTheReference<reference::Narrow>(shape, edges, DType::kBF16);
     }
   }
 }
 
 TEST(AttentionTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
-  for (const Shape& shape : kShapes) {
-    Problem problem(shape, /*edges=*/shape.heads % 2 == 0);
+  for (const auto& [shape, type] : ShapesInBothTypes()) {
+    Problem problem(shape, /*edges=*/shape.heads % 2 == 0, type);
     const Result want = problem.Run(Machines().front(), shape.queries);
     for (const Machine& machine : Machines()) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {

@@ -40,17 +40,15 @@ class ForwardingBackend : public Backend {
               const Tensor& y) override {
     inner_->Linear(x, w, use, y);
   }
-  void LinearWeightGrad(const Tensor& x, const Tensor& dy,
-                        const Tensor& dw) override {
-    inner_->LinearWeightGrad(x, dy, dw);
+  void LinearWeightGrad(const WeightGradArgs& args) override {
+    inner_->LinearWeightGrad(args);
   }
   void HeadLinear(const Tensor& x, const Weight& w, Use use,
                   const Tensor& y) override {
     inner_->HeadLinear(x, w, use, y);
   }
-  void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                            const Tensor& dw) override {
-    inner_->HeadLinearWeightGrad(x, dy, dw);
+  void HeadLinearWeightGrad(const WeightGradArgs& args) override {
+    inner_->HeadLinearWeightGrad(args);
   }
   void GroupedLinear(const GroupedLinearArgs& args) override {
     inner_->GroupedLinear(args);

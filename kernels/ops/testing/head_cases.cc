@@ -21,11 +21,12 @@ struct Result {
 // Rows with kept sets of every size, whole rows between them.
 struct Problem {
   Problem(int64_t rows_in, int64_t vocabulary_in, int64_t depth_in,
-          float temperature_in)
+          float temperature_in, DType type_in = DType::kF32)
       : rows(rows_in),
         vocabulary(vocabulary_in),
         depth(depth_in),
         temperature(temperature_in),
+        type(type_in),
         x(Normals(1, rows * depth)),
         w(Normals(2, vocabulary * depth)),
         dlogp(Normals(3, rows)),
@@ -49,7 +50,8 @@ struct Problem {
   }
 
   std::unique_ptr<Weight> Pack(Backend* backend) {
-    auto weight = backend->NewWeight({.out = vocabulary, .in = depth});
+    auto weight =
+        backend->NewWeight({.out = vocabulary, .in = depth, .dtype = type});
     CHECK(weight.ok());
     backend->SetWeight(View(w, {1, vocabulary, depth}), weight->get());
     return std::move(*weight);
@@ -58,6 +60,8 @@ struct Problem {
   Result Run(const Machine& machine, int64_t batch) {
     Backend* const backend = machine.backend;
     const auto weight = Pack(backend);
+    Stored stored(w, type);
+    const Tensor row_view = stored.View({vocabulary, depth});
     Result out;
     for (auto* values : {&out.logp, &out.lse, &out.entropy}) {
       values->resize(rows, 7.0f);
@@ -76,7 +80,6 @@ struct Problem {
           kept.empty() ? Tensor()
                        : View(kept, {static_cast<int64_t>(kept.size())});
       const Tensor offset_view = View(local, {end - n + 1});
-      const Tensor row_view = View(w, {vocabulary, depth});
       const Tensor xs = part(View(x, {rows, depth}));
       const Tensor target = part(View(targets, {rows}));
       const Tensor lse = part(View(out.lse, {rows}));
@@ -108,9 +111,46 @@ struct Problem {
   std::vector<int32_t> Kept(int64_t n) const {
     return {ids.begin() + offsets[n], ids.begin() + offsets[n + 1]};
   }
+  // The ids that a row is normalised over.
+  std::vector<int32_t> List(int64_t n) const {
+    std::vector<int32_t> list = Kept(n);
+    if (!list.empty()) return list;
+    list.resize(vocabulary);
+    std::iota(list.begin(), list.end(), 0);
+    return list;
+  }
+  // Rows [begin, end) keep the whole vocabulary.
+  void MakeWhole(int64_t begin, int64_t end) {
+    std::vector<int32_t> fewer, starts = {0};
+    for (int64_t n = 0; n < rows; ++n) {
+      const std::vector<int32_t> kept =
+          n >= begin && n < end ? std::vector<int32_t>() : Kept(n);
+      fewer.insert(fewer.end(), kept.begin(), kept.end());
+      starts.push_back(static_cast<int32_t>(fewer.size()));
+    }
+    ids = fewer;
+    offsets = starts;
+  }
+  // dlogp (1[v = target] - p_v) / temperature of row n over its list.
+  std::vector<float> Gradient(int64_t n, const Result& forward) const {
+    using reference::Narrow;
+    const float factor = dlogp[n] / temperature;
+    std::vector<float> g;
+    for (const int32_t id : List(n)) {
+      const Narrow z =
+          reference::ProductOnto(
+              Narrow(0), depth, [&](size_t d) { return x[n * depth + d]; },
+              [&](size_t d) { return w[id * depth + d]; }) /
+          Narrow(temperature);
+      g.push_back(reference::ExpOf(z.value - forward.lse[n]) * -factor);
+      if (id == targets[n]) g.back() += factor;
+    }
+    return g;
+  }
 
   int64_t rows, vocabulary, depth;
   float temperature;
+  DType type;
   std::vector<float> x, w, dlogp;
   std::vector<int32_t> offsets, ids, targets;
 };
@@ -132,17 +172,68 @@ TEST(HeadTest, LogProbAgreesWithTheReference) {
   }
 }
 
-TEST(HeadTest, LogProbHasTheBitsOfTheReferenceInFloat) {
+template <typename T>
+void ExpectLogProbOfTheReference(DType type, float temperature) {
+  Problem problem(23, 131, 67, temperature, type);
+  const Result got = problem.Run(Machines().front(), problem.rows);
+  Floats want;
+  for (int64_t n = 0; n < problem.rows; ++n) {
+    want.push_back(static_cast<float>(reference::LogProb<T>(
+        As<T>(problem.x), As<T>(problem.w), problem.depth, n,
+        problem.targets[n], problem.Kept(n), temperature, nullptr)));
+  }
+  ExpectSameBits(got.logp, want, "logp");
+}
+
+TEST(HeadTest, LogProbHasTheBitsOfTheReference) {
   for (const float temperature : {1.0f, 0.7f}) {
-    Problem problem(23, 131, 67, temperature);
-    const Result got = problem.Run(Machines().front(), problem.rows);
-    for (int64_t n = 0; n < problem.rows; ++n) {
-      ASSERT_EQ(got.logp[n],
-                reference::LogProb<float>(
-                    problem.x, problem.w, problem.depth, n, problem.targets[n],
-                    problem.Kept(n), temperature, nullptr));
+    ExpectLogProbOfTheReference<float>(DType::kF32, temperature);
+    ExpectLogProbOfTheReference<reference::Narrow>(DType::kBF16, temperature);
+  }
+}
+
+// The gradients in bf16 by the contract's words: g over the whole vocabulary or
+// the kept list, rounded; a run of whole rows in blocks from its first, a
+// truncated row a block alone.
+TEST(HeadTest, NarrowGradientsHaveTheBitsOfTheReference) {
+  using reference::Narrow;
+  Problem problem(150, 29, 13, 0.8f, DType::kBF16);
+  problem.MakeWhole(40, 121);  // a run of more than two chunks
+  const Result got = problem.Run(Machines().front(), problem.rows);
+  const int64_t depth = problem.depth, vocabulary = problem.vocabulary;
+  Floats dx(problem.x.size()), dw(problem.w.size(), 0.0f);
+  std::vector<Floats> g;  // of each row, over its list
+  for (int64_t n = 0; n < problem.rows; ++n)
+    g.push_back(problem.Gradient(n, got));
+  for (int64_t n = 0; n < problem.rows; ++n) {
+    const Ints list = problem.List(n);
+    for (int64_t d = 0; d < depth; ++d) {
+      dx[n * depth + d] =
+          reference::ProductOnto(
+              Narrow(0), list.size(), [&](size_t i) { return g[n][i]; },
+              [&](size_t i) { return problem.w[list[i] * depth + d]; })
+              .value;
     }
   }
+  for (int64_t n = 0, end = 0; n < problem.rows; n = end) {
+    const bool whole = problem.Kept(n).empty();
+    for (end = n + 1; whole && end < problem.rows;) {
+      if (!problem.Kept(end).empty()) break;
+      ++end;
+    }
+    const Ints list = problem.List(n);
+    for (size_t i = 0; i < list.size() * depth; ++i) {
+      float& to = dw[list[i / depth] * depth + i % depth];
+      to = reference::ProductOnto(
+               Narrow(to), end - n,
+               [&](size_t r) { return g[n + r][i / depth]; },
+               [&](size_t r) { return problem.x[(n + r) * depth + i % depth]; })
+               .value;
+    }
+  }
+  ASSERT_EQ(vocabulary, 29);
+  ExpectSameBits(got.dx, dx, "dx");
+  ExpectSameBits(got.dw, dw, "dw");
 }
 
 TEST(HeadTest, BackwardAgreesWithComplexStep) {
@@ -172,7 +263,8 @@ TEST(HeadTest, BackwardAgreesWithComplexStep) {
 
 TEST(HeadTest, BitsDependOnNeitherTierThreadsNorBatch) {
   for (const int64_t depth : {1, 19, 64}) {
-    Problem problem(33, 131, depth, 0.85f);
+    Problem problem(33, 131, depth, 0.85f,
+                    depth == 19 ? DType::kBF16 : DType::kF32);
     const Result want = problem.Run(Machines().front(), problem.rows);
     for (const Machine& machine : Machines()) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {

@@ -29,8 +29,9 @@ struct Selection {
 };
 
 struct Problem {
-  explicit Problem(const Shape& s)
+  explicit Problem(const Shape& s, DType keys_type = DType::kF32)
       : shape(s),
+        type(keys_type),
         keys_case(s.queries, s.sequences, 12),
         q(Normals(1, s.queries * s.heads * s.dims)),
         w(Normals(2, s.queries * s.heads)),
@@ -38,8 +39,7 @@ struct Problem {
 
   Selection Run(const Machine& machine, int64_t batch, bool tap) {
     Backend* const backend = machine.backend;
-    std::vector<float> strip =
-        keys_case.Strip(keys, shape.dims, machine.page_tokens);
+    Stored strip(keys_case.Strip(keys, shape.dims, machine.page_tokens), type);
     Selection out;
     out.selected.resize(shape.queries * shape.top_k, 7);
     if (tap) out.scores.resize(shape.queries * kKeysMax, 7.0f);
@@ -49,7 +49,7 @@ struct Problem {
           {.q = View(q, {shape.queries, shape.heads, shape.dims})
                     .Slice(0, n, end),
            .w = View(w, {shape.queries, shape.heads}).Slice(0, n, end),
-           .keys = View(strip, {keys_case.rows(), shape.dims}),
+           .keys = strip.View({keys_case.rows(), shape.dims}),
            .map = keys_case.Map(machine.page_tokens, n, end - n),
            .selected = View(out.selected, {shape.queries, shape.top_k})
                            .Slice(0, n, end),
@@ -61,6 +61,7 @@ struct Problem {
   }
 
   Shape shape;
+  DType type;
   KeyCase keys_case;
   std::vector<float> q, w, keys;
 };
@@ -88,6 +89,26 @@ TEST(IndexerTest, ScoresAgreeWithTheReferenceAndEndAtThePosition) {
         ASSERT_NEAR(score, want,
                     6e-8 * static_cast<double>(shape.dims + shape.heads) *
                         std::sqrt(static_cast<double>(shape.dims)) * 16);
+      }
+    }
+  }
+}
+
+TEST(IndexerTest, ScoresOfNarrowKeysHaveTheBitsOfTheReference) {
+  using reference::Narrow;
+  for (const Shape& shape : kShapes) {
+    Problem problem(shape, DType::kBF16);
+    const Selection got = problem.Run(Machines().front(), shape.queries, true);
+    const KeyCase& keys = problem.keys_case;
+    for (int64_t n = 0; n < shape.queries; ++n) {
+      for (int64_t j = 0; j <= keys.position(n); ++j) {
+        ASSERT_EQ(
+            got.scores[n * kKeysMax + j],
+            reference::IndexScore(
+                {shape.heads, shape.dims}, As<Narrow>(problem.q),
+                As<Narrow>(problem.w), As<Narrow>(problem.keys), n,
+                static_cast<int32_t>(keys.sequence(n) * KeyCase::kLength + j))
+                .value);
       }
     }
   }
@@ -133,7 +154,7 @@ TEST(IndexerTest, TiesGoToTheLowestPositionAndZeroHasNoSign) {
 
 TEST(IndexerTest, BitsDependOnNeitherTierThreadsPagesBatchNorTap) {
   for (const Shape& shape : kShapes) {
-    Problem problem(shape);
+    Problem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
     const Selection want = problem.Run(Machines().front(), shape.queries, true);
     for (const Machine& machine : Machines()) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
@@ -157,8 +178,9 @@ struct KlResult {
 };
 
 struct KlProblem {
-  explicit KlProblem(const KlShape& s)
+  explicit KlProblem(const KlShape& s, DType keys_type = DType::kF32)
       : shape(s),
+        type(keys_type),
         keys_case(s.queries, s.sequences, 13),
         q(Normals(1, s.queries * s.heads * s.dims)),
         keys(Normals(2, keys_case.logical_keys() * s.dims)),
@@ -173,10 +195,10 @@ struct KlProblem {
     Backend* const backend = machine.backend;
     const int32_t page = machine.page_tokens;
     const int64_t total = shape.queries;
-    std::vector<float> strip = keys_case.Strip(keys, shape.dims, page);
-    std::vector<float> index_strip =
-        keys_case.Strip(index_keys, shape.index_dims, page);
-    std::vector<float> dstrip(index_strip.size(), 0.0f);
+    Stored strip(keys_case.Strip(keys, shape.dims, page), type);
+    Stored index_strip(keys_case.Strip(index_keys, shape.index_dims, page),
+                       type);
+    std::vector<float> dstrip(keys_case.rows() * shape.index_dims, 0.0f);
     std::vector<float> z(total * shape.heads);
     std::vector<float> lse(total * shape.heads);
     KlResult out;
@@ -188,13 +210,13 @@ struct KlProblem {
       const auto part = [&](Tensor x) { return x.Slice(0, n, end); };
       const KeyMap map = keys_case.Map(page, n, end - n);
       const Tensor query = part(View(q, {total, shape.heads, shape.dims}));
-      const Tensor key = View(strip, {keys_case.rows(), shape.dims});
+      const Tensor key = strip.View({keys_case.rows(), shape.dims});
       const Tensor chosen = part(View(selected, {total, shape.top_k}));
       const Tensor sums = part(View(lse, {total, shape.heads}));
       const Tensor iq =
           part(View(index_q, {total, shape.index_heads, shape.index_dims}));
       const Tensor iw = part(View(index_w, {total, shape.index_heads}));
-      const Tensor ik = View(index_strip, {keys_case.rows(), shape.index_dims});
+      const Tensor ik = index_strip.View({keys_case.rows(), shape.index_dims});
       backend->SparseMla({.q = query,
                           .keys = key,
                           .map = map,
@@ -242,6 +264,7 @@ struct KlProblem {
   }
 
   KlShape shape;
+  DType type;
   KeyCase keys_case;
   std::vector<float> q, keys, index_q, index_w, index_keys, dkl;
   std::vector<int32_t> selected;
@@ -298,15 +321,15 @@ TEST(IndexerKlTest, BackwardAgreesWithComplexStep) {
 
 TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
   for (const KlShape& shape : kKlShapes) {
-    KlProblem problem(shape);
+    KlProblem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
     const KlResult want = problem.Run(Machines().front(), shape.queries);
     for (const Machine& machine : Machines()) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const KlResult got = problem.Run(machine, batch);
-        ASSERT_EQ(got.kl, want.kl);
-        ASSERT_EQ(got.dq, want.dq);
-        ASSERT_EQ(got.dw, want.dw);
-        ASSERT_EQ(got.dkeys, want.dkeys);
+        ExpectSameBits(got.kl, want.kl, "kl");
+        ExpectSameBits(got.dq, want.dq, "dq");
+        ExpectSameBits(got.dw, want.dw, "dw");
+        ExpectSameBits(got.dkeys, want.dkeys, "dkeys");
       }
     }
   }

@@ -104,7 +104,7 @@ TEST(LinearTest, AWeightPackedForOneUseGivesTheBitsOfOnePackedForBoth) {
       Product one(s);
       for (const auto& [name, backend] : BackendsUnderTest()) {
         one.packed[backend.get()] =
-            Pack(*backend, one.w, 1, s.out, s.in,
+            Pack(*backend, one.w, 1, s.out, s.in, DType::kF32,
                  use == Use::kForward ? PackedFor::kForward
                                       : PackedFor::kTransposed);
         ExpectSameBits(one.Run(*backend, use, 0, s.rows),
@@ -120,9 +120,10 @@ TEST(LinearTest, WeightGradAddsTokensInOrderOntoWhatIsThere) {
     const Floats initial = Normals(5, s.out * s.in);
     const OpRun run = [&](Backend& backend, int64_t begin, int64_t end) {
       Floats dw = initial;
-      backend.LinearWeightGrad(View(x, {s.rows, s.in}).Slice(0, begin, end),
-                               View(dy, {s.rows, s.out}).Slice(0, begin, end),
-                               View(dw, {s.out, s.in}));
+      backend.LinearWeightGrad(
+          {.x = View(x, {s.rows, s.in}).Slice(0, begin, end),
+           .dy = View(dy, {s.rows, s.out}).Slice(0, begin, end),
+           .dw = View(dw, {s.out, s.in})});
       return dw;
     };
     ExpectSameBitsEverywhere(run, s.rows, "LinearWeightGrad");
@@ -135,9 +136,9 @@ TEST(LinearTest, WeightGradAddsTokensInOrderOntoWhatIsThere) {
         want[i] += double{dy[n * s.out + i / s.in]} * x[n * s.in + i % s.in];
       }
       Definition().LinearWeightGrad(
-          View(x, {s.rows, s.in}).Slice(0, n, n + 1),
-          View(dy, {s.rows, s.out}).Slice(0, n, n + 1),
-          View(one_by_one, {s.out, s.in}));
+          {.x = View(x, {s.rows, s.in}).Slice(0, n, n + 1),
+           .dy = View(dy, {s.rows, s.out}).Slice(0, n, n + 1),
+           .dw = View(one_by_one, {s.out, s.in})});
     }
     const Floats got = run(Definition(), 0, s.rows);
     ExpectNear(got, want, s.rows, "LinearWeightGrad");
@@ -153,8 +154,9 @@ TEST(LinearTest, LinearBackwardsAreTheComplexStepOfTheForward) {
   Backend& backend = *BackendsUnderTest().back().backend;
   backend.Linear(View(dy, {s.rows, s.out}), *Pack(backend, w, 1, s.out, s.in),
                  Use::kTransposed, View(dx, {s.rows, s.in}));
-  backend.LinearWeightGrad(View(x, {s.rows, s.in}), View(dy, {s.rows, s.out}),
-                           View(dw, {s.out, s.in}));
+  backend.LinearWeightGrad({.x = View(x, {s.rows, s.in}),
+                            .dy = View(dy, {s.rows, s.out}),
+                            .dw = View(dw, {s.out, s.in})});
   const auto wc = As<std::complex<double>>(w);
   const auto xc = As<std::complex<double>>(x);
   ExpectNear(dx,
@@ -206,9 +208,9 @@ TEST(LinearTest, HeadLinearAndItsGradientsAgreeEverywhere) {
     }
     const OpRun grad = [&](Backend& backend, int64_t, int64_t) {
       Floats dw(w.size(), 0.5f);
-      backend.HeadLinearWeightGrad(View(x, {s.rows, kGroups, s.in}),
-                                   View(dy, {s.rows, kGroups, s.out}),
-                                   View(dw, {kGroups, s.out, s.in}));
+      backend.HeadLinearWeightGrad({.x = View(x, {s.rows, kGroups, s.in}),
+                                    .dy = View(dy, {s.rows, kGroups, s.out}),
+                                    .dw = View(dw, {kGroups, s.out, s.in})});
       return dw;
     };
     ExpectSameBitsEverywhere(grad, s.rows, "HeadLinearWeightGrad");

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -21,6 +22,8 @@
 #include "kernels/base/rng.h"
 #include "kernels/ops/backend.h"
 #include "kernels/ops/testing/backends_under_test.h"
+#include "kernels/reference/arithmetic.h"
+#include "kernels/tensor/bf16.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -52,11 +55,41 @@ std::vector<T> As(const Floats& x) {
 
 inline Backend& Definition() { return *BackendsUnderTest().front().backend; }
 
+// Values in the type that a weight, a table or a strip of keys has.
+class Stored {
+ public:
+  Stored(Floats values, DType type) : type_(type), floats_(std::move(values)) {
+    if (type == DType::kF32) return;
+    for (const float x : floats_) narrow_.push_back(BF16FromFloat(x));
+  }
+  Tensor View(std::initializer_list<int64_t> shape) {
+    void* data = type_ == DType::kF32 ? static_cast<void*>(floats_.data())
+                                      : static_cast<void*>(narrow_.data());
+    return Tensor(data, type_, shape);
+  }
+
+ private:
+  DType type_;
+  Floats floats_;
+  std::vector<BF16> narrow_;
+};
+
+inline Floats FloatsOf(const std::vector<reference::Narrow>& x) {
+  Floats floats;
+  for (const reference::Narrow value : x) floats.push_back(value.value);
+  return floats;
+}
+inline Floats FloatsOf(const Floats& x) { return x; }
+
 inline std::unique_ptr<Weight> Pack(Backend& backend, const Floats& values,
                                     int64_t groups, int64_t out, int64_t in,
+                                    DType type = DType::kF32,
                                     PackedFor packed_for = PackedFor::kBoth) {
-  auto weight = backend.NewWeight(
-      {.groups = groups, .out = out, .in = in, .packed_for = packed_for});
+  auto weight = backend.NewWeight({.groups = groups,
+                                   .out = out,
+                                   .in = in,
+                                   .dtype = type,
+                                   .packed_for = packed_for});
   CHECK(weight.ok()) << weight.status().ToString();
   Floats copy = values;
   backend.SetWeight(View(copy, {groups, out, in}), weight->get());

@@ -58,7 +58,10 @@ TEST(OptimizerTest, SumSquaresAddsBlocksAndTensorsByNeighbours) {
   std::vector<Floats> values;
   for (const int64_t count : {kCount, int64_t{4096}, int64_t{5}, 5 * kCount}) {
     values.push_back(Normals(values.size() + 1, count));
-    values.back()[count / 2] *= 1e4f;  // so that the order shows
+    // So that the order shows: sizes that go up and down many times a block.
+    for (int64_t i = 0; i < count; ++i) {
+      values.back()[i] *= static_cast<float>(i % 61 * (i % 7) + 1);
+    }
   }
   Floats wide(3 * kCount, 7.0f);  // rows of 27, of which 9 are the tensor's
   for (int64_t i = 0; i < kCount; ++i) wide[i / 9 * 27 + i % 9] = values[0][i];

@@ -70,7 +70,7 @@ void ExpectShapesAreHeld(void (Backend::*run)(const Args&), const Args& good,
   }
 }
 
-TEST(ShapeTest, OfGroupedProducts) {
+TEST(ShapeTest, OfGroupedProductsAndGradients) {
   Memory m;
   const auto w = Pack(Definition(), Floats(E * out * in, 1), E, out, in);
   const Ints ends = {0, 1, 2, 2, 2, 2, N};
@@ -83,6 +83,17 @@ TEST(ShapeTest, OfGroupedProducts) {
                          {{"x", &L::x, {0, 1}},
                           {"offsets", &L::offsets, {0}},
                           {"y", &L::y, {0, 1}}});
+  using W = WeightGradArgs;
+  ExpectShapesAreHeld<W>(
+      &Backend::LinearWeightGrad,
+      {.x = m.F({N, in}), .dy = m.F({N, out}), .dw = m.F({out, in})},
+      {{"x", &W::x, {0, 1}}, {"dy", &W::dy, {0, 1}}, {"dw", &W::dw, {0, 1}}});
+  ExpectShapesAreHeld<W>(
+      &Backend::HeadLinearWeightGrad,
+      {.x = m.F({N, H, in}), .dy = m.F({N, H, out}), .dw = m.F({H, out, in})},
+      {{"x", &W::x, {0, 1, 2}},
+       {"dy", &W::dy, {0, 1, 2}},
+       {"dw", &W::dw, {0, 1, 2}}});
   using G = GroupedLinearWeightGradArgs;
   ExpectShapesAreHeld<G>(&Backend::GroupedLinearWeightGrad,
                          {.x = m.F({N, in}),

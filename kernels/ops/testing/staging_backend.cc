@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -145,22 +146,16 @@ class StagingBackend : public Backend {
     Run({x, y},
         [&](const Operands& up) { device_->Linear(up(x), w, use, up(y)); });
   }
-  void LinearWeightGrad(const Tensor& x, const Tensor& dy,
-                        const Tensor& dw) override {
-    Run({x, dy, dw}, [&](const Operands& up) {
-      device_->LinearWeightGrad(up(x), up(dy), up(dw));
-    });
+  void LinearWeightGrad(const WeightGradArgs& args) override {
+    AddGrad(&Backend::LinearWeightGrad, args);
   }
   void HeadLinear(const Tensor& x, const Weight& w, Use use,
                   const Tensor& y) override {
     Run({x, y},
         [&](const Operands& up) { device_->HeadLinear(up(x), w, use, up(y)); });
   }
-  void HeadLinearWeightGrad(const Tensor& x, const Tensor& dy,
-                            const Tensor& dw) override {
-    Run({x, dy, dw}, [&](const Operands& up) {
-      device_->HeadLinearWeightGrad(up(x), up(dy), up(dw));
-    });
+  void HeadLinearWeightGrad(const WeightGradArgs& args) override {
+    AddGrad(&Backend::HeadLinearWeightGrad, args);
   }
   void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override {
     Run({table, ids, x},
@@ -221,9 +216,7 @@ class StagingBackend : public Backend {
   void GroupedLinear(const GroupedLinearArgs& args) override {
     Run({args.x, args.offsets, args.y}, [&](const Operands& up) {
       GroupedLinearArgs on = args;
-      on.x = up(args.x);
-      on.offsets = up(args.offsets);
-      on.y = up(args.y);
+      OnDevice(up, {&on.x, &on.offsets, &on.y});
       device_->GroupedLinear(on);
     });
   }
@@ -231,31 +224,21 @@ class StagingBackend : public Backend {
       const GroupedLinearWeightGradArgs& args) override {
     Run({args.x, args.dy, args.offsets, args.dw}, [&](const Operands& up) {
       GroupedLinearWeightGradArgs on = args;
-      on.x = up(args.x);
-      on.dy = up(args.dy);
-      on.offsets = up(args.offsets);
-      on.dw = up(args.dw);
+      OnDevice(up, {&on.x, &on.dy, &on.offsets, &on.dw});
       device_->GroupedLinearWeightGrad(on);
     });
   }
   void RmsNormBackward(const RmsNormBackwardArgs& args) override {
     Run({args.x, args.w, args.dy, args.dx, args.dw}, [&](const Operands& up) {
       RmsNormBackwardArgs on = args;
-      on.x = up(args.x);
-      on.w = up(args.w);
-      on.dy = up(args.dy);
-      on.dx = up(args.dx);
-      on.dw = up(args.dw);
+      OnDevice(up, {&on.x, &on.w, &on.dy, &on.dx, &on.dw});
       device_->RmsNormBackward(on);
     });
   }
   void LayerNorm(const LayerNormArgs& args) override {
     Run({args.x, args.w, args.b, args.y}, [&](const Operands& up) {
       LayerNormArgs on = args;
-      on.x = up(args.x);
-      on.w = up(args.w);
-      on.b = up(args.b);
-      on.y = up(args.y);
+      OnDevice(up, {&on.x, &on.w, &on.b, &on.y});
       device_->LayerNorm(on);
     });
   }
@@ -263,12 +246,7 @@ class StagingBackend : public Backend {
     Run({args.x, args.w, args.dy, args.dx, args.dw, args.db},
         [&](const Operands& up) {
           LayerNormBackwardArgs on = args;
-          on.x = up(args.x);
-          on.w = up(args.w);
-          on.dy = up(args.dy);
-          on.dx = up(args.dx);
-          on.dw = up(args.dw);
-          on.db = up(args.db);
+          OnDevice(up, {&on.x, &on.w, &on.dy, &on.dx, &on.dw, &on.db});
           device_->LayerNormBackward(on);
         });
   }
@@ -276,11 +254,7 @@ class StagingBackend : public Backend {
     Run({args.gate, args.up, args.dh, args.dgate, args.dup},
         [&](const Operands& up) {
           SwiGluBackwardArgs on = args;
-          on.gate = up(args.gate);
-          on.up = up(args.up);
-          on.dh = up(args.dh);
-          on.dgate = up(args.dgate);
-          on.dup = up(args.dup);
+          OnDevice(up, {&on.gate, &on.up, &on.dh, &on.dgate, &on.dup});
           device_->SwiGluBackward(on);
         });
   }
@@ -289,12 +263,8 @@ class StagingBackend : public Backend {
          args.map.blocks, args.selected, args.scores},
         [&](const Operands& up) {
           IndexerSelectArgs on = args;
-          on.q = up(args.q);
-          on.w = up(args.w);
-          on.keys = up(args.keys);
           on.map = up(args.map);
-          on.selected = up(args.selected);
-          on.scores = up(args.scores);
+          OnDevice(up, {&on.q, &on.w, &on.keys, &on.selected, &on.scores});
           device_->IndexerSelect(on);
         });
   }
@@ -303,12 +273,8 @@ class StagingBackend : public Backend {
          args.map.blocks, args.selected, args.z, args.lse},
         [&](const Operands& up) {
           SparseMlaArgs on = args;
-          on.q = up(args.q);
-          on.keys = up(args.keys);
           on.map = up(args.map);
-          on.selected = up(args.selected);
-          on.z = up(args.z);
-          on.lse = up(args.lse);
+          OnDevice(up, {&on.q, &on.keys, &on.selected, &on.z, &on.lse});
           device_->SparseMla(on);
         });
   }
@@ -318,15 +284,9 @@ class StagingBackend : public Backend {
          args.dkeys},
         [&](const Operands& up) {
           SparseMlaBackwardArgs on = args;
-          on.q = up(args.q);
-          on.keys = up(args.keys);
           on.map = up(args.map);
-          on.selected = up(args.selected);
-          on.z = up(args.z);
-          on.lse = up(args.lse);
-          on.dz = up(args.dz);
-          on.dq = up(args.dq);
-          on.dkeys = up(args.dkeys);
+          OnDevice(up, {&on.q, &on.keys, &on.selected, &on.z, &on.lse, &on.dz,
+                        &on.dq, &on.dkeys});
           device_->SparseMlaBackward(on);
         });
   }
@@ -336,15 +296,9 @@ class StagingBackend : public Backend {
          args.selected, args.kl},
         [&](const Operands& up) {
           IndexerKlArgs on = args;
-          on.q = up(args.q);
-          on.keys = up(args.keys);
-          on.lse = up(args.lse);
-          on.index_q = up(args.index_q);
-          on.index_w = up(args.index_w);
-          on.index_keys = up(args.index_keys);
           on.map = up(args.map);
-          on.selected = up(args.selected);
-          on.kl = up(args.kl);
+          OnDevice(up, {&on.q, &on.keys, &on.lse, &on.index_q, &on.index_w,
+                        &on.index_keys, &on.selected, &on.kl});
           device_->IndexerKl(on);
         });
   }
@@ -355,18 +309,10 @@ class StagingBackend : public Backend {
          args.dindex_keys},
         [&](const Operands& up) {
           IndexerKlBackwardArgs on = args;
-          on.q = up(args.q);
-          on.keys = up(args.keys);
-          on.lse = up(args.lse);
-          on.index_q = up(args.index_q);
-          on.index_w = up(args.index_w);
-          on.index_keys = up(args.index_keys);
           on.map = up(args.map);
-          on.selected = up(args.selected);
-          on.dkl = up(args.dkl);
-          on.dindex_q = up(args.dindex_q);
-          on.dindex_w = up(args.dindex_w);
-          on.dindex_keys = up(args.dindex_keys);
+          OnDevice(up, {&on.q, &on.keys, &on.lse, &on.index_q, &on.index_w,
+                        &on.index_keys, &on.selected, &on.dkl, &on.dindex_q,
+                        &on.dindex_w, &on.dindex_keys});
           device_->IndexerKlBackward(on);
         });
   }
@@ -374,11 +320,8 @@ class StagingBackend : public Backend {
     Run({args.logits, args.bias, args.scores, args.routes, args.gates},
         [&](const Operands& up) {
           MoeGateArgs on = args;
-          on.logits = up(args.logits);
-          on.bias = up(args.bias);
-          on.scores = up(args.scores);
-          on.routes = up(args.routes);
-          on.gates = up(args.gates);
+          OnDevice(up,
+                   {&on.logits, &on.bias, &on.scores, &on.routes, &on.gates});
           device_->MoeGate(on);
         });
   }
@@ -386,10 +329,7 @@ class StagingBackend : public Backend {
     Run({args.scores, args.routes, args.dgates, args.dlogits},
         [&](const Operands& up) {
           MoeGateBackwardArgs on = args;
-          on.scores = up(args.scores);
-          on.routes = up(args.routes);
-          on.dgates = up(args.dgates);
-          on.dlogits = up(args.dlogits);
+          OnDevice(up, {&on.scores, &on.routes, &on.dgates, &on.dlogits});
           device_->MoeGateBackward(on);
         });
   }
@@ -397,20 +337,14 @@ class StagingBackend : public Backend {
     Run({args.routes, args.offsets, args.rows, args.place},
         [&](const Operands& up) {
           MoePlanArgs on = args;
-          on.routes = up(args.routes);
-          on.offsets = up(args.offsets);
-          on.rows = up(args.rows);
-          on.place = up(args.place);
+          OnDevice(up, {&on.routes, &on.offsets, &on.rows, &on.place});
           device_->MoePlan(on);
         });
   }
   void MoeCombine(const MoeCombineArgs& args) override {
     Run({args.x, args.place, args.gates, args.y}, [&](const Operands& up) {
       MoeCombineArgs on = args;
-      on.x = up(args.x);
-      on.place = up(args.place);
-      on.gates = up(args.gates);
-      on.y = up(args.y);
+      OnDevice(up, {&on.x, &on.place, &on.gates, &on.y});
       device_->MoeCombine(on);
     });
   }
@@ -418,12 +352,8 @@ class StagingBackend : public Backend {
     Run({args.x, args.place, args.gates, args.dy, args.dx, args.dgates},
         [&](const Operands& up) {
           MoeCombineBackwardArgs on = args;
-          on.x = up(args.x);
-          on.place = up(args.place);
-          on.gates = up(args.gates);
-          on.dy = up(args.dy);
-          on.dx = up(args.dx);
-          on.dgates = up(args.dgates);
+          OnDevice(up,
+                   {&on.x, &on.place, &on.gates, &on.dy, &on.dx, &on.dgates});
           device_->MoeCombineBackward(on);
         });
   }
@@ -432,14 +362,8 @@ class StagingBackend : public Backend {
          args.logp, args.lse, args.entropy},
         [&](const Operands& up) {
           LogProbArgs on = args;
-          on.x = up(args.x);
-          on.rows = up(args.rows);
-          on.targets = up(args.targets);
-          on.kept_offsets = up(args.kept_offsets);
-          on.kept_ids = up(args.kept_ids);
-          on.logp = up(args.logp);
-          on.lse = up(args.lse);
-          on.entropy = up(args.entropy);
+          OnDevice(up, {&on.x, &on.rows, &on.targets, &on.kept_offsets,
+                        &on.kept_ids, &on.logp, &on.lse, &on.entropy});
           device_->LogProb(on);
         });
   }
@@ -448,15 +372,8 @@ class StagingBackend : public Backend {
          args.lse, args.dlogp, args.dx, args.dw},
         [&](const Operands& up) {
           LogProbBackwardArgs on = args;
-          on.x = up(args.x);
-          on.rows = up(args.rows);
-          on.targets = up(args.targets);
-          on.kept_offsets = up(args.kept_offsets);
-          on.kept_ids = up(args.kept_ids);
-          on.lse = up(args.lse);
-          on.dlogp = up(args.dlogp);
-          on.dx = up(args.dx);
-          on.dw = up(args.dw);
+          OnDevice(up, {&on.x, &on.rows, &on.targets, &on.kept_offsets,
+                        &on.kept_ids, &on.lse, &on.dlogp, &on.dx, &on.dw});
           device_->LogProbBackward(on);
         });
   }
@@ -465,27 +382,33 @@ class StagingBackend : public Backend {
          args.kept_counts},
         [&](const Operands& up) {
           SampleArgs on = args;
-          on.logits = up(args.logits);
-          on.words = up(args.words);
-          on.ids = up(args.ids);
-          on.logp = up(args.logp);
-          on.kept_ids = up(args.kept_ids);
-          on.kept_counts = up(args.kept_counts);
+          OnDevice(up, {&on.logits, &on.words, &on.ids, &on.logp, &on.kept_ids,
+                        &on.kept_counts});
           device_->Sample(on);
         });
   }
   void AdamW(const AdamWArgs& args) override {
     Run({args.grad, args.p, args.m, args.v}, [&](const Operands& up) {
       AdamWArgs on = args;
-      on.grad = up(args.grad);
-      on.p = up(args.p);
-      on.m = up(args.m);
-      on.v = up(args.v);
+      OnDevice(up, {&on.grad, &on.p, &on.m, &on.v});
       device_->AdamW(on);
     });
   }
 
  private:
+  void AddGrad(void (Backend::*product)(const WeightGradArgs&),
+               const WeightGradArgs& args) {
+    Run({args.x, args.dy, args.dw}, [&](const Operands& up) {
+      (device_.get()->*product)(
+          {up(args.x), up(args.dy), up(args.dw), args.operand});
+    });
+  }
+
+  static void OnDevice(const Operands& up,
+                       std::initializer_list<Tensor*> tensors) {
+    for (Tensor* x : tensors) *x = up(*x);
+  }
+
   template <typename Operation>
   void Run(const std::vector<Tensor>& operands, Operation operation) {
     Operands up(device_.get());
