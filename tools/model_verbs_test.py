@@ -12,6 +12,24 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from verb_trial import *
 
 
+def check_bench():
+  """What it says, never how fast: that is the machine's."""
+  out, _ = temper(0, "bench", "forward", "--model", MODEL, "--threads", "1",
+                  "--json")
+  said = json.loads(out)
+  expect("threads", said["threads"], 1)
+  expect("tier", said["tier"] in ("scalar", "avx2", "avx512", "avx512_bf16",
+                                  "amx"), True)
+  expect("names", [row["name"] for row in said["measurements"]],
+         ["2 x 256 tokens"])
+  row = said["measurements"][0]
+  expect("a fraction of a peak", 0 < row["fraction_of_peak"] < 1, True)
+  _, err = temper(2, "bench", "forward", "--model", HOME + "/nothing")
+  expect_in("nothing", err)
+  _, err = temper(2, "bench", "gemm", "--tier", "abacus")
+  expect_in('no CPU tier is called "abacus"', err)
+
+
 def check_generate():
   long = "a b " * 20000
   for more in [], ["--json"]:
@@ -192,6 +210,7 @@ def check_huge_weights(ending):
 
 
 def main():
+  check_bench()
   check_generate()
   check_eval()
   check_bad_models()

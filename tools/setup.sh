@@ -7,7 +7,7 @@ packages=(
   # The build.
   bazel-bootstrap bazel-rules-java g++ pkg-config ca-certificates git
   # Libraries.
-  cppzmq-dev libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev
+  cppzmq-dev libabsl-dev libcli11-dev libgmock-dev
   libgrpc++-dev libgrpc-dev libgtest-dev libpcre2-dev libprotobuf-dev
   libseccomp-dev libsqlite3-dev libssl-dev libzmq3-dev
   nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev

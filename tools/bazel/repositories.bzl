@@ -61,7 +61,6 @@ def system_repositories():
             "absl_status": ["absl_status", "absl_statusor"],
             "absl_strings": ["absl_strings", "absl_str_format"],
             "absl_time": ["absl_time"],
-            "benchmark": ["benchmark"],
             "crypto": ["libcrypto"],
             "gmock_main": ["gmock_main"],
             "grpc": ["grpc++"],

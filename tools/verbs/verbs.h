@@ -51,6 +51,10 @@ int RunEnvVerb(int argc, char** argv);
 // resolved configuration; `temper config explain [KEY]` what a key means.
 int RunConfigVerb(int argc, char** argv);
 
+// `temper bench {gemm, forward, decode, train}`: how fast this machine computes,
+// as a fraction of what it does at most.
+int RunBenchVerb(int argc, char** argv);
+
 // `temper doctor` checks what a run needs of this machine, a line each, and
 // ends with 1 if something is missing, with the next step beside it. It starts
 // a sandbox as a run does and says which limits are in force.
@@ -70,6 +74,8 @@ inline constexpr Verb kVerbs[] = {
     {"status", "show where a run stands and who waits for what", RunStatusVerb},
     {"env", "list the environments, or test one", RunEnvVerb},
     {"config", "resolve a configuration, or explain its keys", RunConfigVerb},
+    {"bench", "time products and models against this machine's peak",
+     RunBenchVerb},
     {"doctor", "check what a run needs of this machine", RunDoctorVerb},
 };
 

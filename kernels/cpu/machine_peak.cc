@@ -1,0 +1,176 @@
+#include "kernels/cpu/machine_peak.h"
+
+#include <immintrin.h>
+
+#include <atomic>
+
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/cpu/cpu_tier.h"
+
+namespace temper {
+namespace {
+
+// Two units of a latency of four or five cycles are full with ten chains.
+constexpr int kChains = 12;
+constexpr int64_t kRounds = 100'000;
+
+// Takes what chains and sums end in, so that no compiler leaves them out.
+std::atomic<float> sink;
+
+// x = x / 2 + 1/2 stays near 1, far from denormals. The functions are compiled
+// for the registers they use, this file is not: none is inline, so none can
+// stand in for another's.
+__attribute__((target("fma"))) float ScalarChains(int64_t rounds) {
+  __m128 chain[kChains];
+  for (auto& x : chain) x = _mm_set_ss(0.5f);
+  const __m128 half = _mm_set_ss(0.5f);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (auto& x : chain) x = _mm_fmadd_ss(x, half, half);
+  }
+  float sum = 0;
+  for (const auto& x : chain) sum += _mm_cvtss_f32(x);
+  return sum;
+}
+
+__attribute__((target("avx2,fma"))) float Avx2Chains(int64_t rounds) {
+  __m256 chain[kChains];
+  for (auto& x : chain) x = _mm256_set1_ps(0.5f);
+  const __m256 half = _mm256_set1_ps(0.5f);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (auto& x : chain) x = _mm256_fmadd_ps(x, half, half);
+  }
+  float sum = 0;
+  for (const auto& x : chain) sum += _mm256_cvtss_f32(x);
+  return sum;
+}
+
+__attribute__((target("avx512f"))) float Avx512Chains(int64_t rounds) {
+  __m512 chain[kChains];
+  for (auto& x : chain) x = _mm512_set1_ps(0.5f);
+  const __m512 half = _mm512_set1_ps(0.5f);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (auto& x : chain) x = _mm512_fmadd_ps(x, half, half);
+  }
+  float sum = 0;
+  for (const auto& x : chain) sum += _mm512_cvtss_f32(x);
+  return sum;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) float PairChains(int64_t rounds) {
+  __m512 chain[kChains];
+  for (auto& x : chain) x = _mm512_set1_ps(0.5f);
+  const __m512bh tiny =
+      _mm512_cvtne2ps_pbh(_mm512_set1_ps(0x1p-20f), _mm512_set1_ps(0x1p-20f));
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (auto& x : chain) x = _mm512_dpbf16_ps(x, tiny, tiny);
+  }
+  float sum = 0;
+  for (const auto& x : chain) sum += _mm512_cvtss_f32(x);
+  return sum;
+}
+
+// Four tiles of sums, two of each operand: what eight tiles hold.
+__attribute__((target("amx-tile,amx-bf16"))) float TileChains(int64_t rounds) {
+  struct alignas(64) Palette {
+    uint8_t id = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  };
+  const Palette palette;
+  _tile_loadconfig(&palette);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int64_t round = 0; round < rounds; ++round) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  float sums[256];
+  _tile_stored(0, sums, 64);
+  _tile_release();
+  return sums[0];
+}
+
+// Eight sums: with fewer the additions' latency would bind, not memory.
+float SumOfLines(const float* x, int64_t lines) {
+  __m128 sum[8] = {};
+  for (int64_t line = 0; line + 1 < lines; line += 2, x += 32) {
+#pragma GCC unroll 8
+    for (int part = 0; part < 8; ++part) {
+      sum[part] = _mm_add_ps(sum[part], _mm_load_ps(x + 4 * part));
+    }
+  }
+  float total = 0;
+  for (const __m128 part : sum) total += _mm_cvtss_f32(part);
+  return total;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MachinePeak>> MachinePeak::Create(
+    const std::string& tier, DType operand, int threads) {
+  CHECK(operand == DType::kF32 || operand == DType::kBF16);
+  ASSIGN_OR_RETURN(const CpuTier* const chosen, ChooseCpuTier(tier));
+  const std::string name = chosen->name;
+  if (operand == DType::kBF16 && name == "amx") {
+    // A tile product: 16 x 16 sums of 32 terms.
+    return std::unique_ptr<MachinePeak>(
+        new MachinePeak(TileChains, 4 * 2.0 * 16 * 16 * 32, threads));
+  }
+  if (operand == DType::kBF16 && name == "avx512_bf16") {
+    return std::unique_ptr<MachinePeak>(
+        new MachinePeak(PairChains, 2.0 * kChains * 32, threads));
+  }
+  Chains chains = Avx512Chains;
+  int lanes = 16;
+  if (name == "scalar") {
+    chains = ScalarChains;
+    lanes = 1;
+  } else if (name == "avx2") {
+    chains = Avx2Chains;
+    lanes = 8;
+  }
+  return std::unique_ptr<MachinePeak>(
+      new MachinePeak(chains, 2.0 * kChains * lanes, threads));
+}
+
+MachinePeak::MachinePeak(Chains chains, double flops_a_round, int threads)
+    : chains_(chains), flops_a_round_(flops_a_round), pool_(threads) {}
+
+double MachinePeak::RunFmas() {
+  const int threads = pool_.threads();
+  pool_.ParallelFor(threads, 1, [&](int, int64_t, int64_t) {
+    sink.store(chains_(kRounds), std::memory_order_relaxed);
+  });
+  return flops_a_round_ * static_cast<double>(kRounds * threads);
+}
+
+double MachinePeak::Read(const void* data, int64_t bytes) {
+  constexpr int64_t kLineBytes = 64;
+  constexpr int64_t kGrain = 1024;  // lines that are not worth a second thread
+  CHECK_EQ(bytes % kLineBytes, 0);
+  CHECK_EQ(reinterpret_cast<uintptr_t>(data) % kLineBytes, 0u);
+  const auto* const floats = static_cast<const float*>(data);
+  pool_.ParallelFor(bytes / kLineBytes, kGrain,
+                    [&](int, int64_t begin, int64_t end) {
+                      sink.store(SumOfLines(floats + begin * 16, end - begin),
+                                 std::memory_order_relaxed);
+                    });
+  return static_cast<double>(bytes);
+}
+
+}  // namespace temper
