@@ -251,12 +251,6 @@ absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
   return MarkupWriter(kept, tools, options).Write();
 }
 
-std::vector<ChatPiece> UserMarkup(const std::string& content, bool thinking) {
-  return {{kUserToken, /*markup=*/true},
-          {content},
-          {absl::StrCat(kAssistantToken, Opening(thinking)), /*markup=*/true}};
-}
-
 std::vector<ChatPiece> ToolResultsMarkup(
     const std::vector<std::string>& results, bool thinking) {
   std::vector<ChatPiece> pieces = {{"\n\n<function_results>", /*markup=*/true}};

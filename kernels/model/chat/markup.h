@@ -31,9 +31,6 @@ absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
     const std::vector<Message>& messages, const std::vector<Tool>& tools,
     const MarkupOptions& options);
 
-// A user message and the opening of the assistant's answer.
-std::vector<ChatPiece> UserMarkup(const std::string& content, bool thinking);
-
 // All the results of one assistant message and the opening that follows.
 std::vector<ChatPiece> ToolResultsMarkup(
     const std::vector<std::string>& results, bool thinking);

@@ -116,8 +116,6 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Create(
   }
   std::unique_ptr<ChatTemplate> result(new ChatTemplate(tokenizer));
   result->eos_ = *tokenizer->SpecialId(kEosToken);
-  result->think_ = *tokenizer->SpecialId(kThinkToken);
-  result->think_end_ = *tokenizer->SpecialId(kThinkEndToken);
   return result;
 }
 
@@ -147,49 +145,6 @@ absl::StatusOr<std::vector<int32_t>> ChatTemplate::ToolResults(
       EncodePieces(*tokenizer_,
                    ToolResultsMarkup(results, mode == ChatMode::kThinking)));
   return std::move(chat.tokens);
-}
-
-absl::StatusOr<ChatContinuation> ChatTemplate::NextUser(
-    const std::vector<int32_t>& tokens, const std::vector<bool>& sampled,
-    const std::string& content, ChatMode mode) const {
-  if (tokens.size() != sampled.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("branch of ", tokens.size(), " tokens with ",
-                     sampled.size(), " sampled flags"));
-  }
-  if (tokens.empty() || tokens.back() != eos_) {
-    return absl::InvalidArgumentError(
-        "a user message can only follow an assistant message that ended");
-  }
-  ASSIGN_OR_RETURN(
-      const RenderedChat user,
-      EncodePieces(*tokenizer_,
-                   UserMarkup(content, mode == ChatMode::kThinking)));
-  ChatContinuation result;
-  std::vector<int32_t> kept;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    // Only the opening of a turn is followed by a sampled token: a <think> in
-    // the preamble's example, or one that the model wrote, is not.
-    const bool opens_reasoning = mode == ChatMode::kThinking &&
-                                 tokens[i] == think_ && !sampled[i] &&
-                                 i + 1 < tokens.size() && sampled[i + 1];
-    if (!opens_reasoning) {
-      kept.push_back(tokens[i]);
-      continue;
-    }
-    result.new_branch = true;
-    const size_t opening = i++;
-    while (i < tokens.size() && sampled[i] && tokens[i] != think_end_) ++i;
-    if (i == tokens.size() || !sampled[i]) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the reasoning that opens at token ", opening, " is never closed"));
-    }
-    kept.push_back(tokens[i]);
-  }
-  if (result.new_branch) result.tokens = std::move(kept);
-  result.tokens.insert(result.tokens.end(), user.tokens.begin(),
-                       user.tokens.end());
-  return result;
 }
 
 }  // namespace temper

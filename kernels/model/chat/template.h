@@ -8,7 +8,7 @@
 //
 // An episode is never tokenised again. Its record is the prompt of Render, then
 // by turns the ids that the model sampled (up to and with EOS) and the ids that
-// ToolResults or NextUser give.
+// ToolResults gives.
 //
 // All functions are pure; ChatTemplate is thread-safe.
 
@@ -63,15 +63,6 @@ struct RenderedChat {
   std::vector<bool> sampled;
 };
 
-// How an episode's record goes on. With `new_branch` false, `tokens` are
-// appended to the current branch. With true, they are the whole prompt of a new
-// branch, no token of it sampled there: the current branch with the reasoning
-// of its sampled turns left out, and the new message.
-struct ChatContinuation {
-  bool new_branch = false;
-  std::vector<int32_t> tokens;
-};
-
 class ChatTemplate {
  public:
   // InvalidArgument, naming it, if a marker of the format is not an added token
@@ -96,17 +87,6 @@ class ChatTemplate {
   absl::StatusOr<std::vector<int32_t>> ToolResults(
       const std::vector<std::string>& results, ChatMode mode) const;
 
-  // What follows an assistant's EOS when the user speaks again. `tokens` and
-  // `sampled` are the current branch. In thinking mode a user message drops the
-  // reasoning before it, so a branch in which any was sampled ends there and a
-  // new one begins. Nothing is re-tokenised: what is kept is copied.
-  // InvalidArgument: the branch does not end with EOS, sizes differ, or a
-  // sampled turn never closed its reasoning.
-  absl::StatusOr<ChatContinuation> NextUser(const std::vector<int32_t>& tokens,
-                                            const std::vector<bool>& sampled,
-                                            const std::string& content,
-                                            ChatMode mode) const;
-
   int32_t eos_id() const { return eos_; }
 
  private:
@@ -114,8 +94,6 @@ class ChatTemplate {
 
   const Tokenizer* const tokenizer_;
   int32_t eos_ = 0;
-  int32_t think_ = 0;
-  int32_t think_end_ = 0;
 };
 
 }  // namespace temper
