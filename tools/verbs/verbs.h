@@ -51,8 +51,8 @@ int RunEnvVerb(int argc, char** argv);
 // resolved configuration; `temper config explain [KEY]` what a key means.
 int RunConfigVerb(int argc, char** argv);
 
-// `temper bench {gemm, forward, decode, train}`: how fast this machine computes,
-// as a fraction of what it does at most.
+// `temper bench {gemm, forward, decode, train}`: how fast this machine
+// computes, as a fraction of what it does at most.
 int RunBenchVerb(int argc, char** argv);
 
 // `temper doctor` checks what a run needs of this machine, a line each, and
