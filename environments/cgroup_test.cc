@@ -85,7 +85,7 @@ TEST(CgroupTest, GroupsOfThisMachineHoldWhatIsSaid) {
     GTEST_SKIP() << "no cgroup can be made here";
   }
   Cgroup group(hierarchy);
-  ASSERT_TRUE(group.Create(77, 5, 64 << 20).ok());
+  ASSERT_TRUE(group.Create("77", 5, 64 << 20).ok());
   const std::vector<std::string> paths = group.paths();
   for (const CgroupLimit& limit : CgroupLimits(hierarchy, 5, 64 << 20)) {
     if (!limit.required && !hierarchy.holds_swap) continue;
