@@ -362,6 +362,14 @@ void AgentLoop::Cancel(const std::string& why) {
   if (state_ == State::kEnvironment) {
     services_->jobs->Release(std::exchange(work_, std::make_shared<Work>()));
   }
+  if (state_ == State::kGenerating) {
+    const absl::Status stopped = services_->engine->Stop(sequence_);
+    if (!stopped.ok()) {
+      // Without its routes there is no branch, and nothing of it is trained.
+      trajectory_.set_error(absl::StrCat(why, "; ", stopped.ToString()));
+      services_->engine->Close(std::exchange(sequence_, 0));
+    }
+  }
   Finish();
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/base/checksum.h"
 #include "kernels/base/log.h"
 #include "kernels/model/kv_cache.h"
 
@@ -11,6 +10,9 @@ namespace temper {
 BlockManager::BlockManager(int32_t pages) {
   CHECK(pages > 0) << "a cache without pages";
   pages_.resize(pages);
+  // Twice what can be in it: so it is cleaned in place, and a step never waits
+  // for memory.
+  by_hash_.reserve(2 * static_cast<size_t>(pages));
   for (int32_t page = 0; page < pages; ++page) AppendFree(page);
 }
 
@@ -42,9 +44,9 @@ void BlockManager::PrependFree(int32_t page) {
 
 void BlockManager::Unname(int32_t page) {
   Page& p = pages_[page];
-  if (p.hash.empty()) return;
+  if (!p.named) return;
   by_hash_.erase(p.hash);
-  p.hash.clear();
+  p.named = false;
 }
 
 // The list's front is what was let go of longest ago, behind the pages that
@@ -70,11 +72,11 @@ void BlockManager::Drop(int32_t page) {
   CHECK(p.references > 0) << "page " << page << " is held by nobody";
   if (--p.references > 0) return;
   // A page without a name is worth nothing: it goes first.
-  p.hash.empty() ? PrependFree(page) : AppendFree(page);
+  p.named ? AppendFree(page) : PrependFree(page);
 }
 
 void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
-                                uint64_t version) const {
+                                uint64_t version) {
   // Other weights, other keys: a page of the old ones must not be found.
   if (sequence->hash_version != version) sequence->page_hashes.clear();
   sequence->hash_version = version;
@@ -90,16 +92,16 @@ void BlockManager::ExtendHashes(Sequence* sequence, int64_t count,
       routes[i] =
           begin + i < record.fed() ? record.route_versions[begin + i] : version;
     }
-    Sha256 hash;
+    sha_.Restart();
     // Chained: a page's keys depend on all tokens before it.
     if (begin > 0) {
-      hash.Update(sequence->page_hashes.back().data(),
-                  sequence->page_hashes.back().size());
+      const Sha256Digest& before = sequence->page_hashes.back();
+      sha_.Update(before.data(), before.size());
     }
-    hash.Update(&version, sizeof(version));
-    hash.Update(&record.tokens[begin], kPageTokens * sizeof(int32_t));
-    hash.Update(routes, sizeof(routes));
-    sequence->page_hashes.push_back(hash.Finish());
+    sha_.Update(&version, sizeof(version));
+    sha_.Update(&record.tokens[begin], kPageTokens * sizeof(int32_t));
+    sha_.Update(routes, sizeof(routes));
+    sequence->page_hashes.push_back(sha_.FinishDigest());
   }
 }
 
@@ -142,7 +144,9 @@ void BlockManager::Register(Sequence* sequence, uint64_t version) {
     // Two sequences that computed the same page at once: the first stays the
     // one that is found.
     const bool is_new = by_hash_.emplace(sequence->page_hashes[i], page).second;
-    if (is_new) pages_[page].hash = sequence->page_hashes[i];
+    if (!is_new) continue;
+    pages_[page].named = true;
+    pages_[page].hash = sequence->page_hashes[i];
   }
   sequence->pages_registered = std::max(sequence->pages_registered, whole);
 }
@@ -156,7 +160,7 @@ void BlockManager::Release(Sequence* sequence) {
 }
 
 void BlockManager::ForgetAll() {
-  for (Page& page : pages_) page.hash.clear();
+  for (Page& page : pages_) page.named = false;
   by_hash_.clear();
 }
 
@@ -174,7 +178,7 @@ void BlockManager::CheckIntegrity(
   for (int32_t i = 0; i < pages(); ++i) {
     CHECK_EQ(pages_[i].references, references[i]) << "page " << i;
     free += references[i] == 0;
-    if (pages_[i].hash.empty()) continue;
+    if (!pages_[i].named) continue;
     ++named;
     const auto found = by_hash_.find(pages_[i].hash);
     CHECK(found != by_hash_.end() && found->second == i) << "page " << i;

@@ -14,10 +14,10 @@
 #define ROLLOUT_BLOCK_MANAGER_H_
 
 #include <cstdint>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "kernels/base/checksum.h"
 #include "rollout/sequence.h"
 
 namespace temper {
@@ -58,10 +58,11 @@ class BlockManager {
     int32_t references = 0;
     int32_t previous = -1;  // in the free list, if references is 0
     int32_t next = -1;
-    std::string hash;  // empty: unnamed
+    bool named = false;
+    Sha256Digest hash = {};
   };
 
-  void ExtendHashes(Sequence* sequence, int64_t count, uint64_t version) const;
+  void ExtendHashes(Sequence* sequence, int64_t count, uint64_t version);
   int32_t TakeFree();
   void Hold(int32_t page);
   void Drop(int32_t page);
@@ -71,7 +72,8 @@ class BlockManager {
   void Unname(int32_t page);
 
   std::vector<Page> pages_;
-  std::unordered_map<std::string, int32_t> by_hash_;
+  absl::flat_hash_map<Sha256Digest, int32_t> by_hash_;
+  Sha256 sha_;
   int32_t free_first_ = -1;
   int32_t free_last_ = -1;
   int32_t free_count_ = 0;

@@ -34,6 +34,7 @@ Branch PackBranch(const SequenceRecord& record, const ModelConfig& config) {
   branch.set_kept_ids(PackArray(record.kept_ids));
   const size_t routes =
       (size - 1) * config.moe_layers() * config.num_experts_per_tok;
+  CHECK(record.routes.size() >= routes) << "the record is in mid-turn";
   branch.set_route_bytes(static_cast<uint32_t>(config.route_bytes()));
   branch.set_routes(config.route_bytes() == 1
                         ? NarrowRoutes<uint8_t>(record.routes, routes)

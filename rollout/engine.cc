@@ -1,6 +1,7 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,9 @@
 
 namespace temper {
 namespace {
+
+// Kept ids of a token that memory is reserved for.
+constexpr int64_t kKeptReserved = 16;
 
 absl::Status ValidateOptions(const EngineOptions& options) {
   const auto check = [](const char* name, int64_t value, int64_t low,
@@ -27,17 +31,67 @@ absl::Status ValidateOptions(const EngineOptions& options) {
   return check("sample_rows_max", options.sample_rows_max, 1, 1 << 16);
 }
 
-bool SameSampling(const SequenceOptions& one, const SequenceOptions& other) {
-  const SampleOptions& a = one.sampling;
-  const SampleOptions& b = other.sampling;
-  return a.temperature == b.temperature && a.top_k == b.top_k &&
-         a.top_p == b.top_p && a.min_p == b.min_p && a.kept_max == b.kept_max &&
-         one.mask == other.mask;
+// Entries of a sequence's row in the block table. A power of two, so that steps
+// have few shapes: the table's width does not change with every page.
+int64_t BlocksMax(int64_t tokens) {
+  const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens;
+  return static_cast<int64_t>(
+      std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(pages, 1))));
+}
+
+int64_t CapacityTokens(const ModelConfig& config,
+                       const EngineOptions& options) {
+  return std::min<int64_t>({config.max_position_embeddings, kEpisodeTokensMax,
+                            static_cast<int64_t>(options.pages) * kPageTokens});
+}
+
+// At most: each has a token in it.
+int64_t SequencesOfAStep(const EngineOptions& options) {
+  return std::min(options.sequences_max, options.batch_tokens_max);
+}
+
+Transformer::Limits LimitsOf(const ModelConfig& config,
+                             const EngineOptions& options) {
+  const int64_t positions = CapacityTokens(config, options);
+  return {.tokens = options.batch_tokens_max,
+          .positions = positions,
+          .table = SequencesOfAStep(options) * BlocksMax(positions)};
+}
+
+// Memory for all that a turn may add, so that its steps take none; but for kept
+// sets, whose size nobody knows before: they may still grow by doubling.
+void ReserveTurn(Sequence* sequence) {
+  SequenceRecord& record = sequence->record;
+  const auto size = static_cast<size_t>(record.size() + sequence->tokens_left);
+  const size_t pages = (size + kPageTokens - 1) / kPageTokens;
+  const auto sampled =
+      static_cast<size_t>(record.sampled_count() + sequence->tokens_left);
+  record.tokens.reserve(size);
+  record.sampled.reserve(size);
+  record.route_versions.reserve(size);
+  record.logprobs.reserve(sampled);
+  record.versions.reserve(sampled);
+  record.kept_offsets.reserve(sampled + 1);
+  record.kept_ids.reserve(record.kept_ids.size() +
+                          kKeptReserved * sequence->tokens_left);
+  sequence->pages.reserve(pages);
+  sequence->page_hashes.reserve(pages);
 }
 
 int32_t SlotOf(const Sequence& sequence, int64_t position) {
   return sequence.pages[position / kPageTokens] * kPageTokens +
          static_cast<int32_t>(position % kPageTokens);
+}
+
+// As much as any step of the engine may put into them.
+void ReserveBatch(const Transformer::Limits& limits, int64_t routes_per_token,
+                  TokenBatch* batch) {
+  for (std::vector<int32_t>* part :
+       {&batch->tokens, &batch->position, &batch->sequence, &batch->slot}) {
+    part->reserve(limits.tokens);
+  }
+  batch->blocks.reserve(limits.table);
+  batch->routes.reserve(limits.tokens * routes_per_token);
 }
 
 }  // namespace
@@ -55,27 +109,35 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   e.options_ = options;
   // An episode longer than the cache could never be scheduled: with this bound
   // one alone always fits, whatever the others hold.
-  e.capacity_tokens_ =
-      std::min<int64_t>({config.max_position_embeddings, kEpisodeTokensMax,
-                         static_cast<int64_t>(options.pages) * kPageTokens});
+  e.capacity_tokens_ = CapacityTokens(config, options);
   e.routes_per_token_ = config.moe_layers() * config.num_experts_per_tok;
   ASSIGN_OR_RETURN(
       e.transformer_,
-      Transformer::Create(backend, weights, options.batch_tokens_max));
+      Transformer::Create(backend, weights, LimitsOf(config, options)));
   ASSIGN_OR_RETURN(e.cache_, KvCache::Create(backend, config, options.pages));
   ASSIGN_OR_RETURN(e.sampler_,
-                   Sampler::Create(backend, config, options.sample_rows_max));
+                   Sampler::Create(backend, config, options.sample_rows_max,
+                                   SequencesOfAStep(options)));
+  ReserveBatch(LimitsOf(config, options), e.routes_per_token_, &e.batch_);
+  e.hidden_rows_.reserve(SequencesOfAStep(options));
+  e.sample_rows_.reserve(SequencesOfAStep(options));
   e.blocks_ = std::make_unique<BlockManager>(options.pages);
-  e.scheduler_ =
-      std::make_unique<Scheduler>(options.batch_tokens_max, e.blocks_.get());
+  e.scheduler_ = std::make_unique<Scheduler>(
+      options.batch_tokens_max, e.blocks_.get(),
+      [raw = &e](Sequence* sequence) {
+        // Before its pages are anybody else's. What it computes again later
+        // replays them.
+        raw->preempt_status_.Update(raw->ReadRoutes({sequence}));
+      });
   return engine;
 }
 
 int64_t Engine::BytesFor(const ModelConfig& config,
                          const EngineOptions& options) {
   return KvCache::BytesFor(config, options.pages) +
-         Transformer::InferenceBytes(config, options.batch_tokens_max) +
-         Sampler::BytesFor(config, options.sample_rows_max);
+         Transformer::InferenceBytes(config, LimitsOf(config, options)) +
+         Sampler::BytesFor(config, options.sample_rows_max,
+                           SequencesOfAStep(options));
 }
 
 absl::StatusOr<int64_t> Engine::Open(const SequenceOptions& options) {
@@ -135,30 +197,50 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
   record.tokens.insert(record.tokens.end(), tokens.begin(), tokens.end());
   record.sampled.resize(record.tokens.size(), 0);
   sequence->tokens_left = std::min(sample_max, capacity_tokens_ - size);
+  ReserveTurn(sequence);
   sequence->running = true;
   ++running_;
   return absl::OkStatus();
 }
 
+absl::Status Engine::Stop(int64_t id) {
+  Sequence* const sequence = Find(id);
+  if (!sequence->running) return absl::OkStatus();
+  sequence->running = false;
+  --running_;
+  return ReadRoutes({sequence});
+}
+
 void Engine::Close(int64_t id) {
+  // Its routes need not be read: the record goes with it, and what others find
+  // in its pages lies beside their keys.
   Sequence* const sequence = Find(id);
   if (sequence->running) --running_;
   scheduler_->Remove(sequence);
   sequences_.erase(id);
 }
 
-TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
-  TokenBatch batch;
-  for (const Chunk& chunk : chunks) {
-    batch.blocks_max = std::max(
-        batch.blocks_max, static_cast<int32_t>(chunk.sequence->pages.size()));
+void Engine::MakeBatch(const std::vector<Chunk>& chunks) {
+  TokenBatch& batch = batch_;
+  for (std::vector<int32_t>* part :
+       {&batch.tokens, &batch.position, &batch.sequence, &batch.slot,
+        &batch.blocks, &batch.routes}) {
+    part->clear();
   }
+  int64_t longest = 0;
+  for (const Chunk& chunk : chunks) {
+    longest = std::max(longest, chunk.begin + chunk.count);
+  }
+  batch.blocks_max = static_cast<int32_t>(BlocksMax(longest));
   for (size_t row = 0; row < chunks.size(); ++row) {
     const Chunk& chunk = chunks[row];
     const Sequence& sequence = *chunk.sequence;
     const SequenceRecord& record = sequence.record;
+    // A sequence may hold pages beyond this chunk's end.
+    const size_t pages =
+        std::min<size_t>(sequence.pages.size(), batch.blocks_max);
     batch.blocks.insert(batch.blocks.end(), sequence.pages.begin(),
-                        sequence.pages.end());
+                        sequence.pages.begin() + pages);
     // Padded; positions behind the sequence's end are not read.
     batch.blocks.resize((row + 1) * batch.blocks_max, 0);
     const int64_t end = chunk.begin + chunk.count;
@@ -170,6 +252,9 @@ TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
     }
     const int64_t known = std::min(record.fed(), end);  // to be replayed
     if (known > chunk.begin) {
+      CHECK(known * routes_per_token_ <=
+            static_cast<int64_t>(record.routes.size()))
+          << "a sequence gave pages back whose routes were never read";
       batch.routes.insert(
           batch.routes.end(),
           record.routes.begin() + chunk.begin * routes_per_token_,
@@ -180,42 +265,70 @@ TokenBatch Engine::MakeBatch(const std::vector<Chunk>& chunks) const {
     // other weights.
     batch.routes.resize(batch.tokens.size() * routes_per_token_, -1);
   }
-  return batch;
+  // Rows that only fill the batch: each reads the first key of the first
+  // sequence, writes none, and nobody looks at what it comes to.
+  const size_t rows = static_cast<size_t>(
+      std::min(backend_->BucketRows(batch.size()), options_.batch_tokens_max));
+  batch.tokens.resize(rows, 0);
+  batch.position.resize(rows, 0);
+  batch.sequence.resize(rows, 0);
+  batch.slot.resize(rows, -1);
+  batch.routes.resize(rows * routes_per_token_, -1);
 }
 
-void Engine::KeepRoutes(const std::vector<Chunk>& chunks,
-                        const TokenBatch& batch) {
-  for (int64_t n = 0; n < batch.size(); ++n) {
-    std::copy_n(batch.routes.begin() + n * routes_per_token_, routes_per_token_,
-                cache_->routes(batch.slot[n]));
-  }
-  // Pages found by prefix, in this forward too, bring their routes along.
+void Engine::NoteRoutes(const std::vector<Chunk>& chunks) {
+  // Which weights fixed a token's routes names its keys (block_manager.h); what
+  // they are may come later. Pages found by prefix, in this forward too, bring
+  // their routes along.
   for (const Chunk& chunk : chunks) {
-    const Sequence& sequence = *chunk.sequence;
-    SequenceRecord& record = chunk.sequence->record;
-    for (int64_t p = record.fed(); p < sequence.computed; ++p) {
-      const int32_t* const routes = cache_->routes(SlotOf(sequence, p));
-      record.routes.insert(record.routes.end(), routes,
-                           routes + routes_per_token_);
-      record.route_versions.push_back(version_);
+    std::vector<uint64_t>& versions = chunk.sequence->record.route_versions;
+    const auto computed = static_cast<size_t>(chunk.sequence->computed);
+    // What was fixed before, and is only computed again, keeps its version.
+    if (versions.size() < computed) versions.resize(computed, version_);
+  }
+}
+
+absl::Status Engine::ReadRoutes(const std::vector<Sequence*>& sequences) {
+  if (routes_per_token_ == 0) return absl::OkStatus();
+  std::vector<int32_t> slots;
+  for (const Sequence* sequence : sequences) {
+    const SequenceRecord& record = sequence->record;
+    const int64_t read =
+        static_cast<int64_t>(record.routes.size()) / routes_per_token_;
+    // Not to `computed`: what a forward was put together for but has not run
+    // has no routes yet.
+    for (int64_t p = read; p < record.fed(); ++p) {
+      slots.push_back(SlotOf(*sequence, p));
     }
   }
+  if (slots.empty()) return absl::OkStatus();
+  std::vector<int32_t> routes;
+  RETURN_IF_ERROR(cache_->ReadRoutes(slots, &routes));
+  auto next = routes.begin();
+  for (Sequence* const sequence : sequences) {
+    SequenceRecord& record = sequence->record;
+    const int64_t count = record.fed() * routes_per_token_ -
+                          static_cast<int64_t>(record.routes.size());
+    record.routes.insert(record.routes.end(), next, next + count);
+    next += count;
+  }
+  return absl::OkStatus();
 }
 
-bool Engine::Append(const SampledToken& token, Sequence* sequence,
-                    StopReason* reason) {
+bool Engine::Append(const SampledTokens& tokens, int64_t row,
+                    Sequence* sequence, StopReason* reason) {
   SequenceRecord& record = sequence->record;
-  record.tokens.push_back(token.id);
+  record.tokens.push_back(tokens.ids[row]);
   record.sampled.push_back(1);
-  record.logprobs.push_back(token.logprob);
-  record.kept_ids.insert(record.kept_ids.end(), token.kept.begin(),
-                         token.kept.end());
+  record.logprobs.push_back(tokens.logprobs[row]);
+  record.kept_ids.insert(record.kept_ids.end(), tokens.kept(row),
+                         tokens.kept(row) + tokens.kept_counts[row]);
   record.kept_offsets.push_back(static_cast<uint32_t>(record.kept_ids.size()));
   // A version a token: an episode may see a flip between two of them.
   record.versions.push_back(version_);
   ++sampled_tokens_;
   --sequence->tokens_left;
-  const bool stops = token.id == sequence->options.stop_token;
+  const bool stops = tokens.ids[row] == sequence->options.stop_token;
   *reason = stops ? StopReason::kStopToken : StopReason::kLength;
   return stops || sequence->tokens_left == 0;
 }
@@ -223,62 +336,63 @@ bool Engine::Append(const SampledToken& token, Sequence* sequence,
 absl::Status Engine::SampleChunks(const std::vector<Chunk>& chunks,
                                   const Tensor& hidden,
                                   std::vector<StoppedSequence>* stopped) {
-  std::vector<std::pair<Sequence*, int32_t>> rows;  // with its hidden row
-  int64_t end = 0;
+  hidden_rows_.clear();
+  sample_rows_.clear();
+  int32_t end = 0;
   for (const Chunk& chunk : chunks) {
-    end += chunk.count;
-    if (chunk.samples) {
-      rows.emplace_back(chunk.sequence, static_cast<int32_t>(end - 1));
-    }
+    end += static_cast<int32_t>(chunk.count);
+    if (!chunk.samples) continue;
+    const SequenceOptions& options = chunk.sequence->options;
+    hidden_rows_.push_back(end - 1);
+    sample_rows_.push_back({.seed = options.key.seed,
+                            .group = options.key.group,
+                            .sample = options.key.sample,
+                            .ordinal = static_cast<uint32_t>(
+                                chunk.sequence->record.sampled_count()),
+                            .options = options.sampling,
+                            .keep = options.mask == SamplingMask::kKeep});
   }
-  while (!rows.empty()) {
-    // One launch for rows of equal options, which is nearly always all of them.
-    // A token does not depend on who is sampled beside it: its uniform is keyed
-    // by its own episode.
-    const SequenceOptions options = rows.front().first->options;
-    std::vector<std::pair<Sequence*, int32_t>> others;
-    std::vector<Sequence*> sequences;
-    std::vector<SampleRow> same;
-    for (const auto& [sequence, row] : rows) {
-      if (!SameSampling(sequence->options, options)) {
-        others.emplace_back(sequence, row);
-        continue;
-      }
-      sequences.push_back(sequence);
-      same.push_back({row, sequence->options.key,
-                      static_cast<uint32_t>(sequence->record.sampled_count())});
+  // Nothing to wait for: what was enqueued is looked at by a later step.
+  if (sample_rows_.empty()) return absl::OkStatus();
+  // All rows at once: a token does not depend on who is sampled beside it.
+  SampledTokens tokens;
+  RETURN_IF_ERROR(sampler_->Sample(hidden, weights_->lm_head(), hidden_rows_,
+                                   sample_rows_, &tokens));
+  int64_t row = 0;
+  for (const Chunk& chunk : chunks) {
+    StopReason reason;
+    if (!chunk.samples || !Append(tokens, row++, chunk.sequence, &reason)) {
+      continue;
     }
-    std::vector<SampledToken> tokens;
-    RETURN_IF_ERROR(sampler_->Sample(hidden, weights_->lm_head(),
-                                     options.sampling, options.mask, same,
-                                     &tokens));
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      StopReason reason;
-      if (!Append(tokens[i], sequences[i], &reason)) continue;
-      sequences[i]->running = false;
-      --running_;
-      stopped->push_back({sequences[i]->id, reason});
-    }
-    rows = std::move(others);
+    chunk.sequence->running = false;
+    --running_;
+    stopped->push_back({chunk.sequence->id, reason});
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<StoppedSequence>> Engine::Step() {
   std::vector<StoppedSequence> stopped;
-  const std::vector<Chunk> chunks = scheduler_->Schedule(version_);
+  const std::vector<Chunk>& chunks = scheduler_->Schedule(version_);
+  RETURN_IF_ERROR(preempt_status_);
   if (chunks.empty()) {
     CHECK_EQ(running_, 0) << "running sequences, and none can be scheduled";
     return stopped;
   }
-  TokenBatch batch = MakeBatch(chunks);
+  MakeBatch(chunks);
   Tensor hidden;
-  RETURN_IF_ERROR(transformer_->Forward(&batch, cache_.get(), nullptr,
-                                        ForwardOptions(), &hidden));
-  KeepRoutes(chunks, batch);
-  RETURN_IF_ERROR(SampleChunks(chunks, hidden, &stopped));
+  RETURN_IF_ERROR(transformer_->Forward(&batch_, cache_.get(), nullptr,
+                                        {.read_routes = false}, &hidden));
+  NoteRoutes(chunks);
+  RETURN_IF_ERROR(
+      transformer_->Explained(SampleChunks(chunks, hidden, &stopped)));
   ++steps_;
-  // Groups of options come in any order; callers see the sequences in theirs.
+  if (!stopped.empty()) {
+    std::vector<Sequence*> ended;
+    for (const StoppedSequence& stop : stopped) ended.push_back(Find(stop.id));
+    RETURN_IF_ERROR(ReadRoutes(ended));
+  }
+  // Decoding ones come before those that prefill; callers see them by age.
   std::sort(stopped.begin(), stopped.end(),
             [](const StoppedSequence& a, const StoppedSequence& b) {
               return a.id < b.id;
@@ -297,6 +411,7 @@ absl::Status Engine::SetWeights(uint64_t version,
   // Their keys are of the old weights. They are computed again, with their
   // recorded routes, so that no token is sampled from a mix.
   scheduler_->PreemptAll();
+  RETURN_IF_ERROR(preempt_status_);
   blocks_->ForgetAll();
   version_ = version;
   return absl::OkStatus();

@@ -67,6 +67,7 @@ class Engine final : public SequenceEngine {
   absl::StatusOr<int64_t> Open(const SequenceOptions& options) override;
   absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
                       int64_t sample_max) override;
+  absl::Status Stop(int64_t id) override;
   void Close(int64_t id) override;
   absl::StatusOr<std::vector<StoppedSequence>> Step() override;
   const SequenceRecord& record(int64_t id) const override;
@@ -95,12 +96,16 @@ class Engine final : public SequenceEngine {
   Engine() = default;
 
   Sequence* Find(int64_t id) const;
-  TokenBatch MakeBatch(const std::vector<Chunk>& chunks) const;
-  void KeepRoutes(const std::vector<Chunk>& chunks, const TokenBatch& batch);
+  // batch_ of the chunks, padded to a shape of the backend's.
+  void MakeBatch(const std::vector<Chunk>& chunks);
+  void NoteRoutes(const std::vector<Chunk>& chunks);
+  // Completes the routes of sequences, which hold all their pages still.
+  absl::Status ReadRoutes(const std::vector<Sequence*>& sequences);
   absl::Status SampleChunks(const std::vector<Chunk>& chunks,
                             const Tensor& hidden,
                             std::vector<StoppedSequence>* stopped);
-  bool Append(const SampledToken& token, Sequence* sequence,
+  // Token `row` of them; whether the sequence's turn ends with it, and why.
+  bool Append(const SampledTokens& tokens, int64_t row, Sequence* sequence,
               StopReason* reason);
 
   Backend* backend_ = nullptr;
@@ -114,6 +119,11 @@ class Engine final : public SequenceEngine {
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<BlockManager> blocks_;
   std::unique_ptr<Scheduler> scheduler_;
+  // Of the step; they keep their memory.
+  TokenBatch batch_;
+  std::vector<int32_t> hidden_rows_;
+  std::vector<SampleRow> sample_rows_;
+  absl::Status preempt_status_;  // of reading what preempted ones had
   std::map<int64_t, std::unique_ptr<Sequence>> sequences_;
   int64_t next_id_ = 1;
   int64_t running_ = 0;

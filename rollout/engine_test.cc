@@ -304,7 +304,7 @@ std::vector<float> TrainingLogprobs(World* world, SequenceRecord record) {
   backend->GatherRows(hidden, ints(&rows, n), x);
   backend->LogProb({.x = x,
                     .w = &world->weights->lm_head(),
-                    .rows = world->weights->value("lm_head.weight"),
+                    .rows = world->weights->lm_head_rows(),
                     .targets = ints(&targets, n),
                     .kept_offsets = ints(&offsets, n + 1),
                     .kept_ids = ints(&record.kept_ids, kept),

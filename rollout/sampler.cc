@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
-#include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
 
 namespace temper {
@@ -31,117 +31,119 @@ absl::Status ValidateSampleOptions(const SampleOptions& options) {
   return CheckRange("kept_max", options.kept_max, 1, kKeptMax);
 }
 
-Sampler::Rows Sampler::LayOut(const ModelConfig& config, int64_t rows_max,
-                              Arena* arena) {
-  return {.row_ids = arena->I32({rows_max}),
-          .gathered = arena->F32({rows_max, config.hidden_size}),
-          .logits = arena->F32({rows_max, config.vocab_size}),
-          .words = arena->I32({rows_max}),
-          .ids = arena->I32({rows_max}),
-          .logprobs = arena->F32({rows_max}),
-          .kept_ids = arena->I32({rows_max, kKeptMax}),
-          .kept_counts = arena->I32({rows_max}),
-          .no_kept = arena->I32({rows_max + 1}),
-          .lse = arena->F32({rows_max}),
-          .entropy = arena->F32({rows_max})};
+Sampler::Logits Sampler::LayOutLogits(const ModelConfig& config, int64_t rows,
+                                      Arena* arena) {
+  return {.gathered = arena->F32({rows, config.hidden_size}),
+          .logits = arena->F32({rows, config.vocab_size})};
 }
 
-int64_t Sampler::BytesFor(const ModelConfig& config, int64_t rows_max) {
+Sampler::Up Sampler::LayOutUp(int64_t rows, Arena* arena) {
+  Up up;
+  up.all = arena->I32({rows * (kSampleRowInts + 1)});
+  if (up.all.empty()) return up;
+  up.rows =
+      up.all.Slice(0, 0, rows * kSampleRowInts).Reshape({rows, kSampleRowInts});
+  up.hidden_rows =
+      up.all.Slice(0, rows * kSampleRowInts, rows * (kSampleRowInts + 1));
+  return up;
+}
+
+Sampler::Down Sampler::LayOutDown(int64_t rows, Arena* arena) {
+  return {.ids = arena->I32({rows}),
+          .logprobs = arena->F32({rows}),
+          .kept_counts = arena->I32({rows}),
+          .kept_ids = arena->I32({rows, kKeptMax})};
+}
+
+int64_t Sampler::DownBytes(int64_t rows) {
   Arena counter;
-  LayOut(config, rows_max, &counter);
+  LayOutDown(rows, &counter);
   return counter.bytes();
 }
 
+int64_t Sampler::BytesFor(const ModelConfig& config, int64_t logit_rows_max,
+                          int64_t rows_max) {
+  Arena logits, up;
+  LayOutLogits(config, logit_rows_max, &logits);
+  LayOutUp(rows_max, &up);
+  // The last twice: on the device and where it comes down.
+  return logits.bytes() + up.bytes() + rows_max * 4 + 2 * DownBytes(rows_max);
+}
+
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
-    Backend* backend, const ModelConfig& config, int64_t rows_max) {
-  CHECK(rows_max > 0) << "rows_max " << rows_max;
+    Backend* backend, const ModelConfig& config, int64_t logit_rows_max,
+    int64_t rows_max) {
+  CHECK(logit_rows_max > 0 && rows_max > 0)
+      << logit_rows_max << " of " << rows_max << " rows";
   std::unique_ptr<Sampler> sampler(new Sampler());
   Sampler& s = *sampler;
   s.backend_ = backend;
+  s.logit_rows_max_ = logit_rows_max;
   s.rows_max_ = rows_max;
-  ASSIGN_OR_RETURN(s.buffer_, backend->Allocate(BytesFor(config, rows_max)));
-  Arena arena(s.buffer_->data(), backend->device());
-  s.rows_ = LayOut(config, rows_max, &arena);
-  backend->Zero(s.rows_.no_kept);
+  Arena logits, up;
+  LayOutLogits(config, logit_rows_max, &logits);
+  LayOutUp(rows_max, &up);
+  ASSIGN_OR_RETURN(s.logits_buffer_, backend->Allocate(logits.bytes()));
+  ASSIGN_OR_RETURN(s.up_buffer_, backend->Allocate(up.bytes()));
+  ASSIGN_OR_RETURN(s.words_, backend->Allocate(rows_max * 4));
+  ASSIGN_OR_RETURN(s.down_buffer_, backend->Allocate(DownBytes(rows_max)));
+  ASSIGN_OR_RETURN(s.host_, backend->AllocateHost(DownBytes(rows_max)));
+  Arena arena(s.logits_buffer_->data(), backend->device());
+  s.logits_ = LayOutLogits(config, logit_rows_max, &arena);
+  s.host_up_.reserve(rows_max * (kSampleRowInts + 1));
   return sampler;
 }
 
 absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
-                             const SampleOptions& options, SamplingMask mask,
+                             const std::vector<int32_t>& hidden_rows,
                              const std::vector<SampleRow>& rows,
-                             std::vector<SampledToken>* tokens) {
-  const int64_t size = static_cast<int64_t>(rows.size());
-  for (int64_t begin = 0; begin < size; begin += rows_max_) {
-    RETURN_IF_ERROR(SampleSome(hidden, lm_head, options, mask, &rows[begin],
-                               std::min(rows_max_, size - begin), tokens));
-  }
-  return absl::OkStatus();
-}
+                             SampledTokens* tokens) {
+  const auto count = static_cast<int64_t>(rows.size());
+  CHECK(count >= 1 && count <= rows_max_ && hidden_rows.size() == rows.size())
+      << count << " rows of " << rows_max_;
+  Arena up_arena(up_buffer_->data(), backend_->device());
+  const Up up = LayOutUp(count, &up_arena);
+  host_up_.resize(up.all.elements());
+  std::memcpy(host_up_.data(), rows.data(), rows.size() * sizeof(SampleRow));
+  std::copy(hidden_rows.begin(), hidden_rows.end(),
+            host_up_.begin() + count * kSampleRowInts);
+  RETURN_IF_ERROR(backend_->CopyFromHost(host_up_.data(), up.all));
+  const Tensor words(words_->data(), DType::kI32, {count}, backend_->device());
+  backend_->DrawWords(up.rows, words);
 
-absl::Status Sampler::SampleSome(const Tensor& hidden, const Weight& lm_head,
-                                 const SampleOptions& options,
-                                 SamplingMask mask, const SampleRow* rows,
-                                 int64_t count,
-                                 std::vector<SampledToken>* tokens) {
-  std::vector<int32_t> host_rows(count);
-  std::vector<int32_t> host_words(count);
-  for (int64_t i = 0; i < count; ++i) {
-    host_rows[i] = rows[i].hidden_row;
-    host_words[i] = static_cast<int32_t>(RandomWords(
-        {rows[i].key.seed, RngPurpose::kSampleToken, rows[i].key.group,
-         rows[i].key.sample, rows[i].ordinal})[0]);
+  Arena down_arena(down_buffer_->data(), backend_->device());
+  const Down down = LayOutDown(count, &down_arena);
+  for (int64_t begin = 0; begin < count; begin += logit_rows_max_) {
+    const int64_t end = std::min(begin + logit_rows_max_, count);
+    const auto part = [&](const Tensor& x) { return x.Slice(0, begin, end); };
+    const Tensor gathered = logits_.gathered.Slice(0, 0, end - begin);
+    const Tensor logits = logits_.logits.Slice(0, 0, end - begin);
+    backend_->GatherRows(hidden, part(up.hidden_rows), gathered);
+    backend_->Linear(gathered, lm_head, Use::kForward, logits);
+    backend_->Sample({.logits = logits,
+                      .rows = part(up.rows),
+                      .words = part(words),
+                      .ids = part(down.ids),
+                      .logp = part(down.logprobs),
+                      .kept_ids = part(down.kept_ids),
+                      .kept_counts = part(down.kept_counts)});
   }
-  const auto some = [count](const Tensor& x) { return x.Slice(0, 0, count); };
-  const Tensor row_ids = some(rows_.row_ids);
-  const Tensor gathered = some(rows_.gathered);
-  const Tensor logits = some(rows_.logits);
-  const Tensor words = some(rows_.words);
-  const Tensor ids = some(rows_.ids);
-  const Tensor logprobs = some(rows_.logprobs);
-  const Tensor kept = some(rows_.kept_ids).Slice(1, 0, options.kept_max);
-  const Tensor counts = some(rows_.kept_counts);
-  RETURN_IF_ERROR(backend_->CopyFromHost(host_rows.data(), row_ids));
-  RETURN_IF_ERROR(backend_->CopyFromHost(host_words.data(), words));
-  backend_->GatherRows(hidden, row_ids, gathered);
-  backend_->Linear(gathered, lm_head, Use::kForward, logits);
-  backend_->Sample({.logits = logits,
-                    .words = words,
-                    .options = options,
-                    .ids = ids,
-                    .logp = logprobs,
-                    .kept_ids = kept,
-                    .kept_counts = counts});
-  if (mask == SamplingMask::kDrop) {
-    // The learner's own operation, so that the bits are the same.
-    backend_->LogProb({.x = gathered,
-                       .w = &lm_head,
-                       .targets = ids,
-                       .kept_offsets = rows_.no_kept.Slice(0, 0, count + 1),
-                       .kept_ids = rows_.no_kept.Slice(0, 0, 0),
-                       .temperature = options.temperature,
-                       .logp = logprobs,
-                       .lse = some(rows_.lse),
-                       .entropy = some(rows_.entropy)});
-    backend_->Zero(counts);
-  }
-
-  std::vector<int32_t> host_ids(count);
-  std::vector<float> host_logprobs(count);
-  std::vector<int32_t> host_kept(count * options.kept_max);
-  std::vector<int32_t> host_counts(count);
-  RETURN_IF_ERROR(backend_->CopyToHost(ids, host_ids.data()));
-  RETURN_IF_ERROR(backend_->CopyToHost(logprobs, host_logprobs.data()));
-  RETURN_IF_ERROR(backend_->CopyToHost(kept, host_kept.data()));
-  RETURN_IF_ERROR(backend_->CopyToHost(counts, host_counts.data()));
+  // All of it in one copy, the gaps between the parts too.
+  backend_->CopyToHost(Tensor(down_buffer_->data(), DType::kU8,
+                              {down_arena.bytes()}, backend_->device()),
+                       host_.get(), 0);
+  RETURN_IF_ERROR(backend_->Wait(backend_->Record()));
+  Arena host_arena(host_->data(), Device::kCpu);
+  const Down host = LayOutDown(count, &host_arena);
+  *tokens = {.ids = host.ids.as<const int32_t>(),
+             .logprobs = host.logprobs.as<const float>(),
+             .kept_counts = host.kept_counts.as<const int32_t>(),
+             .kept_ids = host.kept_ids.as<const int32_t>()};
   for (int64_t i = 0; i < count; ++i) {
-    if (!std::isfinite(host_logprobs[i])) {
-      return absl::InternalError(
-          absl::StrCat("a sampled token's log-probability is ",
-                       host_logprobs[i], "; the weights are broken"));
-    }
-    const int32_t* const begin = &host_kept[i * options.kept_max];
-    tokens->push_back({host_ids[i], host_logprobs[i],
-                       std::vector<int32_t>(begin, begin + host_counts[i])});
+    if (std::isfinite(tokens->logprobs[i])) continue;
+    return absl::InternalError(
+        absl::StrCat("a sampled token's log-probability is ",
+                     tokens->logprobs[i], "; the weights are broken"));
   }
   return absl::OkStatus();
 }

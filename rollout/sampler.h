@@ -1,7 +1,8 @@
 // From final hidden states to sampled tokens, with what training must know of
 // each: its log-probability after temperature and truncation, and the set that
-// truncation kept; or, where the mask is dropped, its log-probability after
-// temperature alone. The head runs on the rows that sample, no others.
+// truncation kept; or, where the set is dropped, its log-probability after
+// temperature alone. The head runs on the rows that sample, no others, all of a
+// step's rows whatever their options, and what they come to is one copy.
 //
 // A token is a function of its logits and of 32 random bits that are named by
 // (seed, group, sample, ordinal), so it does not depend on what else is sampled
@@ -19,7 +20,6 @@
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
-#include "rollout/sequence.h"
 
 namespace temper {
 
@@ -28,67 +28,70 @@ namespace temper {
 // 1 <= kept_max <= kKeptMax, all finite.
 absl::Status ValidateSampleOptions(const SampleOptions& options);
 
-// A row of the hidden states to sample from, and the name of its random bits.
-struct SampleRow {
-  int32_t hidden_row = 0;
-  SequenceKey key;
-  uint32_t ordinal = 0;  // of the sampled token in its episode
-};
+// What rows came to, in their order; valid until the next Sample.
+struct SampledTokens {
+  const int32_t* ids = nullptr;
+  const float* logprobs = nullptr;
+  const int32_t* kept_counts = nullptr;  // 0: the whole vocabulary
+  const int32_t* kept_ids = nullptr;     // of row i from i * kKeptMax on
 
-struct SampledToken {
-  int32_t id = 0;
-  float logprob = 0;
-  std::vector<int32_t> kept;  // ascending; empty: the whole vocabulary
+  const int32_t* kept(int64_t row) const { return kept_ids + row * kKeptMax; }
 };
 
 class Sampler {
  public:
-  // Lays out logits for `rows_max` rows; more are sampled in several goes.
-  // `backend` must outlive the object.
+  // `rows_max` rows of a Sample at most, of which `logit_rows_max` have logits
+  // at once. `backend` must outlive the object.
   static absl::StatusOr<std::unique_ptr<Sampler>> Create(
-      Backend* backend, const ModelConfig& config, int64_t rows_max);
+      Backend* backend, const ModelConfig& config, int64_t logit_rows_max,
+      int64_t rows_max);
 
   // Bytes that Create asks for: the printed plan uses it.
-  static int64_t BytesFor(const ModelConfig& config, int64_t rows_max);
+  static int64_t BytesFor(const ModelConfig& config, int64_t logit_rows_max,
+                          int64_t rows_max);
 
-  // Appends a token to *tokens for each of `rows`. `options` are valid; `mask`
-  // says what is recorded and does not change which token is sampled. Internal
-  // if a log-probability is not finite (weights or hidden states are broken);
-  // what is in *tokens is then meaningless.
-  absl::Status Sample(const Tensor& hidden,  // f32 [N, D]
-                      const Weight& lm_head, const SampleOptions& options,
-                      SamplingMask mask, const std::vector<SampleRow>& rows,
-                      std::vector<SampledToken>* tokens);
+  // Samples row i from row hidden_rows[i] of `hidden` (f32 [N, D]). `rows` are
+  // valid, and at least one. One blocking read, whose error is the device's.
+  // Internal if a log-probability is not finite (weights or hidden states are
+  // broken).
+  absl::Status Sample(const Tensor& hidden, const Weight& lm_head,
+                      const std::vector<int32_t>& hidden_rows,
+                      const std::vector<SampleRow>& rows,
+                      SampledTokens* tokens);
 
  private:
-  Sampler() = default;
-
-  absl::Status SampleSome(const Tensor& hidden, const Weight& lm_head,
-                          const SampleOptions& options, SamplingMask mask,
-                          const SampleRow* rows, int64_t count,
-                          std::vector<SampledToken>* tokens);
-
-  // Of rows_max rows.
-  struct Rows {
-    Tensor row_ids;      // i32 [rows_max]
-    Tensor gathered;     // [rows_max, D]
-    Tensor logits;       // [rows_max, V]
-    Tensor words;        // i32 [rows_max]
-    Tensor ids;          // i32 [rows_max]
-    Tensor logprobs;     // [rows_max]
-    Tensor kept_ids;     // i32 [rows_max, kKeptMax]
-    Tensor kept_counts;  // i32 [rows_max]
-    // Of log-probabilities over the whole vocabulary.
-    Tensor no_kept;  // i32 [rows_max + 1], zeros
-    Tensor lse;      // [rows_max]
-    Tensor entropy;  // [rows_max]
+  // Of the logits of a few rows at a time.
+  struct Logits {
+    Tensor gathered;  // [logit_rows_max, D]
+    Tensor logits;    // [logit_rows_max, V]
   };
-  static Rows LayOut(const ModelConfig& config, int64_t rows_max, Arena* arena);
+  // What goes up for n rows, and what comes down, each dense: one copy.
+  struct Up {
+    Tensor all;          // i32 [n * (kSampleRowInts + 1)]
+    Tensor rows;         // i32 [n, kSampleRowInts]
+    Tensor hidden_rows;  // i32 [n]
+  };
+  struct Down {
+    Tensor ids;          // i32 [n]
+    Tensor logprobs;     // [n]
+    Tensor kept_counts;  // i32 [n]
+    Tensor kept_ids;     // i32 [n, kKeptMax]
+  };
+
+  Sampler() = default;
+  static Logits LayOutLogits(const ModelConfig& config, int64_t rows,
+                             Arena* arena);
+  static Up LayOutUp(int64_t rows, Arena* arena);
+  static Down LayOutDown(int64_t rows, Arena* arena);
+  static int64_t DownBytes(int64_t rows);
 
   Backend* backend_ = nullptr;
+  int64_t logit_rows_max_ = 0;
   int64_t rows_max_ = 0;
-  std::unique_ptr<Buffer> buffer_;
-  Rows rows_;
+  std::unique_ptr<Buffer> logits_buffer_, up_buffer_, down_buffer_, words_;
+  std::unique_ptr<HostBuffer> host_;
+  Logits logits_;
+  std::vector<int32_t> host_up_;
 };
 
 }  // namespace temper

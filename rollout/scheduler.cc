@@ -1,14 +1,18 @@
 #include "rollout/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/base/log.h"
 #include "kernels/model/kv_cache.h"
 
 namespace temper {
 
-Scheduler::Scheduler(int64_t tokens_max, BlockManager* blocks)
-    : tokens_max_(tokens_max), blocks_(blocks) {
+Scheduler::Scheduler(int64_t tokens_max, BlockManager* blocks,
+                     BeforePreempt before_preempt)
+    : tokens_max_(tokens_max),
+      blocks_(blocks),
+      before_preempt_(std::move(before_preempt)) {
   CHECK(tokens_max >= kPageTokens) << "tokens_max " << tokens_max;
 }
 
@@ -24,6 +28,7 @@ void Scheduler::Remove(Sequence* sequence) {
 }
 
 void Scheduler::Preempt(Sequence* sequence) {
+  if (before_preempt_) before_preempt_(sequence);
   blocks_->Release(sequence);
   ++stats_.preemptions;
 }
@@ -63,8 +68,7 @@ bool Scheduler::MakeRoom(Sequence* sequence, int64_t tokens) {
   return true;
 }
 
-void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget,
-                        std::vector<Chunk>* chunks) {
+void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget) {
   for (auto& [id, entry] : entries_) {
     if (*budget == 0) return;
     Sequence* const sequence = entry.sequence;
@@ -97,17 +101,17 @@ void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget,
     entry.scheduled = true;
     *budget -= end - begin;
     (decodes ? stats_.decode_tokens : stats_.prefill_tokens) += end - begin;
-    chunks->push_back({sequence, begin, end - begin, end == size});
+    chunks_.push_back({sequence, begin, end - begin, end == size});
   }
 }
 
-std::vector<Chunk> Scheduler::Schedule(uint64_t version) {
+const std::vector<Chunk>& Scheduler::Schedule(uint64_t version) {
   for (auto& [id, entry] : entries_) entry.scheduled = false;
   int64_t budget = tokens_max_;
-  std::vector<Chunk> chunks;
-  RunPass(Pass::kDecode, version, &budget, &chunks);
-  RunPass(Pass::kPrefill, version, &budget, &chunks);
-  return chunks;
+  chunks_.clear();
+  RunPass(Pass::kDecode, version, &budget);
+  RunPass(Pass::kPrefill, version, &budget);
+  return chunks_;
 }
 
 void Scheduler::CheckIntegrity() const {

@@ -16,6 +16,7 @@
 #define ROLLOUT_SCHEDULER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -42,9 +43,13 @@ struct SchedulerStats {
 
 class Scheduler {
  public:
+  // Called with a sequence that is about to lose its pages to others.
+  using BeforePreempt = std::function<void(Sequence* sequence)>;
+
   // `blocks` must outlive the object. CHECKs tokens_max >= kPageTokens, less
   // would stall a prefill.
-  Scheduler(int64_t tokens_max, BlockManager* blocks);
+  Scheduler(int64_t tokens_max, BlockManager* blocks,
+            BeforePreempt before_preempt = nullptr);
 
   // The sequence is looked at in every Schedule from now on. Its id is new.
   void Add(Sequence* sequence);
@@ -54,8 +59,9 @@ class Scheduler {
 
   // The next forward; empty if no sequence is running. The chunks' `computed`
   // and shared pages already count them as done: the caller must run them
-  // before anything else. Keys lie by weights `version`.
-  std::vector<Chunk> Schedule(uint64_t version);
+  // before anything else. Keys lie by weights `version`. Valid until the next
+  // call.
+  const std::vector<Chunk>& Schedule(uint64_t version);
 
   // Takes every sequence's pages away: the weights changed.
   void PreemptAll();
@@ -68,8 +74,7 @@ class Scheduler {
  private:
   // One pass over the sequences, those that decode or those that prefill.
   enum class Pass { kDecode, kPrefill };
-  void RunPass(Pass pass, uint64_t version, int64_t* budget,
-               std::vector<Chunk>* chunks);
+  void RunPass(Pass pass, uint64_t version, int64_t* budget);
   // Sees that pages for all of `tokens` are held or free, by preempting. A
   // prefill that would not fit whole is not begun.
   bool MakeRoom(Sequence* sequence, int64_t tokens);
@@ -83,7 +88,9 @@ class Scheduler {
 
   const int64_t tokens_max_;
   BlockManager* const blocks_;
+  const BeforePreempt before_preempt_;
   std::map<int64_t, Entry> entries_;  // by id: oldest first
+  std::vector<Chunk> chunks_;         // of the last Schedule
   SchedulerStats stats_;
 };
 

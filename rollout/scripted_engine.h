@@ -51,6 +51,10 @@ class ScriptedEngine : public SequenceEngine {
     s.tokens_left = sample_max;
     return absl::OkStatus();
   }
+  absl::Status Stop(int64_t id) override {
+    open_.at(id).running = false;
+    return absl::OkStatus();
+  }
   void Close(int64_t id) override { open_.erase(id); }
   absl::StatusOr<std::vector<StoppedSequence>> Step() override {
     std::vector<StoppedSequence> stopped;

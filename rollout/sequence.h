@@ -6,15 +6,16 @@
 #define ROLLOUT_SEQUENCE_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
+#include "kernels/base/checksum.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
 
 // What training needs of a sequence: T tokens, n of them sampled, F of them
-// fed to the model so far (F = T - 1 when generation has just stopped).
+// fed to the model so far (F = T - 1 when generation has just stopped). Routes
+// are read when a turn ends; in the middle of one there may be fewer.
 struct SequenceRecord {
   std::vector<int32_t> tokens;            // [T]
   std::vector<uint8_t> sampled;           // [T], 1: sampled
@@ -61,11 +62,11 @@ struct Sequence {
   int64_t tokens_left = 0;  // to be sampled before it stops for length
 
   // The scheduler's and the block manager's.
-  std::vector<int32_t> pages;            // cache pages, in order of position
-  int64_t computed = 0;                  // tokens whose keys lie in `pages`
-  int64_t pages_registered = 0;          // of `pages`, offered to others
-  std::vector<std::string> page_hashes;  // of the first whole pages
-  uint64_t hash_version = 0;             // weights the hashes were made under
+  std::vector<int32_t> pages;             // cache pages, in order of position
+  int64_t computed = 0;                   // tokens whose keys lie in `pages`
+  int64_t pages_registered = 0;           // of `pages`, offered to others
+  std::vector<Sha256Digest> page_hashes;  // of the first whole pages
+  uint64_t hash_version = 0;              // weights the hashes were made under
 };
 
 }  // namespace temper

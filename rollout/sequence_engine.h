@@ -41,6 +41,10 @@ class SequenceEngine {
   virtual absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
                               int64_t sample_max) = 0;
 
+  // Ends a running sequence's turn before its time: it is idle and its record
+  // whole. An error is the device's; then the record's routes are not.
+  virtual absl::Status Stop(int64_t id) = 0;
+
   // Frees the sequence, running or not.
   virtual void Close(int64_t id) = 0;
 
@@ -49,7 +53,8 @@ class SequenceEngine {
   // destroyed.
   virtual absl::StatusOr<std::vector<StoppedSequence>> Step() = 0;
 
-  // Valid until the next call that changes the sequence.
+  // Valid until the next call that changes the sequence; whole while it is
+  // idle.
   virtual const SequenceRecord& record(int64_t id) const = 0;
 
   virtual bool has_running() const = 0;

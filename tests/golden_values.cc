@@ -198,7 +198,8 @@ absl::Status Candidate::AddForward(int64_t s) {
   RETURN_IF_ERROR(AddLogits(seq + "logits", final_hidden));
   ASSIGN_OR_RETURN(const TokenLogProbs logprobs,
                    logprob_.Forward(*weights_, final_hidden, packed, 1, false));
-  AddF32(seq + "logprobs", {n - 1}, logprobs.logp);
+  AddF32(seq + "logprobs", {n - 1},
+         std::vector<float>(logprobs.logp.begin(), logprobs.logp.end()));
   AddF32(seq + "hidden", {layers + 1, n, config_.hidden_size}, hidden);
   AddF32(seq + "index_scores", {layers, n, n}, scores);
   std::vector<double> padded(layers * n * config_.index_topk, -1);
@@ -332,7 +333,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Candidate::ReferenceLogProbs(
         TokenLogProbs logprobs,
         logprob_.Forward(*reference_weights_, hidden, packed,
                          inputs_.temperature, !change.full_vocabulary));
-    logp.push_back(std::move(logprobs.logp));
+    logp.emplace_back(logprobs.logp.begin(), logprobs.logp.end());
   }
   return logp;
 }
@@ -413,7 +414,7 @@ absl::Status Candidate::AddGrpo(const Switch& change) {
     ObjectiveSequence sequence;
     sequence.advantage = advantages[i];
     sequence.kl_coef = change.kl_coef;
-    sequence.logp = std::move(logprobs.logp);
+    sequence.logp.assign(logprobs.logp.begin(), logprobs.logp.end());
     sequence.logp_old = packed.logp_old;
     sequence.logp_ref = logp_ref[i];
     terms.push_back(ComputeSequence(change.objective, shape, sequence));

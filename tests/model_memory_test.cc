@@ -24,6 +24,7 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   auto weights = RandomModel(&backend, config, 1);
   auto gradients = *ModelGradients::Create(&backend, config);
   auto dhidden = *backend.Allocate(kTokensMax * config.hidden_size * 4);
+  auto agreement = *backend.Allocate(sizeof(int64_t));
   const int64_t before = backend.allocated_bytes();
   auto model = *Transformer::Create(&backend, weights.get(), kTokensMax);
   auto tape = *model->NewTape(kTokensMax);
@@ -31,11 +32,9 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
     TrainingBatch made =
         MakeTrainingBatch(config, {{RandomTokens(config, 1, tokens)}});
     Tensor hidden;
-    std::vector<int32_t> live_routes;
-    DebugTaps taps;
-    taps.live_routes = &live_routes;
     ForwardOptions options;
-    options.taps = &taps;
+    options.agreement =
+        Tensor(agreement->data(), DType::kI64, {1}, backend.device());
     ASSERT_TRUE(
         model->Forward(&made.batch, nullptr, tape.get(), options, &hidden)
             .ok());

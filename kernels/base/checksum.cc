@@ -59,32 +59,33 @@ uint32_t Crc32c(const void* data, size_t size, uint32_t crc) {
   return ~crc;
 }
 
-struct Sha256::State {
-  EVP_MD_CTX* context = nullptr;
-};
-
-Sha256::Sha256() : state_(std::make_unique<State>()) {
-  state_->context = EVP_MD_CTX_new();
-  CHECK(state_->context != nullptr);
-  // OpenSSL fails here only for want of memory, and nobody could go on without
-  // a digest: the callers compare identities by it.
-  CHECK_EQ(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr), 1);
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  CHECK(context_ != nullptr);
+  Restart();
 }
 
-Sha256::~Sha256() { EVP_MD_CTX_free(state_->context); }
+Sha256::~Sha256() { EVP_MD_CTX_free(context_); }
+
+void Sha256::Restart() {
+  // OpenSSL fails here only for want of memory, and nobody could go on without
+  // a digest: the callers compare identities by it.
+  CHECK_EQ(EVP_DigestInit_ex(context_, EVP_sha256(), nullptr), 1);
+}
 
 void Sha256::Update(const void* data, size_t size) {
-  CHECK_EQ(EVP_DigestUpdate(state_->context, data, size), 1);
+  CHECK_EQ(EVP_DigestUpdate(context_, data, size), 1);
+}
+
+Sha256Digest Sha256::FinishDigest() {
+  Sha256Digest digest;
+  // The context is spent: a second Finish would be OpenSSL's error, our CHECK.
+  CHECK_EQ(EVP_DigestFinal_ex(context_, digest.data(), nullptr), 1);
+  return digest;
 }
 
 std::string Sha256::Finish() {
-  // The context is spent: a second Finish would be OpenSSL's error, our CHECK.
-  std::string digest(32, '\0');
-  CHECK_EQ(EVP_DigestFinal_ex(state_->context,
-                              reinterpret_cast<unsigned char*>(digest.data()),
-                              nullptr),
-           1);
-  return digest;
+  const Sha256Digest digest = FinishDigest();
+  return std::string(digest.begin(), digest.end());
 }
 
 std::string Sha256Of(const void* data, size_t size) {

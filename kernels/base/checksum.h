@@ -4,10 +4,12 @@
 #ifndef KERNELS_BASE_CHECKSUM_H_
 #define KERNELS_BASE_CHECKSUM_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
+
+struct evp_md_ctx_st;
 
 namespace temper {
 
@@ -18,6 +20,8 @@ inline uint32_t Crc32c(const std::string& data) {
   return Crc32c(data.data(), data.size());
 }
 
+using Sha256Digest = std::array<uint8_t, 32>;
+
 // SHA-256 in pieces.
 class Sha256 {
  public:
@@ -26,12 +30,14 @@ class Sha256 {
   Sha256(const Sha256&) = delete;
   Sha256& operator=(const Sha256&) = delete;
   void Update(const void* data, size_t size);
-  // The 32 bytes; once, and nothing may be added after.
+  // The 32 bytes; once, and nothing may be added after but by Restart.
   std::string Finish();
+  Sha256Digest FinishDigest();
+  // As new, without taking memory again.
+  void Restart();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  evp_md_ctx_st* const context_;  // OpenSSL's
 };
 
 // The 32 bytes of SHA-256.

@@ -42,5 +42,15 @@ TEST(ChecksumTest, Sha256InPiecesIsSha256OfTheWhole) {
   EXPECT_EQ(sha.Finish(), Sha256Of("abc"));
 }
 
+TEST(Sha256Test, RestartedItIsAsNew) {
+  Sha256 sha;
+  sha.Update("abc", 3);
+  const Sha256Digest first = sha.FinishDigest();
+  EXPECT_EQ(std::string(first.begin(), first.end()), Sha256Of("abc"));
+  sha.Restart();
+  sha.Update("de", 2);
+  EXPECT_EQ(sha.Finish(), Sha256Of("de"));
+}
+
 }  // namespace
 }  // namespace temper

@@ -128,6 +128,7 @@ void CpuBackend::SparseMla(const SparseMlaArgs& args) {
                                           SoftmaxLog(double{runs[h].sum}));
     }
   });
+  if (mla.map.bad()) SetFault(DeviceFault::kRow);
 }
 
 namespace {
@@ -240,6 +241,7 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
           }
         });
   }
+  if (mla.map.bad()) SetFault(DeviceFault::kRow);
 }
 
 }  // namespace temper

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/float_mode.h"
@@ -28,6 +29,25 @@ class CpuBuffer : public Buffer {
   void* const data_;
   const int64_t bytes_;
 };
+
+class CpuHostBuffer : public HostBuffer {
+ public:
+  explicit CpuHostBuffer(std::unique_ptr<Buffer> buffer)
+      : buffer_(std::move(buffer)) {}
+  void* data() const override { return buffer_->data(); }
+  int64_t bytes() const override { return buffer_->bytes(); }
+
+ private:
+  const std::unique_ptr<Buffer> buffer_;
+};
+
+void CopyRowMajor(const Tensor& from, char* to) {
+  const RowWalk walk(from);
+  for (int64_t i = 0; i < walk.rows(); ++i) {
+    std::memcpy(to, walk.row(i), static_cast<size_t>(walk.row_bytes()));
+    to += walk.row_bytes();
+  }
+}
 
 }  // namespace
 
@@ -67,6 +87,14 @@ absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(int64_t bytes) {
   return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(data, bytes));
 }
 
+absl::StatusOr<std::unique_ptr<HostBuffer>> CpuBackend::AllocateHost(
+    int64_t bytes) {
+  // Plain memory: there is nothing to lock it for.
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(bytes));
+  return std::unique_ptr<HostBuffer>(
+      std::make_unique<CpuHostBuffer>(std::move(buffer)));
+}
+
 absl::Status CpuBackend::CopyFromHost(const void* host, const Tensor& to) {
   const char* from = static_cast<const char*>(host);
   const RowWalk walk(to);
@@ -77,17 +105,36 @@ absl::Status CpuBackend::CopyFromHost(const void* host, const Tensor& to) {
   return absl::OkStatus();
 }
 
-absl::Status CpuBackend::CopyToHost(const Tensor& from, void* host) {
-  char* to = static_cast<char*>(host);
-  const RowWalk walk(from);
-  for (int64_t i = 0; i < walk.rows(); ++i) {
-    std::memcpy(to, walk.row(i), static_cast<size_t>(walk.row_bytes()));
-    to += walk.row_bytes();
-  }
-  return absl::OkStatus();
+void CpuBackend::CopyToHost(const Tensor& from, HostBuffer* to,
+                            int64_t offset) {
+  const int64_t bytes =
+      from.elements() * static_cast<int64_t>(DTypeBytes(from.dtype()));
+  CHECK(offset >= 0 && offset + bytes <= to->bytes())
+      << from.DebugString() << " at byte " << offset << " of " << to->bytes();
+  CopyRowMajor(from, static_cast<char*>(to->data()) + offset);
 }
 
-absl::Status CpuBackend::Sync() { return absl::OkStatus(); }
+// Operations have run when they return, so an event has come when it is made.
+Event CpuBackend::Record() { return {++events_}; }
+
+absl::Status CpuBackend::Wait(const Event& event) {
+  CHECK(event.number <= events_) << "an event of another backend";
+  return Sync();
+}
+
+absl::Status CpuBackend::Read(const Tensor& from, void* host) {
+  CopyRowMajor(from, static_cast<char*>(host));
+  return Sync();
+}
+
+absl::Status CpuBackend::Sync() {
+  return StatusOf(fault_.exchange(DeviceFault::kNone));
+}
+
+void CpuBackend::SetFault(DeviceFault fault) {
+  DeviceFault none = DeviceFault::kNone;
+  fault_.compare_exchange_strong(none, fault);
+}
 
 void CpuBackend::Zero(const Tensor& x) {
   const RowWalk walk(x);

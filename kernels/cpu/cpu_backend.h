@@ -9,6 +9,7 @@
 #ifndef KERNELS_CPU_CPU_BACKEND_H_
 #define KERNELS_CPU_CPU_BACKEND_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,10 +58,16 @@ class CpuBackend final : public Backend {
 
   Device device() const override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
+  absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(
+      int64_t bytes) override;
   absl::Status CopyFromHost(const void* host, const Tensor& to) override;
-  absl::Status CopyToHost(const Tensor& from, void* host) override;
+  void CopyToHost(const Tensor& from, HostBuffer* to, int64_t offset) override;
+  Event Record() override;
+  absl::Status Wait(const Event& event) override;
+  absl::Status Read(const Tensor& from, void* host) override;
   absl::Status Sync() override;
   void Zero(const Tensor& x) override;
+  int64_t BucketRows(int64_t rows) const override { return rows; }
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;
   void SetWeight(const Tensor& values, Weight* weight) override;
@@ -91,6 +98,10 @@ class CpuBackend final : public Backend {
                    const Tensor& to) override;
   void GatherRows(const Tensor& from, const Tensor& rows,
                   const Tensor& to) override;
+  void WriteKeys(const WriteKeysArgs& args) override;
+  void CountEqualRows(const Tensor& a, const Tensor& b,
+                      const Tensor& count) override;
+  void CheckNumbers(const Tensor& x, double limit) override;
   void IndexerSelect(const IndexerSelectArgs& args) override;
   void SparseMla(const SparseMlaArgs& args) override;
   void SparseMlaBackward(const SparseMlaBackwardArgs& args) override;
@@ -103,11 +114,16 @@ class CpuBackend final : public Backend {
   void MoeCombineBackward(const MoeCombineBackwardArgs& args) override;
   void LogProb(const LogProbArgs& args) override;
   void LogProbBackward(const LogProbBackwardArgs& args) override;
+  void DrawWords(const Tensor& rows, const Tensor& words) override;
   void Sample(const SampleArgs& args) override;
   void SumSquares(absl::Span<const Tensor> tensors, const Tensor& out) override;
-  void AdamW(const AdamWArgs& args) override;
+  void AdamW(const AdamWOptions& options,
+             absl::Span<const AdamWTensor> tensors) override;
 
  private:
+  // The error word. From any thread of the pool; the first fault stands.
+  void SetFault(DeviceFault fault);
+
   // At least `floats` floats of 64-byte aligned scratch of one thread of the
   // pool, uninitialised, valid until that thread's next call. Grows, never
   // shrinks, so a steady step allocates nothing.
@@ -125,6 +141,8 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   std::vector<AlignedFloats> scratch_;  // one per thread
   AlignedFloats shared_scratch_;
+  std::atomic<DeviceFault> fault_{DeviceFault::kNone};
+  uint64_t events_ = 0;
 };
 
 }  // namespace temper

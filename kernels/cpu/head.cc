@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -19,7 +20,8 @@ namespace {
 constexpr int64_t kLogitFloats = int64_t{1} << 20;
 constexpr int64_t kRowsMax = 64;
 
-// The operands of LogProb and its backward, checked.
+// The operands of LogProb and its backward: shapes checked, values by FaultOf
+// before any of them is used.
 struct HeadOperands {
   template <typename Args>
   explicit HeadOperands(const Args& args)
@@ -32,6 +34,7 @@ struct HeadOperands {
     offsets = AsVector<int32_t>(args.kept_offsets, x.rows + 1);
     if (offsets[x.rows] == 0) return;
     ids = AsVector<int32_t>(args.kept_ids, -1);
+    kept_size = args.kept_ids.dim(0);
     rows = AsStrip(args.rows);
     CHECK(rows.rows == weight.out && rows.columns == weight.in)
         << args.rows.DebugString();
@@ -46,14 +49,32 @@ struct HeadOperands {
   }
   // Where the target stands among the row's ids.
   int64_t TargetPlace(int64_t n) const {
-    const int32_t target = targets[n];
-    CHECK(target >= 0 && target < weight.out) << "target " << target;
-    if (whole(n)) return target;
-    const int32_t* end = kept(n) + count(n);
-    const int32_t* at = std::lower_bound(kept(n), end, target);
-    CHECK(at != end && *at == target)
-        << "target " << target << " is not in the kept set of row " << n;
-    return at - kept(n);
+    if (whole(n)) return targets[n];
+    return std::lower_bound(kept(n), kept(n) + count(n), targets[n]) - kept(n);
+  }
+  // What is wrong with the first row that something is wrong with.
+  DeviceFault FaultOf() const {
+    for (int64_t n = 0; n < x.rows; ++n) {
+      if (targets[n] < 0 || targets[n] >= weight.out) {
+        return DeviceFault::kTarget;
+      }
+      if (whole(n)) continue;
+      if (offsets[n] < 0 || offsets[n] > offsets[n + 1] ||
+          offsets[n + 1] > kept_size) {
+        return DeviceFault::kKeptSet;
+      }
+      const int32_t* const begin = kept(n);
+      const int32_t* const end = begin + count(n);
+      if (*begin < 0 || end[-1] >= weight.out ||
+          std::adjacent_find(begin, end, std::greater_equal<int32_t>()) !=
+              end) {
+        return DeviceFault::kKeptSet;
+      }
+      if (!std::binary_search(begin, end, targets[n])) {
+        return DeviceFault::kTarget;
+      }
+    }
+    return DeviceFault::kNone;
   }
   // Rows whose logits, of the whole vocabulary if need be, exist at once.
   int64_t chunk() const {
@@ -76,17 +97,9 @@ struct HeadOperands {
   const int32_t* targets = nullptr;
   const int32_t* offsets = nullptr;
   const int32_t* ids = nullptr;
+  int64_t kept_size = 0;
   Strip rows;  // of the vocabulary, row-major
 };
-
-void CheckKept(const HeadOperands& in, int64_t n) {
-  const int32_t* ids = in.kept(n);
-  for (int64_t i = 0; i < in.count(n); ++i) {
-    CHECK(ids[i] >= 0 && ids[i] < in.weight.out) << "kept id " << ids[i];
-    CHECK(i == 0 || ids[i] > ids[i - 1])
-        << "kept ids of row " << n << " do not ascend";
-  }
-}
 
 // Scratch for the products of a truncated row.
 int64_t KeptScratch(const HeadOperands& in) {
@@ -99,7 +112,6 @@ int64_t KeptScratch(const HeadOperands& in) {
 // decides how a product is added up.
 void KeptLogits(const TierKernels& kernels, const HeadOperands& in, int64_t n,
                 float* scratch, float* z) {
-  CheckKept(in, n);
   const int64_t count = in.count(n);
   ProductsWithKeys(kernels, in.rows, in.kept(n), count,
                    {.a = in.x.row(n),
@@ -156,6 +168,9 @@ void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
 
 void CpuBackend::LogProb(const LogProbArgs& args) {
   const HeadOperands in(args);
+  if (const DeviceFault fault = in.FaultOf(); fault != DeviceFault::kNone) {
+    return SetFault(fault);
+  }
   CHECK_GT(args.temperature, 0);
   float* logp_out = AsVector<float>(args.logp, in.x.rows);
   float* lse_out = AsVector<float>(args.lse, in.x.rows);
@@ -242,6 +257,9 @@ void AddWeightGradient(const TierKernels& kernels, const HeadOperands& in,
 
 void CpuBackend::LogProbBackward(const LogProbBackwardArgs& args) {
   const HeadOperands in(args);
+  if (const DeviceFault fault = in.FaultOf(); fault != DeviceFault::kNone) {
+    return SetFault(fault);
+  }
   CHECK_GT(args.temperature, 0);
   const float* lse_in = AsVector<float>(args.lse, in.x.rows);
   const float* dout = AsVector<float>(args.dlogp, in.x.rows);

@@ -183,6 +183,7 @@ void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
       }
     }
   });
+  if (where.bad()) SetFault(DeviceFault::kRow);
 }
 
 namespace {
@@ -311,6 +312,7 @@ void CpuBackend::IndexerKl(const IndexerKlArgs& args) {
     }
     out[n] = static_cast<float>(sum);
   });
+  if (in.map.bad()) SetFault(DeviceFault::kRow);
 }
 
 namespace {
@@ -402,6 +404,7 @@ void CpuBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
           }
         });
   }
+  if (in.map.bad()) SetFault(DeviceFault::kRow);
 }
 
 }  // namespace temper

@@ -22,13 +22,13 @@ KeyRows::KeyRows(const KeyMap& map, int64_t queries, int64_t rows)
 
 int32_t KeyRows::Row(const int32_t* blocks, int64_t key) const {
   const int64_t page = key >> page_shift_;
-  CHECK(page < blocks_.columns)
-      << "key " << key << " of a table of " << blocks_.columns << " pages";
-  const int64_t row =
-      (int64_t{blocks[page]} << page_shift_) + (key & page_mask_);
-  CHECK(row >= 0 && row < rows_)
-      << "key " << key << " in row " << row << " of " << rows_;
-  return static_cast<int32_t>(row);
+  if (page < blocks_.columns) {
+    const int64_t row =
+        (int64_t{blocks[page]} << page_shift_) + (key & page_mask_);
+    if (row >= 0 && row < rows_) return static_cast<int32_t>(row);
+  }
+  bad_ = true;
+  return 0;
 }
 
 int64_t KeyRows::Selected(int64_t query, const int32_t* positions,

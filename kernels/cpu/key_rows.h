@@ -4,6 +4,7 @@
 #ifndef KERNELS_CPU_KEY_ROWS_H_
 #define KERNELS_CPU_KEY_ROWS_H_
 
+#include <atomic>
 #include <cstdint>
 
 #include "kernels/base/thread_pool.h"
@@ -16,9 +17,12 @@ namespace temper {
 // Typed view of a KeyMap. Thread-safe.
 class KeyRows {
  public:
-  // CHECKs the shapes against `queries`, that page_tokens is a power of two,
-  // and every row it resolves against `rows`, the length of the key strip.
+  // CHECKs the shapes against `queries` and that page_tokens is a power of two.
+  // A key beyond the tables or the `rows` of the strip is taken for the first
+  // row, and bad() from then on.
   KeyRows(const KeyMap& map, int64_t queries, int64_t rows);
+
+  bool bad() const { return bad_; }
 
   int32_t sequence(int64_t query) const { return sequence_[query]; }
   int32_t position(int64_t query) const { return position_[query]; }
@@ -40,6 +44,7 @@ class KeyRows {
   int page_shift_;
   int64_t page_mask_;
   int64_t rows_;
+  mutable std::atomic<bool> bad_{false};
 };
 
 // Products with keys come in two: of floats by rows_product on the keys where

@@ -109,6 +109,15 @@ bool IsNarrow(DType operand) {
   return operand == DType::kBF16;
 }
 
+// Whether groups follow one another over all rows: what is checked before the
+// first row is touched need not be looked at in the loops.
+bool Tile(const int32_t* offsets, int64_t groups, int64_t rows) {
+  for (int64_t g = 0; g < groups; ++g) {
+    if (offsets[g] > offsets[g + 1]) return false;
+  }
+  return offsets[0] == 0 && offsets[groups] == rows;
+}
+
 // Cuts [0, in) for the threads: whole panels, at most kInBlock.
 int64_t ColumnsPerTask(int64_t in, int threads) {
   const int64_t panels = (in + kPanel - 1) / kPanel;
@@ -299,8 +308,9 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
   CHECK(from.columns == ColumnsFrom(weight, args.use) &&
         to.columns == ColumnsTo(weight, args.use) && from.rows == to.rows)
       << args.x.DebugString() << " to " << args.y.DebugString();
-  CHECK(offset[0] == 0 && offset[weight.groups] == from.rows)
-      << "args.offsets end at " << offset[weight.groups] << " of " << from.rows;
+  if (!Tile(offset, weight.groups, from.rows)) {
+    return SetFault(DeviceFault::kOffsets);
+  }
   // Threads take equal ranges of rows, cut again where an expert ends.
   pool_.ParallelFor(from.rows, 1, [&](int, int64_t begin, int64_t end) {
     int64_t group =
@@ -323,8 +333,11 @@ void CpuBackend::GroupedLinearWeightGrad(
   const auto grad = AsGroupedRows<float>(args.dw);  // rows are experts
   const int32_t* offset = AsVector<const int32_t>(args.offsets, grad.rows + 1);
   CHECK(in.rows == out.rows && grad.groups == out.columns &&
-        grad.columns == in.columns && offset[grad.rows] == in.rows)
+        grad.columns == in.columns)
       << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
+  if (!Tile(offset, grad.rows, in.rows)) {
+    return SetFault(DeviceFault::kOffsets);
+  }
   // Column cuts first, so that each thread meets every expert and an uneven
   // load among experts is shared.
   const int64_t step = ColumnsPerTask(in.columns, pool_.threads());

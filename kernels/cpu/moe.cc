@@ -96,6 +96,40 @@ void ChooseExperts(const GateOptions& options, const float* scores,
   std::sort(routes, routes + slots);
 }
 
+// Where a row's choice is kept for those that come to its slot later: narrow,
+// for it lies beside every cached token.
+class RouteStrip {
+ public:
+  RouteStrip(const Tensor& strip, const Tensor& slot, int64_t rows,
+             int64_t slots) {
+    if (strip.empty()) return;
+    slot_ = AsVector<const int32_t>(slot, rows);
+    if (strip.dtype() == DType::kU8) {
+      bytes_ = AsRows<uint8_t>(strip);
+    } else {
+      words_ = AsRows<uint16_t>(strip);
+    }
+    CHECK_EQ(strip.dim(1), slots) << strip.DebugString();
+  }
+
+  // False if the row's slot is beyond the strip.
+  bool Write(int64_t n, const int32_t* routes) const {
+    if (slot_ == nullptr || slot_[n] < 0) return true;
+    if (slot_[n] >= bytes_.rows + words_.rows) return false;
+    if (bytes_.data != nullptr) {
+      std::copy_n(routes, bytes_.columns, bytes_.row(slot_[n]));
+    } else {
+      std::copy_n(routes, words_.columns, words_.row(slot_[n]));
+    }
+    return true;
+  }
+
+ private:
+  const int32_t* slot_ = nullptr;
+  Rows<uint8_t> bytes_;
+  Rows<uint16_t> words_;
+};
+
 float ScoreSum(const float* scores, const int32_t* routes, int64_t slots) {
   float sum = 0;
   for (int64_t slot = 0; slot < slots; ++slot) sum += scores[routes[slot]];
@@ -122,6 +156,7 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
         slots <= experts / args.options.n_group * args.options.topk_group)
       << slots << " of " << experts << " experts from "
       << args.options.topk_group << " of " << args.options.n_group << " groups";
+  const RouteStrip strip(args.strip, args.slot, from.rows, slots);
   pool_.ParallelFor(
       from.rows, RowGrain(8 * experts),
       [&](int thread, int64_t begin, int64_t end) {
@@ -131,15 +166,17 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
           int32_t* r = route.row(n);
           tier_.sigmoid(from.row(n), score.row(n), experts);
           const bool can_choose = CanChoose(s, expert_bias, experts);
-          if (r[0] < 0 && can_choose) {
+          const bool chooses = args.live || r[0] < 0;
+          if (chooses && can_choose) {
             ChooseExperts(args.options, s, expert_bias, experts, slots, scratch,
                           r);
-          } else if (r[0] < 0) {
+          } else if (chooses) {
             std::iota(r, r + slots, 0);
           }
           for (int64_t a = 0; a < slots; ++a) {
-            CHECK(r[a] >= 0 && r[a] < experts)
-                << "route " << r[a] << " of " << experts << " experts";
+            if (r[a] >= 0 && r[a] < experts) continue;
+            SetFault(DeviceFault::kRoute);
+            r[a] = 0;
           }
           const float sum = ScoreSum(s, r, slots);
           for (int64_t a = 0; a < slots; ++a) {
@@ -147,6 +184,7 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
                 can_choose ? s[r[a]] / sum * args.options.routed_scaling_factor
                            : kNaN;
           }
+          if (!strip.Write(n, r)) SetFault(DeviceFault::kRow);
         }
       });
 }
@@ -197,8 +235,12 @@ void CpuBackend::MoePlan(const MoePlanArgs& args) {
   for (int64_t n = 0; n < route.rows; ++n) {
     for (int64_t a = 0; a < slots; ++a) {
       const int32_t expert = route.row(n)[a];
-      CHECK(expert >= 0 && expert < experts)
-          << "route " << expert << " of " << experts << " experts";
+      if (expert < 0 || expert >= experts) {
+        // No plan: every place would be wrong, and rows stay as they were.
+        SetFault(DeviceFault::kRoute);
+        std::fill_n(offset, experts + 1, 0);
+        return;
+      }
       ++offset[expert + 1];
     }
   }
@@ -233,7 +275,10 @@ void CpuBackend::MoeCombine(const MoeCombineArgs& args) {
                       for (int64_t n = begin; n < end; ++n) {
                         for (int64_t a = 0; a < at.columns; ++a) {
                           const int32_t sorted = at.row(n)[a];
-                          CHECK(sorted >= 0 && sorted < from.rows) << sorted;
+                          if (sorted < 0 || sorted >= from.rows) {
+                            SetFault(DeviceFault::kRow);
+                            continue;
+                          }
                           tier_.axpy(
                               gate.data == nullptr ? 1.0f : gate.row(n)[a],
                               from.row(sorted), to.row(n), to.columns);
@@ -261,7 +306,10 @@ void CpuBackend::MoeCombineBackward(const MoeCombineBackwardArgs& args) {
                       for (int64_t n = begin; n < end; ++n) {
                         for (int64_t a = 0; a < at.columns; ++a) {
                           const int32_t sorted = at.row(n)[a];
-                          CHECK(sorted >= 0 && sorted < from.rows) << sorted;
+                          if (sorted < 0 || sorted >= from.rows) {
+                            SetFault(DeviceFault::kRow);
+                            continue;
+                          }
                           gate_grad.row(n)[a] =
                               tier_.dot(from.row(sorted), grad.row(n), columns);
                           std::copy_n(grad.row(n), columns, to.row(sorted));

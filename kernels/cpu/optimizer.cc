@@ -82,34 +82,48 @@ void CpuBackend::SumSquares(absl::Span<const Tensor> tensors,
   total[0] = AddNeighbours(sums, of_tensor - sums);
 }
 
-void CpuBackend::AdamW(const AdamWArgs& args) {
-  for (const Tensor* x : {&args.grad, &args.p, &args.m, &args.v}) {
-    CHECK(x->contiguous() && x->dtype() == DType::kF32) << x->DebugString();
-    CHECK_EQ(x->elements(), args.p.elements());
+void CpuBackend::AdamW(const AdamWOptions& options,
+                       absl::Span<const AdamWTensor> tensors) {
+  int64_t elements = 0;
+  for (const AdamWTensor& tensor : tensors) {
+    for (const Tensor* x : {&tensor.grad, &tensor.p, &tensor.m, &tensor.v}) {
+      CHECK(x->contiguous() && x->dtype() == DType::kF32) << x->DebugString();
+      CHECK_EQ(x->elements(), tensor.p.elements());
+    }
+    elements += tensor.p.elements();
   }
-  CHECK(args.options.bias_correction1 > 0 && args.options.bias_correction2 > 0);
+  CHECK(options.bias_correction1 > 0 && options.bias_correction2 > 0);
   const AdamWFactors factors = {
-      .beta1 = args.options.beta1,
-      .one_minus_beta1 = 1 - args.options.beta1,
-      .beta2 = args.options.beta2,
-      .one_minus_beta2 = 1 - args.options.beta2,
-      .step_size = args.options.learning_rate / args.options.bias_correction1,
-      .inverse_sqrt_correction2 =
-          1 / __builtin_sqrtf(args.options.bias_correction2),
-      .eps = args.options.eps,
-      .decay = args.options.learning_rate * args.options.weight_decay,
-      .grad_scale = args.options.grad_scale,
+      .beta1 = options.beta1,
+      .one_minus_beta1 = 1 - options.beta1,
+      .beta2 = options.beta2,
+      .one_minus_beta2 = 1 - options.beta2,
+      .step_size = options.learning_rate / options.bias_correction1,
+      .inverse_sqrt_correction2 = 1 / __builtin_sqrtf(options.bias_correction2),
+      .eps = options.eps,
+      .grad_scale = options.grad_scale,
   };
-  const float* g = args.grad.as<const float>();
-  float* param = args.p.as<float>();
-  float* first = args.m.as<float>();
-  float* second = args.v.as<float>();
+  const float decay = options.learning_rate * options.weight_decay;
+  // Cut through all tensors as if they lay one after the other: a thread's
+  // piece begins in one and may end in another. Elements do not know of each
+  // other, so where the cuts fall does not show.
   pool_.ParallelFor(
-      args.p.elements(), kGrainElements, [&](int, int64_t begin, int64_t end) {
-        // In pieces that stay in L1 over the three passes.
-        for (int64_t i = begin; i < end; i += 1024) {
-          tier_.adamw(factors, g + i, param + i, first + i, second + i,
-                      std::min<int64_t>(1024, end - i));
+      elements, kGrainElements, [&](int, int64_t begin, int64_t end) {
+        AdamWFactors mine = factors;
+        int64_t first = 0;  // of this tensor among all
+        for (const AdamWTensor& tensor : tensors) {
+          const int64_t size = tensor.p.elements();
+          const int64_t from = std::max<int64_t>(begin - first, 0);
+          const int64_t to = std::min(end - first, size);
+          first += size;
+          mine.decay = tensor.decays ? decay : 0.0f;
+          // In pieces that stay in L1 over the three passes.
+          for (int64_t i = from; i < to; i += 1024) {
+            tier_.adamw(mine, tensor.grad.as<const float>() + i,
+                        tensor.p.as<float>() + i, tensor.m.as<float>() + i,
+                        tensor.v.as<float>() + i,
+                        std::min<int64_t>(1024, to - i));
+          }
         }
       });
 }

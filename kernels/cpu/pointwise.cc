@@ -1,6 +1,7 @@
 // Pointwise operations of CpuBackend.
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "kernels/base/log.h"
@@ -40,8 +41,9 @@ void CopyRow(const TierKernels& tier, const Tensor& from, const Tensor& to,
   }
 }
 
-// Copies rows named by an index vector, either way.
-void CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
+// Copies rows named by an index vector, either way. False if some row is beyond
+// the table; the others are copied.
+bool CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
               const Tensor& to, const Tensor& rows, bool scatter) {
   const auto one_of = [](DType a, DType b) {
     return a == DType::kF32 && b == DType::kBF16;
@@ -58,24 +60,30 @@ void CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
   const int64_t count = (scatter ? source : target).rows();
   const int64_t limit = (scatter ? to : from).dim(0);
   const int32_t* row = AsVector<const int32_t>(rows, count);
+  std::atomic<bool> all_there{true};
   pool->ParallelFor(count, RowGrain(source.row_elements()),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
-                        CHECK(row[n] >= 0 && row[n] < limit)
-                            << "row " << row[n] << " of " << limit;
+                        if (row[n] < 0 || row[n] >= limit) {
+                          all_there = false;
+                          continue;
+                        }
                         const int64_t a = scatter ? n : row[n];
                         const int64_t b = scatter ? row[n] : n;
                         CopyRow(tier, from, to, source.row(a), target.row(b),
                                 source.row_elements());
                       }
                     });
+  return all_there;
 }
 
 }  // namespace
 
 void CpuBackend::Embed(const Tensor& table, const Tensor& ids,
                        const Tensor& x) {
-  CopyRows(tier_, &pool_, table, x, ids, /*scatter=*/false);
+  if (!CopyRows(tier_, &pool_, table, x, ids, /*scatter=*/false)) {
+    SetFault(DeviceFault::kRow);
+  }
 }
 
 void CpuBackend::EmbedBackward(const Tensor& ids, const Tensor& dx,
@@ -87,7 +95,10 @@ void CpuBackend::EmbedBackward(const Tensor& ids, const Tensor& dx,
   // Tokens ascend in every column.
   pool_.ParallelFor(from.columns, 16, [&](int, int64_t begin, int64_t end) {
     for (int64_t n = 0; n < from.rows; ++n) {
-      CHECK(id[n] >= 0 && id[n] < to.rows) << id[n] << " of " << to.rows;
+      if (id[n] < 0 || id[n] >= to.rows) {
+        SetFault(DeviceFault::kRow);
+        continue;
+      }
       tier_.add(from.row(n) + begin, to.row(id[n]) + begin, end - begin);
     }
   });
@@ -135,8 +146,10 @@ void CpuBackend::Rope(const Tensor& x, const Tensor& position,
       [&](int, int64_t begin, int64_t end) {
         float sin[kRopeDimsMax / 2], a[kRopeDimsMax / 2], b[kRopeDimsMax / 2];
         for (int64_t n = begin; n < end; ++n) {
-          CHECK(at[n] >= 0 && at[n] < table.rows)
-              << "position " << at[n] << " of " << table.rows;
+          if (at[n] < 0 || at[n] >= table.rows) {
+            SetFault(DeviceFault::kRow);
+            continue;
+          }
           const float* cos = table.row(at[n]);
           const float sign = direction == RopeDirection::kForward ? 1.f : -1.f;
           for (int64_t j = 0; j < half; ++j) sin[j] = sign * cos[half + j];
@@ -196,12 +209,16 @@ void CpuBackend::SwiGluBackward(const SwiGluBackwardArgs& args) {
 
 void CpuBackend::ScatterRows(const Tensor& from, const Tensor& rows,
                              const Tensor& to) {
-  CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/true);
+  if (!CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/true)) {
+    SetFault(DeviceFault::kRow);
+  }
 }
 
 void CpuBackend::GatherRows(const Tensor& from, const Tensor& rows,
                             const Tensor& to) {
-  CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/false);
+  if (!CopyRows(tier_, &pool_, from, to, rows, /*scatter=*/false)) {
+    SetFault(DeviceFault::kRow);
+  }
 }
 
 }  // namespace temper

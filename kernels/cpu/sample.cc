@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 
 #include "kernels/base/log.h"
+#include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
@@ -130,44 +132,72 @@ int64_t InverseCdf(const float* e, int64_t count, uint32_t word) {
   return 0;
 }
 
+// By value: where the rows lie in a batch's one buffer is no matter of theirs.
+SampleRow RowAt(const Rows<const int32_t>& rows, int64_t n) {
+  SampleRow row;
+  std::memcpy(static_cast<void*>(&row), rows.row(n), sizeof(row));
+  return row;
+}
+
+Rows<const int32_t> AsSampleRows(const Tensor& x) {
+  const auto rows = AsRows<const int32_t>(x);
+  CHECK_EQ(rows.columns, kSampleRowInts) << x.DebugString();
+  return rows;
+}
+
 }  // namespace
+
+void CpuBackend::DrawWords(const Tensor& rows, const Tensor& words) {
+  const auto from = AsSampleRows(rows);
+  int32_t* const word = AsVector<int32_t>(words, from.rows);
+  for (int64_t n = 0; n < from.rows; ++n) {
+    const SampleRow row = RowAt(from, n);
+    word[n] = static_cast<int32_t>(
+        RandomWords({row.seed, RngPurpose::kSampleToken, row.group, row.sample,
+                     row.ordinal})[0]);
+  }
+}
 
 void CpuBackend::Sample(const SampleArgs& args) {
   const auto in = AsRows<float>(args.logits);
+  const auto rows = AsSampleRows(args.rows);
   const int32_t* word = AsVector<int32_t>(args.words, in.rows);
   int32_t* id_out = AsVector<int32_t>(args.ids, in.rows);
   float* logp_out = AsVector<float>(args.logp, in.rows);
   const auto kept_out = AsRows<int32_t>(args.kept_ids);
   int32_t* count_out = AsVector<int32_t>(args.kept_counts, in.rows);
-  CHECK_GT(args.options.temperature, 0);
-  CHECK_GE(args.options.kept_max, 1);
-  CHECK_EQ(kept_out.rows, in.rows);
-  CHECK_LE(args.options.kept_max, kept_out.columns);
+  CHECK(rows.rows == in.rows && kept_out.rows == in.rows)
+      << args.rows.DebugString() << args.kept_ids.DebugString();
   CHECK(in.columns >= 1 && in.columns < kVocabularyMax) << in.columns;
   const int64_t vocabulary = in.columns;
-  const int64_t row = RoundUp16(vocabulary);
+  const int64_t width = RoundUp16(vocabulary);
   pool_.ParallelFor(in.rows, 1, [&](int thread, int64_t begin, int64_t end) {
-    float* z = Scratch(thread, 4 * row);
-    float* e = z + row;
-    auto* ranks = reinterpret_cast<uint64_t*>(z + 2 * row);
+    float* z = Scratch(thread, 4 * width);
+    float* e = z + width;
+    auto* ranks = reinterpret_cast<uint64_t*>(z + 2 * width);
     for (int64_t n = begin; n < end; ++n) {
+      const SampleRow row = RowAt(rows, n);
+      CHECK(row.options.temperature > 0 && row.options.kept_max >= 1 &&
+            row.options.kept_max <= kept_out.columns)
+          << "temperature " << row.options.temperature << ", kept_max "
+          << row.options.kept_max;
       std::copy(in.row(n), in.row(n) + vocabulary, z);
-      DivideByTemperature(tier_, args.options.temperature, z, vocabulary);
-      Normalised sum = Normalise(tier_, z, vocabulary, e);
+      DivideByTemperature(tier_, row.options.temperature, z, vocabulary);
+      const Normalised whole = Normalise(tier_, z, vocabulary, e);
       int32_t* kept = kept_out.row(n);
       const int64_t count =
-          Truncate({z, e, vocabulary, ranks}, args.options, kept);
-      count_out[n] = static_cast<int32_t>(count);
+          Truncate({z, e, vocabulary, ranks}, row.options, kept);
       std::fill(kept + count, kept + kept_out.columns, -1);
       // Kept ids ascend, so none is overwritten before it is read. The largest
       // is kept, so the masses stay what they were.
       for (int64_t i = 0; i < count; ++i) z[i] = z[kept[i]];
       const int64_t choices = count == 0 ? vocabulary : count;
-      if (count > 0) sum = Normalise(tier_, z, count, e);
+      const Normalised sum = count == 0 ? whole : Normalise(tier_, z, count, e);
       const int64_t place =
           InverseCdf(e, choices, static_cast<uint32_t>(word[n]));
       id_out[n] = count == 0 ? static_cast<int32_t>(place) : kept[place];
-      logp_out[n] = z[place] - sum.lse;
+      count_out[n] = row.keep != 0 ? static_cast<int32_t>(count) : 0;
+      logp_out[n] = z[place] - (row.keep != 0 ? sum.lse : whole.lse);
     }
   });
 }

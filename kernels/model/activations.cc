@@ -23,24 +23,25 @@ void LayoutShared(const ModelConfig& c, const ActivationShape& shape,
   LayerActivations dense;
   dense.h_in = arena->F32({n, c.hidden_size});
   dense.h_mid = arena->F32({n, c.hidden_size});
+  // h_in is dead once h_mid has it added, so two buffers carry the stream
+  // through all layers.
   dense.h_out = dense.h_in;
   dense.mla.Layout(c, n, arena);
   dense.indexer.Layout(c, n, shape.selected_width, arena);
+  // A copy of views: both kinds of layer use the same attention's memory.
   LayerActivations moe = dense;
   if (c.first_k_dense_replace > 0) LayoutMlps(c, n, false, arena, &dense);
   if (c.moe_layers() > 0) LayoutMlps(c, n, true, arena, &moe);
   for (int64_t l = 0; l < c.num_hidden_layers; ++l) {
     layers->push_back(c.IsMoe(l) ? moe : dense);
-    // Routes are read back after the last layer.
-    if (c.IsMoe(l)) {
-      layers->back().moe.routes = arena->I32({n, c.num_experts_per_tok});
-    }
   }
 }
 
 void LayoutPerLayer(const ModelConfig& c, const ActivationShape& shape,
                     Arena* arena, std::vector<LayerActivations>* layers) {
   const int64_t n = shape.tokens;
+  // A layer's output is the next one's input: backward reads both by one name,
+  // and one copy serves.
   Tensor h_in = arena->F32({n, c.hidden_size});
   for (int64_t l = 0; l < c.num_hidden_layers; ++l) {
     LayerActivations layer;
@@ -57,21 +58,44 @@ void LayoutPerLayer(const ModelConfig& c, const ActivationShape& shape,
 
 }  // namespace
 
+void Activations::LayoutBatch(const ModelConfig& config,
+                              const ActivationShape& shape, Arena* arena) {
+  const int64_t n = shape.tokens;
+  const int64_t table = shape.sequences * shape.blocks_max;
+  const int64_t moe_layers = config.moe_layers();
+  const int64_t chosen = config.num_experts_per_tok;
+  batch = arena->I32({4 * n + table + moe_layers * n * chosen});
+  routes = Tensor();
+  if (batch.empty()) return;  // only counted
+  int64_t next = 0;
+  const auto take = [&](int64_t elements) {
+    next += elements;
+    return batch.Slice(0, next - elements, next);
+  };
+  tokens = take(n);
+  position = take(n);
+  sequence = take(n);
+  slot = take(n);
+  blocks = take(table).Reshape({shape.sequences, shape.blocks_max});
+  if (moe_layers == 0) return;
+  routes = take(moe_layers * n * chosen).Reshape({moe_layers, n, chosen});
+}
+
 void Activations::Layout(const ModelConfig& config,
                          const ActivationShape& shape, LayerStorage storage,
                          Arena* arena) {
   const int64_t n = shape.tokens;
-  tokens = arena->I32({n});
-  position = arena->I32({n});
-  sequence = arena->I32({n});
-  slot = arena->I32({n});
-  blocks = arena->I32({shape.sequences, shape.blocks_max});
   hidden = arena->F32({n, config.hidden_size});
   layers.clear();
   if (storage == LayerStorage::kShared) {
     LayoutShared(config, shape, arena, &layers);
   } else {
     LayoutPerLayer(config, shape, arena, &layers);
+  }
+  if (routes.empty()) return;
+  for (int64_t m = 0; m < config.moe_layers(); ++m) {
+    layers[config.first_k_dense_replace + m].moe.routes =
+        routes.Slice(0, m, m + 1).Reshape({n, config.num_experts_per_tok});
   }
 }
 
@@ -98,6 +122,7 @@ absl::Status Reserve(Backend* backend, int64_t bytes,
   if (*buffer != nullptr && (*buffer)->bytes() >= bytes) {
     return absl::OkStatus();
   }
+  // Before the old one goes, so that a failure changes nothing.
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> larger, backend->Allocate(bytes));
   *buffer = std::move(larger);
   return absl::OkStatus();

@@ -38,11 +38,21 @@ struct ActivationShape {
 };
 
 struct Activations {
-  Tensor tokens, position, sequence, slot;  // i32 [N]
+  // What a batch brings, one i32 buffer so that it goes up in one copy: the
+  // four of each token, the block tables, and the routes [moe_layers, N, A]
+  // that its MoE layers replay or fill.
+  Tensor batch;
+  Tensor tokens, position, sequence, slot;  // i32 [N]; views of it, as below
   Tensor blocks;                            // i32 [sequences, blocks_max]
+  Tensor routes;                            // i32 [moe_layers, N, A]
   std::vector<LayerActivations> layers;
   Tensor hidden;  // [N, D], after model.norm
 
+  // The batch lies apart: what it takes hangs on its block tables too, and the
+  // rest must not move for their sake.
+  void LayoutBatch(const ModelConfig& config, const ActivationShape& shape,
+                   Arena* arena);
+  // After LayoutBatch, whose views it hands to the layers.
   void Layout(const ModelConfig& config, const ActivationShape& shape,
               LayerStorage storage, Arena* arena);
 };

@@ -70,11 +70,14 @@ absl::Status CheckTokens(const ModelConfig& config, const TokenBatch& batch,
       return Bad(absl::StrCat("slot ", batch.slot[i], " of token ", i,
                               "; in training the slot is the row"));
     }
+    // A row that fills the batch: its keys go nowhere, and what it reads is
+    // checked with its sequence.
+    const bool fills = !training && batch.slot[i] == -1;
     const int64_t block =
         batch.blocks[int64_t{batch.sequence[i]} * batch.blocks_max +
                      batch.position[i] / batch.page_tokens];
-    if (batch.slot[i] !=
-        block * batch.page_tokens + batch.position[i] % batch.page_tokens) {
+    if (!fills && batch.slot[i] != block * batch.page_tokens +
+                                       batch.position[i] % batch.page_tokens) {
       return Bad(absl::StrCat("slot ", batch.slot[i], " of token ", i,
                               " is not where its blocks put position ",
                               batch.position[i]));
@@ -88,6 +91,7 @@ absl::Status CheckTokens(const ModelConfig& config, const TokenBatch& batch,
 absl::Status CheckBlocks(const TokenBatch& batch, int64_t rows,
                          const std::vector<int32_t>& last) {
   for (size_t s = 0; s < last.size(); ++s) {
+    // All that the sequence's last query may read, not its own slots only.
     for (int32_t p = 0; p <= last[s]; p += batch.page_tokens) {
       const int64_t block =
           batch.blocks[s * batch.blocks_max + p / batch.page_tokens];
@@ -106,6 +110,7 @@ absl::Status CheckRoutes(const ModelConfig& config, const TokenBatch& batch) {
   const int64_t sets = static_cast<int64_t>(batch.routes.size()) / experts;
   for (int64_t set = 0; set < sets; ++set) {
     const int32_t* route = batch.routes.data() + set * experts;
+    // To be chosen on the device.
     if (route[0] < 0) continue;
     for (int64_t a = 0; a < experts; ++a) {
       if (route[a] >= config.n_routed_experts ||
@@ -124,11 +129,11 @@ absl::Status CheckRoutes(const ModelConfig& config, const TokenBatch& batch) {
 }  // namespace
 
 absl::Status CheckBatch(const ModelConfig& config, const TokenBatch& batch,
-                        int64_t tokens_max, int64_t rows, bool training) {
+                        int64_t tokens_max, int64_t rows, bool training,
+                        std::vector<int32_t>* last) {
   RETURN_IF_ERROR(CheckSizes(config, batch, tokens_max));
-  std::vector<int32_t> last;
-  RETURN_IF_ERROR(CheckTokens(config, batch, training, &last));
-  RETURN_IF_ERROR(CheckBlocks(batch, rows, last));
+  RETURN_IF_ERROR(CheckTokens(config, batch, training, last));
+  RETURN_IF_ERROR(CheckBlocks(batch, rows, *last));
   return CheckRoutes(config, batch);
 }
 

@@ -18,6 +18,9 @@ absl::StatusOr<std::unique_ptr<ModelGradients>> ModelGradients::Create(
   ASSIGN_OR_RETURN(gradients->buffer_, backend->Allocate(BytesFor(config)));
   // The views are made once: a pack's backward asks for every layer's, and may
   // not allocate.
+  gradients->embed_tokens_ = gradients->grad("model.embed_tokens.weight");
+  gradients->norm_ = gradients->grad("model.norm.weight");
+  gradients->lm_head_ = gradients->grad("lm_head.weight");
   gradients->layers_.resize(config.num_hidden_layers);
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
     for (const LayerTensor& tensor : LayerTensors(config, l)) {
@@ -33,6 +36,7 @@ absl::StatusOr<std::unique_ptr<ModelGradients>> ModelGradients::Create(
   return gradients;
 }
 
+// One op over one buffer, whatever the number of tensors.
 void ModelGradients::Zero() { backend_->Zero(all()); }
 
 Tensor ModelGradients::grad(const Parameter& parameter) const {

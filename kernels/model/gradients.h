@@ -33,6 +33,10 @@ class ModelGradients {
     return parameters_.Named(name);
   }
   const LayerGradients& layer(int64_t index) const { return layers_[index]; }
+  // Those outside the layers: a pack's backward looks nothing up by its name.
+  const Tensor& embed_tokens() const { return embed_tokens_; }
+  const Tensor& norm() const { return norm_; }
+  const Tensor& lm_head() const { return lm_head_; }
 
  private:
   explicit ModelGradients(const ModelConfig& config) : parameters_(config) {}
@@ -41,6 +45,7 @@ class ModelGradients {
   const ParameterTable parameters_;
   std::unique_ptr<Buffer> buffer_;
   std::vector<LayerGradients> layers_;
+  Tensor embed_tokens_, norm_, lm_head_;
 };
 
 }  // namespace temper

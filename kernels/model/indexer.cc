@@ -51,6 +51,7 @@ void IndexerProject(const BlockContext& context, const LayerWeights& weights,
   backend->Linear(qr, *weights.indexer_wq_b, Use::kForward, Flat(a.q));
   RotateHead(context, a.q, RopeDirection::kForward);
   backend->Linear(x, *weights.indexer_weights_proj, Use::kForward, a.w);
+  // Folded into w once, instead of into every score.
   backend->Scale(WeightScale(*context.config), a.w);
   backend->Linear(x, *weights.indexer_wk, Use::kForward, a.k);
   backend->LayerNorm({.x = a.k,
@@ -94,6 +95,8 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
                               .dx = d.k,
                               .dw = gradients.indexer_k_norm_weight,
                               .db = gradients.indexer_k_norm_bias});
+  // And no dx: the indexer's inputs are detached, so that its loss does not
+  // pull on the model.
   backend->LinearWeightGrad({x, d.k, gradients.indexer_wk});
 }
 

@@ -1,31 +1,52 @@
 #include "kernels/model/kv_cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/model/arena.h"
 
 namespace temper {
 namespace {
 
-// A layer's strips, for each of `rows` slots.
-std::vector<KeyStrip> LayOutStrips(const ModelConfig& config, int64_t rows,
-                                   Arena* arena) {
-  std::vector<KeyStrip> strips;
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    strips.push_back({arena->F32({rows, config.latent_dim()}),
-                      arena->F32({rows, config.index_head_dim})});
+// From [moe_layers, count, A] to [count, moe_layers, A].
+template <typename T>
+void ByToken(const T* by_layer, int64_t layers, int64_t count, int64_t chosen,
+             int32_t* routes) {
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(by_layer + (layer * count + i) * chosen, chosen,
+                  routes + (i * layers + layer) * chosen);
+    }
   }
-  return strips;
 }
 
 }  // namespace
 
+KvCache::Layout KvCache::LayOut(const ModelConfig& config, int32_t pages,
+                                Arena* arena) {
+  const int64_t rows = int64_t{pages} * kPageTokens;
+  const int64_t chosen = config.num_experts_per_tok;
+  // As wide as the record's own routes (DESIGN.md section 7).
+  const DType type = config.route_bytes() == 1 ? DType::kU8 : DType::kU16;
+  Layout layout;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    layout.strips.push_back({arena->F32({rows, config.latent_dim()}),
+                             arena->F32({rows, config.index_head_dim})});
+  }
+  for (int64_t layer = 0; layer < config.moe_layers(); ++layer) {
+    layout.route_strips.push_back(arena->Take(type, {rows, chosen}));
+  }
+  layout.read_slots = arena->I32({kReadTokens});
+  layout.read_routes =
+      arena->Take(type, {config.moe_layers(), kReadTokens, chosen});
+  return layout;
+}
+
 int64_t KvCache::BytesFor(const ModelConfig& config, int32_t pages) {
   Arena counter;
-  LayOutStrips(config, int64_t{pages} * kPageTokens, &counter);
+  LayOut(config, pages, &counter);
   return counter.bytes();
 }
 
@@ -37,20 +58,65 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
         absl::StrCat("a cache of ", pages, " pages; 1 to ",
                      INT32_MAX / kPageTokens, " are possible"));
   }
-  const int64_t rows = int64_t{pages} * kPageTokens;
   std::unique_ptr<KvCache> cache(new KvCache);
+  cache->backend_ = backend;
   cache->pages_ = pages;
-  cache->routes_per_token_ = config.moe_layers() * config.num_experts_per_tok;
+  cache->moe_layers_ = config.moe_layers();
+  cache->chosen_ = config.num_experts_per_tok;
+  // One buffer for all strips: it is there or it is not, and a page id means
+  // the same row in each.
   ASSIGN_OR_RETURN(cache->buffer_, backend->Allocate(BytesFor(config, pages)));
   Arena arena(cache->buffer_->data(), backend->device());
-  cache->strips_ = LayOutStrips(config, rows, &arena);
-  cache->routes_.assign(rows * cache->routes_per_token_, -1);
+  Layout layout = LayOut(config, pages, &arena);
+  cache->strips_ = std::move(layout.strips);
+  cache->route_strips_ = std::move(layout.route_strips);
+  cache->read_slots_ = layout.read_slots;
+  cache->read_routes_ = layout.read_routes;
+  ASSIGN_OR_RETURN(
+      cache->read_buffer_,
+      backend->AllocateHost(config.moe_layers() * kReadTokens *
+                            config.num_experts_per_tok *
+                            static_cast<int64_t>(config.route_bytes())));
   return cache;
 }
 
-int32_t* KvCache::routes(int32_t slot) {
-  CHECK(slot >= 0 && slot < pages_ * kPageTokens) << "slot " << slot;
-  return routes_.data() + slot * routes_per_token_;
+absl::Status KvCache::ReadRoutes(const std::vector<int32_t>& slots,
+                                 std::vector<int32_t>* routes) {
+  if (moe_layers_ == 0) return absl::OkStatus();
+  const auto count = static_cast<int64_t>(slots.size());
+  size_t next = routes->size();
+  routes->resize(next + count * moe_layers_ * chosen_);
+  for (int64_t begin = 0; begin < count; begin += kReadTokens) {
+    const int64_t some = std::min(kReadTokens, count - begin);
+    RETURN_IF_ERROR(
+        ReadSome(slots.data() + begin, some, routes->data() + next));
+    next += some * moe_layers_ * chosen_;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvCache::ReadSome(const int32_t* slots, int64_t count,
+                               int32_t* routes) {
+  const Tensor rows = read_slots_.Slice(0, 0, count);
+  RETURN_IF_ERROR(backend_->CopyFromHost(slots, rows));
+  // Gathered on the device, so that a scattered sequence is one copy.
+  const Tensor gathered = read_routes_.Slice(1, 0, count);
+  for (int64_t layer = 0; layer < moe_layers_; ++layer) {
+    backend_->GatherRows(route_strips_[layer], rows,
+                         read_routes_.Slice(0, layer, layer + 1)
+                             .Reshape({kReadTokens, chosen_})
+                             .Slice(0, 0, count));
+  }
+  backend_->CopyToHost(gathered, read_buffer_.get(), 0);
+  RETURN_IF_ERROR(backend_->Wait(backend_->Record()));
+  if (read_routes_.dtype() == DType::kU8) {
+    ByToken(static_cast<const uint8_t*>(read_buffer_->data()), moe_layers_,
+            count, chosen_, routes);
+  } else {
+    ByToken(static_cast<const uint16_t*>(read_buffer_->data()), moe_layers_,
+            count, chosen_, routes);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace temper

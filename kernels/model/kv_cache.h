@@ -1,6 +1,7 @@
 // The paged latent cache: strips per layer, one page id for all layers. No
 // policy: who owns which page is rollout/block_manager's business. The routes
-// of a cached token lie beside its keys, so that a prefix hit replays them.
+// of a cached token lie beside its keys, so that a prefix hit replays them;
+// they are written and kept on the device, and read when somebody wants them.
 
 #ifndef KERNELS_MODEL_KV_CACHE_H_
 #define KERNELS_MODEL_KV_CACHE_H_
@@ -9,7 +10,9 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
 
@@ -35,17 +38,38 @@ class KvCache {
   int32_t pages() const { return pages_; }
   const KeyStrip& layer(int64_t index) const { return strips_[index]; }
 
-  // Routes of the token in `slot` (page * 64 + offset): [moe_layers, A], host.
-  int32_t* routes(int32_t slot);
+  // u8, or u16 above 256 experts, [slots, A]: of the layer that is MoE layer
+  // `index`.
+  const Tensor& routes(int64_t index) const { return route_strips_[index]; }
+
+  // Appends the routes of the tokens in `slots` (page * 64 + offset), each
+  // [moe_layers, A], as the forwards enqueued so far leave them. Blocking
+  // reads: one for every kReadTokens slots.
+  absl::Status ReadRoutes(const std::vector<int32_t>& slots,
+                          std::vector<int32_t>* routes);
+  static constexpr int64_t kReadTokens = 1024;
 
  private:
-  KvCache() = default;
+  struct Layout {
+    std::vector<KeyStrip> strips;
+    std::vector<Tensor> route_strips;
+    Tensor read_slots;   // i32 [kReadTokens]
+    Tensor read_routes;  // u8 or u16 [moe_layers, kReadTokens, A]
+  };
 
+  KvCache() = default;
+  static Layout LayOut(const ModelConfig& config, int32_t pages, Arena* arena);
+  absl::Status ReadSome(const int32_t* slots, int64_t count, int32_t* routes);
+
+  Backend* backend_ = nullptr;
   int32_t pages_ = 0;
-  int64_t routes_per_token_ = 0;
+  int64_t moe_layers_ = 0;
+  int64_t chosen_ = 0;
   std::unique_ptr<Buffer> buffer_;
+  std::unique_ptr<HostBuffer> read_buffer_;
   std::vector<KeyStrip> strips_;
-  std::vector<int32_t> routes_;
+  std::vector<Tensor> route_strips_;
+  Tensor read_slots_, read_routes_;
 };
 
 }  // namespace temper

@@ -1,5 +1,6 @@
 #include "kernels/model/kv_cache.h"
 
+#include <algorithm>
 #include <set>
 
 #include "gtest/gtest.h"
@@ -38,16 +39,45 @@ TEST_F(KvCacheTest, StripsOfAllLayersHaveARowForEverySlotAndDoNotOverlap) {
   EXPECT_GE(KvCache::BytesFor(config_, 3), 3 * 192 * (24 + 16) * 4);
 }
 
-TEST_F(KvCacheTest, RoutesOfASlotAreItsOwnAndBeginUnset) {
-  auto cache = KvCache::Create(backend_.get(), config_, 1);
-  ASSERT_TRUE(cache.ok()) << cache.status();
-  for (int32_t slot = 0; slot < kPageTokens; ++slot) {
-    for (int i = 0; i < 4; ++i) {  // [2 MoE layers, 2 experts]
-      ASSERT_EQ((*cache)->routes(slot)[i], -1);
-      (*cache)->routes(slot)[i] = slot;
+TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {
+  for (const int64_t experts : {8, 300}) {
+    ModelConfig config = config_;
+    config.n_routed_experts = experts;
+    constexpr int32_t kPages = 20;  // more slots than one read takes
+    auto cache = *KvCache::Create(backend_.get(), config, kPages);
+    const auto route = [&](int64_t slot, int64_t layer, int64_t a) {
+      return static_cast<int32_t>((7 * slot + 3 * layer + a) % experts);
+    };
+    std::vector<int32_t> slots;
+    for (int64_t slot = 0; slot < kPages * kPageTokens; ++slot) {
+      slots.push_back(static_cast<int32_t>(slot));
+      for (int64_t layer = 0; layer < config.moe_layers(); ++layer) {
+        const Tensor& strip = cache->routes(layer);
+        for (int64_t a = 0; a < config.num_experts_per_tok; ++a) {
+          const int64_t at = slot * config.num_experts_per_tok + a;
+          const int32_t value = route(slot, layer, a);
+          if (strip.dtype() == DType::kU8) {
+            strip.as<uint8_t>()[at] = static_cast<uint8_t>(value);
+          } else {
+            strip.as<uint16_t>()[at] = static_cast<uint16_t>(value);
+          }
+        }
+      }
+    }
+    std::reverse(slots.begin(), slots.end());
+    std::vector<int32_t> routes = {-7};  // what is there stays
+    ASSERT_TRUE(cache->ReadRoutes(slots, &routes).ok());
+    ASSERT_EQ(routes.size(), 1 + slots.size() * 2 * 2);
+    size_t next = 0;
+    EXPECT_EQ(routes[next++], -7);
+    for (const int32_t slot : slots) {
+      for (int64_t layer = 0; layer < 2; ++layer) {
+        for (int64_t a = 0; a < 2; ++a) {
+          ASSERT_EQ(routes[next++], route(slot, layer, a)) << slot;
+        }
+      }
     }
   }
-  EXPECT_EQ((*cache)->routes(5)[3], 5);
 }
 
 TEST_F(KvCacheTest, RefusesACacheOfNoPages) {

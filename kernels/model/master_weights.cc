@@ -42,7 +42,9 @@ absl::Status MasterWeights::Save(const std::string& model_dir,
       model_dir, config_, dtype, carried_,
       [this](int64_t begin, std::vector<float>* values) {
         const int64_t end = begin + static_cast<int64_t>(values->size());
-        return backend_->CopyToHost(all().Slice(0, begin, end), values->data());
+        // A piece at a time: a checkpoint never has a second copy of the
+        // masters.
+        return backend_->Read(all().Slice(0, begin, end), values->data());
       });
 }
 
@@ -60,7 +62,7 @@ absl::Status MasterWeights::SetValues(const std::vector<float>& values) {
 std::vector<float> MasterWeights::GetValues() const {
   const Tensor from = all();
   std::vector<float> values(from.elements());
-  const absl::Status status = backend_->CopyToHost(from, values.data());
+  const absl::Status status = backend_->Read(from, values.data());
   CHECK(status.ok()) << status;
   return values;
 }

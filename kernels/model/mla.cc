@@ -66,8 +66,12 @@ void MlaProject(const BlockContext& context, const LayerWeights& weights,
   backend->Linear(x, *weights.q_a_proj, Use::kForward, a.q_a);
   backend->RmsNorm(a.q_a, weights.q_a_layernorm, eps, qr);
   backend->Linear(qr, *weights.q_b_proj, Use::kForward, Flat(a.q_b));
+  // Absorbed (DeepSeek-V2, arXiv 2405.04434, section 2.1.2): W_UK goes to the
+  // query, so that keys are the latent itself and all heads share them.
   backend->HeadLinear(a.q_b.Slice(2, 0, c.qk_nope_head_dim), *weights.w_uk,
                       Use::kTransposed, a.q.Slice(2, 0, c.kv_lora_rank));
+  // The rotary part is no product's result: copied before it is rotated in
+  // place, since backward wants q_b as it was.
   Copy(context, RopeRows(c, a.q_b), RopeRows(c, a.q));
   RotateTail(context, a.q, RopeDirection::kForward);
 
@@ -105,9 +109,11 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
   const ModelConfig& c = *context.config;
   const Tensor dq_latent = d.q.Slice(2, 0, c.kv_lora_rank);
   const Tensor q_nope = a.q_b.Slice(2, 0, c.qk_nope_head_dim);
+  // Operands change places: the forward used W_UK transposed.
   backend->HeadLinearWeightGrad({dq_latent, q_nope, gradients.w_uk});
   backend->HeadLinear(dq_latent, *weights.w_uk, Use::kForward,
                       d.q_b.Slice(2, 0, c.qk_nope_head_dim));
+  // After W_UK's product, which reads the latent part only; in place.
   RotateTail(context, d.q, RopeDirection::kBackward);
   Copy(context, RopeRows(c, d.q), RopeRows(c, d.q_b));
   backend->LinearWeightGrad({qr, Flat(d.q_b), gradients.q_b_proj});
@@ -154,6 +160,8 @@ void MlaBackward(const BlockContext& context, const LayerWeights& weights,
   backend->Linear(dy, *weights.o_proj, Use::kTransposed, Flat(d.o));
   backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv});
   backend->HeadLinear(d.o, *weights.w_uv, Use::kTransposed, d.z);
+  // It adds up: every query of the pack, of whatever segment, has a share in
+  // its keys.
   backend->Zero(d.keys);
   backend->SparseMlaBackward(
       {.q = a.q,
@@ -166,6 +174,7 @@ void MlaBackward(const BlockContext& context, const LayerWeights& weights,
        .dz = d.z,
        .dq = d.q,
        .dkeys = d.keys});
+  // Queries first: dx is overwritten by them and added to by the keys.
   QueryBackward(context, weights, a, x, qr, d, gradients, dx);
   KeyBackward(context, weights, a, x, d, gradients, dx);
 }

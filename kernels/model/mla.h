@@ -23,6 +23,7 @@ struct BlockContext {
   KeyMap map;
   Tensor cos_sin;   // [positions_max, R]
   Tensor identity;  // i32 [N * H]: 0, 1, 2, ..; GatherRows by it copies
+  Tensor slot;      // i32 [N], as TokenBatch has it
 };
 
 struct MlaActivations {

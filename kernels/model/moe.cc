@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/base/status_macros.h"
-
 namespace temper {
 namespace {
 
@@ -16,6 +14,7 @@ GateOptions MakeGateOptions(const ModelConfig& config) {
   return options;
 }
 
+// One scratch for dense layers and shared experts, which take turns.
 int64_t WidestMlp(const ModelConfig& c) {
   int64_t width = 0;
   if (c.first_k_dense_replace > 0) width = c.intermediate_size;
@@ -41,7 +40,6 @@ void MlpActivations::Layout(int64_t n, int64_t width, Arena* arena) {
 void MoeActivations::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
   const int64_t pairs = n * c.num_experts_per_tok;
   scores = arena->F32({n, c.n_routed_experts});
-  routes = arena->I32({n, c.num_experts_per_tok});
   gates = arena->F32({n, c.num_experts_per_tok});
   offsets = arena->I32({c.n_routed_experts + 1});
   rows = arena->I32({pairs});
@@ -98,6 +96,7 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
   const Tensor dh = Narrow(d.h, width);
   const Tensor dgate = Narrow(d.gate, width);
   const Tensor dup = Narrow(d.up, width);
+  // Recomputed, not kept: h is as large as gate and up, and costs no product.
   backend->SwiGlu(a.gate, a.up, h);
   backend->LinearWeightGrad({h, dy, gradients.down_proj});
   backend->Linear(dy, *weights.down_proj, Use::kTransposed, dh);
@@ -112,15 +111,19 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
 
 void MoeForward(const BlockContext& context, const LayerWeights& weights,
                 const Tensor& x, const MoeActivations& a,
-                const MlpScratch& scratch, const Tensor& y) {
+                const MlpScratch& scratch, const Tensor& strip,
+                const Tensor& y) {
   Backend* backend = context.backend;
+  // fp32 in every numerics: near ties decide which experts run.
   backend->Linear(x, *weights.router, Use::kForward, scratch.logits);
   backend->MoeGate({.logits = scratch.logits,
                     .bias = weights.e_score_correction_bias,
                     .options = MakeGateOptions(*context.config),
+                    .slot = context.slot,
                     .scores = a.scores,
                     .routes = a.routes,
-                    .gates = a.gates});
+                    .gates = a.gates,
+                    .strip = strip});
   backend->MoePlan({.routes = a.routes,
                     .offsets = a.offsets,
                     .rows = a.rows,
@@ -166,24 +169,20 @@ int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n) {
   return sizes.bytes();
 }
 
-absl::Status AppendLiveRoutes(Backend* backend, const ModelConfig& config,
-                              const LayerWeights& weights, const Tensor& logits,
-                              Buffer* room, std::vector<int32_t>* routes) {
-  const int64_t n = logits.dim(0);
+void CountLiveAgreement(Backend* backend, const ModelConfig& config,
+                        const LayerWeights& weights, const Tensor& logits,
+                        const MoeActivations& a, Buffer* room,
+                        const Tensor& count) {
   Arena arena(room->data(), backend->device());
-  const LiveRoutes live = LayOutLiveRoutes(config, n, &arena);
-  const size_t before = routes->size();
-  // -1 is a row to be routed; others would be replayed.
-  routes->resize(before + n * config.num_experts_per_tok, -1);
-  int32_t* const host = routes->data() + before;
-  RETURN_IF_ERROR(backend->CopyFromHost(host, live.routes));
+  const LiveRoutes live = LayOutLiveRoutes(config, logits.dim(0), &arena);
   backend->MoeGate({.logits = logits,
                     .bias = weights.e_score_correction_bias,
                     .options = MakeGateOptions(config),
+                    .live = true,
                     .scores = live.scores,
                     .routes = live.routes,
                     .gates = live.gates});
-  return backend->CopyToHost(live.routes, host);
+  backend->CountEqualRows(a.routes, live.routes, count);
 }
 
 namespace {
@@ -194,6 +193,7 @@ void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
                      const MlpScratch& scratch, const MlpBackwardScratch& d,
                      const LayerGradients& gradients) {
   Backend* backend = context.backend;
+  // Again, as the forward had them: what can be gathered need not be kept.
   backend->GatherRows(x, a.rows, scratch.expert_x);
   backend->SwiGlu(a.gate, a.up, scratch.expert_h);
   backend->GroupedLinearWeightGrad({.x = scratch.expert_h,
@@ -245,11 +245,15 @@ void MoeBackward(const BlockContext& context, const LayerWeights& weights,
                                .dx = d.expert_out,
                                .dgates = d.gates});
   ExpertsBackward(context, weights, a, x, scratch, d, gradients);
+  // Gates of one: what gathered a token for its experts is undone by adding
+  // them up.
   backend->MoeCombine({.x = d.expert_x, .place = a.place, .y = dx});
   backend->MoeGateBackward({.scores = a.scores,
                             .routes = a.routes,
                             .options = MakeGateOptions(*context.config),
                             .dgates = d.gates,
+                            // The choice has no gradient; through the gates of
+                            // the chosen the router learns.
                             .dlogits = d.logits});
   backend->LinearWeightGrad({x, d.logits, gradients.router});
   backend->Linear(d.logits, *weights.router, Use::kTransposed, d.x);

@@ -7,9 +7,7 @@
 #define KERNELS_MODEL_MOE_H_
 
 #include <cstdint>
-#include <vector>
 
-#include "absl/status/status.h"
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/model/layer_tensors.h"
@@ -26,7 +24,7 @@ struct MlpActivations {
 
 struct MoeActivations {
   Tensor scores;    // [N, E]
-  Tensor routes;    // i32 [N, A]; in and out
+  Tensor routes;    // i32 [N, A], in and out: a view of the batch's
   Tensor gates;     // [N, A]
   Tensor offsets;   // i32 [E + 1]
   Tensor rows;      // i32 [N * A]
@@ -70,17 +68,21 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
                  const LayerGradients& gradients, const Tensor& dx);
 
 // y [N, D] += the routed experts' sum. Rows of a.routes that begin with -1 are
-// routed live and filled.
+// routed live and filled; all are left in their slots of `strip`, if it is not
+// empty (context.slot).
 void MoeForward(const BlockContext& context, const LayerWeights& weights,
                 const Tensor& x, const MoeActivations& a,
-                const MlpScratch& scratch, const Tensor& y);
+                const MlpScratch& scratch, const Tensor& strip,
+                const Tensor& y);
 
-// Appends to *routes [N, A] what the router chooses for the logits [N, E] that
-// MoeForward left in its scratch, for replayed rows too. `room` has at least
-// LiveRoutesBytes. An error is the device's.
-absl::Status AppendLiveRoutes(Backend* backend, const ModelConfig& config,
-                              const LayerWeights& weights, const Tensor& logits,
-                              Buffer* room, std::vector<int32_t>* routes);
+// Adds to count (i64 [1]) in how many rows the router, for the logits [N, E]
+// that MoeForward left in its scratch, chooses the experts of a.routes: of
+// replayed rows too. It costs the choice alone, no product. `room` has
+// LiveRoutesBytes.
+void CountLiveAgreement(Backend* backend, const ModelConfig& config,
+                        const LayerWeights& weights, const Tensor& logits,
+                        const MoeActivations& a, Buffer* room,
+                        const Tensor& count);
 int64_t LiveRoutesBytes(const ModelConfig& config, int64_t n);
 
 // dx [N, D] is added to. Gradients flow through the gates to the router; the

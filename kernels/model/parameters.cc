@@ -39,6 +39,7 @@ std::vector<Parameter> ListParameters(const ModelConfig& c) {
   ParameterList list;
   list.Add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    // Experts of a kind follow one another: so they are one stack [E, out, in].
     for (const LayerTensor& tensor : LayerTensors(c, layer)) {
       const int64_t count = tensor.experts > 0 ? tensor.experts : 1;
       for (int64_t expert = 0; expert < count; ++expert) {

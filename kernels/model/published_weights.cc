@@ -65,10 +65,7 @@ int64_t PublishedWeights::PackingBytesFor(const ModelConfig& config,
   int64_t bytes = 0;
   for (const Parameter& p : ListParameters(config)) {
     if (p.shape.size() < 2 || p.name == kEmbedding) continue;
-    // The head is packed both ways even for a forward: kept sets are scored
-    // from one packing, whole vocabularies from the other.
-    bytes += (p.name == kHead ? 2 : packings) * p.elements *
-             TypeBytes(PublishedType(p, numerics));
+    bytes += packings * p.elements * TypeBytes(PublishedType(p, numerics));
   }
   return bytes;
 }
@@ -81,6 +78,7 @@ absl::StatusOr<std::unique_ptr<PublishedWeights>> PublishedWeights::Make(
   weights->backend_ = backend;
   weights->masters_ = masters;
   weights->operand_ = numerics.operand;
+  // Before the handles, which are made from views of the bytes.
   RETURN_IF_ERROR(weights->LayOut());
   RETURN_IF_ERROR(weights->MakeHandles(passes));
   return weights;
@@ -112,6 +110,7 @@ absl::StatusOr<std::unique_ptr<PublishedWeights>> PublishedWeights::Load(
       [&](const Parameter& parameter, const std::vector<float>& values) {
         return backend->CopyFromHost(values.data(), weights->value(parameter));
       }));
+  // Once, after the last tensor: experts are packed as one stack.
   weights->Pack();
   RETURN_IF_ERROR(backend->Sync());
   return weights;
@@ -141,10 +140,14 @@ absl::Status PublishedWeights::LayOut() {
 absl::Status PublishedWeights::MakeHandles(Passes passes) {
   embed_tokens_ = value(kEmbedding);
   norm_ = value(kFinalNorm);
+  lm_head_rows_ = value(kHead);
   ASSIGN_OR_RETURN(lm_head_,
                    backend_->NewWeight({.out = config_.vocab_size,
                                         .in = config_.hidden_size,
-                                        .dtype = value(kHead).dtype()}));
+                                        .dtype = value(kHead).dtype(),
+                                        .packed_for = passes == Passes::kForward
+                                                          ? PackedFor::kForward
+                                                          : PackedFor::kBoth}));
   layers_.resize(config_.num_hidden_layers);
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     for (const LayerTensor& tensor : LayerTensors(config_, l)) {
@@ -220,6 +223,8 @@ absl::Status PublishedWeights::SetBytes(const std::vector<std::byte>& bytes) {
         absl::StrCat(bytes.size(), " bytes of weights for a model of ", wanted,
                      " published bytes"));
   }
+  // Tensor by tensor: on the wire they lie in the order of the parameters, here
+  // by type.
   for (size_t i = 0; i < tensors_.size(); ++i) {
     RETURN_IF_ERROR(backend_->CopyFromHost(bytes.data() + tensors_[i].offset,
                                            value(parameters_.list()[i])));
@@ -231,10 +236,9 @@ absl::Status PublishedWeights::SetBytes(const std::vector<std::byte>& bytes) {
 absl::StatusOr<std::vector<std::byte>> PublishedWeights::GetBytes() const {
   std::vector<std::byte> bytes(tensors_.back().offset + tensors_.back().bytes);
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    RETURN_IF_ERROR(backend_->CopyToHost(value(parameters_.list()[i]),
-                                         bytes.data() + tensors_[i].offset));
+    RETURN_IF_ERROR(backend_->Read(value(parameters_.list()[i]),
+                                   bytes.data() + tensors_[i].offset));
   }
-  RETURN_IF_ERROR(backend_->Sync());
   return bytes;
 }
 

@@ -97,6 +97,8 @@ class PublishedWeights {
   const Tensor& embed_tokens() const { return embed_tokens_; }  // [V, D]
   const Tensor& norm() const { return norm_; }  // [D], model.norm
   const Weight& lm_head() const { return *lm_head_; }
+  // [V, D], what lm_head is made of: kept sets are scored from single rows.
+  const Tensor& lm_head_rows() const { return lm_head_rows_; }
   const LayerWeights& layer(int64_t index) const { return layers_[index]; }
 
  private:
@@ -133,7 +135,7 @@ class PublishedWeights {
   DType operand_ = DType::kF32;
   std::unique_ptr<Buffer> own_fp32_buffer_;  // null with masters
   std::unique_ptr<Buffer> narrow_buffer_;    // null in fp32
-  Tensor embed_tokens_, norm_;
+  Tensor embed_tokens_, norm_, lm_head_rows_;
   std::unique_ptr<Weight> lm_head_;
   uint64_t publications_ = 0;
   std::vector<LayerWeights> layers_;

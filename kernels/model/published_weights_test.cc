@@ -57,7 +57,7 @@ class PublishedWeightsTest : public testing::Test {
 
   std::vector<float> Floats(const Tensor& x) {
     std::vector<float> values(x.elements());
-    EXPECT_TRUE(backend_->CopyToHost(x, values.data()).ok());
+    EXPECT_TRUE(backend_->Read(x, values.data()).ok());
     return values;
   }
 

@@ -37,6 +37,8 @@ std::vector<double> RopeFrequencies(const ModelConfig& config) {
       std::min(std::ceil(CorrectionDim(config, yarn.beta_slow)), dim - 1.0);
   if (low == high) high += 0.001;  // as DeepSeek's code does
   for (int64_t i = 0; i < dim / 2; ++i) {
+    // Between the two dimensions frequencies pass from their own to
+    // interpolated ones.
     const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
     frequencies[i] =
         frequencies[i] / yarn.factor * ramp + frequencies[i] * (1 - ramp);
@@ -51,6 +53,8 @@ std::vector<float> RopeTable(const ModelConfig& config, int64_t positions) {
   for (int64_t p = 0; p < positions; ++p) {
     float* row = table.data() + p * 2 * half;
     for (int64_t i = 0; i < half; ++i) {
+      // In double, and rounded once: a float angle of a late position has lost
+      // its fraction.
       const double angle = p * frequencies[i];
       row[i] = static_cast<float>(Cos(angle));
       row[half + i] = static_cast<float>(Sin(angle));
@@ -63,6 +67,7 @@ absl::Status RopeCache::Reserve(Backend* backend, const ModelConfig& config,
                                 int64_t positions) {
   const int64_t held = cos_sin_.empty() ? 0 : cos_sin_.dim(0);
   if (held >= positions) return absl::OkStatus();
+  // Doubling, so that a sequence that grows a token at a time makes few tables.
   const int64_t rows = std::min(std::max({kRowsMin, positions, 2 * held}),
                                 config.max_position_embeddings);
   const std::vector<float> table = RopeTable(config, rows);
@@ -71,6 +76,7 @@ absl::Status RopeCache::Reserve(Backend* backend, const ModelConfig& config,
   const Tensor view(buffer->data(), DType::kF32,
                     {rows, config.qk_rope_head_dim}, backend->device());
   RETURN_IF_ERROR(backend->CopyFromHost(table.data(), view));
+  // What is still in the queue may read the old table: it goes after that.
   RETURN_IF_ERROR(backend->Sync());
   buffer_ = std::move(buffer);
   cos_sin_ = view;

@@ -33,12 +33,13 @@ struct TokenBatch {
   std::vector<int32_t> position;  // [N]
   std::vector<int32_t> sequence;  // [N]: row of `blocks`
   std::vector<int32_t> slot;      // [N]: strip row this token's keys go to;
-                                  // in training 0 .. N-1
+                                  // in training 0 .. N-1; with a cache -1 is a
+                                  // row that only fills the batch
   std::vector<int32_t> blocks;    // [sequences, blocks_max], see KeyMap
   int32_t blocks_max = 0;
   int32_t page_tokens = kPageTokens;  // 1 in training
-  // [N, moe_layers, A], in and out: -1 in the first slot of a (token, layer)
-  // asks for live routing and is filled; other rows are replayed. Ascending.
+  // [N, moe_layers, A]: -1 in the first slot of a (token, layer) asks for live
+  // routing; other rows are replayed. Ascending. Filled where read_routes says.
   std::vector<int32_t> routes;
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
@@ -51,10 +52,7 @@ struct DebugTaps {
   std::vector<float>* index_scores = nullptr;  // [layers, N, keys_max]
   std::vector<int32_t>* selected = nullptr;    // [layers, N, selected_width]
   std::vector<float>* gate_weights = nullptr;  // [moe_layers, N, A]
-  // [moe_layers, N, A]: what the router chooses now, for replayed rows too. It
-  // costs the choice alone, no product.
-  std::vector<int32_t>* live_routes = nullptr;
-  int64_t keys_max = 0;  // in: columns of index_scores
+  int64_t keys_max = 0;                        // in: columns of index_scores
   // Out: the index_topk in effect, at most the batch's largest position + 1.
   int64_t selected_width = 0;
 
@@ -64,14 +62,20 @@ struct DebugTaps {
     const auto clear = [](auto*... tap) {
       ((tap ? tap->clear() : void()), ...);
     };
-    clear(hidden, index_scores, selected, gate_weights, live_routes);
+    clear(hidden, index_scores, selected, gate_weights);
   }
 };
 
 struct ForwardOptions {
   // Overrides config.index_topk; >= keys_max is dense attention (warm-up).
   int64_t index_topk = 0;  // 0: the config's
-  DebugTaps* taps = nullptr;
+  // Leaves the routes in batch->routes: a blocking read, which a step does not
+  // have to spare.
+  bool read_routes = true;
+  // i64 [1], or empty: grows by the (token, MoE layer) whose experts are those
+  // that the router chooses now.
+  Tensor agreement;
+  DebugTaps* taps = nullptr;  // a blocking read for each of them and layer
 };
 
 // Activations of one training forward, kept for Backward; reusable, grows to
@@ -87,15 +91,26 @@ class Transformer {
  public:
   virtual ~Transformer() = default;
 
-  // `tokens_max` bounds a batch; activations are laid out once for it.
+  // Bounds of a batch, by which memory is laid out once.
+  struct Limits {
+    int64_t tokens = 0;
+    int64_t positions = 0;  // of a sequence; 0: as many as tokens
+    int64_t table = 0;      // entries of `blocks`; 0: as many as tokens
+  };
+
   // `backend` and `weights` must outlive the object; the weights may be
   // changed and published between calls.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
-      Backend* backend, const PublishedWeights* weights, int64_t tokens_max);
+      Backend* backend, const PublishedWeights* weights, const Limits& limits);
+  static absl::StatusOr<std::unique_ptr<Transformer>> Create(
+      Backend* backend, const PublishedWeights* weights, int64_t tokens_max) {
+    return Create(backend, weights, Limits{.tokens = tokens_max});
+  }
 
   // What it allocates for forwards over a cache, for training with one tape
-  // (live routes tapped), and for forwards on borrowed tapes alone.
-  static int64_t InferenceBytes(const ModelConfig& config, int64_t tokens_max);
+  // (agreement counted), and for forwards on borrowed tapes alone.
+  static int64_t InferenceBytes(const ModelConfig& config,
+                                const Limits& limits);
   static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
   static int64_t BorrowedTapeBytes(const ModelConfig& config,
                                    int64_t tokens_max);
@@ -105,12 +120,18 @@ class Transformer {
   // Sets *hidden to a view [N, D] of the final hidden states (after
   // model.norm), valid until the next call with the same tape (without one:
   // until the next call). Exactly one of cache and tape is given. With a cache
-  // the routes are also left in cache->routes(slot). InvalidArgument if the
-  // batch is malformed (sizes, ids, positions, routes out of range or not
-  // distinct); nothing has run then.
+  // the routes are also left in their slots of its strips. InvalidArgument if
+  // the batch is malformed (sizes, ids, positions, routes out of range or not
+  // distinct); nothing has run then. Enqueues and returns, but for what
+  // `options` ask to be read.
   virtual absl::Status Forward(TokenBatch* batch, KvCache* cache, Tape* tape,
                                const ForwardOptions& options,
                                Tensor* hidden) = 0;
+
+  // The status of a wait for what this model's forwards enqueued. DataLoss, for
+  // numbers that left the range that can be computed with, comes to name the
+  // largest of the weights; any other stays as it is.
+  virtual absl::Status Explained(const absl::Status& status) = 0;
 
   // Adds the gradients of a scalar whose derivative by the final hidden states
   // is dhidden [N, D] (overwritten) to `gradients`, indexer parameters

@@ -2,19 +2,25 @@
 
 #include <algorithm>
 
-#include "kernels/model/number_range.h"
 #include "kernels/model/rope.h"
-#include "kernels/model/transformer.h"
 
 namespace temper {
 
-ActivationShape PlannedShape(const ModelConfig& config, int64_t tokens_max) {
+Transformer::Limits Filled(const ModelConfig& config,
+                           Transformer::Limits limits) {
+  if (limits.positions == 0) limits.positions = limits.tokens;
+  limits.positions = std::min(limits.positions, config.max_position_embeddings);
+  if (limits.table == 0) limits.table = limits.tokens;
+  return limits;
+}
+
+ActivationShape LargestShape(const ModelConfig& config,
+                             const Transformer::Limits& limits) {
   ActivationShape shape;
-  shape.tokens = tokens_max;
-  shape.selected_width =
-      std::min(config.index_topk, config.max_position_embeddings);
+  shape.tokens = limits.tokens;
+  shape.selected_width = std::min(config.index_topk, limits.positions);
   shape.sequences = 1;
-  shape.blocks_max = tokens_max;
+  shape.blocks_max = limits.table;
   return shape;
 }
 
@@ -26,30 +32,41 @@ int64_t ActivationBytes(const ModelConfig& config, const ActivationShape& shape,
   return counter.bytes();
 }
 
+int64_t BatchBytes(const ModelConfig& config, const ActivationShape& shape) {
+  Arena counter;
+  Activations activations;
+  activations.LayoutBatch(config, shape, &counter);
+  return counter.bytes();
+}
+
 int64_t Transformer::InferenceBytes(const ModelConfig& config,
-                                    int64_t tokens_max) {
-  return ActivationBytes(config, PlannedShape(config, tokens_max),
-                         LayerStorage::kShared) +
-         BorrowedTapeBytes(config, tokens_max);
+                                    const Limits& limits) {
+  const Limits filled = Filled(config, limits);
+  const ActivationShape shape = LargestShape(config, filled);
+  return ActivationBytes(config, shape, LayerStorage::kShared) +
+         BatchBytes(config, shape) + BorrowedTapeBytes(config, filled.tokens) -
+         RopeCache::BytesFor(config, filled.tokens) +
+         RopeCache::BytesFor(config, filled.positions);
 }
 
 int64_t Transformer::BorrowedTapeBytes(const ModelConfig& config,
                                        int64_t tokens_max) {
   return ScratchBytes<LayerScratch>(config, tokens_max) +
          tokens_max * config.num_attention_heads * 4 +
-         RopeCache::BytesFor(config, tokens_max) + NumberRange::kBytes;
+         RopeCache::BytesFor(config, tokens_max);
 }
 
 int64_t Transformer::TrainingBytes(const ModelConfig& config,
                                    int64_t tokens_max) {
-  ActivationShape shape = PlannedShape(config, tokens_max);
   // A pack reads its own rows alone, so no query has more keys than it has
   // tokens; a sampler's has as many as its cache.
-  shape.selected_width = std::min(shape.selected_width, tokens_max);
+  const ActivationShape shape =
+      LargestShape(config, Filled(config, {.tokens = tokens_max}));
   return ActivationBytes(config, shape, LayerStorage::kPerLayer) +
+         BatchBytes(config, shape) +
          ScratchBytes<BackwardScratch>(config, tokens_max) +
          LiveRoutesBytes(config, tokens_max) +
-         InferenceBytes(config, tokens_max);
+         BorrowedTapeBytes(config, tokens_max);
 }
 
 }  // namespace temper

@@ -11,15 +11,22 @@
 #include "kernels/model/activations.h"
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
+#include "kernels/model/transformer.h"
 
 namespace temper {
 
-// What the printed plan counts on: no sequence longer than a batch in
-// training, tables of as many blocks as tokens.
-ActivationShape PlannedShape(const ModelConfig& config, int64_t tokens_max);
+// With what was left 0 filled in.
+Transformer::Limits Filled(const ModelConfig& config,
+                           Transformer::Limits limits);
+
+// The largest batch within `limits`, which are filled.
+ActivationShape LargestShape(const ModelConfig& config,
+                             const Transformer::Limits& limits);
 
 int64_t ActivationBytes(const ModelConfig& config, const ActivationShape& shape,
                         LayerStorage storage);
+
+int64_t BatchBytes(const ModelConfig& config, const ActivationShape& shape);
 
 // Of LayerScratch or BackwardScratch for `n` tokens.
 template <typename Scratch>

@@ -3,7 +3,13 @@
 // One Backend is one device with one in-order queue. Operations take views
 // (those of more than three tensors in a struct, whose members state shapes),
 // CHECK shapes, types and devices, enqueue and return; only allocation, copies
-// and Sync return Status. Not thread-safe: one thread drives a backend.
+// and waits return Status. What an operation finds in the values of its
+// operands it cannot say at once: it sets the device's error word
+// (kernels/ops/device_fault.h), which the next wait returns and clears. Not
+// thread-safe: one thread drives a backend.
+//
+// A blocking read is any wait for the device: Wait, Read, Sync. A step makes
+// one at most, so results that are wanted together come down together.
 //
 // Granularity is that of the kernels to come for Hopper: no [T, T] scores and
 // no [T, V] logits exist outside debug taps.
@@ -29,7 +35,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/ops/attention_arguments.h"
+#include "kernels/ops/device_fault.h"
 #include "kernels/ops/op_arguments.h"
+#include "kernels/ops/sample_arguments.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -40,6 +48,20 @@ class Buffer {
   virtual ~Buffer() = default;
   virtual void* data() const = 0;
   virtual int64_t bytes() const = 0;
+};
+
+// Memory of the host that a device copies into by itself (page-locked, where
+// that means something). Freed with its last owner.
+class HostBuffer {
+ public:
+  virtual ~HostBuffer() = default;
+  virtual void* data() const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+// A place in a backend's queue.
+struct Event {
+  uint64_t number = 0;
 };
 
 // A backend's own packing of a matrix (or a stack of them), made by NewWeight
@@ -56,10 +78,26 @@ class Backend {
   // --- Memory -------------------------------------------------------------
   virtual Device device() const = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(
+      int64_t bytes) = 0;
+  // Stages row-major values: `host` may change as soon as it returns, and `to`
+  // has them for what is enqueued from now on.
   virtual absl::Status CopyFromHost(const void* host, const Tensor& to) = 0;
-  virtual absl::Status CopyToHost(const Tensor& from, void* host) = 0;
+  // Enqueues a copy, row-major, to byte `offset` of `to`: valid once an event
+  // recorded later was waited for, and until the next such copy.
+  virtual void CopyToHost(const Tensor& from, HostBuffer* to,
+                          int64_t offset) = 0;
+  // The end of all that is enqueued now.
+  virtual Event Record() = 0;
+  virtual absl::Status Wait(const Event& event) = 0;
+  // CopyToHost, Record and Wait in one, for whoever need not be fast.
+  virtual absl::Status Read(const Tensor& from, void* host) = 0;
   virtual absl::Status Sync() = 0;
   virtual void Zero(const Tensor& x) = 0;
+
+  // How many rows a batch of `rows` is given, those beyond it skipped: a device
+  // that replays captured steps has few shapes. At least `rows`.
+  virtual int64_t BucketRows(int64_t rows) const = 0;
 
   // --- Weights ------------------------------------------------------------
   // A handle to be multiplied by, in the uses that the spec names (CHECKed by
@@ -115,9 +153,18 @@ class Backend {
   // to[rows[n]] = from[n]
   virtual void ScatterRows(const Tensor& from, const Tensor& rows,  // i32 [N]
                            const Tensor& to) = 0;
-  // to[n] = from[rows[n]]
+  // to[n] = from[rows[n]]; any type.
   virtual void GatherRows(const Tensor& from, const Tensor& rows,
                           const Tensor& to) = 0;
+  // Keys of a layer to their slots of the cache's strips, all f32; a slot of -1
+  // is a row to be skipped.
+  virtual void WriteKeys(const WriteKeysArgs& args) = 0;
+  // count[0] += how many rows of a and b, i32 [N, A], are equal.
+  virtual void CountEqualRows(const Tensor& a, const Tensor& b,
+                              const Tensor& count) = 0;  // i64 [1]
+  // Sets the error word to kNumbers unless the root mean square of x is a
+  // number of at most `limit`.
+  virtual void CheckNumbers(const Tensor& x, double limit) = 0;
 
   // --- Attention (MLA in its absorbed form, over selected keys) -------------
   // selected[n] = positions of the min(K, position + 1) keys of largest
@@ -147,7 +194,9 @@ class Backend {
   // scores = sigmoid(logits). A row of routes with routes[n, 0] < 0 is filled
   // with the A experts chosen from scores + bias (best topk_group of n_group by
   // the sum of their two largest, the rest -inf; ties to the lowest id),
-  // ascending by id; any other row is replayed as it is. A row of which some
+  // ascending by id; any other row is replayed as it is, unless `live`. The row
+  // is also left in row slot[n] of the strip, if there is one and slot[n] >= 0.
+  // A row of which some
   // score + bias is not finite gets experts 0 .. A - 1, and NaN for its gates.
   // gates[n, a] = scores[n, routes[n, a]] / sum_a * routed_scaling_factor.
   virtual void MoeGate(const MoeGateArgs& args) = 0;
@@ -167,10 +216,15 @@ class Backend {
   virtual void LogProb(const LogProbArgs& args) = 0;
   // dx = sum_v dlogp (1[v = target] - p_v) / temperature W_v; dw += likewise.
   virtual void LogProbBackward(const LogProbBackwardArgs& args) = 0;
+  // words[n] = the first of Philox4x32-10 (kernels/base/rng.h) for the key of
+  // row n, with the purpose of sampling tokens.
+  virtual void DrawWords(const Tensor& rows,        // i32 [n, kSampleRowInts]
+                         const Tensor& words) = 0;  // i32 [n]
   // One token a row: the first of the kept ids, ascending, whose running mass
   // (SampleOptions) exceeds floor(their total words[n] / 2^32).
-  // kept_counts[n] = 0 says nothing was truncated. logp as LogProb gives it
-  // over that kept set, bit for bit.
+  // kept_counts[n] = 0 says nothing was truncated, or is not to be recorded
+  // (SampleRow::keep). logp as LogProb gives it over the recorded set, bit for
+  // bit.
   virtual void Sample(const SampleArgs& args) = 0;
 
   // --- Optimizer ------------------------------------------------------------
@@ -182,7 +236,9 @@ class Backend {
                           const Tensor& out) = 0;  // f64 [1]
   // Loshchilov and Hutter 2019, with g = grad * grad_scale:
   //   p -= lr wd p;  p -= lr mhat / (sqrt(vhat) + eps).
-  virtual void AdamW(const AdamWArgs& args) = 0;
+  // Without decay for the tensors that have none. One launch for all of them.
+  virtual void AdamW(const AdamWOptions& options,
+                     absl::Span<const AdamWTensor> tensors) = 0;
 };
 
 }  // namespace temper

@@ -1,7 +1,6 @@
 // What the operations of kernels/ops/backend.h are told (attention's stand in
-// attention_arguments.h): which way round, constants, and for those of more
-// than three tensors one struct an operation, inputs first. Plain data; views,
-// so nothing here owns memory.
+// attention_arguments.h): constants, and for those of more than three tensors
+// one struct an operation, inputs first. Plain data; views that own nothing.
 //
 // Shape letters as in backend.h. What is marked `out` is overwritten, `+=`
 // accumulated into, all else read.
@@ -44,25 +43,6 @@ struct GateOptions {
   int32_t n_group = 1;
   int32_t topk_group = 1;
   float routed_scaling_factor = 1;
-};
-
-// Ids that a truncated row may keep at most (DESIGN.md section 5, `kept_max`):
-// what records, wires and the door lay out for and check.
-inline constexpr int32_t kKeptMax = 512;
-
-// How each row is sampled. With e = exp(z - max z) after temperature, the mass
-// of an id is floor(e 2^40), an integer, and its rank is by z descending, then
-// id ascending. In this order: top-k keeps the first k by rank; of those top-p
-// takes ids by rank until their mass reaches floor(total floor(top_p 2^40) /
-// 2^40), at least one; of those min-p keeps the masses of at least
-// floor(min_p 2^40); of those the first kept_max by rank stay. A 0 switches a
-// rule off.
-struct SampleOptions {
-  float temperature = 1;
-  int32_t top_k = 0;
-  float top_p = 1;
-  float min_p = 0;
-  int32_t kept_max = kKeptMax;
 };
 
 struct AdamWOptions {
@@ -138,15 +118,26 @@ struct SwiGluBackwardArgs {
   Tensor dup;    // out [N, I]
 };
 
+struct WriteKeysArgs {
+  Tensor latent;        // [N, C + R]
+  Tensor index_keys;    // [N, Di]
+  Tensor slot;          // i32 [N]
+  Tensor latent_strip;  // out [slots, C + R], rows of `slot`
+  Tensor index_strip;   // out [slots, Di]
+};
+
 // --- Mixture of experts ------------------------------------------------------
 
 struct MoeGateArgs {
   Tensor logits;  // [N, E]
   Tensor bias;    // [E]
   GateOptions options;
-  Tensor scores;  // out [N, E]
-  Tensor routes;  // i32 [N, A], in and out
-  Tensor gates;   // out [N, A]
+  bool live = false;  // choose in every row
+  Tensor slot;        // i32 [N], or empty with the strip
+  Tensor scores;      // out [N, E]
+  Tensor routes;      // i32 [N, A], in and out
+  Tensor gates;       // out [N, A]
+  Tensor strip;       // out u8 or u16 [slots, A], or empty
 };
 
 struct MoeGateBackwardArgs {
@@ -210,24 +201,15 @@ struct LogProbBackwardArgs {
   Tensor dw;     // += [V, D]
 };
 
-struct SampleArgs {
-  Tensor logits;  // [n, V], V < 2^23
-  Tensor words;   // i32 [n]: 32 random bits each
-  SampleOptions options;
-  Tensor ids;          // out i32 [n]
-  Tensor logp;         // out [n]
-  Tensor kept_ids;     // out i32 [n, kept_max]
-  Tensor kept_counts;  // out i32 [n]
-};
-
 // --- Optimizer ---------------------------------------------------------------
 
-struct AdamWArgs {
-  AdamWOptions options;
-  Tensor grad;  // all of one size
-  Tensor p;     // in and out
-  Tensor m;     // in and out
-  Tensor v;     // in and out
+// One parameter among all; its four are contiguous and of one size.
+struct AdamWTensor {
+  Tensor grad;
+  Tensor p;  // in and out, as m and v
+  Tensor m;
+  Tensor v;
+  bool decays = true;
 };
 
 }  // namespace temper

@@ -9,7 +9,16 @@
 
 namespace temper {
 
-enum class DType : uint8_t { kF32, kF64, kBF16, kF8E4M3, kI32, kU8, kU16 };
+enum class DType : uint8_t {
+  kF32,
+  kF64,
+  kBF16,
+  kF8E4M3,
+  kI64,
+  kI32,
+  kU16,
+  kU8
+};
 
 // A bfloat16's bits. Conversions: kernels/tensor/bf16.h.
 struct BF16 {
@@ -19,6 +28,7 @@ struct BF16 {
 constexpr size_t DTypeBytes(DType dtype) {
   switch (dtype) {
     case DType::kF64:
+    case DType::kI64:
       return 8;
     case DType::kF32:
     case DType::kI32:
@@ -43,6 +53,8 @@ constexpr const char* DTypeName(DType dtype) {
       return "bf16";
     case DType::kF8E4M3:
       return "f8e4m3";
+    case DType::kI64:
+      return "i64";
     case DType::kI32:
       return "i32";
     case DType::kU8:
@@ -62,6 +74,8 @@ constexpr DType DTypeOf() {
     return DType::kF64;
   } else if constexpr (std::is_same_v<U, BF16>) {
     return DType::kBF16;
+  } else if constexpr (std::is_same_v<U, int64_t>) {
+    return DType::kI64;
   } else if constexpr (std::is_same_v<U, int32_t>) {
     return DType::kI32;
   } else if constexpr (std::is_same_v<U, uint16_t>) {

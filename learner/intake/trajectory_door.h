@@ -24,7 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/ops/op_arguments.h"
+#include "kernels/ops/sample_arguments.h"
 #include "learner/intake/episode.h"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/episode_limit.h"

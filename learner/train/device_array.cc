@@ -22,8 +22,7 @@ absl::StatusOr<std::vector<float>> Download(Backend* backend,
                                             const Tensor& tensor) {
   std::vector<float> values(tensor.elements());
   if (values.empty()) return values;
-  RETURN_IF_ERROR(backend->CopyToHost(tensor, values.data()));
-  RETURN_IF_ERROR(backend->Sync());
+  RETURN_IF_ERROR(backend->Read(tensor, values.data()));
   return values;
 }
 

@@ -78,8 +78,7 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   }
   backend_->SumSquares(trained, squares);
   double sum = 0;
-  RETURN_IF_ERROR(backend_->CopyToHost(squares, &sum));
-  RETURN_IF_ERROR(backend_->Sync());
+  RETURN_IF_ERROR(backend_->Read(squares, &sum));
   const double norm = std::sqrt(sum);
   if (!std::isfinite(norm)) {
     return absl::InternalError(absl::StrCat(
@@ -95,18 +94,18 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   adamw.eps = static_cast<float>(options.eps);
   adamw.bias_correction1 = static_cast<float>(1 - Power(options.beta1, steps_));
   adamw.bias_correction2 = static_cast<float>(1 - Power(options.beta2, steps_));
+  adamw.weight_decay = static_cast<float>(options.weight_decay);
   adamw.grad_scale = static_cast<float>(ClipFactor(norm, options.grad_clip));
+  std::vector<AdamWTensor> tensors;
   for (const Parameter& parameter : trained_) {
-    // Matrices decay; norms and biases, whose scale means something, do not.
-    adamw.weight_decay =
-        parameter.decays ? static_cast<float>(options.weight_decay) : 0.0f;
     const int64_t n = parameter.elements;
-    backend_->AdamW({.options = adamw,
-                     .grad = gradients.grad(parameter).Reshape({n}),
-                     .p = masters_->value(parameter).Reshape({n}),
-                     .m = Moment(0, parameter),
-                     .v = Moment(1, parameter)});
+    tensors.push_back({.grad = gradients.grad(parameter).Reshape({n}),
+                       .p = masters_->value(parameter).Reshape({n}),
+                       .m = Moment(0, parameter),
+                       .v = Moment(1, parameter),
+                       .decays = parameter.decays});
   }
+  backend_->AdamW(adamw, tensors);
   // The products read packings of the values, which are stale by now.
   published_->Publish();
   return norm;
@@ -117,9 +116,7 @@ absl::Status Optimizer::CopyMoments(int64_t begin,
   const Tensor all(moments_->data(), DType::kF32, {moments()},
                    backend_->device());
   const int64_t end = begin + static_cast<int64_t>(piece->size());
-  RETURN_IF_ERROR(
-      backend_->CopyToHost(all.Slice(0, begin, end), piece->data()));
-  return backend_->Sync();
+  return backend_->Read(all.Slice(0, begin, end), piece->data());
 }
 
 absl::Status Optimizer::SetState(int64_t steps, const std::byte* moments) {

@@ -264,9 +264,9 @@ TEST_F(OptimizerTest, AStepPublishesTheWeights) {
   one[3] = 1;
   ASSERT_TRUE(backend_->CopyFromHost(one.data(), x).ok());
   backend_->Linear(x, model_.weights->lm_head(), Use::kForward, y);
-  ASSERT_TRUE(backend_->CopyToHost(y, column.data()).ok());
+  ASSERT_TRUE(backend_->Read(y, column.data()).ok());
   ASSERT_TRUE(
-      backend_->CopyToHost(model_.masters->value("lm_head.weight"), head.data())
+      backend_->Read(model_.masters->value("lm_head.weight"), head.data())
           .ok());
   for (int64_t v = 0; v < vocab; ++v) EXPECT_EQ(column[v], head[v * dim + 3]);
 }

@@ -97,10 +97,11 @@ absl::Status SftStep::RunPacked(const PackedBatch& packed, int64_t tokens_total,
       model_->Forward(&batch, nullptr, tape_.get(), forward, &hidden));
   // Forward has written what it chose into the batch's copy.
   CountLoad(batch.routes);
-  ASSIGN_OR_RETURN(const TokenLogProbs result,
-                   logprob_->Forward(*weights_, hidden, packed,
-                                     /*temperature=*/1,
-                                     /*keep_sampling_mask=*/false));
+  const auto forwarded =
+      logprob_->Forward(*weights_, hidden, packed, /*temperature=*/1,
+                        /*keep_sampling_mask=*/false);
+  RETURN_IF_ERROR(model_->Explained(forwarded.status()));
+  const TokenLogProbs& result = *forwarded;
   for (const float logp : result.logp) {
     metrics->loss -=
         static_cast<double>(logp) / static_cast<double>(tokens_total);

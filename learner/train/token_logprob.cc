@@ -7,14 +7,10 @@ namespace temper {
 
 TokenLogProb::TokenLogProb(Backend* backend)
     : backend_(backend),
-      rows_(backend),
       targets_(backend),
-      kept_offsets_(backend),
-      kept_ids_(backend),
       hidden_(backend),
-      logp_(backend),
+      results_(backend),
       lse_(backend),
-      entropy_(backend),
       dlogp_(backend),
       dx_(backend),
       dhidden_(backend) {}
@@ -22,48 +18,54 @@ TokenLogProb::TokenLogProb(Backend* backend)
 absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
     const PublishedWeights& weights, const Tensor& hidden,
     const PackedBatch& packed, double temperature, bool keep_sampling_mask) {
-  std::vector<int32_t> rows, targets;
-  for (const PackedToken& token : packed.sampled) {
-    rows.push_back(token.row);
-    targets.push_back(token.token);
-  }
-  const auto n = static_cast<int64_t>(rows.size());
-  const int64_t dim = hidden.dim(1);
+  const auto n = static_cast<int64_t>(packed.sampled.size());
+  const auto kept =
+      keep_sampling_mask ? static_cast<int64_t>(packed.kept_ids.size()) : 0;
   tokens_ = hidden.dim(0);
   temperature_ = static_cast<float>(temperature);
-  // Empty rows mean the whole vocabulary: the objective's broken case, for
-  // ablation.
-  const std::vector<int32_t> no_offsets(n + 1, 0), no_ids;
-  ASSIGN_OR_RETURN(rows_view_, rows_.Upload(rows));
-  ASSIGN_OR_RETURN(targets_view_, targets_.Upload(targets));
-  ASSIGN_OR_RETURN(kept_offsets_view_,
-                   kept_offsets_.Upload(keep_sampling_mask ? packed.kept_offsets
-                                                           : no_offsets));
-  ASSIGN_OR_RETURN(
-      kept_ids_view_,
-      kept_ids_.Upload(keep_sampling_mask ? packed.kept_ids : no_ids));
-  ASSIGN_OR_RETURN(hidden_view_, hidden_.Reserve(DType::kF32, {n, dim}));
-  ASSIGN_OR_RETURN(const Tensor logp, logp_.Reserve(DType::kF32, {n}));
+  // Rows, targets, offsets and ids of the kept sets: one copy.
+  std::vector<int32_t>& up = host_targets_;
+  up.clear();
+  for (const PackedToken& token : packed.sampled) up.push_back(token.row);
+  for (const PackedToken& token : packed.sampled) up.push_back(token.token);
+  if (keep_sampling_mask) {
+    up.insert(up.end(), packed.kept_offsets.begin(), packed.kept_offsets.end());
+    up.insert(up.end(), packed.kept_ids.begin(), packed.kept_ids.end());
+  } else {
+    up.resize(3 * n + 1, 0);  // every set is the whole vocabulary
+  }
+  ASSIGN_OR_RETURN(const Tensor all, targets_.Upload(up));
+  rows_view_ = all.Slice(0, 0, n);
+  targets_view_ = all.Slice(0, n, 2 * n);
+  kept_offsets_view_ = all.Slice(0, 2 * n, 3 * n + 1);
+  kept_ids_view_ = all.Slice(0, 3 * n + 1, 3 * n + 1 + kept);
+  ASSIGN_OR_RETURN(hidden_view_,
+                   hidden_.Reserve(DType::kF32, {n, hidden.dim(1)}));
+  // Log-probabilities, then entropies: they come down together.
+  ASSIGN_OR_RETURN(const Tensor results,
+                   results_.Reserve(DType::kF32, {2 * n}));
   ASSIGN_OR_RETURN(lse_view_, lse_.Reserve(DType::kF32, {n}));
-  ASSIGN_OR_RETURN(const Tensor entropy, entropy_.Reserve(DType::kF32, {n}));
-  TokenLogProbs result;
-  // Behind the reservations: Backward reads the views even if there is nothing
-  // in them.
-  if (n == 0) return result;
+  if (n == 0) return TokenLogProbs();
   backend_->GatherRows(hidden, rows_view_, hidden_view_);
   backend_->LogProb({.x = hidden_view_,
                      .w = &weights.lm_head(),
-                     .rows = weights.value("lm_head.weight"),
+                     .rows = weights.lm_head_rows(),
                      .targets = targets_view_,
                      .kept_offsets = kept_offsets_view_,
                      .kept_ids = kept_ids_view_,
                      .temperature = temperature_,
-                     .logp = logp,
+                     .logp = results.Slice(0, 0, n),
                      .lse = lse_view_,
-                     .entropy = entropy});
-  ASSIGN_OR_RETURN(result.logp, Download(backend_, logp));
-  ASSIGN_OR_RETURN(result.entropy, Download(backend_, entropy));
-  return result;
+                     .entropy = results.Slice(0, n, 2 * n)});
+  const int64_t bytes = 2 * n * static_cast<int64_t>(sizeof(float));
+  if (host_results_ == nullptr || host_results_->bytes() < bytes) {
+    ASSIGN_OR_RETURN(host_results_, backend_->AllocateHost(bytes + bytes / 4));
+  }
+  backend_->CopyToHost(results, host_results_.get(), 0);
+  RETURN_IF_ERROR(backend_->Wait(backend_->Record()));
+  const auto* const values = static_cast<const float*>(host_results_->data());
+  const auto count = static_cast<size_t>(n);
+  return TokenLogProbs{{values, count}, {values + count, count}};
 }
 
 absl::StatusOr<Tensor> TokenLogProb::Backward(const PublishedWeights& weights,
@@ -79,7 +81,7 @@ absl::StatusOr<Tensor> TokenLogProb::Backward(const PublishedWeights& weights,
   if (n == 0) return dhidden;
   backend_->LogProbBackward({.x = hidden_view_,
                              .w = &weights.lm_head(),
-                             .rows = weights.value("lm_head.weight"),
+                             .rows = weights.lm_head_rows(),
                              .targets = targets_view_,
                              .kept_offsets = kept_offsets_view_,
                              .kept_ids = kept_ids_view_,
@@ -87,7 +89,7 @@ absl::StatusOr<Tensor> TokenLogProb::Backward(const PublishedWeights& weights,
                              .lse = lse_view_,
                              .dlogp = dlogp_view,
                              .dx = dx,
-                             .dw = gradients->grad("lm_head.weight")});
+                             .dw = gradients->lm_head()});
   // Several tokens may be predicted by one shared row; EmbedBackward is the
   // deterministic scatter-add.
   backend_->EmbedBackward(rows_view_, dx, dhidden);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/model/gradients.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
@@ -16,9 +17,10 @@
 
 namespace temper {
 
+// Valid until the next Forward.
 struct TokenLogProbs {
-  std::vector<float> logp;     // [sampled]
-  std::vector<float> entropy;  // [sampled], of the distribution in use
+  absl::Span<const float> logp;     // [sampled]
+  absl::Span<const float> entropy;  // [sampled], of the distribution in use
 };
 
 // Not thread-safe.
@@ -28,7 +30,8 @@ class TokenLogProb {
   explicit TokenLogProb(Backend* backend);
 
   // `hidden` [N, D] are the final hidden states of packed.batch. With
-  // `keep_sampling_mask` false the whole vocabulary is used.
+  // `keep_sampling_mask` false the whole vocabulary is used. One blocking read,
+  // whose error may be that of what was enqueued before.
   absl::StatusOr<TokenLogProbs> Forward(const PublishedWeights& weights,
                                         const Tensor& hidden,
                                         const PackedBatch& packed,
@@ -43,8 +46,9 @@ class TokenLogProb {
 
  private:
   Backend* const backend_;
-  DeviceArray rows_, targets_, kept_offsets_, kept_ids_, hidden_, logp_, lse_,
-      entropy_, dlogp_, dx_, dhidden_;
+  DeviceArray targets_, hidden_, results_, lse_, dlogp_, dx_, dhidden_;
+  std::vector<int32_t> host_targets_;  // as they go up
+  std::unique_ptr<HostBuffer> host_results_;
   // Of the last Forward.
   Tensor rows_view_, targets_view_, kept_offsets_view_, kept_ids_view_,
       hidden_view_, lse_view_;

@@ -93,24 +93,15 @@ class TrainStep::MetricsBuilder {
     if (minibatch.first) AddMismatch(episode, minibatch.version, sequence);
   }
 
-  void AddEntropy(const std::vector<float>& entropy) {
+  void AddEntropy(absl::Span<const float> entropy) {
     for (const float value : entropy) entropy_ += value;
   }
 
-  // `live` as DebugTaps has it, `kept` as the batch.
+  // `agreed` of the pack's (row, MoE layer).
   void AddRoutes(const ModelConfig& config, const TokenBatch& kept,
-                 const std::vector<int32_t>& live) {
-    const int64_t layers = config.moe_layers(), n = kept.size();
-    const int64_t chosen = config.num_experts_per_tok;
-    for (int64_t i = 0; i < n * layers; ++i) {
-      const int32_t* const row = kept.routes.data() + i * chosen;
-      // The batch is [row, layer, slot], the taps [layer, row, slot]. Both
-      // ascend by expert, so equal sets are equal rows.
-      agreed_ +=
-          std::equal(row, row + chosen,
-                     live.data() + (i % layers * n + i / layers) * chosen);
-    }
-    routed_ += static_cast<double>(n * layers);
+                 int64_t agreed) {
+    agreed_ += static_cast<double>(agreed);
+    routed_ += static_cast<double>(kept.size() * config.moe_layers());
   }
 
   void AddRows(const PackedBatch& packed) {
@@ -218,6 +209,7 @@ absl::StatusOr<std::unique_ptr<TrainStep>> TrainStep::Create(
         Transformer::Create(backend, step->reference_, options.tokens_max));
   }
   step->logprob_ = std::make_unique<TokenLogProb>(backend);
+  ASSIGN_OR_RETURN(step->agreement_, backend->Allocate(sizeof(int64_t)));
   return step;
 }
 
@@ -234,14 +226,14 @@ absl::StatusOr<std::vector<std::vector<float>>> TrainStep::ReferenceLogProbs(
   for (PackedBatch& packed : batches) {
     Tensor hidden;
     // The policy's tape, borrowed: it holds nothing between steps.
-    RETURN_IF_ERROR(reference_model_->Forward(&packed.batch, nullptr,
-                                              tape_.get(), {}, &hidden));
-    ASSIGN_OR_RETURN(
-        const TokenLogProbs result,
+    RETURN_IF_ERROR(reference_model_->Forward(
+        &packed.batch, nullptr, tape_.get(), {.read_routes = false}, &hidden));
+    const auto result =
         logprob_->Forward(*reference_, hidden, packed, options_.temperature,
-                          options_.objective.keep_sampling_mask()));
+                          options_.objective.keep_sampling_mask());
+    RETURN_IF_ERROR(reference_model_->Explained(result.status()));
     for (size_t i = 0; i < packed.sampled.size(); ++i) {
-      logp[packed.sampled[i].episode].push_back(result.logp[i]);
+      logp[packed.sampled[i].episode].push_back(result->logp[i]);
     }
   }
   return logp;
@@ -296,8 +288,8 @@ absl::Status TrainStep::RunMinibatch(const Minibatch& minibatch,
   // Gradients of all its batches add up to one update: shape holds the whole
   // minibatch's totals, by which each is weighed.
   gradients_->Zero();
-  for (const PackedBatch& packed : batches) {
-    RETURN_IF_ERROR(RunPacked(minibatch, packed, metrics));
+  for (PackedBatch& packed : batches) {
+    RETURN_IF_ERROR(RunPacked(minibatch, &packed, metrics));
   }
   OptimizerOptions optimizer = options_.optimizer;
   optimizer.learning_rate = learning_rate;
@@ -307,27 +299,31 @@ absl::Status TrainStep::RunMinibatch(const Minibatch& minibatch,
   return absl::OkStatus();
 }
 
-absl::Status TrainStep::RunPacked(const Minibatch& minibatch,
-                                  const PackedBatch& packed,
+absl::Status TrainStep::RunPacked(const Minibatch& minibatch, PackedBatch* pack,
                                   MetricsBuilder* metrics) {
-  TokenBatch batch = packed.batch;
-  std::vector<int32_t> live_routes;
-  DebugTaps taps;
-  taps.live_routes = &live_routes;
+  const PackedBatch& packed = *pack;
+  const Tensor agreement(agreement_->data(), DType::kI64, {1},
+                         backend_->device());
+  // Nobody here wants the routes: those that are kept are known.
   ForwardOptions forward;
-  // Without replay the forward's own choice is in the batch, and would agree
-  // with itself.
-  if (options_.objective.keep_routing()) forward.taps = &taps;
+  forward.read_routes = false;
+  if (options_.objective.keep_routing()) {
+    backend_->Zero(agreement);
+    forward.agreement = agreement;
+  }
   Tensor hidden;
-  RETURN_IF_ERROR(
-      policy_model_->Forward(&batch, nullptr, tape_.get(), forward, &hidden));
-  ASSIGN_OR_RETURN(
-      const TokenLogProbs result,
+  RETURN_IF_ERROR(policy_model_->Forward(&pack->batch, nullptr, tape_.get(),
+                                         forward, &hidden));
+  const auto forwarded =
       logprob_->Forward(*weights_, hidden, packed, options_.temperature,
-                        options_.objective.keep_sampling_mask()));
+                        options_.objective.keep_sampling_mask());
+  RETURN_IF_ERROR(policy_model_->Explained(forwarded.status()));
+  const TokenLogProbs& result = *forwarded;
   metrics->AddRows(packed);
   if (options_.objective.keep_routing()) {
-    metrics->AddRoutes(weights_->config(), batch, live_routes);
+    int64_t agreed = 0;
+    RETURN_IF_ERROR(backend_->Read(agreement, &agreed));
+    metrics->AddRoutes(weights_->config(), packed.batch, agreed);
   }
   metrics->AddEntropy(result.entropy);
   std::vector<float> dlogp(packed.sampled.size(), 0.0f);

@@ -81,7 +81,7 @@ class TrainStep {
       const std::vector<const Episode*>& episodes);
   absl::Status RunMinibatch(const Minibatch& minibatch, double learning_rate,
                             MetricsBuilder* metrics);
-  absl::Status RunPacked(const Minibatch& minibatch, const PackedBatch& packed,
+  absl::Status RunPacked(const Minibatch& minibatch, PackedBatch* packed,
                          MetricsBuilder* metrics);
 
   Backend* backend_ = nullptr;
@@ -94,6 +94,7 @@ class TrainStep {
   std::unique_ptr<Transformer> reference_model_;
   std::unique_ptr<Tape> tape_;
   std::unique_ptr<TokenLogProb> logprob_;
+  std::unique_ptr<Buffer> agreement_;  // i64 [1]
 };
 
 }  // namespace temper

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "kernels/base/log.h"
-#include "kernels/ops/op_arguments.h"
+#include "kernels/ops/sample_arguments.h"
 #include "proto/config.pb.h"
 #include "proto/sft_config.pb.h"
 #include "proto/wire/episode_limit.h"

@@ -24,8 +24,30 @@ class ForwardingBackend : public Backend {
   absl::Status CopyFromHost(const void* host, const Tensor& to) override {
     return inner_->CopyFromHost(host, to);
   }
-  absl::Status CopyToHost(const Tensor& from, void* host) override {
-    return inner_->CopyToHost(from, host);
+  absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(
+      int64_t bytes) override {
+    return inner_->AllocateHost(bytes);
+  }
+  void CopyToHost(const Tensor& from, HostBuffer* to, int64_t offset) override {
+    inner_->CopyToHost(from, to, offset);
+  }
+  Event Record() override { return inner_->Record(); }
+  absl::Status Wait(const Event& event) override { return inner_->Wait(event); }
+  absl::Status Read(const Tensor& from, void* host) override {
+    return inner_->Read(from, host);
+  }
+  int64_t BucketRows(int64_t rows) const override {
+    return inner_->BucketRows(rows);
+  }
+  void WriteKeys(const WriteKeysArgs& args) override {
+    inner_->WriteKeys(args);
+  }
+  void CountEqualRows(const Tensor& a, const Tensor& b,
+                      const Tensor& count) override {
+    inner_->CountEqualRows(a, b, count);
+  }
+  void CheckNumbers(const Tensor& x, double limit) override {
+    inner_->CheckNumbers(x, limit);
   }
   absl::Status Sync() override { return inner_->Sync(); }
   void Zero(const Tensor& x) override { inner_->Zero(x); }
@@ -129,12 +151,18 @@ class ForwardingBackend : public Backend {
   void LogProbBackward(const LogProbBackwardArgs& args) override {
     inner_->LogProbBackward(args);
   }
+  void DrawWords(const Tensor& rows, const Tensor& words) override {
+    inner_->DrawWords(rows, words);
+  }
   void Sample(const SampleArgs& args) override { inner_->Sample(args); }
   void SumSquares(absl::Span<const Tensor> tensors,
                   const Tensor& out) override {
     inner_->SumSquares(tensors, out);
   }
-  void AdamW(const AdamWArgs& args) override { inner_->AdamW(args); }
+  void AdamW(const AdamWOptions& options,
+             absl::Span<const AdamWTensor> tensors) override {
+    inner_->AdamW(options, tensors);
+  }
 
  private:
   Backend* const inner_;

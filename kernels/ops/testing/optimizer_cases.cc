@@ -1,3 +1,4 @@
+#include <array>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -13,11 +14,10 @@ Floats RunAdamW(Backend& backend, const AdamWOptions& options) {
   Floats g = Normals(1, kCount), p = Normals(2, kCount);
   Floats m = Normals(3, kCount), v = Normals(4, kCount);
   for (float& x : v) x *= x;
-  backend.AdamW({.options = options,
-                 .grad = View(g, {kCount}),
-                 .p = View(p, {kCount}),
-                 .m = View(m, {kCount}),
-                 .v = View(v, {kCount})});
+  backend.AdamW(options, {{.grad = View(g, {kCount}),
+                           .p = View(p, {kCount}),
+                           .m = View(m, {kCount}),
+                           .v = View(v, {kCount})}});
   p.insert(p.end(), m.begin(), m.end());
   p.insert(p.end(), v.begin(), v.end());
   return p;
@@ -44,12 +44,47 @@ TEST(OptimizerTest, AdamWAgreesAndGivesTheSameBitsEverywhere) {
 
 TEST(OptimizerTest, WeightDecayMovesWhatHasNoGradient) {
   Floats g(3, 0.0f), p(3, 2.0f), m(3, 0.0f), v(3, 0.0f);
-  Definition().AdamW({.options = {.learning_rate = 0.5f, .weight_decay = 0.25f},
-                      .grad = View(g, {3}),
-                      .p = View(p, {3}),
-                      .m = View(m, {3}),
-                      .v = View(v, {3})});
+  const AdamWOptions options = {.learning_rate = 0.5f, .weight_decay = 0.25f};
+  const auto tensor = [&](bool decays) {
+    return AdamWTensor{View(g, {3}), View(p, {3}), View(m, {3}), View(v, {3}),
+                       decays};
+  };
+  Definition().AdamW(options, {tensor(true)});
   EXPECT_EQ(p, Floats(3, 1.75f));
+  Definition().AdamW(options, {tensor(false)});
+  EXPECT_EQ(p, Floats(3, 1.75f));
+}
+
+// However the tensors are cut among threads, each comes to what it alone does.
+TEST(OptimizerTest, ManyTensorsInOneGoHaveTheBitsOfEachAlone) {
+  const AdamWOptions options = {
+      .learning_rate = 0.01f, .weight_decay = 0.1f, .grad_scale = 0.5f};
+  const std::vector<int64_t> sizes = {1, 4096, 5000, 3, 4095, 2 * kCount};
+  const auto run = [&](Backend& backend, bool together) {
+    std::vector<std::array<Floats, 4>> values;
+    for (const int64_t size : sizes) {
+      const auto seed = static_cast<uint64_t>(8 * values.size());
+      values.push_back({Normals(seed, size), Normals(seed + 1, size),
+                        Normals(seed + 2, size), Floats(size, 0.5f)});
+    }
+    std::vector<AdamWTensor> tensors;
+    for (auto& [g, p, m, v] : values) {
+      const auto size = static_cast<int64_t>(g.size());
+      tensors.push_back({View(g, {size}), View(p, {size}), View(m, {size}),
+                         View(v, {size}), tensors.size() % 2 == 0});
+      if (!together) backend.AdamW(options, {tensors.back()});
+    }
+    if (together) backend.AdamW(options, tensors);
+    Floats all;
+    for (const auto& four : values) {
+      for (const Floats& x : four) all.insert(all.end(), x.begin(), x.end());
+    }
+    return all;
+  };
+  const Floats want = run(Definition(), false);
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    ExpectSameBits(run(*backend, true), want, name);
+  }
 }
 
 // Tensors of less than a block, of whole blocks and of an odd number of them,

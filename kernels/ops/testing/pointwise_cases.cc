@@ -275,8 +275,8 @@ TEST(PointwiseTest, CopiesHonourStrides) {
   const Floats values = {1, 2, 3, 4, 5, 6, 7, 8};
   ASSERT_TRUE(backend.CopyFromHost(values.data(), all.Slice(1, 2, 4)).ok());
   Floats back(8), whole(24);
-  ASSERT_TRUE(backend.CopyToHost(all.Slice(1, 2, 4), back.data()).ok());
-  ASSERT_TRUE(backend.CopyToHost(all, whole.data()).ok());
+  ASSERT_TRUE(backend.Read(all.Slice(1, 2, 4), back.data()).ok());
+  ASSERT_TRUE(backend.Read(all, whole.data()).ok());
   EXPECT_EQ(back, values);
   EXPECT_EQ(whole[1], 0);  // zeroed when allocated
   EXPECT_EQ(whole[6 + 2], 3);

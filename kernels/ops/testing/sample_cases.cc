@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -25,6 +27,19 @@ uint32_t WordOf(int64_t n) {
   return RandomWords({.seed = 9, .ordinal = static_cast<uint32_t>(n)})[0];
 }
 
+// As many rows of one kind, as they lie on a device.
+Ints RowsOf(const SampleOptions& options, int64_t count, int32_t keep = 1) {
+  SampleRow row;
+  row.options = options;
+  row.keep = keep;
+  Ints rows(count * kSampleRowInts);
+  for (int64_t n = 0; n < count; ++n) {
+    row.ordinal = static_cast<uint32_t>(n);
+    std::memcpy(&rows[n * kSampleRowInts], &row, sizeof(row));
+  }
+  return rows;
+}
+
 struct Sampled {
   Floats logits, logp;
   Ints ids, kept, counts;
@@ -36,8 +51,10 @@ struct Sampled {
 };
 
 Sampled SampleRows(Problem* problem, const Machine& machine,
-                   const SampleOptions& options, int64_t batch) {
+                   const SampleOptions& options, int64_t batch,
+                   int32_t keep = 1) {
   constexpr int64_t kRows = Problem::kRows;
+  Ints rows = RowsOf(options, kRows, keep);
   Backend* const backend = machine.backend;
   const auto weight =
       Pack(*backend, problem->w, 1, Problem::kVocabulary, Problem::kDepth);
@@ -59,8 +76,8 @@ Sampled SampleRows(Problem* problem, const Machine& machine,
                     Use::kForward, logits);
     backend->Sample(
         {.logits = logits,
+         .rows = part(View(rows, {kRows, kSampleRowInts})),
          .words = part(View(words, {kRows})),
-         .options = options,
          .ids = part(View(out.ids, {kRows})),
          .logp = part(View(out.logp, {kRows})),
          .kept_ids = part(View(out.kept, {kRows, options.kept_max})),
@@ -143,6 +160,81 @@ TEST(SampleTest, LearnersLogProbHasTheSamplersBits) {
   }
 }
 
+// What is dropped changes neither the token nor the bits that a learner without
+// the set comes to.
+TEST(SampleTest, ADroppedSetIsNotRecordedAndLogpIsOverTheWholeVocabulary) {
+  for (const SampleOptions& options : Rules()) {
+    Problem problem;
+    for (const Machine& machine : Machines()) {
+      const Sampled kept = SampleRows(&problem, machine, options, 3);
+      Sampled dropped = SampleRows(&problem, machine, options, 3, /*keep=*/0);
+      EXPECT_EQ(dropped.ids, kept.ids);
+      EXPECT_EQ(dropped.counts, Ints(Problem::kRows, 0));
+      ExpectSameBits(LearnersLogProbs(&problem, machine, options, &dropped),
+                     dropped.logp, "logp of dropped sets");
+    }
+  }
+}
+
+// Rows of unlike kinds in one batch come to what each alone does.
+TEST(SampleTest, RowsOfUnlikeOptionsShareABatch) {
+  const std::vector<SampleOptions> rules = Rules();
+  const Machine machine = Machines().back();
+  const auto count = static_cast<int64_t>(rules.size());
+  Floats logits = Normals(4, count * Problem::kVocabulary);
+  Ints rows, words;
+  int32_t widest = 0;
+  for (int64_t n = 0; n < count; ++n) {
+    const Ints row = RowsOf(rules[n], 1, n % 2);
+    rows.insert(rows.end(), row.begin(), row.end());
+    words.push_back(static_cast<int32_t>(WordOf(n)));
+    widest = std::max(widest, rules[n].kept_max);
+  }
+  const auto run = [&](int64_t begin, int64_t end) {
+    Ints ids(count), counts(count), kept(count * widest);
+    Floats logp(count);
+    const auto part = [&](Tensor t) { return t.Slice(0, begin, end); };
+    machine.backend->Sample(
+        {.logits = part(View(logits, {count, Problem::kVocabulary})),
+         .rows = part(View(rows, {count, kSampleRowInts})),
+         .words = part(View(words, {count})),
+         .ids = part(View(ids, {count})),
+         .logp = part(View(logp, {count})),
+         .kept_ids = part(View(kept, {count, widest})),
+         .kept_counts = part(View(counts, {count}))});
+    return std::tuple(ids, counts, kept, logp);
+  };
+  const auto [ids, counts, kept, logp] = run(0, count);
+  for (int64_t n = 0; n < count; ++n) {
+    const auto [id, one, set, own] = run(n, n + 1);
+    EXPECT_EQ(id[n], ids[n]);
+    EXPECT_EQ(one[n], counts[n]);
+    EXPECT_EQ(std::memcmp(&own[n], &logp[n], sizeof(float)), 0);
+    EXPECT_TRUE(std::equal(set.begin() + n * widest,
+                           set.begin() + (n + 1) * widest,
+                           kept.begin() + n * widest));
+  }
+}
+
+TEST(DrawWordsTest, EachIsTheFirstWordOfItsKey) {
+  SampleRow row;
+  row.seed = 0x123456789abcdefull;
+  row.group = 77;
+  row.sample = 5;
+  row.ordinal = 9;
+  Ints rows(3 * kSampleRowInts), words(3);
+  for (int n = 0; n < 3; ++n) {
+    row.ordinal += n;
+    std::memcpy(&rows[n * kSampleRowInts], &row, sizeof(row));
+    const auto want = RandomWords({row.seed, RngPurpose::kSampleToken,
+                                   row.group, row.sample, row.ordinal});
+    for (const auto& [name, backend] : BackendsUnderTest()) {
+      backend->DrawWords(View(rows, {3, kSampleRowInts}), View(words, {3}));
+      EXPECT_EQ(static_cast<uint32_t>(words[n]), want[0]) << name;
+    }
+  }
+}
+
 // Masses are integers, so kept sets and tokens are the reference's exactly.
 TEST(SampleTest, KeptSetsAndTokensAreThoseOfTheReference) {
   for (const SampleOptions& options : Rules()) {
@@ -200,9 +292,10 @@ Draws Draw(const Floats& row, const SampleOptions& options, Ints words) {
   out.counts.resize(draws);
   out.kept.resize(draws * options.kept_max);
   Floats logp(draws);
+  Ints rows = RowsOf(options, draws);
   backend->Sample({.logits = View(logits, {draws, vocabulary}),
+                   .rows = View(rows, {draws, kSampleRowInts}),
                    .words = View(words, {draws}),
-                   .options = options,
                    .ids = View(out.ids, {draws}),
                    .logp = View(logp, {draws}),
                    .kept_ids = View(out.kept, {draws, options.kept_max}),

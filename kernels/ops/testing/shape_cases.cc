@@ -3,6 +3,7 @@
 // axis, where the others say its size, is our own bug and ends the process. A
 // loop would read or write past an end.
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -221,6 +222,14 @@ TEST(ShapeTest, OfTheMixtureOfExperts) {
                            {"dgates", &D2::dgates, {0, 1}}});
 }
 
+// Rows that are sampled as they are.
+Tensor SampleRows(Memory* m) {
+  const std::vector<SampleRow> rows(N);
+  Ints ints(N * kSampleRowInts);
+  std::memcpy(ints.data(), rows.data(), ints.size() * sizeof(int32_t));
+  return m->I({N, kSampleRowInts}, std::move(ints));
+}
+
 TEST(ShapeTest, OfTheHead) {
   Memory m;
   const auto w = Pack(Definition(), Floats(V * D, 1), 1, V, D);
@@ -261,12 +270,14 @@ TEST(ShapeTest, OfTheHead) {
   using S = SampleArgs;
   ExpectShapesAreHeld<S>(&Backend::Sample,
                          {.logits = m.F({N, V}),
+                          .rows = SampleRows(&m),
                           .words = m.I({N}),
                           .ids = m.I({N}),
                           .logp = m.F({N}),
                           .kept_ids = m.I({N, 512}),
                           .kept_counts = m.I({N})},
                          {{"logits", &S::logits, {0}},
+                          {"rows", &S::rows, {0, 1}},
                           {"words", &S::words, {0}},
                           {"ids", &S::ids, {0}},
                           {"logp", &S::logp, {0}},
@@ -276,19 +287,33 @@ TEST(ShapeTest, OfTheHead) {
 
 TEST(ShapeTest, OfTheOptimizer) {
   Memory m;
-  using W = AdamWArgs;
   AdamWOptions options;
   options.bias_correction1 = options.bias_correction2 = 0.1f;
-  ExpectShapesAreHeld<W>(&Backend::AdamW,
-                         {.options = options,
-                          .grad = m.F({D}),
-                          .p = m.F({D}),
-                          .m = m.F({D}),
-                          .v = m.F({D})},
-                         {{"grad", &W::grad, {0}},
-                          {"p", &W::p, {0}},
-                          {"m", &W::m, {0}},
-                          {"v", &W::v, {0}}});
+  const AdamWTensor good = {
+      .grad = m.F({D}), .p = m.F({D}), .m = m.F({D}), .v = m.F({D})};
+  Definition().AdamW(options, {good, good});
+  for (Tensor AdamWTensor::*tensor : {&AdamWTensor::grad, &AdamWTensor::p,
+                                      &AdamWTensor::m, &AdamWTensor::v}) {
+    AdamWTensor bad = good;
+    bad.*tensor = Grown(good.*tensor, 0);
+    EXPECT_DEATH(Definition().AdamW(options, {good, bad}), "CHECK ");
+  }
+}
+
+TEST(ShapeTest, OfStepRecords) {
+  Memory m;
+  using W = WriteKeysArgs;
+  ExpectShapesAreHeld<W>(&Backend::WriteKeys,
+                         {.latent = m.F({N, C + R}),
+                          .index_keys = m.F({N, Di}),
+                          .slot = m.I({N}, {0, 1, 2}),
+                          .latent_strip = m.F({kRows, C + R}),
+                          .index_strip = m.F({kRows, Di})},
+                         {{"latent", &W::latent, {0, 1}},
+                          {"index_keys", &W::index_keys, {0, 1}},
+                          {"slot", &W::slot, {0}},
+                          {"latent_strip", &W::latent_strip, {1}},
+                          {"index_strip", &W::index_strip, {1}}});
 }
 
 // Every query sees the first key alone.

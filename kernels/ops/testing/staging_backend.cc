@@ -1,116 +1,15 @@
 #include "kernels/ops/testing/staging_backend.h"
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <utility>
 #include <vector>
 
 #include "kernels/base/log.h"
+#include "kernels/ops/testing/staged_operands.h"
 
 namespace temper {
 namespace {
-
-// First byte and length of the memory from a tensor's first element to its
-// last.
-struct Span {
-  char* data;
-  int64_t bytes;
-};
-
-Span SpanOf(const Tensor& x) {
-  const auto size = static_cast<int64_t>(DTypeBytes(x.dtype()));
-  int64_t last = 0;
-  for (int axis = 0; axis < x.rank(); ++axis) {
-    last += (x.dim(axis) - 1) * x.stride(axis);
-  }
-  return {static_cast<char*>(x.data()), (last + 1) * size};
-}
-
-// One operation's operands on the device. Operands that share memory on the
-// host share it there: they are registered by In before any is looked up.
-class Operands {
- public:
-  explicit Operands(Backend* device) : device_(device) {}
-
-  void In(const Tensor& x) {
-    if (x.empty() || x.elements() == 0) return;
-    Span span = SpanOf(x);
-    // Joins every block it overlaps or touches, until none is left.
-    for (size_t i = 0; i < blocks_.size();) {
-      const Block& block = blocks_[i];
-      if (span.data > block.host + block.bytes ||
-          block.host > span.data + span.bytes) {
-        ++i;
-        continue;
-      }
-      char* const end =
-          std::max(span.data + span.bytes, block.host + block.bytes);
-      span.data = std::min(span.data, block.host);
-      span.bytes = end - span.data;
-      blocks_.erase(blocks_.begin() + static_cast<ptrdiff_t>(i));
-      i = 0;
-    }
-    blocks_.push_back({span.data, span.bytes, nullptr});
-  }
-
-  void Upload() {
-    for (Block& block : blocks_) {
-      auto buffer = device_->Allocate(block.bytes);
-      CHECK(buffer.ok()) << buffer.status();
-      block.buffer = *std::move(buffer);
-      const absl::Status copied =
-          device_->CopyFromHost(block.host, Bytes(block));
-      CHECK(copied.ok()) << copied;
-    }
-  }
-
-  // The same view of the device's copy.
-  Tensor operator()(const Tensor& x) const {
-    if (x.empty()) return x;
-    char* data = static_cast<char*>(x.data());
-    for (const Block& block : blocks_) {
-      if (data < block.host || data > block.host + block.bytes) continue;
-      return x.At(
-          static_cast<char*>(block.buffer->data()) + (data - block.host),
-          device_->device());
-    }
-    CHECK_EQ(x.elements(), 0) << x.DebugString();
-    return x.At(x.data(), device_->device());
-  }
-
-  KeyMap operator()(KeyMap map) const {
-    map.sequence = (*this)(map.sequence);
-    map.position = (*this)(map.position);
-    map.blocks = (*this)(map.blocks);
-    return map;
-  }
-
-  void Download() {
-    for (Block& block : blocks_) {
-      const absl::Status copied = device_->CopyToHost(Bytes(block), block.host);
-      CHECK(copied.ok()) << copied;
-    }
-    const absl::Status synced = device_->Sync();
-    CHECK(synced.ok()) << synced;
-  }
-
- private:
-  struct Block {
-    char* host;
-    int64_t bytes;
-    std::unique_ptr<Buffer> buffer;
-  };
-
-  Tensor Bytes(const Block& block) const {
-    return Tensor(block.buffer->data(), DType::kU8, {block.bytes},
-                  device_->device());
-  }
-
-  Backend* const device_;
-  std::vector<Block> blocks_;
-};
 
 class StagingBackend : public Backend {
  public:
@@ -125,10 +24,25 @@ class StagingBackend : public Backend {
   absl::Status CopyFromHost(const void*, const Tensor&) override {
     return absl::UnimplementedError("op cases own their arrays");
   }
-  absl::Status CopyToHost(const Tensor&, void*) override {
+  absl::Status Read(const Tensor&, void*) override {
     return absl::UnimplementedError("op cases own their arrays");
   }
-  absl::Status Sync() override { return device_->Sync(); }
+  absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(int64_t) override {
+    return absl::UnimplementedError("op cases own their arrays");
+  }
+  void CopyToHost(const Tensor&, HostBuffer*, int64_t) override {
+    CHECK(false) << "op cases own their arrays";
+  }
+  Event Record() override { return device_->Record(); }
+  absl::Status Wait(const Event& event) override {
+    return device_->Wait(event);
+  }
+  int64_t BucketRows(int64_t rows) const override {
+    return device_->BucketRows(rows);
+  }
+  absl::Status Sync() override {
+    return std::exchange(fault_, absl::OkStatus());
+  }
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override {
     return device_->NewWeight(spec);
@@ -202,6 +116,25 @@ class StagingBackend : public Backend {
     Run({from, rows, to}, [&](const Operands& up) {
       device_->GatherRows(up(from), up(rows), up(to));
     });
+  }
+  void WriteKeys(const WriteKeysArgs& args) override {
+    Run({args.latent, args.index_keys, args.slot, args.latent_strip,
+         args.index_strip},
+        [&](const Operands& up) {
+          WriteKeysArgs on = args;
+          OnDevice(up, {&on.latent, &on.index_keys, &on.slot, &on.latent_strip,
+                        &on.index_strip});
+          device_->WriteKeys(on);
+        });
+  }
+  void CountEqualRows(const Tensor& a, const Tensor& b,
+                      const Tensor& count) override {
+    Run({a, b, count}, [&](const Operands& up) {
+      device_->CountEqualRows(up(a), up(b), up(count));
+    });
+  }
+  void CheckNumbers(const Tensor& x, double limit) override {
+    Run({x}, [&](const Operands& up) { device_->CheckNumbers(up(x), limit); });
   }
   void SumSquares(absl::Span<const Tensor> tensors,
                   const Tensor& out) override {
@@ -317,11 +250,12 @@ class StagingBackend : public Backend {
         });
   }
   void MoeGate(const MoeGateArgs& args) override {
-    Run({args.logits, args.bias, args.scores, args.routes, args.gates},
+    Run({args.logits, args.bias, args.slot, args.scores, args.routes,
+         args.gates, args.strip},
         [&](const Operands& up) {
           MoeGateArgs on = args;
-          OnDevice(up,
-                   {&on.logits, &on.bias, &on.scores, &on.routes, &on.gates});
+          OnDevice(up, {&on.logits, &on.bias, &on.slot, &on.scores, &on.routes,
+                        &on.gates, &on.strip});
           device_->MoeGate(on);
         });
   }
@@ -377,21 +311,32 @@ class StagingBackend : public Backend {
           device_->LogProbBackward(on);
         });
   }
+  void DrawWords(const Tensor& rows, const Tensor& words) override {
+    Run({rows, words},
+        [&](const Operands& up) { device_->DrawWords(up(rows), up(words)); });
+  }
   void Sample(const SampleArgs& args) override {
-    Run({args.logits, args.words, args.ids, args.logp, args.kept_ids,
+    Run({args.logits, args.rows, args.words, args.ids, args.logp, args.kept_ids,
          args.kept_counts},
         [&](const Operands& up) {
           SampleArgs on = args;
-          OnDevice(up, {&on.logits, &on.words, &on.ids, &on.logp, &on.kept_ids,
-                        &on.kept_counts});
+          OnDevice(up, {&on.logits, &on.rows, &on.words, &on.ids, &on.logp,
+                        &on.kept_ids, &on.kept_counts});
           device_->Sample(on);
         });
   }
-  void AdamW(const AdamWArgs& args) override {
-    Run({args.grad, args.p, args.m, args.v}, [&](const Operands& up) {
-      AdamWArgs on = args;
-      OnDevice(up, {&on.grad, &on.p, &on.m, &on.v});
-      device_->AdamW(on);
+  void AdamW(const AdamWOptions& options,
+             absl::Span<const AdamWTensor> tensors) override {
+    std::vector<Tensor> operands;
+    for (const AdamWTensor& t : tensors) {
+      operands.insert(operands.end(), {t.grad, t.p, t.m, t.v});
+    }
+    Run(operands, [&](const Operands& up) {
+      std::vector<AdamWTensor> on;
+      for (const AdamWTensor& t : tensors) {
+        on.push_back({up(t.grad), up(t.p), up(t.m), up(t.v), t.decays});
+      }
+      device_->AdamW(options, on);
     });
   }
 
@@ -411,7 +356,7 @@ class StagingBackend : public Backend {
 
   template <typename Operation>
   void Run(const std::vector<Tensor>& operands, Operation operation) {
-    Operands up(device_.get());
+    Operands up(device_.get(), &fault_);
     for (const Tensor& x : operands) up.In(x);
     up.Upload();
     operation(up);
@@ -419,6 +364,7 @@ class StagingBackend : public Backend {
   }
 
   const std::unique_ptr<Backend> device_;
+  absl::Status fault_;  // the first since the last Sync
 };
 
 }  // namespace

@@ -1,0 +1,75 @@
+// What a step leaves behind beside its numbers: keys in their slots, how far
+// two choices agree, whether the numbers still mean something.
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/base/log.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/rows.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kGrainRows = 16;
+
+// Rows of `from` to rows slot[n] of `to`; false if some slot has none.
+bool WriteRows(ThreadPool* pool, const Tensor& from, const Tensor& slot,
+               const Tensor& to) {
+  CHECK(from.dtype() == DType::kF32 && to.dtype() == DType::kF32)
+      << from.DebugString() << " to " << to.DebugString();
+  const auto source = AsRows<const float>(from);
+  const auto target = AsRows<float>(to);
+  const int32_t* const row = AsVector<const int32_t>(slot, source.rows);
+  CHECK_EQ(source.columns, target.columns)
+      << from.DebugString() << " to " << to.DebugString();
+  std::atomic<bool> all_there{true};
+  pool->ParallelFor(
+      source.rows, kGrainRows, [&](int, int64_t begin, int64_t end) {
+        for (int64_t n = begin; n < end; ++n) {
+          if (row[n] < 0) continue;
+          if (row[n] >= target.rows) {
+            all_there = false;
+            continue;
+          }
+          std::memcpy(target.row(row[n]), source.row(n),
+                      static_cast<size_t>(source.columns) * sizeof(float));
+        }
+      });
+  return all_there;
+}
+
+}  // namespace
+
+void CpuBackend::WriteKeys(const WriteKeysArgs& args) {
+  const bool latent =
+      WriteRows(&pool_, args.latent, args.slot, args.latent_strip);
+  const bool index =
+      WriteRows(&pool_, args.index_keys, args.slot, args.index_strip);
+  if (!latent || !index) SetFault(DeviceFault::kRow);
+}
+
+void CpuBackend::CountEqualRows(const Tensor& a, const Tensor& b,
+                                const Tensor& count) {
+  const auto one = AsRows<const int32_t>(a);
+  const auto other = AsRows<const int32_t>(b);
+  CHECK(one.rows == other.rows && one.columns == other.columns)
+      << a.DebugString() << " and " << b.DebugString();
+  int64_t* const total = AsVector<int64_t>(count, 1);
+  const size_t bytes = static_cast<size_t>(one.columns) * sizeof(int32_t);
+  // A few integers a row: less than handing them to another thread costs.
+  for (int64_t n = 0; n < one.rows; ++n) {
+    *total += std::memcmp(one.row(n), other.row(n), bytes) == 0;
+  }
+}
+
+void CpuBackend::CheckNumbers(const Tensor& x, double limit) {
+  double squares = 0;
+  SumSquares({&x, 1}, Tensor(&squares, DType::kF64, {1}));
+  const double size = std::sqrt(squares / static_cast<double>(x.elements()));
+  // Written so that a NaN is a fault.
+  if (!(size <= limit)) SetFault(DeviceFault::kNumbers);
+}
+
+}  // namespace temper
