@@ -135,14 +135,15 @@ absl::StatusOr<std::unique_ptr<MachinePeak>> MachinePeak::Create(
     return std::unique_ptr<MachinePeak>(
         new MachinePeak(PairChains, 2.0 * kChains * 32, threads));
   }
-  Chains chains = Avx512Chains;
-  int lanes = 16;
-  if (name == "scalar") {
-    chains = ScalarChains;
-    lanes = 1;
-  } else if (name == "avx2") {
+  // A tier that is not named here is held against what every CPU has.
+  Chains chains = ScalarChains;
+  int lanes = 1;
+  if (name == "avx2") {
     chains = Avx2Chains;
     lanes = 8;
+  } else if (name == "avx512" || name == "avx512_bf16" || name == "amx") {
+    chains = Avx512Chains;
+    lanes = 16;
   }
   return std::unique_ptr<MachinePeak>(
       new MachinePeak(chains, 2.0 * kChains * lanes, threads));

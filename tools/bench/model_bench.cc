@@ -151,9 +151,10 @@ class Decoder {
                      Engine::Create(backend, weights, 1, options));
     decoder->sample_max_ = length - kPromptTokens;
     for (int64_t s = 0; s < sequences; ++s) RETURN_IF_ERROR(decoder->Start());
-    // Until every one has sampled: what is measured is decoding alone.
-    while (decoder->engine_->stats().sampled_tokens < sequences) {
-      RETURN_IF_ERROR(decoder->Step().status());
+    // Until all sample in one step: what is measured is decoding alone.
+    int64_t sampled = 0;
+    while (sampled < sequences) {
+      ASSIGN_OR_RETURN(sampled, decoder->Step());
     }
     return decoder;
   }
