@@ -1,7 +1,7 @@
 // One making of a model by `temper sft`, from its inputs to its directory:
 //
-//   OUTPUT/unfinished/step_N/   checkpoints: what learner/train/sft_state.h
-//   says OUTPUT/unfinished/lock      held by the process that is at it
+//   OUTPUT/unfinished/step_N/   checkpoints (learner/train/sft_state.h)
+//   OUTPUT/unfinished/lock      held by the process that is at it
 //   OUTPUT/{config.json,model.safetensors,tokenizer.json,manifest.json}
 //                               the model; unfinished/ is gone then
 //
