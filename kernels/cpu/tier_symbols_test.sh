@@ -7,7 +7,9 @@ checked=0
 for library in "$@"; do
   case "${library}" in *.a) ;; *) continue ;; esac
   checked=$((checked + 1))
-  weak="$(nm --defined-only "${library}" | awk '$2 ~ /^[WVuvw]$/')"
+  # DW.ref. is a pointer that the compiler puts beside code built to be watched.
+  weak="$(nm --defined-only "${library}" |
+    awk '$2 ~ /^[WVuvw]$/ && $3 !~ /^DW[.]ref[.]/')"
   if [[ -n "${weak}" ]]; then
     echo "${library} defines weak symbols:"
     echo "${weak}" | c++filt
