@@ -33,9 +33,10 @@ absl::Status CheckDeadline(const grpc::ServerContext& context) {
 
 absl::Status CheckVersion(uint32_t wire_version) {
   if (wire_version == kEnvironmentWireVersion) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("wire version ", wire_version,
-                                                 "; this host speaks ",
-                                                 kEnvironmentWireVersion));
+  // Not InvalidArgument: a worker would take it for the task's fault.
+  return absl::FailedPreconditionError(
+      absl::StrCat("wire version ", wire_version, "; this host speaks ",
+                   kEnvironmentWireVersion, "; start both from one build"));
 }
 
 template <typename Response>

@@ -38,10 +38,10 @@ struct EnvironmentHostOptions {
 // start after the sandbox supervisor (sandbox_supervisor.h).
 //
 // Calls are refused with
-//   InvalidArgument     no deadline, another wire version, a bad task, an
-//                       unknown environment;
+//   InvalidArgument     no deadline, a bad task, an unknown environment;
 //   ResourceExhausted   calls_max are running;
-//   FailedPrecondition  another call of the same episode is running;
+//   FailedPrecondition  another wire version; another call of the same episode
+//                       is running;
 //   Unavailable         episodes_max are open, for now; or the episode is not
 //                       here: its client was silent, or the host restarted.
 // An episode's own errors are passed on and close it.

@@ -167,18 +167,27 @@ TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
   }
 }
 
+// As what it is: InvalidArgument would be the task's fault (task_checks.h).
 TEST_F(EnvironmentHostTest, AnotherWireVersionIsRefused) {
   const auto stub =
       EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::seconds(10));
-  OpenRequest request;
-  request.set_wire_version(99);
-  OpenResponse response;
-  const grpc::Status status = stub->Open(&context, request, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("wire version 99"));
+  const auto deadline =
+      std::chrono::system_clock::now() + std::chrono::seconds(10);
+  grpc::ClientContext opening, validating;
+  opening.set_deadline(deadline);
+  validating.set_deadline(deadline);
+  OpenRequest open;
+  open.set_wire_version(99);
+  OpenResponse opened;
+  ValidateRequest validate;
+  validate.set_wire_version(99);
+  ValidateResponse validated;
+  for (const grpc::Status& status :
+       {stub->Open(&opening, open, &opened),
+        stub->Validate(&validating, validate, &validated)}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_THAT(status.error_message(), HasSubstr("wire version 99"));
+  }
 }
 
 TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAFullHostNoLongerThanItsLimit) {
