@@ -74,6 +74,13 @@ class ZygoteTest : public testing::Test {
       usleep(10'000);
     }
   }
+  // A driver is forked some time after its zygote is there, and after the last
+  // session's has ended.
+  void AwaitDriver() {
+    for (int i = 0; i < 500 && Pids("temper-driver").empty(); ++i) {
+      usleep(10'000);
+    }
+  }
   pid_t ZygotePid() {
     const auto pids = Pids("temper-zygote");
     EXPECT_EQ(pids.size(), 1u);
@@ -266,6 +273,7 @@ TEST_F(ZygoteTest, IsStartedAnewAfterItsSessions) {
 TEST_F(ZygoteTest, OneThatCameToHarmCostsNobodyAnything) {
   for (const char* name : {"temper-zygote", "temper-driver"}) {
     const pid_t zygote = ZygotePid();
+    AwaitDriver();
     ASSERT_EQ(Pids(name).size(), 1u) << name;
     kill(Pids(name)[0], SIGKILL);
     AwaitNoZygote();
@@ -308,9 +316,7 @@ TEST_F(ZygoteTest, WhateverSessionsDoTheyLeaveNothing) {
     for (const char* cell : kCells) Text(cell);
   }
   EXPECT_EQ(Text("1"), "1\n");
-  for (int i = 0; i < 500 && Pids("temper-driver").empty(); ++i) {
-    usleep(10'000);
-  }
+  AwaitDriver();
   std::vector<std::string> names;
   for (const auto& process : ProcessesBelow(supervisor_->helper_pid())) {
     names.push_back(process.name);
