@@ -290,13 +290,13 @@ absl::Status Candidate::AddAdamW() {
   ASSIGN_OR_RETURN(const std::unique_ptr<Optimizer> optimizer,
                    Optimizer::Create(backend_, masters_.get(), weights_.get(),
                                      {ParameterGroup::kMain}));
-  OptimizerOptions options;
-  options.learning_rate = inputs_.learning_rate;
-  options.weight_decay = inputs_.weight_decay;
-  options.beta1 = inputs_.beta1;
-  options.beta2 = inputs_.beta2;
-  options.eps = inputs_.eps;
-  options.grad_clip = inputs_.clip_norm;
+  OptimizerConfig options = UsualOptimizer();
+  options.set_learning_rate(inputs_.learning_rate);
+  options.set_weight_decay(inputs_.weight_decay);
+  options.set_beta1(inputs_.beta1);
+  options.set_beta2(inputs_.beta2);
+  options.set_adam_eps(inputs_.eps);
+  options.set_grad_clip(inputs_.clip_norm);
   std::vector<double> losses, norms;
   for (int64_t step = 0; step < inputs_.adamw_steps; ++step) {
     ASSIGN_OR_RETURN(const double loss, LmGradients());

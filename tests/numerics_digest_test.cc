@@ -112,7 +112,7 @@ void Train(Backend* backend, const std::vector<Episode>& episodes,
   options.temperature = kTemperature;
   options.objective.set_kl_coef(0.05);
   options.objective.set_minibatches(2);
-  options.optimizer.weight_decay = 0.01;
+  options.optimizer.set_weight_decay(0.01);
   options.tokens_max = 1024;
   auto step = *TrainStep::Create(backend, model.weights.get(), reference.get(),
                                  optimizer.get(), options);

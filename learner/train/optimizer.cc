@@ -27,6 +27,18 @@ int64_t CountElements(const std::vector<Parameter>& parameters) {
 
 }  // namespace
 
+OptimizerConfig UsualOptimizer() {
+  OptimizerConfig optimizer;
+  optimizer.set_learning_rate(1e-6);
+  optimizer.set_weight_decay(0);
+  optimizer.set_beta1(0.9);
+  optimizer.set_beta2(0.95);
+  optimizer.set_adam_eps(1e-8);
+  optimizer.set_grad_clip(1);
+  optimizer.set_warmup_steps(0);
+  return optimizer;
+}
+
 double ClipFactor(double norm, double clip) {
   // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
   return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
@@ -67,7 +79,7 @@ Tensor Optimizer::Moment(int index, const Parameter& parameter) const {
       .Reshape({parameter.elements});
 }
 
-absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
+absl::StatusOr<double> Optimizer::Step(const OptimizerConfig& options,
                                        const ModelGradients& gradients) {
   const Tensor squares(norm_->data(), DType::kF64, {1}, backend_->device());
   // One sum over all parameters, in their order: the norm is of the whole
@@ -88,14 +100,16 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerOptions& options,
   // Only now: an update that is not made leaves no trace.
   ++steps_;
   AdamWOptions adamw;
-  adamw.learning_rate = static_cast<float>(options.learning_rate);
-  adamw.beta1 = static_cast<float>(options.beta1);
-  adamw.beta2 = static_cast<float>(options.beta2);
-  adamw.eps = static_cast<float>(options.eps);
-  adamw.bias_correction1 = static_cast<float>(1 - Power(options.beta1, steps_));
-  adamw.bias_correction2 = static_cast<float>(1 - Power(options.beta2, steps_));
-  adamw.weight_decay = static_cast<float>(options.weight_decay);
-  adamw.grad_scale = static_cast<float>(ClipFactor(norm, options.grad_clip));
+  adamw.learning_rate = static_cast<float>(options.learning_rate());
+  adamw.beta1 = static_cast<float>(options.beta1());
+  adamw.beta2 = static_cast<float>(options.beta2());
+  adamw.eps = static_cast<float>(options.adam_eps());
+  adamw.bias_correction1 =
+      static_cast<float>(1 - Power(options.beta1(), steps_));
+  adamw.bias_correction2 =
+      static_cast<float>(1 - Power(options.beta2(), steps_));
+  adamw.weight_decay = static_cast<float>(options.weight_decay());
+  adamw.grad_scale = static_cast<float>(ClipFactor(norm, options.grad_clip()));
   std::vector<AdamWTensor> tensors;
   for (const Parameter& parameter : trained_) {
     const int64_t n = parameter.elements;

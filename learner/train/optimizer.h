@@ -14,17 +14,13 @@
 #include "kernels/model/master_weights.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
+#include "proto/config.pb.h"
 
 namespace temper {
 
-struct OptimizerOptions {
-  double learning_rate = 1e-6;
-  double weight_decay = 0;
-  double beta1 = 0.9;
-  double beta2 = 0.95;
-  double eps = 1e-8;
-  double grad_clip = 1;  // global L2 norm; 0: off
-};
+// The usual AdamW, for who has no run's configuration, whose defaults are
+// tools/config's.
+OptimizerConfig UsualOptimizer();
 
 // Not thread-safe.
 class Optimizer {
@@ -38,10 +34,12 @@ class Optimizer {
 
   static int64_t BytesFor(const ModelConfig& config);
 
-  // One update, then published->Publish(). Returns the global norm of the
-  // gradients before clipping. A norm that is not finite is Internal and
-  // changes nothing. A zero gradient still decays.
-  absl::StatusOr<double> Step(const OptimizerOptions& options,
+  // One update by `options`, a resolved configuration's, but at its
+  // learning_rate as it is: a warm-up is the caller's. Then
+  // published->Publish(). A grad_clip of 0 is off, as inf is. Returns the
+  // global norm of the gradients before clipping. A norm that is not finite is
+  // Internal and changes nothing. A zero gradient still decays.
+  absl::StatusOr<double> Step(const OptimizerConfig& options,
                               const ModelGradients& gradients);
 
   // Updates made so far; the moments, as one array [2, elements] in parameter

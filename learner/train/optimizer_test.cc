@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
@@ -32,7 +34,7 @@ class PlainAdamW {
         v_(values.size()) {}
 
   // Returns the gradient's norm.
-  double Step(const OptimizerOptions& options,
+  double Step(const OptimizerConfig& options,
               const std::vector<float>& gradient) {
     ++step_;
     double squares = 0;
@@ -43,13 +45,13 @@ class PlainAdamW {
       }
     }
     const double norm = std::sqrt(squares);
-    const double scale = options.grad_clip > 0 && norm > options.grad_clip
-                             ? options.grad_clip / norm
+    const double scale = options.grad_clip() > 0 && norm > options.grad_clip()
+                             ? options.grad_clip() / norm
                              : 1;
     for (const Parameter& parameter : parameters_) {
       if (parameter.group != group_) continue;
       const double decay =
-          parameter.shape.size() >= 2 ? options.weight_decay : 0;
+          parameter.shape.size() >= 2 ? options.weight_decay() : 0;
       for (int64_t i = 0; i < parameter.elements; ++i) {
         Update(options, parameter.offset + i,
                scale * gradient[parameter.offset + i], decay);
@@ -63,15 +65,15 @@ class PlainAdamW {
   const std::vector<double>& v() const { return v_; }
 
  private:
-  void Update(const OptimizerOptions& options, int64_t i, double g,
+  void Update(const OptimizerConfig& options, int64_t i, double g,
               double decay) {
-    m_[i] = options.beta1 * m_[i] + (1 - options.beta1) * g;
-    v_[i] = options.beta2 * v_[i] + (1 - options.beta2) * g * g;
-    const double first = m_[i] / (1 - std::pow(options.beta1, step_));
-    const double second = v_[i] / (1 - std::pow(options.beta2, step_));
+    m_[i] = options.beta1() * m_[i] + (1 - options.beta1()) * g;
+    v_[i] = options.beta2() * v_[i] + (1 - options.beta2()) * g * g;
+    const double first = m_[i] / (1 - std::pow(options.beta1(), step_));
+    const double second = v_[i] / (1 - std::pow(options.beta2(), step_));
     values_[i] -=
-        options.learning_rate *
-        (first / (std::sqrt(second) + options.eps) + decay * values_[i]);
+        options.learning_rate() *
+        (first / (std::sqrt(second) + options.adam_eps()) + decay * values_[i]);
   }
 
   const std::vector<Parameter> parameters_;
@@ -96,9 +98,9 @@ class OptimizerTest : public testing::Test {
         model_(TrainableOf(backend_.get(), TinyConfig(),
                            RandomValues(TinyConfig(), /*seed=*/7))),
         gradients_(*ModelGradients::Create(backend_.get(), TinyConfig())) {
-    options_.learning_rate = 0.01;
-    options_.weight_decay = 0.1;
-    options_.grad_clip = 0;
+    options_.set_learning_rate(0.01);
+    options_.set_weight_decay(0.1);
+    options_.set_grad_clip(0);
   }
 
   std::unique_ptr<Optimizer> NewOptimizer(const TrainableModel& model,
@@ -121,7 +123,7 @@ class OptimizerTest : public testing::Test {
   std::unique_ptr<Backend> backend_;
   TrainableModel model_;
   std::unique_ptr<ModelGradients> gradients_;
-  OptimizerOptions options_;
+  OptimizerConfig options_ = UsualOptimizer();
 };
 
 TEST_F(OptimizerTest, StepsAreThoseOfPlainAdamWAndFrozenGroupsStay) {
@@ -163,7 +165,7 @@ TEST_F(OptimizerTest, StepsAreThoseOfPlainAdamWAndFrozenGroupsStay) {
 }
 
 TEST_F(OptimizerTest, AboveTheClipTheGradientIsScaledAndItsOwnNormReturned) {
-  options_.grad_clip = 0.5;
+  options_.set_grad_clip(0.5);
   PlainAdamW plain(model_.masters->parameters(), model_.masters->GetValues(),
                    ParameterGroup::kMain);
   const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
@@ -171,12 +173,42 @@ TEST_F(OptimizerTest, AboveTheClipTheGradientIsScaledAndItsOwnNormReturned) {
   for (const double scale : {0.1, 1e-4}) {
     const std::vector<float> gradient = SetGradients(1, scale);
     const double want = plain.Step(options_, gradient);
-    EXPECT_EQ(want > options_.grad_clip, scale == 0.1);
+    EXPECT_EQ(want > options_.grad_clip(), scale == 0.1);
     EXPECT_NEAR(*optimizer->Step(options_, *gradients_), want, 1e-9 * want);
   }
   const std::vector<float> after = model_.masters->GetValues();
   for (size_t i = 0; i < after.size(); ++i) {
     ASSERT_NEAR(after[i], plain.values()[i], 2e-6) << i;
+  }
+}
+
+// A key that is added to the section is heeded here, or is said to be
+// another's.
+TEST_F(OptimizerTest, EveryKeyOfTheSectionChangesAnUpdateButTheWarmUp) {
+  const auto values_after = [&](const OptimizerConfig& options) {
+    const TrainableModel model = TrainableOf(
+        backend_.get(), TinyConfig(), RandomValues(TinyConfig(), /*seed=*/7));
+    const auto optimizer = NewOptimizer(model, ParameterGroup::kMain);
+    for (const uint64_t step : {1, 2}) {
+      SetGradients(step, 0.1);
+      EXPECT_TRUE(optimizer->Step(options, *gradients_).ok());
+    }
+    return model.masters->GetValues();
+  };
+  options_.set_grad_clip(0.5);
+  const std::vector<float> before = values_after(options_);
+  const google::protobuf::Descriptor* section = OptimizerConfig::descriptor();
+  for (int i = 0; i < section->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* key = section->field(i);
+    OptimizerConfig changed = options_;
+    if (key->name() == "warmup_steps") {  // TrainStep's
+      changed.set_warmup_steps(3);
+      EXPECT_EQ(values_after(changed), before);
+      continue;
+    }
+    const auto* values = changed.GetReflection();
+    values->SetDouble(&changed, key, values->GetDouble(changed, key) / 2);
+    EXPECT_NE(values_after(changed), before) << key->name();
   }
 }
 

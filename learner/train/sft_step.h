@@ -28,8 +28,8 @@ struct SftStepOptions {
   bool dense_attention = false;
   bool train_model = true;
   bool train_indexer = true;
-  OptimizerOptions model;  // learning rate included
-  OptimizerOptions indexer;
+  OptimizerConfig model = UsualOptimizer();  // learning rate included
+  OptimizerConfig indexer = UsualOptimizer();
   double bias_update_speed = 0;  // gamma
 };
 

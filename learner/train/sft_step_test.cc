@@ -84,7 +84,7 @@ TEST_F(SftStepTest, TheModelLearnsToCopyByDenseAttention) {
   SftStepOptions options;
   options.dense_attention = true;
   options.train_indexer = false;
-  options.model.learning_rate = 4e-3;
+  options.model.set_learning_rate(4e-3);
   options.bias_update_speed = 0.001;
   const double before = Run(0, 16, options).loss;
   EXPECT_NEAR(before, std::log(32.0), 0.5);
@@ -100,7 +100,7 @@ TEST_F(SftStepTest, TheIndexersWarmUpTrainsItAlone) {
   SftStepOptions options;
   options.dense_attention = true;
   options.train_model = false;
-  options.indexer.learning_rate = 1e-2;
+  options.indexer.set_learning_rate(1e-2);
   const std::vector<float> values = weights_->GetValues();
   const double before = Run(0, 16, options).indexer_kl;
   double after = 0;
@@ -121,8 +121,8 @@ TEST_F(SftStepTest, TheIndexersWarmUpTrainsItAlone) {
 TEST_F(SftStepTest, TheLanguageModelsLossNeverTouchesTheIndexer) {
   SftStepOptions options;
   options.train_indexer = false;
-  options.model.learning_rate = 1e-2;
-  options.model.weight_decay = 0.1;
+  options.model.set_learning_rate(1e-2);
+  options.model.set_weight_decay(0.1);
   const std::vector<float> values = weights_->GetValues();
   Run(0, 16, options);
   const std::vector<float> trained = weights_->GetValues();
@@ -139,9 +139,9 @@ TEST_F(SftStepTest, TheLanguageModelsLossNeverTouchesTheIndexer) {
 // same bits: also where only one of the two optimizers has a state.
 TEST_F(SftStepTest, ASavedStateGoesOnAsIfItHadNeverStopped) {
   SftStepOptions options;
-  options.model.learning_rate = 1e-2;
-  options.model.weight_decay = 0.1;
-  options.indexer.learning_rate = 1e-2;
+  options.model.set_learning_rate(1e-2);
+  options.model.set_weight_decay(0.1);
+  options.indexer.set_learning_rate(1e-2);
   options.bias_update_speed = 0.01;
   for (const bool train_indexer : {false, true}) {
     SCOPED_TRACE(train_indexer);

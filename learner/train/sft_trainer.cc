@@ -76,12 +76,14 @@ absl::StatusOr<SftProgress> SftTrainer::Step() {
   options.train_model = stage.train_model();
   options.train_indexer = stage.train_indexer();
   options.bias_update_speed = config_.bias_update_speed();
-  options.model.weight_decay = config_.weight_decay();
+  options.model.set_weight_decay(config_.weight_decay());
   // Each by itself: model and indexer have losses and norms of their own.
-  options.model.grad_clip = options.indexer.grad_clip = config_.grad_clip();
-  options.model.learning_rate = StageRate(stage, stage.learning_rate(), step);
-  options.indexer.learning_rate =
-      StageRate(stage, stage.indexer_learning_rate(), step);
+  options.model.set_grad_clip(config_.grad_clip());
+  options.indexer.set_grad_clip(config_.grad_clip());
+  options.model.set_learning_rate(
+      StageRate(stage, stage.learning_rate(), step));
+  options.indexer.set_learning_rate(
+      StageRate(stage, stage.indexer_learning_rate(), step));
   ASSIGN_OR_RETURN(const std::vector<Episode> episodes, Batch(stage));
   std::vector<const Episode*> batch;
   for (const Episode& episode : episodes) batch.push_back(&episode);

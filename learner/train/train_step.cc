@@ -271,7 +271,7 @@ absl::StatusOr<StepMetrics> TrainStep::Run(
     minibatch.shape.sequences = static_cast<int64_t>(range.end - range.begin);
     // By the optimizer's count, which a resume restores, so that a warm-up that
     // was cut goes on where it was.
-    rate = WarmedUp(learning_rate, options_.warmup_updates,
+    rate = WarmedUp(learning_rate, options_.optimizer.warmup_steps(),
                     optimizer_->steps() + 1);
     RETURN_IF_ERROR(RunMinibatch(minibatch, rate, &metrics));
   }
@@ -291,8 +291,8 @@ absl::Status TrainStep::RunMinibatch(const Minibatch& minibatch,
   for (PackedBatch& packed : batches) {
     RETURN_IF_ERROR(RunPacked(minibatch, &packed, metrics));
   }
-  OptimizerOptions optimizer = options_.optimizer;
-  optimizer.learning_rate = learning_rate;
+  OptimizerConfig optimizer = options_.optimizer;
+  optimizer.set_learning_rate(learning_rate);
   ASSIGN_OR_RETURN(const double grad_norm,
                    optimizer_->Step(optimizer, *gradients_));
   metrics->EndMinibatch(options_.objective, minibatch.shape, grad_norm);

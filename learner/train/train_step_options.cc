@@ -20,7 +20,6 @@ bool TrainStepOptions::NeedsReference() const {
 
 absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
   const ObjectiveConfig& objective = config.objective();
-  const OptimizerConfig& optimizer = config.optimizer();
   const double temperature = config.sampling().temperature();
   // Written so that a NaN fails.
   if (!(temperature > 0)) {
@@ -31,15 +30,10 @@ absl::StatusOr<TrainStepOptions> MakeTrainStepOptions(const RunConfig& config) {
     return absl::InvalidArgumentError(
         "minibatches 0: a step makes at least one update; set it to 1 or more");
   }
-  // The whole section: a key that is added to it is the objective's at once.
+  // Whole sections: a key that is added to one is at once where it is heeded.
   TrainStepOptions options;
   options.objective = objective;
-  options.optimizer.weight_decay = optimizer.weight_decay();
-  options.optimizer.beta1 = optimizer.beta1();
-  options.optimizer.beta2 = optimizer.beta2();
-  options.optimizer.eps = optimizer.adam_eps();
-  options.optimizer.grad_clip = optimizer.grad_clip();
-  options.warmup_updates = optimizer.warmup_steps();
+  options.optimizer = config.optimizer();
   options.temperature = temperature;
   for (const DomainConfig& domain : config.domain()) {
     options.domain_kl_coef[domain.domain_name()] = domain.domain_kl_coef();

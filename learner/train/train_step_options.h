@@ -20,9 +20,8 @@ namespace temper {
 
 struct TrainStepOptions {
   ObjectiveConfig objective = PaperObjective();
-  OptimizerOptions optimizer;  // its learning_rate is TrainStep::Run's instead
-  int64_t warmup_updates = 0;  // over which the learning rate rises
-  double temperature = 1;      // above 0
+  OptimizerConfig optimizer = UsualOptimizer();  // but TrainStep::Run's rate
+  double temperature = 1;                        // above 0
   int64_t tokens_max = kEpisodeTokensMax;        // rows of one forward
   std::map<std::string, double> domain_kl_coef;  // overrides its kl_coef
 

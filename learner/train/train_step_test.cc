@@ -46,7 +46,7 @@ class TrainStepTest : public testing::Test {
     }
     EXPECT_TRUE(reference_->SetBytes(BytesOf(values)).ok());
     options_.temperature = 0.9;
-    options_.optimizer.grad_clip = 0;
+    options_.optimizer.set_grad_clip(0);
     options_.tokens_max = 4096;
   }
 
@@ -143,7 +143,7 @@ class TrainStepTest : public testing::Test {
     EXPECT_TRUE(trainee.optimizer->CopyMoments(0, &moments).ok());
     std::vector<double> gradient;
     for (size_t i = 0; i < moments.size() / 2; ++i) {
-      gradient.push_back(moments[i] / (1 - OptimizerOptions().beta1));
+      gradient.push_back(moments[i] / (1 - UsualOptimizer().beta1()));
     }
     return gradient;
   }
@@ -395,11 +395,11 @@ TEST_F(TrainStepTest, ALargeGradientIsScaledToTheClipAndReportedAsItWas) {
   Record(&episodes);
   const Trainee free = NewTrainee();
   const double norm = Run(free, episodes).values.at("grad_norm");
-  options_.optimizer.grad_clip = norm / 4;
+  options_.optimizer.set_grad_clip(norm / 4);
   const Trainee clipped = NewTrainee();
   EXPECT_EQ(Run(clipped, episodes).values.at("grad_norm"), norm);
   EXPECT_NEAR(Norm(Gradient(clipped)), norm / 4, 1e-4 * norm);
-  options_.optimizer.grad_clip = norm * 4;
+  options_.optimizer.set_grad_clip(norm * 4);
   const Trainee below = NewTrainee();
   Run(below, episodes);
   EXPECT_EQ(below.model.masters->GetValues(), free.model.masters->GetValues());
@@ -427,7 +427,7 @@ TEST_F(TrainStepTest, ANegativeSequenceThatDriftedTeachesNothing) {
 TEST_F(TrainStepTest, TheLearningRateIsThatOfTheCall) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
-  options_.optimizer.learning_rate = 123;
+  options_.optimizer.set_learning_rate(123);
   const std::vector<float> before = ValuesOf(*base_);
   const auto largest_change = [&](double rate) {
     const Trainee trainee = NewTrainee();
@@ -448,7 +448,7 @@ TEST_F(TrainStepTest, TheLearningRateIsThatOfTheCall) {
 TEST_F(TrainStepTest, IndexerAndBiasesStayAsTheyAreWeightDecayIncluded) {
   std::vector<Episode> episodes = MakeBatch();
   Record(&episodes);
-  options_.optimizer.weight_decay = 0.5;
+  options_.optimizer.set_weight_decay(0.5);
   const Trainee trainee = NewTrainee();
   Run(trainee, episodes, /*learning_rate=*/0.1);
   const std::vector<float> before = ValuesOf(*base_);
