@@ -156,7 +156,7 @@ absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
   Verdict verdict;
   verdict.set_outcome(outcome);
   verdict.set_verified(true);
-  if (outcome == OUTCOME_TRUNCATED || outcome == OUTCOME_MODEL_ERROR) {
+  if (!IsWellFormed(outcome)) {
     verdict.set_detail("the episode did not end with an answer");
     return verdict;
   }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "environments/plain_character.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 namespace {
@@ -63,15 +64,11 @@ absl::string_view Taker(absl::string_view s) {
   return "";
 }
 
-// The size of the letter or digit at the front of `s`, in UTF-8 where it is;
-// 0 where another character is.
+// The size of the letter or digit at the front of `s`; 0 where another
+// character is.
 size_t WordCharacter(absl::string_view s) {
   if (s.empty() || s[0] == '.' || !IsWord(s[0])) return 0;
-  size_t size = 1;
-  while (size < s.size() && (s[0] & 0x80) != 0 && (s[size] & 0xC0) == 0x80) {
-    ++size;
-  }
-  return size;
+  return NextUtf8(s.data(), s.size()).bytes;
 }
 
 // The size of the command at the front of `s`, its backslash with it; 0 for

@@ -16,55 +16,23 @@ namespace temper {
 namespace {
 
 constexpr int32_t kNoStop = -1;
+constexpr int32_t kVocabulary = 97;
 
-// Selects fewer keys than there are, has dense and MoE layers, groups.
+// With room for the scripts below, which are longer than what is selected.
 ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.vocab_size = 97;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.moe_intermediate_size = 16;
-  config.num_hidden_layers = 3;
-  config.first_k_dense_replace = 1;
-  config.num_attention_heads = 2;
-  config.q_lora_rank = 16;
-  config.kv_lora_rank = 16;
-  config.qk_nope_head_dim = 8;
-  config.qk_rope_head_dim = 8;
-  config.v_head_dim = 8;
-  config.index_n_heads = 2;
-  config.index_head_dim = 16;
+  ModelConfig config = TinyConfig();
+  config.vocab_size = kVocabulary;
   config.index_topk = 40;
-  config.n_routed_experts = 8;
-  config.n_shared_experts = 1;
-  config.num_experts_per_tok = 2;
-  config.n_group = 2;
-  config.topk_group = 1;
-  config.routed_scaling_factor = 1.5;
   config.max_position_embeddings = 1024;
   return config;
-}
-
-std::vector<float> Values(const ModelConfig& config, uint64_t seed) {
-  std::vector<float> values;
-  uint32_t tensor = 0;
-  for (const Parameter& parameter : ListParameters(config)) {
-    ++tensor;
-    for (int64_t i = 0; i < parameter.elements; ++i) {
-      const float u = Uniform(
-          {seed, RngPurpose::kTest, tensor, 0, static_cast<uint32_t>(i)});
-      values.push_back(parameter.shape.size() == 1 ? 0.5f + u
-                                                   : 0.6f * (u - 0.5f));
-    }
-  }
-  return values;
 }
 
 std::vector<int32_t> Tokens(uint32_t stream, int64_t count) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i) {
     tokens.push_back(static_cast<int32_t>(UniformBelow(
-        {11, RngPurpose::kTest, stream, 0, static_cast<uint32_t>(i)}, 97)));
+        {11, RngPurpose::kTest, stream, 0, static_cast<uint32_t>(i)},
+        kVocabulary)));
   }
   return tokens;
 }
@@ -105,8 +73,8 @@ World MakeWorld(const EngineOptions& options,
   auto backend = FindBackend(spec);
   EXPECT_TRUE(backend.ok()) << backend.status();
   world.backend = *std::move(backend);
-  world.weights =
-      PublishedOf(world.backend.get(), SmallConfig(), Values(SmallConfig(), 1));
+  world.weights = PublishedOf(world.backend.get(), SmallConfig(),
+                              RandomValues(SmallConfig(), 1));
   auto engine =
       Engine::Create(world.backend.get(), world.weights.get(), 1, options);
   EXPECT_TRUE(engine.ok()) << engine.status();
@@ -335,7 +303,8 @@ std::vector<SequenceRecord> RunAcrossAFlip(const EngineOptions& options,
     EXPECT_TRUE(engine->Extend(ids.back(), script.prompt, 4).ok());
   }
   while (engine->has_running()) EXPECT_TRUE(engine->Step().ok());
-  EXPECT_TRUE(engine->SetWeights(2, BytesOf(Values(SmallConfig(), 2))).ok());
+  EXPECT_TRUE(
+      engine->SetWeights(2, BytesOf(RandomValues(SmallConfig(), 2))).ok());
   for (size_t i = 0; i < scripts.size(); ++i) {
     EXPECT_TRUE(engine->Extend(ids[i], scripts[i].result, kSecondTurn).ok());
   }
@@ -366,7 +335,8 @@ TEST(EngineTest, NewWeightsReplayRoutesAndNameTheirTokens) {
 
 TEST(EngineTest, AfterAFlipTheRecordedRoutesAreReplayed) {
   World world = MakeWorld({.pages = 16});
-  ASSERT_TRUE(world.weights->SetBytes(BytesOf(Values(SmallConfig(), 2))).ok());
+  ASSERT_TRUE(
+      world.weights->SetBytes(BytesOf(RandomValues(SmallConfig(), 2))).ok());
   for (const SequenceRecord& record :
        RunAcrossAFlip({.pages = 64}, FourScripts())) {
     const std::vector<float> trained = TrainingLogprobs(&world, record);
@@ -395,7 +365,8 @@ TEST(EngineTest, PrefixesOfOldWeightsAreNotReused) {
   World world = MakeWorld({.pages = 64});
   RunScripts(world.engine.get(), FourScripts());
   ASSERT_TRUE(
-      world.engine->SetWeights(2, BytesOf(Values(SmallConfig(), 2))).ok());
+      world.engine->SetWeights(2, BytesOf(RandomValues(SmallConfig(), 2)))
+          .ok());
   const std::vector<Script> one = {MakeScript(0, 130, 10)};
   const int64_t before = world.engine->stats().scheduler.prefix_hit_tokens;
   const SequenceRecord after = RunScripts(world.engine.get(), one)[0];
@@ -405,9 +376,9 @@ TEST(EngineTest, PrefixesOfOldWeightsAreNotReused) {
 
 TEST(EngineTest, VersionThatDoesNotRiseIsRefused) {
   World world = MakeWorld({.pages = 4});
-  EXPECT_EQ(
-      world.engine->SetWeights(1, BytesOf(Values(SmallConfig(), 2))).code(),
-      absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(world.engine->SetWeights(1, BytesOf(RandomValues(SmallConfig(), 2)))
+                .code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(world.engine->SetWeights(2, BytesOf({1.0f})).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(world.engine->version(), 1u);
@@ -449,7 +420,7 @@ TEST(EngineTest, LimitsAreErrorsAndChangeNothing) {
   ASSERT_TRUE(id.ok());
   EXPECT_EQ(engine->Open({}).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(engine->Extend(*id, {97}, 1).code(),
+  EXPECT_EQ(engine->Extend(*id, {kVocabulary}, 1).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(engine->Extend(*id, {}, 1).code(),
             absl::StatusCode::kInvalidArgument);

@@ -47,6 +47,12 @@ size_t ValidUtf8Prefix(const std::string& text) {
   return at;
 }
 
+size_t Utf8Start(const std::string& text, size_t at) {
+  if (at >= text.size()) return text.size();
+  while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80) --at;
+  return at;
+}
+
 void AppendUtf8(uint32_t code_point, std::string* out) {
   const bool scalar =
       code_point < 0xD800 || (code_point > 0xDFFF && code_point < 0x110000);

@@ -29,6 +29,10 @@ Utf8Step NextUtf8(const char* data, size_t size);
 // The offset of the first byte that is not well-formed, or text.size().
 size_t ValidUtf8Prefix(const std::string& text);
 
+// Where the character of well-formed `text` begins that the byte at `at` is of;
+// text.size() from there on. A text cut there stays well-formed.
+size_t Utf8Start(const std::string& text, size_t at);
+
 // Appends `code_point` to `out`; U+FFFD for what is no Unicode scalar value.
 void AppendUtf8(uint32_t code_point, std::string* out);
 

@@ -35,6 +35,16 @@ TEST(Utf8Test, ReplacesEachMaximalPartOnce) {
   EXPECT_EQ(ReplaceInvalidUtf8("\xFF\xFF"), "\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
+TEST(Utf8Test, ACharacterStartsWhereItsLeadIs) {
+  const std::string text = "a\xC3\xA9\xF0\x9F\x98\x80z";
+  const size_t starts[] = {0, 1, 1, 3, 3, 3, 3, 7, 8, 8};
+  for (size_t at = 0; at < std::size(starts); ++at) {
+    EXPECT_EQ(Utf8Start(text, at), starts[at]) << at;
+  }
+  EXPECT_EQ(Utf8Start("\x80", 0), 0u);
+  EXPECT_EQ(Utf8Start("", 0), 0u);
+}
+
 TEST(Utf8Test, WhatIsNoCharacterIsAnsweredToo) {
   EXPECT_EQ(NextUtf8("", 0).state, Utf8State::kIncomplete);
   EXPECT_EQ(NextUtf8("", 0).bytes, 0u);

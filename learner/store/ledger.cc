@@ -1,11 +1,11 @@
 #include "learner/store/ledger.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/episode_rows.h"
+#include "proto/wire/packed_array.h"
 
 namespace temper {
 namespace {
@@ -262,14 +262,13 @@ absl::Status Ledger::CommitStep(const StepRecord& record) {
                              {attempt, record.step, key.group, key.sample}));
   }
   for (const TrainRecord& train : record.records) {
-    // As raw little-endian floats, as the sampler's record is: the two are
-    // compared bit for bit.
-    std::string logp(train.logp_train.size() * sizeof(float), '\0');
-    memcpy(logp.data(), train.logp_train.data(), logp.size());
     RETURN_IF_ERROR(
         txn->Run("INSERT INTO train_record VALUES (?, ?, ?, ?, ?, ?, ?)",
                  {attempt, record.step, train.key.group, train.key.sample,
-                  train.advantage, train.masked, SqlValue::Blob(logp)}));
+                  train.advantage, train.masked,
+                  // As the sampler's record is: the two are compared bit for
+                  // bit.
+                  SqlValue::Blob(PackArray(train.logp_train))}));
   }
   RETURN_IF_ERROR(
       txn->Run("UPDATE ledger SET state = 'trained', updated_us = ? "

@@ -34,16 +34,36 @@ inline std::string StateOf(RunDb* db, const SampleKey& key) {
   return rows.empty() ? "" : rows[0][0].AsString();
 }
 
+// run.db of `directory`, opened to be written, its run "trial" begun where none
+// is; null, and a failed test, where that fails.
+inline std::unique_ptr<RunDb> OpenTrialDb(const std::string& directory,
+                                          Clock* clock) {
+  auto db = RunDb::OpenWriter(directory + "/run.db", clock);
+  EXPECT_TRUE(db.ok()) << db.status();
+  if (!db.ok()) return nullptr;
+  if (!(*db)->ReadRun().ok()) {
+    const absl::Status started = (*db)->StartRun({"trial", 1, "", "", ""});
+    EXPECT_TRUE(started.ok()) << started;
+    if (!started.ok()) return nullptr;
+  }
+  return *std::move(db);
+}
+
 class RunDbFixture : public testing::Test {
  protected:
   void SetUp() override { FreshRun(); }
 
   // A run of its own, in another directory.
   void FreshRun() {
+    FreshDirectory();
+    OpenRun();
+  }
+
+  // Where nothing is yet: as a run is before its learner has started.
+  void FreshDirectory() {
     static int next = 0;
     directory_ = absl::StrCat(getenv("TEST_TMPDIR"), "/run", next++);
     ASSERT_TRUE(MakeDirectories(directory_).ok());
-    OpenRun();
   }
 
   // Opens both, after closing them if they are open: as a learner that starts
@@ -51,12 +71,8 @@ class RunDbFixture : public testing::Test {
   void OpenRun() {
     ledger_.reset();
     db_.reset();
-    auto db = RunDb::OpenWriter(directory_ + "/run.db", &clock_);
-    ASSERT_TRUE(db.ok()) << db.status();
-    db_ = *std::move(db);
-    if (!db_->ReadRun().ok()) {
-      ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    }
+    db_ = OpenTrialDb(directory_, &clock_);
+    ASSERT_NE(db_, nullptr);
     auto ledger = Ledger::Create(db_.get(), directory_ + "/segments");
     ASSERT_TRUE(ledger.ok()) << ledger.status();
     ledger_ = *std::move(ledger);

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 #include "learner/store/run_records.h"
 #include "proto/wire/task_file.h"
 #include "tools/cli/next_step.h"
@@ -308,10 +308,9 @@ TEST_F(RunSetupTest, AResumeToFewerStepsThanAreDoneIsRefused) {
   auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
   run->lock.reset();
-  const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
-  ASSERT_TRUE(db.ok()) << db.status();
-  ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
-  ASSERT_TRUE((*db)->RecordCheckpoint(2, "step_2").ok());
+  const auto db = OpenTrialDb(run->dir, SystemClock());
+  ASSERT_NE(db, nullptr);
+  ASSERT_TRUE(db->RecordCheckpoint(2, "step_2").ok());
   EXPECT_THAT(std::string(ReopenRun(run->dir, {"steps=1"}).status().message()),
               HasSubstr("steps 1 is less than the 2"));
   EXPECT_EQ(ReadRunConfig(run->dir)->steps(), 3u);
@@ -384,11 +383,10 @@ TEST_F(RunSetupTest, AFinishedRunIsKnownToBe) {
   };
   EXPECT_FALSE(finished({}));
   const auto change = [&](const std::function<absl::Status(RunDb*)>& write) {
-    const auto db = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
-    EXPECT_TRUE(db.ok()) << db.status();
-    EXPECT_EQ(write(db->get()), absl::OkStatus());
+    const auto db = OpenTrialDb(run->dir, SystemClock());
+    ASSERT_NE(db, nullptr);
+    EXPECT_EQ(write(db.get()), absl::OkStatus());
   };
-  change([](RunDb* db) { return db->StartRun({"trial", 1, "", "", ""}); });
   change([](RunDb* db) { return db->RecordCheckpoint(2, "step_2"); });
   EXPECT_FALSE(finished({}));
   change([](RunDb* db) {
@@ -446,13 +444,13 @@ TEST_F(RunSetupTest, ARefusedResumeOfALiveRunChangesNothing) {
   run->lock.reset();
   const std::string path = run->dir + "/config.textproto";
   const std::string before = *ReadFile(path, 1 << 20);
-  auto live = RunDb::OpenWriter(run->dir + "/run.db", SystemClock());
-  ASSERT_TRUE(live.ok()) << live.status();
+  auto live = OpenTrialDb(run->dir, SystemClock());
+  ASSERT_NE(live, nullptr);
   const absl::Status refused = ReopenRun(run->dir, {"steps=9"}).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
   EXPECT_THAT(std::string(refused.message()), HasSubstr("stop it first"));
   EXPECT_EQ(*ReadFile(path, 1 << 20), before);
-  live->reset();
+  live.reset();
   EXPECT_TRUE(ReopenRun(run->dir, {"steps=9"}).ok());
   EXPECT_NE(*ReadFile(path, 1 << 20), before);
 }

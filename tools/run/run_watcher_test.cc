@@ -1,7 +1,6 @@
 #include "tools/run/run_watcher.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,11 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "learner/intake/trajectory_fixture.h"
-#include "learner/store/ledger.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 
 namespace temper {
 namespace {
@@ -22,24 +19,17 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 // A run of which this test is the learner.
-class RunWatcherTest : public ::testing::Test {
+class RunWatcherTest : public RunDbFixture {
  protected:
+  // Not begun: a watcher is there before the learner's run.db is.
   void SetUp() override {
-    directory_ = absl::StrCat(
-        getenv("TEST_TMPDIR"), "/",
-        ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    FreshDirectory();
     ASSERT_TRUE(MakeDirectories(directory_ + "/logs").ok());
   }
 
   void StartRun() {
-    auto db = RunDb::OpenWriter(directory_ + "/run.db", &clock_);
-    ASSERT_TRUE(db.ok()) << db.status();
-    db_ = *std::move(db);
-    ASSERT_TRUE(db_->StartRun({"trial", 1, "", "", ""}).ok());
-    auto ledger = Ledger::Create(db_.get(), directory_ + "/segments");
-    ASSERT_TRUE(ledger.ok()) << ledger.status();
-    ledger_ = *std::move(ledger);
-    ASSERT_TRUE(db_->RecordWeightVersion({1, 1, 0, "h", 1}).ok());
+    OpenRun();
+    RecordVersion(1, 0);
   }
 
   // On the one sample of `group`.
@@ -74,10 +64,6 @@ class RunWatcherTest : public ::testing::Test {
     Print(watcher);
   }
 
-  FakeClock clock_;
-  std::string directory_;
-  std::unique_ptr<RunDb> db_;
-  std::unique_ptr<Ledger> ledger_;
   std::string out_, err_;
 };
 

@@ -14,7 +14,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/model/config.h"
-#include "learner/store/run_db.h"
+#include "learner/store/run_db_fixture.h"
 #include "tools/config/config.h"
 
 namespace temper {
@@ -125,10 +125,9 @@ class TrainRunTest : public ::testing::Test {
     ASSERT_EQ(chdir(directory.c_str()), 0);
     Script("rollout", "sleep 1000");
     Script("env-host", "sleep 1000");
-    auto db = RunDb::OpenWriter(options_.run.dir + "/run.db", SystemClock());
-    ASSERT_TRUE(db.ok()) << db.status();
-    ASSERT_TRUE((*db)->StartRun({"trial", 1, "", "", ""}).ok());
-    ASSERT_TRUE((*db)->RecordCheckpoint(4, "step_4").ok());
+    const auto db = OpenTrialDb(options_.run.dir, SystemClock());
+    ASSERT_NE(db, nullptr);
+    ASSERT_TRUE(db->RecordCheckpoint(4, "step_4").ok());
   }
 
   // Tests find their data from here.

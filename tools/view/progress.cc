@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "kernels/base/log.h"
 #include "kernels/base/shown_text.h"
+#include "kernels/base/utf8.h"
 
 namespace temper {
 namespace {
@@ -46,17 +47,11 @@ std::string ShareCell(const EvalView& view) {
   return absl::StrFormat("%.3f +- %.3f", p, ShareError(p, n));
 }
 
-// Cut between bytes of one character, a text would stop being UTF-8.
-size_t CharacterStart(const std::string& text, size_t at) {
-  while (at > 0 && at < text.size() && (text[at] & 0xC0) == 0x80) --at;
-  return at;
-}
-
 std::string Shortened(const std::string& text, size_t chars_max) {
   if (text.size() <= chars_max) return text;
-  const size_t head = CharacterStart(text, chars_max / 2);
+  const size_t head = Utf8Start(text, chars_max / 2);
   const size_t tail =
-      CharacterStart(text, text.size() - (chars_max - chars_max / 2));
+      Utf8Start(text, text.size() - (chars_max - chars_max / 2));
   return absl::StrCat(text.substr(0, head), " [... ", tail - head,
                       " bytes ...] ", text.substr(tail));
 }
