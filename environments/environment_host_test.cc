@@ -167,7 +167,7 @@ TEST_F(EnvironmentHostTest, CallsWithoutADeadlineAreRefused) {
   }
 }
 
-// As what it is: InvalidArgument would be the task's fault (task_checks.h).
+// As what it is: InvalidArgument would be the task's fault (task_refusals.h).
 TEST_F(EnvironmentHostTest, AnotherWireVersionIsRefused) {
   const auto stub =
       EnvironmentHost::NewStub(NewLoopbackChannel(host_->address()));

@@ -113,24 +113,24 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
 }
 
 void AgentLoop::Start() {
-  Post(Call::kReset,
-       [factory = services_->new_environment, checks = services_->task_checks,
-        task = spec_.task, seed = EnvironmentSeed(spec_)](Work* work) {
-         const int64_t begin = NowUs();
-         auto environment = factory(task.environment());
-         work->status = environment.status();
-         if (environment.ok()) {
-           work->environment = *std::move(environment);
-           work->status = checks->Check(task, *work->environment);
-           work->task_refused = absl::IsInvalidArgument(work->status);
-         }
-         if (work->status.ok()) {
-           auto observation = work->environment->Reset(task, seed);
-           work->status = observation.status();
-           if (observation.ok()) work->observation = *std::move(observation);
-         }
-         work->environment_us += NowUs() - begin;
-       });
+  Post(Call::kReset, [factory = services_->new_environment,
+                      refusals = services_->task_refusals, task = spec_.task,
+                      seed = EnvironmentSeed(spec_)](Work* work) {
+    const int64_t begin = NowUs();
+    auto environment = factory(task.environment());
+    work->status = environment.status();
+    if (environment.ok()) {
+      work->environment = *std::move(environment);
+      work->status = refusals->Check(task, *work->environment);
+      work->task_refused = absl::IsInvalidArgument(work->status);
+    }
+    if (work->status.ok()) {
+      auto observation = work->environment->Reset(task, seed);
+      work->status = observation.status();
+      if (observation.ok()) work->observation = *std::move(observation);
+    }
+    work->environment_us += NowUs() - begin;
+  });
 }
 
 void AgentLoop::OnJobDone() {

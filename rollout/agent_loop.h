@@ -16,7 +16,7 @@
 // capacity) TRUNCATED; a malformed message MODEL_ERROR; these are graded. The
 // environment's own failures are SANDBOX_ERROR (Unavailable, DeadlineExceeded)
 // or ENVIRONMENT_ERROR; these carry no reward (promise P4). A task that the
-// environment refuses (TaskChecks) is an ENVIRONMENT_ERROR marked as such: it
+// environment refuses (TaskRefusals) is an ENVIRONMENT_ERROR marked as such: it
 // is not tried again.
 
 #ifndef ROLLOUT_AGENT_LOOP_H_
@@ -39,7 +39,7 @@
 #include "rewards/reward.h"
 #include "rollout/job_pool.h"
 #include "rollout/sequence_engine.h"
-#include "rollout/task_checks.h"
+#include "rollout/task_refusals.h"
 
 namespace temper {
 
@@ -59,7 +59,8 @@ struct EpisodeServices {
   JobPool* jobs = nullptr;
   EnvironmentFactory new_environment;
   // Shared with jobs that a cancelled episode leaves behind.
-  std::shared_ptr<TaskChecks> task_checks = std::make_shared<TaskChecks>();
+  std::shared_ptr<TaskRefusals> task_refusals =
+      std::make_shared<TaskRefusals>();
   std::string worker;  // named in trajectories
 };
 

@@ -20,7 +20,7 @@
 #include "kernels/model/tokenizer.h"
 #include "kernels/ops/backend.h"
 #include "learner/intake/episode.h"
-#include "learner/train/demonstrations.h"
+#include "learner/train/demonstration_source.h"
 #include "learner/train/sft_step.h"
 #include "proto/sft_config.pb.h"
 

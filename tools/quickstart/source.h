@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "learner/train/demonstrations.h"
+#include "learner/train/demonstration_source.h"
 
 namespace temper {
 

@@ -17,7 +17,7 @@
 #include "kernels/model/model_files.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/ops/backend.h"
-#include "learner/train/demonstrations.h"
+#include "learner/train/demonstration_source.h"
 #include "proto/sft_config.pb.h"
 
 namespace temper {

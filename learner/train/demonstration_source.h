@@ -2,8 +2,8 @@
 // they come from, in which order they are taken, and whether every one of them
 // can be learnt from.
 
-#ifndef LEARNER_TRAIN_DEMONSTRATIONS_H_
-#define LEARNER_TRAIN_DEMONSTRATIONS_H_
+#ifndef LEARNER_TRAIN_DEMONSTRATION_SOURCE_H_
+#define LEARNER_TRAIN_DEMONSTRATION_SOURCE_H_
 
 #include <cstdint>
 #include <functional>
@@ -101,4 +101,4 @@ absl::StatusOr<TokenizerSpec> LearnTokenizer(
 
 }  // namespace temper
 
-#endif  // LEARNER_TRAIN_DEMONSTRATIONS_H_
+#endif  // LEARNER_TRAIN_DEMONSTRATION_SOURCE_H_

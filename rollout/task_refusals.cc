@@ -1,9 +1,9 @@
-#include "rollout/task_checks.h"
+#include "rollout/task_refusals.h"
 
 namespace temper {
 
-absl::Status TaskChecks::Check(const Task& task,
-                               const Environment& environment) {
+absl::Status TaskRefusals::Check(const Task& task,
+                                 const Environment& environment) {
   const std::pair<std::string, std::string> key(task.environment(), task.id());
   std::shared_ptr<Answer> answer;
   {

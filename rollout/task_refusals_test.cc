@@ -1,4 +1,4 @@
-#include "rollout/task_checks.h"
+#include "rollout/task_refusals.h"
 
 #include <atomic>
 #include <future>
@@ -47,34 +47,34 @@ Task Named(const std::string& id) {
   return task;
 }
 
-TEST(TaskChecksTest, ATaskIsAskedOfOnceWhateverItsAnswer) {
-  TaskChecks checks;
+TEST(TaskRefusalsTest, ATaskIsAskedOfOnceWhateverItsAnswer) {
+  TaskRefusals refusals;
   AskedEnvironment environment;
-  EXPECT_TRUE(checks.Check(Named("good"), environment).ok());
-  EXPECT_TRUE(checks.Check(Named("good"), environment).ok());
+  EXPECT_TRUE(refusals.Check(Named("good"), environment).ok());
+  EXPECT_TRUE(refusals.Check(Named("good"), environment).ok());
   EXPECT_EQ(environment.asked, 1);
   environment.answer = absl::InvalidArgumentError("no such key");
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(checks.Check(Named("bad"), environment), environment.answer);
+    EXPECT_EQ(refusals.Check(Named("bad"), environment), environment.answer);
   }
   EXPECT_EQ(environment.asked, 2);
 }
 
-TEST(TaskChecksTest, AnErrorOfTheMomentIsForgotten) {
-  TaskChecks checks;
+TEST(TaskRefusalsTest, AnErrorOfTheMomentIsForgotten) {
+  TaskRefusals refusals;
   AskedEnvironment environment;
   environment.answer = absl::UnavailableError("the host is away");
-  EXPECT_EQ(checks.Check(Named("t"), environment), environment.answer);
+  EXPECT_EQ(refusals.Check(Named("t"), environment), environment.answer);
   environment.answer = absl::OkStatus();
-  EXPECT_TRUE(checks.Check(Named("t"), environment).ok());
+  EXPECT_TRUE(refusals.Check(Named("t"), environment).ok());
   EXPECT_EQ(environment.asked, 2);
 }
 
-TEST(TaskChecksTest, WhoComesMeanwhileWaitsForTheOneAnswer) {
+TEST(TaskRefusalsTest, WhoComesMeanwhileWaitsForTheOneAnswer) {
   for (const absl::Status& answer :
        {absl::InvalidArgumentError("no such key"),
         absl::UnavailableError("the host is away")}) {
-    TaskChecks checks;
+    TaskRefusals refusals;
     AskedEnvironment environment;
     environment.answer = answer;
     std::promise<void> release;
@@ -82,7 +82,7 @@ TEST(TaskChecksTest, WhoComesMeanwhileWaitsForTheOneAnswer) {
     std::vector<std::future<absl::Status>> callers;
     for (int i = 0; i < 4; ++i) {
       callers.push_back(std::async(std::launch::async, [&] {
-        return checks.Check(Named("t"), environment);
+        return refusals.Check(Named("t"), environment);
       }));
     }
     // All four are under way, one of them asks.

@@ -5,8 +5,8 @@
 //
 // Thread-safe. Grows by an entry for each task.
 
-#ifndef ROLLOUT_TASK_CHECKS_H_
-#define ROLLOUT_TASK_CHECKS_H_
+#ifndef ROLLOUT_TASK_REFUSALS_H_
+#define ROLLOUT_TASK_REFUSALS_H_
 
 #include <map>
 #include <memory>
@@ -21,7 +21,7 @@
 
 namespace temper {
 
-class TaskChecks {
+class TaskRefusals {
  public:
   // OK, or the InvalidArgument with which `environment` refuses `task`: such a
   // task can never run. The first caller for a (task's environment, id) asks;
@@ -45,4 +45,4 @@ class TaskChecks {
 
 }  // namespace temper
 
-#endif  // ROLLOUT_TASK_CHECKS_H_
+#endif  // ROLLOUT_TASK_REFUSALS_H_

@@ -1,4 +1,4 @@
-#include "learner/train/demonstrations.h"
+#include "learner/train/demonstration_source.h"
 
 #include <algorithm>
 #include <string_view>
