@@ -38,7 +38,9 @@ absl::StatusOr<std::vector<Tool>> ToolsOf(
     if (!good) break;
     tools.emplace_back();
     tools.back().set_name(list[i]["name"].get<std::string>());
+    // In the payload's order of members, for another order is another prompt.
     tools.back().set_function_json(list[i].dump());
+    // Observation promises names of their own.
     good = names.insert(tools.back().name()).second;
   }
   if (good) return tools;

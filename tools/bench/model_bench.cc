@@ -33,8 +33,9 @@ constexpr double kInitializerRange = 0.02;
 constexpr int kPackSequences = 2;
 constexpr int64_t kPackTokens = 256;
 constexpr int64_t kPromptTokens = 128;
-constexpr int64_t kDecodeTokens =
-    1024;  // sampled before a sequence starts anew
+// Sampled before a sequence starts anew: long enough that hardly a step has a
+// prompt in it.
+constexpr int64_t kDecodeTokens = 1024;
 constexpr int64_t kDecodeSequences[] = {1, 8, 32, 256};
 
 int32_t RandomToken(const ModelConfig& config, int64_t sequence, int64_t at) {
@@ -67,7 +68,9 @@ Work Fmas(MachinePeak* peak) {
   return [peak]() -> absl::StatusOr<double> { return peak->RunFmas(); };
 }
 
-// What training does with a pack, without the update.
+// What training does with a pack, without the update. Routes and kept sets are
+// not given, as random tokens have none that a sampler chose, and nothing is
+// shared: rows computed are the rows that the FLOP are counted of.
 class PackRunner {
  public:
   static absl::StatusOr<std::unique_ptr<PackRunner>> Create(
@@ -180,6 +183,7 @@ class Decoder {
     options.key.seed = kSeed;
     options.key.group = static_cast<uint64_t>(started_);
     ASSIGN_OR_RETURN(const int64_t id, engine_->Open(options));
+    // Its own: of a prompt that was there before, the engine has the pages.
     std::vector<int32_t> prompt;
     for (int64_t t = 0; t < kPromptTokens; ++t) {
       prompt.push_back(RandomToken(config, started_, t));

@@ -29,6 +29,7 @@ double AttendedPairs(const ModelConfig& config, int64_t position) {
 double ForwardFlops(const ModelConfig& config, int64_t position) {
   const double latent = AsDouble(config.kv_lora_rank);
   const double key = latent + AsDouble(config.qk_rope_head_dim);
+  // Of every key in sight: the indexer scores all to select few.
   const double scores =
       AsDouble(config.num_hidden_layers) * AsDouble(config.index_n_heads) *
       AsDouble(config.index_head_dim) * AsDouble(position + 1);

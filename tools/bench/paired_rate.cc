@@ -9,6 +9,7 @@
 namespace temper {
 namespace {
 
+// Not the mean: a turn that another process cut into is far off, and alone.
 double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<int64_t>(values.size()) / 2;
   std::nth_element(values.begin(), middle, values.end());

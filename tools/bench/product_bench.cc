@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kSize = 1024;
 constexpr int64_t kRowBytes = kSize * static_cast<int64_t>(sizeof(float));
+// A training pack's rows down to a small decode batch's.
 constexpr int64_t kRows[] = {1024, 256, 64, 8};
 // Weights of one row's product: twice the last cache, within reason where a
 // machine says nothing of its cache, or has one larger than a process gets.
@@ -64,6 +65,7 @@ absl::StatusOr<Measurement> BenchRows(Backend* backend, MachinePeak* peak,
   ASSIGN_OR_RETURN(const Matrix y, NewMatrix(backend, rows, kSize));
   const auto product = [&]() -> absl::StatusOr<double> {
     backend->Linear(x.tensor, weight, Use::kForward, y.tensor);
+    // Operations are enqueued only; without the wait the queue is timed.
     RETURN_IF_ERROR(backend->Sync());
     return 2.0 * static_cast<double>(rows * kSize * kSize);
   };

@@ -85,6 +85,8 @@ absl::Status MarkupWriter::Tools() {
           "tool '", tool.name(), "': function_json: ",
           json.ok() ? "not an object" : std::string(json.status().message())));
     }
+    // Content, though it stands inside the format's own text: who wrote the
+    // task wrote it, and a marker in a description must not count.
     Content(*json);
     Markup("\n");
   }
@@ -116,6 +118,8 @@ absl::Status MarkupWriter::User(size_t index) {
   }
   Content(message.content());
   Markup(kAssistantToken);
+  // The answer to an earlier user is shown without its reasoning, as if it had
+  // been written in chat mode.
   Markup(Opening(options_.thinking && static_cast<int>(index) == last_user_));
   return absl::OkStatus();
 }
@@ -126,6 +130,8 @@ absl::Status MarkupWriter::Call(const ToolCall& call) {
   Markup(absl::StrCat(kOpenDsml, "invoke name=\""));
   Content(call.name());
   Markup("\">\n");
+  // The format puts new lines between parameters and around all of them: with
+  // none, an empty line is left, which the parser takes too.
   for (size_t i = 0; i < members.size(); ++i) {
     if (i > 0) Markup("\n");
     Markup(absl::StrCat(kOpenDsml, "parameter name=\""));
@@ -142,6 +148,8 @@ absl::Status MarkupWriter::Call(const ToolCall& call) {
 absl::Status MarkupWriter::Assistant(size_t index) {
   const Message& message = messages_[index];
   const bool after = static_cast<int>(index) > last_user_;
+  // What is shown without the reasoning that it was sampled behind is nothing
+  // to learn: it would teach answering without.
   sampled_ = after || !options_.thinking;
   if (options_.thinking && after) {
     if (message.reasoning_content().empty() && message.tool_calls().empty()) {
@@ -238,6 +246,8 @@ absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
   if (!options.thinking || !options.drop_thinking) {
     return MarkupWriter(messages, tools, options).Write();
   }
+  // Left out before the writer looks for the last user message and the place of
+  // the tools: both are of what is shown.
   std::vector<Message> kept;
   const auto last = std::find_if(messages.rbegin(), messages.rend(), IsUser);
   const size_t last_index =

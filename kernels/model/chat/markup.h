@@ -35,7 +35,8 @@ absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
 std::vector<ChatPiece> ToolResultsMarkup(
     const std::vector<std::string>& results, bool thinking);
 
-// The markers that are special tokens, in any order.
+// The markers that are special tokens, in any order; none begins another, so
+// that at most one stands at a place.
 const std::vector<std::string>& ChatMarkers();
 
 }  // namespace temper

@@ -14,7 +14,8 @@ namespace temper {
 namespace {
 
 // A completion is a string of symbols: bytes, and above them the special
-// tokens, ChatMarkers()[i] as kMarker + i and any other as kOtherSpecial.
+// tokens, ChatMarkers()[i] as kMarker + i and any other as kOtherSpecial. One
+// search then finds a marker only where its token stands: no bytes equal it.
 using Symbols = std::u16string;
 constexpr char16_t kMarker = 0x100;
 constexpr char16_t kOtherSpecial = 0x1FF;
@@ -112,6 +113,7 @@ const std::string kDsml = kDsmlToken;
 absl::Status Parser::Parameter(std::set<std::string>* keys, std::string* json) {
   ASSIGN_OR_RETURN(const std::string key,
                    TakeUntil(u"\" string=\"", "string=\"true|false\""));
+  // Of two values one would have to be dropped, and the model not told which.
   if (!keys->insert(key).second) {
     return Expected(absl::StrCat("a new parameter, not '", key, "' again"));
   }
@@ -123,7 +125,7 @@ absl::Status Parser::Parameter(std::set<std::string>* keys, std::string* json) {
   ASSIGN_OR_RETURN(const std::string value,
                    TakeUntil(close, "the end of the parameter"));
   if (!is_string && !PythonJson(value).ok()) {
-    at_ = value_at;
+    at_ = value_at;  // the message names where the value begins
     return Expected("JSON, for string is \"false\"");
   }
   absl::StrAppend(json, keys->size() > 1 ? ", " : "", PythonJsonString(key),
@@ -172,6 +174,7 @@ absl::StatusOr<Message> Parser::Run(ChatMode mode) {
                      TakeUntil(think_end, kThinkEndToken));
     message.set_reasoning_content(reasoning);
   }
+  // Whichever comes first: calls behind an EOS are no calls.
   const size_t content_end =
       std::min(symbols_.find(eos, at_), symbols_.find(calls, at_));
   if (content_end == Symbols::npos) {

@@ -40,8 +40,10 @@ std::string PythonFloat(double value) {
   return absl::StrCat(sign, digits.substr(0, whole), ".", digits.substr(whole));
 }
 
-// Prints events as they come. With `members` set, the outermost object is not
-// printed: each of its members goes to an entry of its own.
+// Prints events as they come, and not a parsed tree: that has lost a key that
+// came twice, and the digits of an integer beyond 64 bits. With `members` set,
+// the outermost object is not printed: each of its members goes to an entry of
+// its own.
 class Printer {
  public:
   explicit Printer(std::vector<JsonMember>* members) : members_(members) {}

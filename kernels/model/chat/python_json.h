@@ -14,6 +14,7 @@
 
 namespace temper {
 
+// What is printed comes from tasks and from the model.
 inline constexpr int kPythonJsonDepthMax = 64;
 inline constexpr size_t kPythonJsonBytesMax = 1 << 20;
 

@@ -21,6 +21,7 @@ class PieceEncoder {
   explicit PieceEncoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   absl::Status Add(const ChatPiece& piece) {
+    // No token may be half the model's: sampling ended where the other begins.
     if (piece.sampled != sampled_) RETURN_IF_ERROR(Flush());
     sampled_ = piece.sampled;
     if (!piece.markup) {
