@@ -2,15 +2,21 @@
 // environments, real tool calls. What a run shows and keeps, and what two runs
 // of one seed have in common: every byte.
 
+#include <fnmatch.h>
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <cstring>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
@@ -25,12 +31,50 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr int64_t kDeadlineMs = 240'000;
 constexpr int64_t kSteps = 4;
 constexpr int64_t kGroups = kSmallGroups, kSamples = kSmallSamples;
+
+// Adds what `text` lists to `names`, as patterns of fnmatch: a/{b,c} is two
+// names, {env} any one.
+void AddListed(std::string text, std::set<std::string>* names) {
+  const size_t open = text.find('{'), close = text.find('}');
+  if (open == std::string::npos) {
+    names->insert(text);
+    return;
+  }
+  const std::string inner = text.substr(open + 1, close - open - 1);
+  const std::string rest = text.substr(close + 1);
+  text.resize(open);
+  if (!absl::StrContains(inner, ',')) {
+    AddListed(absl::StrCat(text, "*", rest), names);
+    return;
+  }
+  for (const auto one : absl::StrSplit(inner, ',')) {
+    AddListed(absl::StrCat(text, one, rest), names);
+  }
+}
+
+// The metrics of DESIGN.md, section 8.
+std::set<std::string> ListedMetrics() {
+  constexpr char kTitle[] = "\nMetrics: ";
+  const std::string design = ReadAll("DESIGN.md");
+  const size_t begin = design.find(kTitle);
+  const size_t end = design.find(". (", begin);
+  std::set<std::string> names;
+  if (end == std::string::npos) return names;
+  const std::string list = absl::StrReplaceAll(
+      design.substr(begin + strlen(kTitle), end - begin - strlen(kTitle)),
+      {{"\n", " "}, {"; of an evaluation", ","}});
+  for (const auto part : absl::StrSplit(list, ", ")) {
+    AddListed(std::string(part), &names);
+  }
+  return names;
+}
 
 class TrainRunTest : public ::testing::Test {
  protected:
@@ -158,6 +202,25 @@ TEST_F(TrainRunTest, EvaluatesEachEnvironmentBeforeAndAfter) {
   }
   EXPECT_THAT(found, ElementsAre("0 interpreter 2", "0 math 2",
                                  "4 interpreter 2", "4 math 2"));
+}
+
+TEST_F(TrainRunTest, MetricsAreThoseThatTheDesignLists) {
+  First();
+  const auto rows = Query("first", "SELECT DISTINCT name FROM lineage_metric");
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  const std::set<std::string> listed = ListedMetrics();
+  std::set<std::string> unwritten = listed;
+  for (const SqlRow& row : *rows) {
+    const std::string name = row[0].AsString();
+    bool known = false;
+    for (const std::string& pattern : listed) {
+      if (fnmatch(pattern.c_str(), name.c_str(), FNM_PATHNAME) != 0) continue;
+      known = true;
+      unwritten.erase(pattern);
+    }
+    EXPECT_TRUE(known) << name << " is not in section 8";
+  }
+  EXPECT_THAT(unwritten, IsEmpty()) << "listed, and of no run";
 }
 
 TEST_F(TrainRunTest, TheTerminalShowsPlanStepsAndTheRunDirectory) {
