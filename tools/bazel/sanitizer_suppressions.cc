@@ -6,7 +6,9 @@
 // Only names of libraries stand here, nothing of ours. A `called_from_lib`
 // hides what a library itself reads and writes; a `race` is one function of a
 // library's header that is compiled into our binaries, with what it calls: no
-// function that calls back into our code. What a library orders by means that
+// function that calls back into our code. A `race_top` looks at the innermost
+// frame alone, so it may name a namespace: what our callbacks do has a frame of
+// ours innermost and is seen. What a library orders by means that
 // ThreadSanitizer cannot see, and our code depends on, is shown to it there, by
 // a join or an atomic of ours.
 
