@@ -206,8 +206,12 @@ TEST_F(OptimizerTest, EveryKeyOfTheSectionChangesAnUpdateButTheWarmUp) {
       EXPECT_EQ(values_after(changed), before);
       continue;
     }
+    ASSERT_EQ(key->cpp_type(),
+              google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE)
+        << key->name() << " needs a change of its own here";
     const auto* values = changed.GetReflection();
-    values->SetDouble(&changed, key, values->GetDouble(changed, key) / 2);
+    const double value = values->GetDouble(changed, key);
+    values->SetDouble(&changed, key, value == 0 ? 0.5 : value / 2);
     EXPECT_NE(values_after(changed), before) << key->name();
   }
 }
