@@ -11,6 +11,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/ops/sample_arguments.h"
 #include "kernels/reference/arithmetic.h"
 
 namespace temper::reference {
@@ -45,7 +46,7 @@ struct Truncation {
   int64_t top_k = 0;
   double top_p = 1;
   double min_p = 0;
-  int64_t kept_max = 512;
+  int64_t kept_max = kKeptMax;
 };
 
 // Of each logit z (after temperature): floor(exp(z - max z) 2^40).

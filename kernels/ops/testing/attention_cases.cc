@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/key_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/attention.h"
 
 namespace temper {
@@ -286,6 +287,43 @@ TEST(AttentionTest, ChunksOfTheBackwardDoNotShow) {
   const Result parts = problem.Run(Machines().back(), 100);
   EXPECT_EQ(whole.dq, parts.dq);
   EXPECT_EQ(whole.dkeys, parts.dkeys);
+}
+
+TEST(AttentionTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  using S = SparseMlaArgs;
+  ExpectShapesAreHeld<S>(&Backend::SparseMla,
+                         {.q = m.F({N, H, C + R}),
+                          .keys = m.F({Rows, C + R}),
+                          .map = FirstKey(&m),
+                          .selected = Selected(&m),
+                          .z = m.F({N, H, C}),
+                          .lse = m.F({N, H})},
+                         {{"q", &S::q, {0, 1, 2}},
+                          {"keys", &S::keys, {1}},
+                          {"selected", &S::selected, {0}},
+                          {"z", &S::z, {0, 1}},
+                          {"lse", &S::lse, {0, 1}}});
+  using B = SparseMlaBackwardArgs;
+  ExpectShapesAreHeld<B>(&Backend::SparseMlaBackward,
+                         {.q = m.F({N, H, C + R}),
+                          .keys = m.F({Rows, C + R}),
+                          .map = FirstKey(&m),
+                          .selected = Selected(&m),
+                          .z = m.F({N, H, C}),
+                          .lse = m.F({N, H}),
+                          .dz = m.F({N, H, C}),
+                          .dq = m.F({N, H, C + R}),
+                          .dkeys = m.F({Rows, C + R})},
+                         {{"q", &B::q, {0, 1, 2}},
+                          {"keys", &B::keys, {0, 1}},
+                          {"selected", &B::selected, {0}},
+                          {"z", &B::z, {0, 1, 2}},
+                          {"lse", &B::lse, {0, 1}},
+                          {"dz", &B::dz, {0, 1, 2}},
+                          {"dq", &B::dq, {0, 1, 2}},
+                          {"dkeys", &B::dkeys, {0, 1}}});
 }
 
 }  // namespace

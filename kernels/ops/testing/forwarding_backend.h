@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,9 +14,22 @@
 
 namespace temper {
 
-class ForwardingBackend : public Backend {
+// An operation as it came: `pass` of a ForwardingBackend.
+struct PassOn {
+  template <typename Operation, typename... Arguments>
+  void operator()(Backend* inner, Operation operation,
+                  const Arguments&... arguments) const {
+    (inner->*operation)(arguments...);
+  }
+};
+
+// Every operation on tensors goes through `pass`, which is called as PassOn is:
+// what is to happen around all of them is said there once.
+template <typename Pass>
+class ForwardingBackendBy : public Backend {
  public:
-  explicit ForwardingBackend(Backend* inner) : inner_(inner) {}
+  explicit ForwardingBackendBy(Backend* inner, Pass pass = Pass())
+      : inner_(inner), pass_(std::move(pass)) {}
 
   Device device() const override { return inner_->device(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
@@ -40,133 +54,149 @@ class ForwardingBackend : public Backend {
     return inner_->BucketRows(rows);
   }
   void WriteKeys(const WriteKeysArgs& args) override {
-    inner_->WriteKeys(args);
+    pass_(inner_, &Backend::WriteKeys, args);
   }
   void CountEqualRows(const Tensor& a, const Tensor& b,
                       const Tensor& count) override {
-    inner_->CountEqualRows(a, b, count);
+    pass_(inner_, &Backend::CountEqualRows, a, b, count);
   }
   void CheckNumbers(const Tensor& x, double limit) override {
-    inner_->CheckNumbers(x, limit);
+    pass_(inner_, &Backend::CheckNumbers, x, limit);
   }
   absl::Status Sync() override { return inner_->Sync(); }
-  void Zero(const Tensor& x) override { inner_->Zero(x); }
+  void Zero(const Tensor& x) override { pass_(inner_, &Backend::Zero, x); }
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override {
     return inner_->NewWeight(spec);
   }
   void SetWeight(const Tensor& values, Weight* weight) override {
-    inner_->SetWeight(values, weight);
+    pass_(inner_, &Backend::SetWeight, values, weight);
   }
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override {
-    inner_->Linear(x, w, use, y);
+    pass_(inner_, &Backend::Linear, x, w, use, y);
   }
   void LinearWeightGrad(const WeightGradArgs& args) override {
-    inner_->LinearWeightGrad(args);
+    pass_(inner_, &Backend::LinearWeightGrad, args);
   }
   void HeadLinear(const Tensor& x, const Weight& w, Use use,
                   const Tensor& y) override {
-    inner_->HeadLinear(x, w, use, y);
+    pass_(inner_, &Backend::HeadLinear, x, w, use, y);
   }
   void HeadLinearWeightGrad(const WeightGradArgs& args) override {
-    inner_->HeadLinearWeightGrad(args);
+    pass_(inner_, &Backend::HeadLinearWeightGrad, args);
   }
   void GroupedLinear(const GroupedLinearArgs& args) override {
-    inner_->GroupedLinear(args);
+    pass_(inner_, &Backend::GroupedLinear, args);
   }
   void GroupedLinearWeightGrad(
       const GroupedLinearWeightGradArgs& args) override {
-    inner_->GroupedLinearWeightGrad(args);
+    pass_(inner_, &Backend::GroupedLinearWeightGrad, args);
   }
   void Embed(const Tensor& table, const Tensor& ids, const Tensor& x) override {
-    inner_->Embed(table, ids, x);
+    pass_(inner_, &Backend::Embed, table, ids, x);
   }
   void EmbedBackward(const Tensor& ids, const Tensor& dx,
                      const Tensor& dtable) override {
-    inner_->EmbedBackward(ids, dx, dtable);
+    pass_(inner_, &Backend::EmbedBackward, ids, dx, dtable);
   }
-  void Add(const Tensor& y, const Tensor& x) override { inner_->Add(y, x); }
+  void Add(const Tensor& y, const Tensor& x) override {
+    pass_(inner_, &Backend::Add, y, x);
+  }
   void RmsNorm(const Tensor& x, const Tensor& w, float eps,
                const Tensor& y) override {
-    inner_->RmsNorm(x, w, eps, y);
+    pass_(inner_, &Backend::RmsNorm, x, w, eps, y);
   }
   void RmsNormBackward(const RmsNormBackwardArgs& args) override {
-    inner_->RmsNormBackward(args);
+    pass_(inner_, &Backend::RmsNormBackward, args);
   }
   void LayerNorm(const LayerNormArgs& args) override {
-    inner_->LayerNorm(args);
+    pass_(inner_, &Backend::LayerNorm, args);
   }
   void LayerNormBackward(const LayerNormBackwardArgs& args) override {
-    inner_->LayerNormBackward(args);
+    pass_(inner_, &Backend::LayerNormBackward, args);
   }
   void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
             RopeStyle style, RopeDirection direction) override {
-    inner_->Rope(x, position, cos_sin, style, direction);
+    pass_(inner_, &Backend::Rope, x, position, cos_sin, style, direction);
   }
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override {
-    inner_->SwiGlu(gate, up, h);
+    pass_(inner_, &Backend::SwiGlu, gate, up, h);
   }
   void SwiGluBackward(const SwiGluBackwardArgs& args) override {
-    inner_->SwiGluBackward(args);
+    pass_(inner_, &Backend::SwiGluBackward, args);
   }
   void Scale(float factor, const Tensor& x) override {
-    inner_->Scale(factor, x);
+    pass_(inner_, &Backend::Scale, factor, x);
   }
   void ScatterRows(const Tensor& from, const Tensor& rows,
                    const Tensor& to) override {
-    inner_->ScatterRows(from, rows, to);
+    pass_(inner_, &Backend::ScatterRows, from, rows, to);
   }
   void GatherRows(const Tensor& from, const Tensor& rows,
                   const Tensor& to) override {
-    inner_->GatherRows(from, rows, to);
+    pass_(inner_, &Backend::GatherRows, from, rows, to);
   }
   void IndexerSelect(const IndexerSelectArgs& args) override {
-    inner_->IndexerSelect(args);
+    pass_(inner_, &Backend::IndexerSelect, args);
   }
   void SparseMla(const SparseMlaArgs& args) override {
-    inner_->SparseMla(args);
+    pass_(inner_, &Backend::SparseMla, args);
   }
   void SparseMlaBackward(const SparseMlaBackwardArgs& args) override {
-    inner_->SparseMlaBackward(args);
+    pass_(inner_, &Backend::SparseMlaBackward, args);
   }
   void IndexerKl(const IndexerKlArgs& args) override {
-    inner_->IndexerKl(args);
+    pass_(inner_, &Backend::IndexerKl, args);
   }
   void IndexerKlBackward(const IndexerKlBackwardArgs& args) override {
-    inner_->IndexerKlBackward(args);
+    pass_(inner_, &Backend::IndexerKlBackward, args);
   }
-  void MoeGate(const MoeGateArgs& args) override { inner_->MoeGate(args); }
+  void MoeGate(const MoeGateArgs& args) override {
+    pass_(inner_, &Backend::MoeGate, args);
+  }
   void MoeGateBackward(const MoeGateBackwardArgs& args) override {
-    inner_->MoeGateBackward(args);
+    pass_(inner_, &Backend::MoeGateBackward, args);
   }
-  void MoePlan(const MoePlanArgs& args) override { inner_->MoePlan(args); }
+  void MoePlan(const MoePlanArgs& args) override {
+    pass_(inner_, &Backend::MoePlan, args);
+  }
   void MoeCombine(const MoeCombineArgs& args) override {
-    inner_->MoeCombine(args);
+    pass_(inner_, &Backend::MoeCombine, args);
   }
   void MoeCombineBackward(const MoeCombineBackwardArgs& args) override {
-    inner_->MoeCombineBackward(args);
+    pass_(inner_, &Backend::MoeCombineBackward, args);
   }
-  void LogProb(const LogProbArgs& args) override { inner_->LogProb(args); }
+  void LogProb(const LogProbArgs& args) override {
+    pass_(inner_, &Backend::LogProb, args);
+  }
   void LogProbBackward(const LogProbBackwardArgs& args) override {
-    inner_->LogProbBackward(args);
+    pass_(inner_, &Backend::LogProbBackward, args);
   }
   void DrawWords(const Tensor& rows, const Tensor& words) override {
-    inner_->DrawWords(rows, words);
+    pass_(inner_, &Backend::DrawWords, rows, words);
   }
-  void Sample(const SampleArgs& args) override { inner_->Sample(args); }
+  void Sample(const SampleArgs& args) override {
+    pass_(inner_, &Backend::Sample, args);
+  }
   void SumSquares(absl::Span<const Tensor> tensors,
                   const Tensor& out) override {
-    inner_->SumSquares(tensors, out);
+    pass_(inner_, &Backend::SumSquares, tensors, out);
   }
   void AdamW(const AdamWOptions& options,
              absl::Span<const AdamWTensor> tensors) override {
-    inner_->AdamW(options, tensors);
+    pass_(inner_, &Backend::AdamW, options, tensors);
   }
+
+ protected:
+  Pass& pass() { return pass_; }
 
  private:
   Backend* const inner_;
+  Pass pass_;
 };
+
+using ForwardingBackend = ForwardingBackendBy<PassOn>;
 
 }  // namespace temper
 

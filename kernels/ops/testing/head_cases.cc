@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/key_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/head.h"
 
 namespace temper {
@@ -277,6 +278,46 @@ TEST(HeadTest, BitsDependOnNeitherTierThreadsNorBatch) {
       }
     }
   }
+}
+
+TEST(HeadTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  const auto w = Pack(Definition(), Floats(V * D, 1), 1, V, D);
+  using L = LogProbArgs;
+  ExpectShapesAreHeld<L>(&Backend::LogProb,
+                         {.x = m.F({N, D}),
+                          .w = w.get(),
+                          .targets = m.I({N}),
+                          .kept_offsets = m.I({N + 1}),
+                          .kept_ids = m.I({1}),
+                          .logp = m.F({N}),
+                          .lse = m.F({N}),
+                          .entropy = m.F({N})},
+                         {{"x", &L::x, {0, 1}},
+                          {"targets", &L::targets, {0}},
+                          {"kept_offsets", &L::kept_offsets, {0}},
+                          {"logp", &L::logp, {0}},
+                          {"lse", &L::lse, {0}},
+                          {"entropy", &L::entropy, {0}}});
+  using B = LogProbBackwardArgs;
+  ExpectShapesAreHeld<B>(&Backend::LogProbBackward,
+                         {.x = m.F({N, D}),
+                          .w = w.get(),
+                          .targets = m.I({N}),
+                          .kept_offsets = m.I({N + 1}),
+                          .kept_ids = m.I({1}),
+                          .lse = m.F({N}),
+                          .dlogp = m.F({N}),
+                          .dx = m.F({N, D}),
+                          .dw = m.F({V, D})},
+                         {{"x", &B::x, {0, 1}},
+                          {"targets", &B::targets, {0}},
+                          {"kept_offsets", &B::kept_offsets, {0}},
+                          {"lse", &B::lse, {0}},
+                          {"dlogp", &B::dlogp, {0}},
+                          {"dx", &B::dx, {0, 1}},
+                          {"dw", &B::dw, {0, 1}}});
 }
 
 }  // namespace

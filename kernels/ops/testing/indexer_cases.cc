@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/key_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/indexer.h"
 
 namespace temper {
@@ -333,6 +334,61 @@ TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
       }
     }
   }
+}
+
+TEST(IndexerTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  using S = IndexerSelectArgs;
+  ExpectShapesAreHeld<S>(&Backend::IndexerSelect,
+                         {.q = m.F({N, Hi, Di}),
+                          .w = m.F({N, Hi}),
+                          .keys = m.F({Rows, Di}),
+                          .map = FirstKey(&m),
+                          .selected = m.I({N, K}),
+                          .scores = m.F({N, 64})},
+                         {{"q", &S::q, {0, 1, 2}},
+                          {"w", &S::w, {0, 1}},
+                          {"keys", &S::keys, {1}},
+                          {"selected", &S::selected, {0}},
+                          {"scores", &S::scores, {0}}});
+  using L = IndexerKlArgs;
+  ExpectShapesAreHeld<L>(&Backend::IndexerKl,
+                         {.q = m.F({N, H, C + R}),
+                          .keys = m.F({Rows, C + R}),
+                          .lse = m.F({N, H}),
+                          .index_q = m.F({N, Hi, Di}),
+                          .index_w = m.F({N, Hi}),
+                          .index_keys = m.F({Rows, Di}),
+                          .map = FirstKey(&m),
+                          .selected = Selected(&m),
+                          .kl = m.F({N})},
+                         {{"q", &L::q, {0, 1, 2}},
+                          {"keys", &L::keys, {0, 1}},
+                          {"lse", &L::lse, {0, 1}},
+                          {"index_q", &L::index_q, {0, 1, 2}},
+                          {"index_w", &L::index_w, {0, 1}},
+                          {"index_keys", &L::index_keys, {0, 1}},
+                          {"selected", &L::selected, {0}},
+                          {"kl", &L::kl, {0}}});
+  using B = IndexerKlBackwardArgs;
+  ExpectShapesAreHeld<B>(&Backend::IndexerKlBackward,
+                         {.q = m.F({N, H, C + R}),
+                          .keys = m.F({Rows, C + R}),
+                          .lse = m.F({N, H}),
+                          .index_q = m.F({N, Hi, Di}),
+                          .index_w = m.F({N, Hi}),
+                          .index_keys = m.F({Rows, Di}),
+                          .map = FirstKey(&m),
+                          .selected = Selected(&m),
+                          .dkl = m.F({N}),
+                          .dindex_q = m.F({N, Hi, Di}),
+                          .dindex_w = m.F({N, Hi}),
+                          .dindex_keys = m.F({Rows, Di})},
+                         {{"dkl", &B::dkl, {0}},
+                          {"dindex_q", &B::dindex_q, {0, 1, 2}},
+                          {"dindex_w", &B::dindex_w, {0, 1}},
+                          {"dindex_keys", &B::dindex_keys, {0, 1}}});
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/linear.h"
 
 namespace temper {
@@ -292,6 +293,43 @@ TEST(LinearTest, AnExpertsRowEqualsTheSameRowThroughItsMatrixAlone) {
     }
     ExpectSameBits(grouped, alone, "a row of an expert");
   }
+}
+
+TEST(LinearTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  const auto w = Pack(Definition(), Floats(E * out * in, 1), E, out, in);
+  const Ints ends = {0, 1, 2, 2, 2, 2, N};
+  using L = GroupedLinearArgs;
+  ExpectShapesAreHeld<L>(&Backend::GroupedLinear,
+                         {.x = m.F({N, in}),
+                          .offsets = m.I({E + 1}, ends),
+                          .w = w.get(),
+                          .y = m.F({N, out})},
+                         {{"x", &L::x, {0, 1}},
+                          {"offsets", &L::offsets, {0}},
+                          {"y", &L::y, {0, 1}}});
+  using W = WeightGradArgs;
+  ExpectShapesAreHeld<W>(
+      &Backend::LinearWeightGrad,
+      {.x = m.F({N, in}), .dy = m.F({N, out}), .dw = m.F({out, in})},
+      {{"x", &W::x, {0, 1}}, {"dy", &W::dy, {0, 1}}, {"dw", &W::dw, {0, 1}}});
+  ExpectShapesAreHeld<W>(
+      &Backend::HeadLinearWeightGrad,
+      {.x = m.F({N, H, in}), .dy = m.F({N, H, out}), .dw = m.F({H, out, in})},
+      {{"x", &W::x, {0, 1, 2}},
+       {"dy", &W::dy, {0, 1, 2}},
+       {"dw", &W::dw, {0, 1, 2}}});
+  using G = GroupedLinearWeightGradArgs;
+  ExpectShapesAreHeld<G>(&Backend::GroupedLinearWeightGrad,
+                         {.x = m.F({N, in}),
+                          .dy = m.F({N, out}),
+                          .offsets = m.I({E + 1}, ends),
+                          .dw = m.F({E, out, in})},
+                         {{"x", &G::x, {0, 1}},
+                          {"dy", &G::dy, {0, 1}},
+                          {"offsets", &G::offsets, {0}},
+                          {"dw", &G::dw, {0, 1, 2}}});
 }
 
 }  // namespace

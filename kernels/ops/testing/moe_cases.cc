@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/moe.h"
 
 namespace temper {
@@ -226,6 +227,67 @@ TEST(MoeTest, CombineAndItsBackwardAgreeEverywhere) {
   want.insert(want.end(), dgates.begin(), dgates.end());
   ExpectNear(backward(Definition(), 0, tokens), want, columns,
              "MoeCombineBackward");
+}
+
+TEST(MoeTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  const Ints routes = {0, 1, 2, 3, 4, 5};
+  using G = MoeGateArgs;
+  ExpectShapesAreHeld<G>(&Backend::MoeGate,
+                         {.logits = m.F({N, E}),
+                          .bias = m.F({E}),
+                          .scores = m.F({N, E}),
+                          .routes = m.I({N, A}, routes),
+                          .gates = m.F({N, A})},
+                         {{"logits", &G::logits, {0, 1}},
+                          {"bias", &G::bias, {0}},
+                          {"scores", &G::scores, {0, 1}},
+                          {"routes", &G::routes, {0, 1}},
+                          {"gates", &G::gates, {0, 1}}});
+  using B = MoeGateBackwardArgs;
+  ExpectShapesAreHeld<B>(&Backend::MoeGateBackward,
+                         {.scores = m.F({N, E}),
+                          .routes = m.I({N, A}, routes),
+                          .dgates = m.F({N, A}),
+                          .dlogits = m.F({N, E})},
+                         {{"scores", &B::scores, {0, 1}},
+                          {"routes", &B::routes, {0, 1}},
+                          {"dgates", &B::dgates, {0, 1}},
+                          {"dlogits", &B::dlogits, {0, 1}}});
+  using P = MoePlanArgs;
+  ExpectShapesAreHeld<P>(&Backend::MoePlan,
+                         {.routes = m.I({N, A}, routes),
+                          .offsets = m.I({E + 1}),
+                          .rows = m.I({N * A}),
+                          .place = m.I({N, A})},
+                         {{"routes", &P::routes, {0, 1}},
+                          {"rows", &P::rows, {0}},
+                          {"place", &P::place, {0, 1}}});
+  using M = MoeCombineArgs;
+  ExpectShapesAreHeld<M>(&Backend::MoeCombine,
+                         {.x = m.F({N * A, D}),
+                          .place = m.I({N, A}),
+                          .gates = m.F({N, A}),
+                          .y = m.F({N, D})},
+                         {{"x", &M::x, {1}},
+                          {"place", &M::place, {0, 1}},
+                          {"gates", &M::gates, {0, 1}},
+                          {"y", &M::y, {0, 1}}});
+  using D2 = MoeCombineBackwardArgs;
+  ExpectShapesAreHeld<D2>(&Backend::MoeCombineBackward,
+                          {.x = m.F({N * A, D}),
+                           .place = m.I({N, A}),
+                           .gates = m.F({N, A}),
+                           .dy = m.F({N, D}),
+                           .dx = m.F({N * A, D}),
+                           .dgates = m.F({N, A})},
+                          {{"x", &D2::x, {0, 1}},
+                           {"place", &D2::place, {0, 1}},
+                           {"gates", &D2::gates, {0, 1}},
+                           {"dy", &D2::dy, {0, 1}},
+                           {"dx", &D2::dx, {0, 1}},
+                           {"dgates", &D2::dgates, {0, 1}}});
 }
 
 }  // namespace

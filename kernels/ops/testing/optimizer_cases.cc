@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/optimizer.h"
 
 namespace temper {
@@ -118,6 +119,22 @@ TEST(OptimizerTest, SumSquaresAddsBlocksAndTensorsByNeighbours) {
     EXPECT_EQ(out, want) << name;
     backend->SumSquares({}, Tensor(&out, DType::kF64, {1}));
     EXPECT_EQ(out, 0) << name;
+  }
+}
+
+TEST(OptimizerTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  AdamWOptions options;
+  options.bias_correction1 = options.bias_correction2 = 0.1f;
+  const AdamWTensor good = {
+      .grad = m.F({D}), .p = m.F({D}), .m = m.F({D}), .v = m.F({D})};
+  Definition().AdamW(options, {good, good});
+  for (Tensor AdamWTensor::*tensor : {&AdamWTensor::grad, &AdamWTensor::p,
+                                      &AdamWTensor::m, &AdamWTensor::v}) {
+    AdamWTensor bad = good;
+    bad.*tensor = Grown(good.*tensor, 0);
+    EXPECT_DEATH(Definition().AdamW(options, {good, bad}), "CHECK ");
   }
 }
 

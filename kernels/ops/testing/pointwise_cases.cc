@@ -1,5 +1,6 @@
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/pointwise.h"
 
 namespace temper {
@@ -280,6 +281,62 @@ TEST(PointwiseTest, CopiesHonourStrides) {
   EXPECT_EQ(back, values);
   EXPECT_EQ(whole[1], 0);  // zeroed when allocated
   EXPECT_EQ(whole[6 + 2], 3);
+}
+
+TEST(PointwiseTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  using B = RmsNormBackwardArgs;
+  ExpectShapesAreHeld<B>(&Backend::RmsNormBackward,
+                         {.x = m.F({N, D}),
+                          .w = m.F({D}),
+                          .eps = 1e-6f,
+                          .dy = m.F({N, D}),
+                          .dx = m.F({N, D}),
+                          .dw = m.F({D})},
+                         {{"x", &B::x, {0, 1}},
+                          {"w", &B::w, {0}},
+                          {"dy", &B::dy, {0, 1}},
+                          {"dx", &B::dx, {0, 1}},
+                          {"dw", &B::dw, {0}}});
+  using L = LayerNormArgs;
+  ExpectShapesAreHeld<L>(&Backend::LayerNorm,
+                         {.x = m.F({N, D}),
+                          .w = m.F({D}),
+                          .b = m.F({D}),
+                          .eps = 1e-6f,
+                          .y = m.F({N, D})},
+                         {{"x", &L::x, {0, 1}},
+                          {"w", &L::w, {0}},
+                          {"b", &L::b, {0}},
+                          {"y", &L::y, {0, 1}}});
+  using G = LayerNormBackwardArgs;
+  ExpectShapesAreHeld<G>(&Backend::LayerNormBackward,
+                         {.x = m.F({N, D}),
+                          .w = m.F({D}),
+                          .eps = 1e-6f,
+                          .dy = m.F({N, D}),
+                          .dx = m.F({N, D}),
+                          .dw = m.F({D}),
+                          .db = m.F({D})},
+                         {{"x", &G::x, {0, 1}},
+                          {"w", &G::w, {0}},
+                          {"dy", &G::dy, {0, 1}},
+                          {"dx", &G::dx, {0, 1}},
+                          {"dw", &G::dw, {0}},
+                          {"db", &G::db, {0}}});
+  using S = SwiGluBackwardArgs;
+  ExpectShapesAreHeld<S>(&Backend::SwiGluBackward,
+                         {.gate = m.F({N, D}),
+                          .up = m.F({N, D}),
+                          .dh = m.F({N, D}),
+                          .dgate = m.F({N, D}),
+                          .dup = m.F({N, D})},
+                         {{"gate", &S::gate, {0, 1}},
+                          {"up", &S::up, {0, 1}},
+                          {"dh", &S::dh, {0, 1}},
+                          {"dgate", &S::dgate, {0, 1}},
+                          {"dup", &S::dup, {0, 1}}});
 }
 
 }  // namespace

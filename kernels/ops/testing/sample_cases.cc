@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/key_case.h"
+#include "kernels/ops/testing/shape_case.h"
 #include "kernels/reference/head.h"
 
 namespace temper {
@@ -356,6 +357,27 @@ TEST(SampleTest, KeptMaxLimitsATruncatedRowOnly) {
   EXPECT_EQ(Draw({1, 1, 1, 1, 1}, options, {5}).counts[0], 0);
   options.top_p = 0.99f;
   EXPECT_EQ(Draw({1, 1, 1, 1, 1}, options, {5}).counts[0], 3);
+}
+
+TEST(SampleTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  using S = SampleArgs;
+  ExpectShapesAreHeld<S>(&Backend::Sample,
+                         {.logits = m.F({N, V}),
+                          .rows = m.I({N, kSampleRowInts}, RowsOf({}, N)),
+                          .words = m.I({N}),
+                          .ids = m.I({N}),
+                          .logp = m.F({N}),
+                          .kept_ids = m.I({N, kKeptMax}),
+                          .kept_counts = m.I({N})},
+                         {{"logits", &S::logits, {0}},
+                          {"rows", &S::rows, {0, 1}},
+                          {"words", &S::words, {0}},
+                          {"ids", &S::ids, {0}},
+                          {"logp", &S::logp, {0}},
+                          {"kept_ids", &S::kept_ids, {0}},
+                          {"kept_counts", &S::kept_counts, {0}}});
 }
 
 }  // namespace

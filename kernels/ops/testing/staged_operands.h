@@ -85,13 +85,6 @@ class Operands {
     return x.At(x.data(), device_->device());
   }
 
-  KeyMap operator()(KeyMap map) const {
-    map.sequence = (*this)(map.sequence);
-    map.position = (*this)(map.position);
-    map.blocks = (*this)(map.blocks);
-    return map;
-  }
-
   void Download() {
     for (Block& block : blocks_) {
       const absl::Status copied = device_->Read(Bytes(block), block.host);

@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
+#include "kernels/ops/testing/shape_case.h"
 
 namespace temper {
 namespace {
@@ -223,6 +224,23 @@ TEST(DeviceFaultTest, WhatATargetAndItsKeptSetMayNotBe) {
     EXPECT_EQ(fault(3, {3, 3, 8}), StatusOf(DeviceFault::kKeptSet)) << name;
     EXPECT_EQ(fault(3, {3, 1, 8}), StatusOf(DeviceFault::kKeptSet)) << name;
   }
+}
+
+TEST(WriteKeysTest, ShapesAreHeld) {
+  using namespace sizes;
+  Memory m;
+  using W = WriteKeysArgs;
+  ExpectShapesAreHeld<W>(&Backend::WriteKeys,
+                         {.latent = m.F({N, C + R}),
+                          .index_keys = m.F({N, Di}),
+                          .slot = m.I({N}, {0, 1, 2}),
+                          .latent_strip = m.F({Rows, C + R}),
+                          .index_strip = m.F({Rows, Di})},
+                         {{"latent", &W::latent, {0, 1}},
+                          {"index_keys", &W::index_keys, {0, 1}},
+                          {"slot", &W::slot, {0}},
+                          {"latent_strip", &W::latent_strip, {1}},
+                          {"index_strip", &W::index_strip, {1}}});
 }
 
 }  // namespace
