@@ -3,13 +3,13 @@
 // equations 1, 3 and 4).
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <functional>
 #include <limits>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/float_order.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
@@ -23,19 +23,13 @@ namespace {
 constexpr int64_t kTile = 16;
 constexpr int64_t kBackwardFloats = int64_t{1} << 20;
 
-// Unsigned order of the bits is the order of the numbers; -0 becomes +0.
-uint32_t Ordered(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);
-  return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
-}
-
 // out = the `k` positions of largest score (k < count), ascending, ties to the
 // lowest. `work` holds 2 * count words.
 void TopK(const float* scores, int64_t count, int64_t k, uint32_t* work,
           int32_t* out) {
   uint32_t* keys = work;
   uint32_t* order = work + count;
-  for (int64_t j = 0; j < count; ++j) keys[j] = Ordered(scores[j]);
+  for (int64_t j = 0; j < count; ++j) keys[j] = OrderedBits(scores[j]);
   std::copy(keys, keys + count, order);
   std::nth_element(order, order + k - 1, order + count,
                    std::greater<uint32_t>());

@@ -15,11 +15,6 @@ namespace {
 constexpr float kLowest = -__builtin_inff();
 constexpr float kLowestFinite = std::numeric_limits<float>::lowest();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr int64_t kGrainElements = 4096;
-
-int64_t RowGrain(int64_t columns) {
-  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
-}
 
 // Sum of the two largest of `count` values (the one, if there is one).
 float TopTwoSum(const float* values, int64_t count) {
@@ -158,7 +153,7 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
       << args.options.topk_group << " of " << args.options.n_group << " groups";
   const RouteStrip strip(args.strip, args.slot, from.rows, slots);
   pool_.ParallelFor(
-      from.rows, RowGrain(8 * experts),
+      from.rows, RowGrain(16 * experts),
       [&](int thread, int64_t begin, int64_t end) {
         float* scratch = Scratch(thread, experts + args.options.n_group);
         for (int64_t n = begin; n < end; ++n) {
@@ -200,7 +195,7 @@ void CpuBackend::MoeGateBackward(const MoeGateBackwardArgs& args) {
         out.columns == score.columns)
       << args.scores.DebugString() << args.routes.DebugString()
       << args.dgates.DebugString();
-  pool_.ParallelFor(score.rows, RowGrain(score.columns),
+  pool_.ParallelFor(score.rows, RowGrain(2 * score.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
                         const float* s = score.row(n);
@@ -270,7 +265,7 @@ void CpuBackend::MoeCombine(const MoeCombineArgs& args) {
   CHECK(from.columns == to.columns && at.rows == to.rows)
       << args.x.DebugString() << args.place.DebugString()
       << args.y.DebugString();
-  pool_.ParallelFor(to.rows, RowGrain(to.columns * at.columns),
+  pool_.ParallelFor(to.rows, RowGrain(2 * to.columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
                         for (int64_t a = 0; a < at.columns; ++a) {
@@ -301,7 +296,7 @@ void CpuBackend::MoeCombineBackward(const MoeCombineBackwardArgs& args) {
         gate_grad.columns == at.columns)
       << args.x.DebugString() << args.place.DebugString()
       << args.dy.DebugString();
-  pool_.ParallelFor(grad.rows, RowGrain(columns * at.columns),
+  pool_.ParallelFor(grad.rows, RowGrain(2 * columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
                         for (int64_t a = 0; a < at.columns; ++a) {

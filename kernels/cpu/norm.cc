@@ -2,26 +2,59 @@
 // again, then sums dw over the rows ascending (threads split the columns),
 // then overwrites dx, which may be dy.
 
-#include <algorithm>
-
-#include "kernels/base/log.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/rows.h"
 
 namespace temper {
 namespace {
 
-constexpr int64_t kGrainElements = 8192;
-
-int64_t RowGrain(int64_t columns) {
-  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
+// body(n) of each row.
+template <typename Body>
+void ForEachRow(ThreadPool* pool, const Rows<const float>& x,
+                const Body& body) {
+  pool->ParallelFor(x.rows, RowGrain(x.columns),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) body(n);
+                    });
 }
 
-template <typename A, typename B>
-void CheckSameShape(const Rows<A>& a, const Rows<B>& b) {
-  CHECK(a.rows == b.rows && a.columns == b.columns)
-      << "[" << a.rows << ", " << a.columns << "] and [" << b.rows << ", "
-      << b.columns << "]";
+// Of a row; an RmsNorm's mean is 0.
+struct Moments {
+  float mean;
+  float inverse;
+};
+
+// Either backward, over the moments that `moments_of` finds of each row again
+// (scratch has room for them); `row_grad` overwrites a row of dx. No bias_grad
+// where there is no bias.
+template <typename Args, typename MomentsOf, typename RowGrad>
+void NormBackward(const Args& args, float* bias_grad, const TierKernels& tier,
+                  ThreadPool* pool, float* scratch, const MomentsOf& moments_of,
+                  const RowGrad& row_grad) {
+  const auto from = AsRows<const float>(args.x);
+  const auto grad = AsRows<const float>(args.dy);
+  const auto to = AsRows<float>(args.dx);
+  CheckSameShape(from, grad);
+  CheckSameShape(from, to);
+  const int64_t columns = from.columns;
+  const float* weight = AsVector<const float>(args.w, columns);
+  float* weight_grad = AsVector<float>(args.dw, columns);
+  auto* const moments = reinterpret_cast<Moments*>(scratch);
+  ForEachRow(pool, from,
+             [&](int64_t n) { moments[n] = moments_of(from.row(n), columns); });
+  pool->ParallelFor(columns, 16, [&](int, int64_t begin, int64_t end) {
+    for (int64_t n = 0; n < from.rows; ++n) {
+      tier.norm_weight_grad(from.row(n) + begin, moments[n].mean,
+                            moments[n].inverse, grad.row(n) + begin,
+                            weight_grad + begin, end - begin);
+      if (bias_grad == nullptr) continue;
+      tier.add(grad.row(n) + begin, bias_grad + begin, end - begin);
+    }
+  });
+  ForEachRow(pool, from, [&](int64_t n) {
+    row_grad(from.row(n), weight, moments[n], grad.row(n), to.row(n), columns);
+  });
 }
 
 }  // namespace
@@ -32,45 +65,22 @@ void CpuBackend::RmsNorm(const Tensor& x, const Tensor& w, float eps,
   const auto to = AsRows<float>(y);
   CheckSameShape(from, to);
   const float* weight = AsVector<const float>(w, from.columns);
-  pool_.ParallelFor(
-      from.rows, RowGrain(from.columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          const float inverse =
-              tier_.rms_inverse(from.row(n), eps, from.columns);
-          tier_.rms_norm(from.row(n), weight, inverse, to.row(n), from.columns);
-        }
-      });
+  ForEachRow(&pool_, from, [&](int64_t n) {
+    const float inverse = tier_.rms_inverse(from.row(n), eps, from.columns);
+    tier_.rms_norm(from.row(n), weight, inverse, to.row(n), from.columns);
+  });
 }
 
 void CpuBackend::RmsNormBackward(const RmsNormBackwardArgs& args) {
-  const auto from = AsRows<const float>(args.x);
-  const auto grad = AsRows<const float>(args.dy);
-  const auto to = AsRows<float>(args.dx);
-  CheckSameShape(from, grad);
-  CheckSameShape(from, to);
-  const int64_t columns = from.columns;
-  const float* weight = AsVector<const float>(args.w, columns);
-  float* weight_grad = AsVector<float>(args.dw, columns);
-  float* inverse = SharedScratch(from.rows);
-  pool_.ParallelFor(
-      from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          inverse[n] = tier_.rms_inverse(from.row(n), args.eps, columns);
-        }
-      });
-  pool_.ParallelFor(columns, 16, [&](int, int64_t begin, int64_t end) {
-    for (int64_t n = 0; n < from.rows; ++n) {
-      tier_.norm_weight_grad(from.row(n) + begin, 0, inverse[n],
-                             grad.row(n) + begin, weight_grad + begin,
-                             end - begin);
-    }
-  });
-  pool_.ParallelFor(
-      from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          tier_.rms_norm_backward(from.row(n), weight, inverse[n], grad.row(n),
-                                  to.row(n), columns);
-        }
+  NormBackward(
+      args, /*bias_grad=*/nullptr, tier_, &pool_,
+      SharedScratch(2 * AsRows<const float>(args.x).rows),
+      [&](const float* x, int64_t columns) {
+        return Moments{0, tier_.rms_inverse(x, args.eps, columns)};
+      },
+      [&](const float* x, const float* w, const Moments& moments,
+          const float* dy, float* dx, int64_t columns) {
+        tier_.rms_norm_backward(x, w, moments.inverse, dy, dx, columns);
       });
 }
 
@@ -81,53 +91,27 @@ void CpuBackend::LayerNorm(const LayerNormArgs& args) {
   const int64_t columns = from.columns;
   const float* weight = AsVector<const float>(args.w, columns);
   const float* bias = AsVector<const float>(args.b, columns);
-  pool_.ParallelFor(from.rows, RowGrain(columns),
-                    [&](int, int64_t begin, int64_t end) {
-                      for (int64_t n = begin; n < end; ++n) {
-                        const float* row = from.row(n);
-                        const float mean = tier_.mean(row, columns);
-                        const float inverse =
-                            tier_.layer_inverse(row, mean, args.eps, columns);
-                        tier_.layer_norm(row, weight, bias, mean, inverse,
-                                         to.row(n), columns);
-                      }
-                    });
+  ForEachRow(&pool_, from, [&](int64_t n) {
+    const float* row = from.row(n);
+    const float mean = tier_.mean(row, columns);
+    const float inverse = tier_.layer_inverse(row, mean, args.eps, columns);
+    tier_.layer_norm(row, weight, bias, mean, inverse, to.row(n), columns);
+  });
 }
 
 void CpuBackend::LayerNormBackward(const LayerNormBackwardArgs& args) {
   const auto from = AsRows<const float>(args.x);
-  const auto grad = AsRows<const float>(args.dy);
-  const auto to = AsRows<float>(args.dx);
-  CheckSameShape(from, grad);
-  CheckSameShape(from, to);
-  const int64_t columns = from.columns;
-  const float* weight = AsVector<const float>(args.w, columns);
-  float* weight_grad = AsVector<float>(args.dw, columns);
-  float* bias_grad = AsVector<float>(args.db, columns);
-  float* mean = SharedScratch(2 * from.rows);
-  float* inverse = mean + from.rows;
-  pool_.ParallelFor(
-      from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          mean[n] = tier_.mean(from.row(n), columns);
-          inverse[n] =
-              tier_.layer_inverse(from.row(n), mean[n], args.eps, columns);
-        }
-      });
-  pool_.ParallelFor(columns, 16, [&](int, int64_t begin, int64_t end) {
-    for (int64_t n = 0; n < from.rows; ++n) {
-      tier_.norm_weight_grad(from.row(n) + begin, mean[n], inverse[n],
-                             grad.row(n) + begin, weight_grad + begin,
-                             end - begin);
-      tier_.add(grad.row(n) + begin, bias_grad + begin, end - begin);
-    }
-  });
-  pool_.ParallelFor(
-      from.rows, RowGrain(columns), [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          tier_.layer_norm_backward(from.row(n), weight, mean[n], inverse[n],
-                                    grad.row(n), to.row(n), columns);
-        }
+  NormBackward(
+      args, AsVector<float>(args.db, from.columns), tier_, &pool_,
+      SharedScratch(2 * from.rows),
+      [&](const float* x, int64_t columns) {
+        const float mean = tier_.mean(x, columns);
+        return Moments{mean, tier_.layer_inverse(x, mean, args.eps, columns)};
+      },
+      [&](const float* x, const float* w, const Moments& moments,
+          const float* dy, float* dx, int64_t columns) {
+        tier_.layer_norm_backward(x, w, moments.mean, moments.inverse, dy, dx,
+                                  columns);
       });
 }
 

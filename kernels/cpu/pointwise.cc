@@ -12,20 +12,6 @@
 namespace temper {
 namespace {
 
-// Elements below which a second thread costs more than it saves.
-constexpr int64_t kGrainElements = 8192;
-
-int64_t RowGrain(int64_t columns) {
-  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, columns));
-}
-
-template <typename T>
-void CheckSameShape(const Rows<T>& a, const Rows<T>& b) {
-  CHECK(a.rows == b.rows && a.columns == b.columns)
-      << "[" << a.rows << ", " << a.columns << "] and [" << b.rows << ", "
-      << b.columns << "]";
-}
-
 // One row from one type to another.
 void CopyRow(const TierKernels& tier, const Tensor& from, const Tensor& to,
              const char* source, char* target, int64_t elements) {
@@ -178,7 +164,7 @@ void CpuBackend::SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) {
   const auto u = AsRows<const float>(up);
   const auto out = AsRows<float>(h);
   CheckSameShape(g, u);
-  CHECK(out.rows == g.rows && out.columns == g.columns) << h.DebugString();
+  CheckSameShape(g, out);
   pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -196,8 +182,7 @@ void CpuBackend::SwiGluBackward(const SwiGluBackwardArgs& args) {
   CheckSameShape(g, u);
   CheckSameShape(g, d);
   CheckSameShape(dg, du);
-  CHECK(dg.rows == g.rows && dg.columns == g.columns)
-      << args.dgate.DebugString();
+  CheckSameShape(g, dg);
   pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {

@@ -1,9 +1,11 @@
 // Typed views of tensors for the CPU backend's loops. Each CHECKs type, rank,
-// device and that the last axis is dense; other axes may be strided.
+// device and that the last axis is dense; other axes may be strided. And what
+// an operation asks of its rows first.
 
 #ifndef KERNELS_CPU_ROWS_H_
 #define KERNELS_CPU_ROWS_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/base/log.h"
@@ -20,6 +22,20 @@ struct Rows {
   int64_t stride = 0;
   T* row(int64_t i) const { return data + i * stride; }
 };
+
+template <typename A, typename B>
+void CheckSameShape(const Rows<A>& a, const Rows<B>& b) {
+  CHECK(a.rows == b.rows && a.columns == b.columns)
+      << "[" << a.rows << ", " << a.columns << "] and [" << b.rows << ", "
+      << b.columns << "]";
+}
+
+// Rows below which a second thread costs more than it saves, where one is worth
+// `elements` of plain arithmetic.
+inline int64_t RowGrain(int64_t elements) {
+  constexpr int64_t kGrainElements = 8192;
+  return std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, elements));
+}
 
 // [rows, groups, columns]
 template <typename T>

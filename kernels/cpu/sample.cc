@@ -2,7 +2,6 @@
 // top-p and the inverse CDF compare sums that are exact on any device.
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -10,6 +9,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/float_order.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
@@ -40,10 +40,8 @@ uint64_t ShareOf(uint64_t total, uint64_t part, int bits) {
 
 // Order by logit descending, then id ascending, as one number.
 uint64_t RankKey(float z, int64_t id) {
-  const uint32_t bits = std::bit_cast<uint32_t>(z + 0.0f);
-  const uint32_t ordered =
-      bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
-  return uint64_t{ordered} << 32 | (0xFFFFFFFFu - static_cast<uint32_t>(id));
+  return uint64_t{OrderedBits(z)} << 32 |
+         (0xFFFFFFFFu - static_cast<uint32_t>(id));
 }
 
 int32_t IdOf(uint64_t key) {

@@ -127,50 +127,14 @@ void Tile(const PairBlock& g, int64_t row, int64_t first, __mmask16 last) {
   Finish<kRows, kPanels>(g, c, last, total);
 }
 
-__mmask16 FirstOf(int64_t n) {
-  return static_cast<__mmask16>((uint32_t{1} << n) - 1);
-}
-
-using TileFunction = void (*)(const PairBlock&, int64_t, int64_t, __mmask16);
-
 constexpr int64_t kTileRows = 4;
+using TileFunction = void (*)(const PairBlock&, int64_t, int64_t, __mmask16);
 constexpr TileFunction kOnePanel[] = {Tile<1, 1>, Tile<2, 1>, Tile<3, 1>,
                                       Tile<4, 1>};
 constexpr TileFunction kTwoPanels[] = {Tile<1, 2>, Tile<2, 2>, Tile<3, 2>,
                                        Tile<4, 2>};
 
-// All rows, in blocks of at most 4, as even as they can be.
-void RowBlocks(const PairBlock& g, const TileFunction* tiles, int64_t first,
-               __mmask16 last) {
-  const int64_t blocks = (g.rows + kTileRows - 1) / kTileRows;
-  int64_t row = 0;
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t rows = (g.rows - row + blocks - block - 1) / (blocks - block);
-    tiles[rows - 1](g, row, first, last);
-    row += rows;
-  }
-}
-
-void PairProduct(const PairBlock& g) {
-  if (g.rows <= 0) return;
-  int64_t first = 0;
-  // With few rows more panels keep enough chains in flight.
-  for (; g.rows == 1 && first + 128 <= g.columns; first += 128) {
-    Tile<1, 8>(g, 0, first, 0xffff);
-  }
-  for (; g.rows == 2 && first + 64 <= g.columns; first += 64) {
-    Tile<2, 4>(g, 0, first, 0xffff);
-  }
-  for (; first + 16 < g.columns; first += 32) {
-    const int64_t left = g.columns - first;
-    RowBlocks(g, kTwoPanels, first,
-              left >= 32 ? __mmask16{0xffff} : FirstOf(left - 16));
-  }
-  if (first < g.columns) {
-    RowBlocks(g, kOnePanel, first, FirstOf(g.columns - first));
-  }
-}
-
+#include "kernels/cpu/pair_product_avx512.inc"
 #include "kernels/cpu/round_avx512.inc"
 
 // 16 floats k, .., k + 15 of a row as 8 dwords: of each four the pairs
