@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
   CHECK(FlushDenormalsSet()) << "call SetFlushDenormals() in main first";
   ASSIGN_OR_RETURN(const CpuTier* chosen, ChooseCpuTier(tier));
   const TierKernels kernels = KernelsOf(*chosen);
-  RETURN_IF_ERROR(TestKernels(chosen->name, kernels));
+  RETURN_IF_ERROR(SelfTestTier(chosen->name, kernels));
   return std::unique_ptr<Backend>(
       std::make_unique<CpuBackend>(kernels, threads));
 }

@@ -19,12 +19,14 @@ constexpr CpuTier kTiers[] = {
      .needs = "FMA",
      .cpu_has = [](const CpuFeatures& cpu) { return cpu.fma; },
      .set_kernels = SetScalarKernels,
-     .base = nullptr},
+     .base = nullptr,
+     .lanes = 1},
     {.name = "avx2",
      .needs = "AVX2 and FMA",
      .cpu_has = [](const CpuFeatures& cpu) { return cpu.fma && cpu.avx2; },
      .set_kernels = SetAvx2Kernels,
-     .base = "scalar"},
+     .base = "scalar",
+     .lanes = 8},
     {.name = "avx512",
      .needs = "AVX-512 (F, BW, DQ, VL)",
      .cpu_has =
@@ -32,7 +34,8 @@ constexpr CpuTier kTiers[] = {
            return cpu.fma && cpu.avx2 && cpu.avx512;
          },
      .set_kernels = SetAvx512Kernels,
-     .base = "avx2"},
+     .base = "avx2",
+     .lanes = 16},
     {.name = "avx512_bf16",
      .needs = "AVX-512 (F, BW, DQ, VL) and AVX512_BF16",
      .cpu_has =
@@ -40,7 +43,10 @@ constexpr CpuTier kTiers[] = {
            return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.avx512_bf16;
          },
      .set_kernels = SetAvx512Bf16Kernels,
-     .base = "avx512"},
+     .base = "avx512",
+     .lanes = 16,
+     .pairs = PairsBy::kVdpbf16ps,
+     .timed = true},  // VDPBF16PS is slower than FMAs on Intel's
     {.name = "amx",
      .needs = "AVX-512 (F, BW, DQ, VL), AMX_TILE and AMX_BF16, and a kernel "
               "that lets it use tiles",
@@ -49,7 +55,9 @@ constexpr CpuTier kTiers[] = {
            return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.amx;
          },
      .set_kernels = SetAmxKernels,
-     .base = "avx512"},
+     .base = "avx512",
+     .lanes = 16,
+     .pairs = PairsBy::kTiles},
 };
 
 // CPUID leaf 7: bits 24 and 22 of edx.
@@ -110,16 +118,15 @@ absl::StatusOr<const CpuTier*> FindFastestTier() {
   absl::Status refused;
   for (; !usable.empty(); usable.pop_back()) {
     const CpuTier* tier = TierCalled(usable.back());
-    const absl::Status tested = TestKernels(tier->name, KernelsOf(*tier));
+    const absl::Status tested = SelfTestTier(tier->name, KernelsOf(*tier));
     if (!tested.ok()) {
       refused.Update(tested);
       continue;
     }
-    const CpuTier* base = TierCalled("avx512");
-    const bool timed = std::string(tier->name) == "avx512_bf16";
-    return timed && TimePairs(KernelsOf(*base)) < TimePairs(KernelsOf(*tier))
-               ? base
-               : tier;
+    if (!tier->timed) return tier;
+    const CpuTier* base = TierCalled(tier->base);
+    return TimePairs(KernelsOf(*base)) < TimePairs(KernelsOf(*tier)) ? base
+                                                                     : tier;
   }
   return refused;
 }

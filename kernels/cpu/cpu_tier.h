@@ -8,6 +8,7 @@
 #ifndef KERNELS_CPU_CPU_TIER_H_
 #define KERNELS_CPU_CPU_TIER_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,12 +28,19 @@ struct CpuFeatures {
 };
 CpuFeatures ThisCpu();
 
+// By which instruction pairs of bf16 are multiplied.
+enum class PairsBy : uint8_t { kFma, kVdpbf16ps, kTiles };
+
 struct CpuTier {
   const char* name;   // in TEMPER_ISA, plans and messages
   const char* needs;  // of the CPU, in words
   bool (*cpu_has)(const CpuFeatures& cpu);
   void (*set_kernels)(TierKernels* kernels);
   const char* base;  // the tier whose loops stand where it sets none; or null
+  int lanes;         // floats in a register
+  PairsBy pairs = PairsBy::kFma;
+  // Its base may multiply pairs faster, hence it is timed before it is chosen.
+  bool timed = false;
 };
 
 // Slowest first; the first is the definition.
@@ -51,15 +59,15 @@ absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name,
                                              const CpuFeatures& cpu);
 
 // The same on this CPU, where an empty name is the fastest tier that passes
-// TestKernels: between avx512 and avx512_bf16 some milliseconds of products
-// decide, once a process, for VDPBF16PS is the slower one on Intel's.
+// SelfTestTier: between a tier that is timed and its base some milliseconds of
+// products decide, once a process.
 absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name);
 
 // FailedPrecondition, naming the first loop that differs, unless `kernels`
 // give the definition's bits on small directed inputs: denormals, signed
 // zeros, infinities, the edges of exp, every loop. Some milliseconds. The
 // calling thread must have the float mode of kernels/base/float_mode.h.
-absl::Status TestKernels(const std::string& name, const TierKernels& kernels);
+absl::Status SelfTestTier(const std::string& name, const TierKernels& kernels);
 
 }  // namespace temper
 

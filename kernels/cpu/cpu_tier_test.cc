@@ -1,8 +1,11 @@
 #include "kernels/cpu/cpu_tier.h"
 
 #include <cmath>
+#include <cstddef>
+#include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
@@ -25,9 +28,9 @@ TierKernels Definition() { return KernelsOf(CpuTiers().front()); }
 TEST(CpuTierTest, ATierThatSumsInAnotherOrderIsRefusedByName) {
   SetFlushDenormals();
   TierKernels other = Definition();
-  EXPECT_TRUE(TestKernels("other", other).ok());
+  EXPECT_TRUE(SelfTestTier("other", other).ok());
   other.dot = DotInOrder;
-  const absl::Status status = TestKernels("other", other);
+  const absl::Status status = SelfTestTier("other", other);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("tier other"), HasSubstr("dot")));
@@ -46,7 +49,7 @@ TEST(CpuTierTest, ProductsOverAnIndexAreCheckedToo) {
     }
     KernelsOf(CpuTiers().front()).rows_product(reversed);
   };
-  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+  EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
               HasSubstr("rows_product"));
   other = Definition();
   other.gather_transposed = [](const float* keys, int64_t row_stride,
@@ -56,7 +59,7 @@ TEST(CpuTierTest, ProductsOverAnIndexAreCheckedToo) {
         .gather_transposed(keys, row_stride, rows, count, dims, out);
     out[0] = 0;
   };
-  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+  EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
               HasSubstr("gather_transposed"));
 }
 
@@ -68,7 +71,7 @@ TEST(CpuTierTest, ProductsOfPairsAreCheckedToo) {
     if (shorter.depth > kPairBlock) shorter.depth = kPairBlock;
     Definition().pair_product(shorter);
   };
-  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+  EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
               HasSubstr("pairs of"));
   other = Definition();
   other.round_bf16 = [](const float* x, uint16_t* y, int64_t n) {
@@ -78,7 +81,7 @@ TEST(CpuTierTest, ProductsOfPairsAreCheckedToo) {
       y[i] = static_cast<uint16_t>(bits >> 16);
     }
   };
-  EXPECT_THAT(std::string(TestKernels("other", other).message()),
+  EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
               HasSubstr("round_bf16"));
 }
 
@@ -90,7 +93,7 @@ TEST(CpuTierTest, ATierThatKeepsDenormalsIsRefused) {
     Definition().scale(factor, x, n);
     SetFlushDenormals();
   };
-  EXPECT_FALSE(TestKernels("other", other).ok());
+  EXPECT_FALSE(SelfTestTier("other", other).ok());
 }
 
 TEST(CpuTierTest, ExpIsWithinTwoUlpsAndZeroBelowItsRange) {
@@ -133,18 +136,48 @@ std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
   return std::string(tier.status().message());
 }
 
+// Of the table's rows, the last whose needs the CPU meets.
+const char* LastFor(const CpuFeatures& cpu) {
+  const char* last = nullptr;
+  for (const CpuTier& tier : CpuTiers()) {
+    if (tier.cpu_has(cpu)) last = tier.name;
+  }
+  return last;
+}
+
 TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
-  EXPECT_STREQ((*ChooseCpuTier("", kAll))->name, "amx");
-  EXPECT_STREQ((*ChooseCpuTier("", kNoAmx))->name, "avx512_bf16");
-  EXPECT_STREQ((*ChooseCpuTier("", kNoAvx512))->name, "avx2");
-  EXPECT_STREQ((*ChooseCpuTier("", kFmaOnly))->name, "scalar");
-  EXPECT_STREQ((*ChooseCpuTier("scalar", kAll))->name, "scalar");
-  EXPECT_STREQ((*ChooseCpuTier("avx2", kAll))->name, "avx2");
+  for (const CpuFeatures& cpu : {kAll, kNoAmx, kNoAvx512, kFmaOnly}) {
+    EXPECT_STREQ((*ChooseCpuTier("", cpu))->name, LastFor(cpu));
+    for (const std::string& name : UsableCpuTiers(cpu)) {
+      EXPECT_EQ((*ChooseCpuTier(name, cpu))->name, name);
+    }
+  }
+  EXPECT_STREQ(LastFor(kFmaOnly), CpuTiers().front().name);
+  EXPECT_STRNE(LastFor(kNoAmx), LastFor(kAll));
+  EXPECT_STRNE(LastFor(kNoAvx512), LastFor(kNoAmx));
+}
+
+// So that every loop is somebody's, and a row can say less than all.
+TEST(CpuTierTest, ATierStandsAfterTheOneItBuildsOnAndNeedsAllThatItNeeds) {
+  EXPECT_EQ(CpuTiers().front().base, nullptr);
+  for (size_t i = 1; i < CpuTiers().size(); ++i) {
+    const CpuTier& tier = CpuTiers()[i];
+    const CpuTier* base = nullptr;
+    for (const CpuTier& earlier : CpuTiers().first(i)) {
+      if (std::string(tier.base) == earlier.name) base = &earlier;
+    }
+    ASSERT_NE(base, nullptr) << tier.name;
+    EXPECT_GE(tier.lanes, base->lanes) << tier.name;
+    for (const CpuFeatures& cpu : {kAll, kNoAmx, kNoAvx512, kFmaOnly}) {
+      EXPECT_LE(tier.cpu_has(cpu), base->cpu_has(cpu)) << tier.name;
+    }
+  }
 }
 
 TEST(CpuTierTest, ATierThatIsMissingIsRefusedNamingThoseThereAre) {
-  EXPECT_THAT(Refusal("sse2", kAll),
-              HasSubstr("can run scalar, avx2, avx512, avx512_bf16, amx"));
+  EXPECT_THAT(
+      Refusal("sse2", kAll),
+      HasSubstr("can run " + absl::StrJoin(UsableCpuTiers(kAll), ", ")));
   EXPECT_THAT(Refusal("AVX2", kAll), HasSubstr("no CPU tier is called"));
   EXPECT_THAT(Refusal("avx2", kFmaOnly), HasSubstr("AVX2 and FMA"));
   EXPECT_THAT(Refusal("avx512", kNoAvx512), HasSubstr("AVX-512"));

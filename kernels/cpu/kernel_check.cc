@@ -414,7 +414,7 @@ absl::Status CheckPairs(const std::string& name, const TierKernels& tier,
 
 }  // namespace
 
-absl::Status TestKernels(const std::string& name, const TierKernels& kernels) {
+absl::Status SelfTestTier(const std::string& name, const TierKernels& kernels) {
   const TierKernels definition = KernelsOf(CpuTiers().front());
   RETURN_IF_ERROR(CheckRowKernels(name, kernels, definition));
   RETURN_IF_ERROR(CheckGemm(name, kernels, definition));

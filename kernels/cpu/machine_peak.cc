@@ -125,28 +125,20 @@ absl::StatusOr<std::unique_ptr<MachinePeak>> MachinePeak::Create(
     const std::string& tier, DType operand, int threads) {
   CHECK(operand == DType::kF32 || operand == DType::kBF16);
   ASSIGN_OR_RETURN(const CpuTier* const chosen, ChooseCpuTier(tier));
-  const std::string name = chosen->name;
-  if (operand == DType::kBF16 && name == "amx") {
-    // A tile product: 16 x 16 sums of 32 terms.
-    return std::unique_ptr<MachinePeak>(
-        new MachinePeak(TileChains, 4 * 2.0 * 16 * 16 * 32, threads));
-  }
-  if (operand == DType::kBF16 && name == "avx512_bf16") {
-    return std::unique_ptr<MachinePeak>(
-        new MachinePeak(PairChains, 2.0 * kChains * 32, threads));
-  }
-  // A tier that is not named here is held against what every CPU has.
-  Chains chains = ScalarChains;
-  int lanes = 1;
-  if (name == "avx2") {
-    chains = Avx2Chains;
-    lanes = 8;
-  } else if (name == "avx512" || name == "avx512_bf16" || name == "amx") {
-    chains = Avx512Chains;
-    lanes = 16;
+  const bool pairs = operand == DType::kBF16;
+  Chains chains = chosen->lanes == 16  ? Avx512Chains
+                  : chosen->lanes == 8 ? Avx2Chains
+                                       : ScalarChains;
+  double flops_a_round = 2.0 * kChains * chosen->lanes;
+  if (pairs && chosen->pairs == PairsBy::kVdpbf16ps) {
+    chains = PairChains;
+    flops_a_round = 2.0 * kChains * 32;
+  } else if (pairs && chosen->pairs == PairsBy::kTiles) {
+    chains = TileChains;
+    flops_a_round = 4 * 2.0 * 16 * 16 * 32;  // 16 x 16 sums of 32 terms
   }
   return std::unique_ptr<MachinePeak>(
-      new MachinePeak(chains, 2.0 * kChains * lanes, threads));
+      new MachinePeak(chains, flops_a_round, threads));
 }
 
 MachinePeak::MachinePeak(Chains chains, double flops_a_round, int threads)

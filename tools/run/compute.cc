@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/cpu/cpu_tier.h"
 #include "kernels/find_backend.h"
 
 namespace temper {
@@ -23,11 +22,11 @@ absl::StatusOr<std::string> ComputeTierName() {
   // Below tools/ nothing reads the environment: what a run computes with is
   // handed down, and recorded.
   const char* named = getenv("TEMPER_ISA");
-  const auto tier = ChooseCpuTier(named == nullptr ? "" : named);
-  if (tier.ok()) return (*tier)->name;
-  return absl::Status(tier.status().code(),
+  const auto name = ChooseBackend(named == nullptr ? "" : named);
+  if (name.ok()) return name;
+  return absl::Status(name.status().code(),
                       absl::StrCat("TEMPER_ISA=", named == nullptr ? "" : named,
-                                   ": ", tier.status().message()));
+                                   ": ", name.status().message()));
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads) {
