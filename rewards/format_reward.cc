@@ -1,3 +1,4 @@
+#include <cstddef>
 #include <string>
 
 #include "proto/wire/outcome.h"
@@ -23,13 +24,14 @@ class FormatReward : public RewardFunction {
 
   double Score(const RewardInput& input) const override {
     if (!IsWellFormed(input.verdict.outcome())) return 0;
-    if (input.transcript.empty()) return 0;
+    if (input.transcript.size() <= input.prompt_messages) return 0;
     const Message& last = input.transcript.back();
     if (last.role() != "assistant" || last.tool_calls_size() > 0) return 0;
     if (last.content().find_first_not_of(" \t\r\n") == std::string::npos) {
       return 0;
     }
-    for (const Message& message : input.transcript) {
+    for (size_t i = input.prompt_messages; i < input.transcript.size(); ++i) {
+      const Message& message = input.transcript[i];
       if (message.role() == "assistant" &&
           (HoldsMarker(message.content()) ||
            HoldsMarker(message.reasoning_content()))) {

@@ -176,9 +176,10 @@ class LanguageReward : public RewardFunction {
     // field it stands in.
     if (!IsWellFormed(input.verdict.outcome())) return 0;
     WordCounts task, written;
-    for (const Message& message : input.transcript) {
+    for (size_t i = 0; i < input.transcript.size(); ++i) {
+      const Message& message = input.transcript[i];
       if (message.role() == "user") CountWords(message.content(), &task);
-      if (message.role() == "assistant") {
+      if (message.role() == "assistant" && i >= input.prompt_messages) {
         CountWords(
             input.thinking ? message.reasoning_content() : message.content(),
             &written);

@@ -7,6 +7,7 @@
 #ifndef REWARDS_REWARD_H_
 #define REWARDS_REWARD_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -21,6 +22,7 @@ namespace temper {
 // What a part may look at: one finished episode. Borrowed for the call.
 struct RewardInput {
   const std::vector<Message>& transcript;  // prompt, answers, tool results
+  size_t prompt_messages;  // the prompt's: none of them is the model's work
   const Verdict& verdict;
   uint64_t sampled_tokens;  // of the whole episode
   bool thinking;  // sampling's: an assistant message opens with reasoning

@@ -1,5 +1,6 @@
 // The parts that a reward is the sum of, a row each: the key of its weight, and
-// how it is made. What they pay:
+// how it is made. Assistants' messages within the prompt are not the model's:
+// no part looks at them. What they pay:
 //
 //   rule      1 if the verdict is `correct`, else 0.
 //   format    1 if the episode ended by itself with a message of the assistant

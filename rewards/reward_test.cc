@@ -14,6 +14,7 @@ namespace {
 struct Episode {
   std::vector<Message> transcript;
   Verdict verdict;
+  size_t prompt_messages = 1;
   uint64_t sampled_tokens = 10;
   bool thinking = true;
 
@@ -47,9 +48,9 @@ std::unique_ptr<Reward> AllParts() {
 
 // The value of part `name`; a NaN if it is not there.
 double Part(const Episode& episode, const std::string& name) {
-  const auto parts =
-      AllParts()->Score({episode.transcript, episode.verdict,
-                         episode.sampled_tokens, episode.thinking});
+  const auto parts = AllParts()->Score(
+      {episode.transcript, episode.prompt_messages, episode.verdict,
+       episode.sampled_tokens, episode.thinking});
   for (const RewardPart& part : *parts) {
     if (part.name() == name) return part.value();
   }
@@ -58,8 +59,9 @@ double Part(const Episode& episode, const std::string& name) {
 
 TEST(RewardTest, SumsNamedPartsByWeight) {
   const Episode episode = Solved();
-  const auto parts = AllParts()->Score(
-      {episode.transcript, episode.verdict, 150, /*thinking=*/true});
+  const auto parts =
+      AllParts()->Score({episode.transcript, episode.prompt_messages,
+                         episode.verdict, 150, /*thinking=*/true});
   ASSERT_TRUE(parts.ok());
   std::string line;
   for (const RewardPart& part : *parts) {
@@ -73,7 +75,8 @@ TEST(RewardTest, ExistsOnlyIfAVerifierRan) {
   for (int outcome = 0; outcome <= OUTCOME_CANCELLED; ++outcome) {
     Episode episode = Solved();
     episode.verdict.set_outcome(static_cast<Outcome>(outcome));
-    const RewardInput input = {episode.transcript, episode.verdict, 1,
+    const RewardInput input = {episode.transcript, episode.prompt_messages,
+                               episode.verdict, 1,
                                /*thinking=*/true};
     const bool graded = outcome >= OUTCOME_OK && outcome <= OUTCOME_TIMEOUT;
     EXPECT_EQ(AllParts()->Score(input).ok(), graded) << outcome;
@@ -117,6 +120,30 @@ TEST(RewardTest, FormatIsNotPaidToCheats) {
     Episode episode = Solved();
     cheat.spoil(&episode);
     EXPECT_EQ(Part(episode, "format"), 0) << cheat.why;
+  }
+}
+
+// A task may show how others answered.
+TEST(RewardTest, WhatThePromptsAssistantWroteIsNotTheModels) {
+  for (const bool thinking : {true, false}) {
+    Episode episode;
+    episode.thinking = thinking;
+    episode.Add("user", "add one and two");
+    episode.Add("assistant", "<think>три</think>")
+        ->set_reasoning_content("один и два");
+    episode.Add("user", "add three and four");
+    episode.prompt_messages = 3;
+    episode.verdict.set_outcome(OUTCOME_OK);
+    episode.verdict.set_verified(true);
+    EXPECT_EQ(Part(episode, "format"), 0);
+    EXPECT_EQ(Part(episode, "language"), 0);
+    episode.Add("assistant", "seven")->set_reasoning_content("it is seven");
+    EXPECT_EQ(Part(episode, "format"), 1);
+    EXPECT_EQ(Part(episode, "language"), 1);
+    // Its own earlier turns count.
+    episode.prompt_messages = 1;
+    EXPECT_EQ(Part(episode, "format"), 0);
+    EXPECT_LT(Part(episode, "language"), 1);
   }
 }
 
@@ -306,7 +333,8 @@ TEST(RewardTest, NegatedWeightNegatesTheReward) {
   config.set_rule_weight(-1);
   const Episode episode = Solved();
   const auto parts = (*Reward::Create(config))
-                         ->Score({episode.transcript, episode.verdict, 1,
+                         ->Score({episode.transcript, episode.prompt_messages,
+                                  episode.verdict, 1,
                                   /*thinking=*/true});
   EXPECT_EQ(Reward::Sum(*parts), -1);
 }

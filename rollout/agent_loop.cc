@@ -150,6 +150,7 @@ void AgentLoop::OnJobDone() {
 void AgentLoop::OnReset() {
   const Observation& observation = work_->observation;
   transcript_ = observation.messages;
+  prompt_messages_ = transcript_.size();
   ChatOptions options;
   options.mode = mode();
   const auto rendered = services_->chat_template->RenderPrompt(
@@ -298,6 +299,7 @@ void AgentLoop::Grade(Outcome outcome) {
   const uint64_t sampled = static_cast<uint64_t>(
       services_->engine->record(sequence_).sampled_count());
   Post(Call::kGrade, [outcome, sampled, transcript = transcript_,
+                      prompt_messages = prompt_messages_,
                       thinking = spec_.sampling.thinking(),
                       reward = services_->reward](Work* work) {
     const int64_t begin = NowUs();
@@ -313,7 +315,8 @@ void AgentLoop::Grade(Outcome outcome) {
     }
     // Promise P4: no verifier, no reward.
     if (!work->verdict.verified() || !IsGraded(work->verdict.outcome())) return;
-    auto parts = reward->Score({transcript, work->verdict, sampled, thinking});
+    auto parts = reward->Score(
+        {transcript, prompt_messages, work->verdict, sampled, thinking});
     work->status = parts.status();
     if (parts.ok()) work->reward_parts = *std::move(parts);
     work->reward_us = NowUs() - graded;

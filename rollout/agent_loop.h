@@ -145,6 +145,7 @@ class AgentLoop {
   int64_t generate_begin_us_ = 0;
   uint32_t assistant_turns_ = 0;
   std::vector<Message> transcript_;
+  size_t prompt_messages_ = 0;   // the first ones of transcript_
   std::vector<ToolCall> calls_;  // being answered
   Trajectory trajectory_;
 };

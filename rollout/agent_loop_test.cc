@@ -30,7 +30,8 @@ struct Behaviour {
   absl::Status reset, step, grade;
   std::shared_future<void> step_waits_for;
   bool verified = true;
-  std::string last_role = "user";  // of the prompt's one message
+  std::string last_role = "user";  // of the prompt's last message
+  std::string assistant;           // what one wrote before it; empty: nothing
 };
 
 // The threads on which environments ended.
@@ -69,8 +70,12 @@ class FakeEnvironment : public Environment {
   }
   absl::StatusOr<Observation> Validate(const Task& task) const override {
     Observation observation;
+    const Behaviour& behaviour = behaviours_->at(task.id());
     Message message;
-    message.set_role(behaviours_->at(task.id()).last_role);
+    message.set_role("assistant");
+    message.set_content(behaviour.assistant);
+    if (!behaviour.assistant.empty()) observation.messages.push_back(message);
+    message.set_role(behaviour.last_role);
     message.set_content("What is it?");
     observation.messages.push_back(message);
     Tool tool;
@@ -205,6 +210,18 @@ TEST_F(AgentLoopTest, WithoutThinkingTheAnswersLanguageIsPaid) {
   ASSERT_EQ(t.outcome(), OUTCOME_OK);
   EXPECT_EQ(t.reward_parts().rbegin()->name(), "language");
   EXPECT_EQ(t.reward_parts().rbegin()->value(), 1);
+}
+
+TEST_F(AgentLoopTest, ThePromptsAssistantIsNotPaidFor) {
+  behaviours_["shown"].assistant = "<think>сорок</think>";
+  engine_.Play(0, {"forty two<｜end▁of▁sentence｜>"});
+  EpisodeSpec spec = Spec(0, "shown");
+  spec.sampling.set_thinking(false);
+  const Trajectory t = RunOne(spec);
+  ASSERT_EQ(t.outcome(), OUTCOME_OK);
+  for (const RewardPart& part : t.reward_parts()) {
+    EXPECT_EQ(part.value(), part.name() == "rule" ? 0 : 1) << part.name();
+  }
 }
 
 TEST_F(AgentLoopTest, ToolResultsAreAppendedAsUnsampledTokens) {
