@@ -17,11 +17,6 @@ constexpr char kResponseFormat[] =
     "\n\n## Response Format:\n\nYou MUST strictly adhere to the following "
     "schema to reply:\n";
 
-absl::Status At(size_t index, const Message& message, const std::string& what) {
-  return absl::InvalidArgumentError(absl::StrCat("message ", index, " (role '",
-                                                 message.role(), "'): ", what));
-}
-
 bool IsUser(const Message& message) {
   return message.role() == "user" || message.role() == "developer";
 }
@@ -30,12 +25,17 @@ const char* Opening(bool thinking) {
   return thinking ? kThinkToken : kThinkEndToken;
 }
 
-// Builds the pieces of one conversation, message by message.
+// Builds the pieces of one conversation, message by message. `places` says of
+// each message which it is of the conversation that was given.
 class MarkupWriter {
  public:
   MarkupWriter(const std::vector<Message>& messages,
+               const std::vector<size_t>& places,
                const std::vector<Tool>& tools, const MarkupOptions& options)
-      : messages_(messages), tools_(tools), options_(options) {}
+      : messages_(messages),
+        places_(places),
+        tools_(tools),
+        options_(options) {}
 
   absl::StatusOr<std::vector<ChatPiece>> Write();
 
@@ -45,6 +45,12 @@ class MarkupWriter {
   }
   void Content(const std::string& text) {
     if (!text.empty()) pieces_.push_back({text, /*markup=*/false, sampled_});
+  }
+  // What is wrong with message `index`.
+  absl::Status At(size_t index, const std::string& what) const {
+    return absl::InvalidArgumentError(
+        absl::StrCat("message ", places_[index], " (role '",
+                     messages_[index].role(), "'): ", what));
   }
   absl::Status Tools();
   absl::Status ResponseFormat();
@@ -56,6 +62,7 @@ class MarkupWriter {
   void FindPlaces();
 
   const std::vector<Message>& messages_;
+  const std::vector<size_t>& places_;
   const std::vector<Tool>& tools_;
   const MarkupOptions& options_;
   std::vector<ChatPiece> pieces_;
@@ -153,7 +160,7 @@ absl::Status MarkupWriter::Assistant(size_t index) {
   sampled_ = after || !options_.thinking;
   if (options_.thinking && after) {
     if (message.reasoning_content().empty() && message.tool_calls().empty()) {
-      return At(index, message,
+      return At(index,
                 "in thinking mode an assistant message after the last user "
                 "message needs reasoning_content or tool_calls; give it what "
                 "it is to think first as \"reasoning_content\": \"...\"");
@@ -167,8 +174,7 @@ absl::Status MarkupWriter::Assistant(size_t index) {
     for (int i = 0; i < message.tool_calls_size(); ++i) {
       const absl::Status status = Call(message.tool_calls(i));
       if (!status.ok()) {
-        return At(index, message,
-                  absl::StrCat("tool call ", i, ": ", status.message()));
+        return At(index, absl::StrCat("tool call ", i, ": ", status.message()));
       }
       Markup("\n");
     }
@@ -184,9 +190,8 @@ absl::Status MarkupWriter::ToolGroup(size_t begin, size_t end) {
   const int calls = begin == 0 ? 0 : messages_[begin - 1].tool_calls_size();
   const size_t results = end - begin;
   if (calls == 0 || static_cast<size_t>(calls) != results) {
-    return At(begin, messages_[begin],
-              absl::StrCat(results, " results follow a message with ", calls,
-                           " tool calls"));
+    return At(begin, absl::StrCat(results, " results follow a message with ",
+                                  calls, " tool calls"));
   }
   std::vector<std::string> contents;
   for (size_t i = begin; i < end; ++i)
@@ -212,7 +217,7 @@ absl::StatusOr<std::vector<ChatPiece>> MarkupWriter::Write() {
     const std::string& role = message.role();
     if (role != "assistant" && (!message.tool_calls().empty() ||
                                 !message.reasoning_content().empty())) {
-      return At(i, message, "only an assistant has tool_calls or reasoning");
+      return At(i, "only an assistant has tool_calls or reasoning");
     }
     if (role == "system") {
       Content(message.content());
@@ -231,8 +236,7 @@ absl::StatusOr<std::vector<ChatPiece>> MarkupWriter::Write() {
       i = end - 1;
     } else {
       return At(
-          i, message,
-          "unknown role; known: system, developer, user, assistant, tool");
+          i, "unknown role; known: system, developer, user, assistant, tool");
     }
   }
   return std::move(pieces_);
@@ -243,22 +247,22 @@ absl::StatusOr<std::vector<ChatPiece>> MarkupWriter::Write() {
 absl::StatusOr<std::vector<ChatPiece>> ConversationMarkup(
     const std::vector<Message>& messages, const std::vector<Tool>& tools,
     const MarkupOptions& options) {
-  if (!options.thinking || !options.drop_thinking) {
-    return MarkupWriter(messages, tools, options).Write();
+  // Thinking drops old developer messages.
+  size_t first = 0;
+  if (options.thinking && options.drop_thinking) {
+    const auto last = std::find_if(messages.rbegin(), messages.rend(), IsUser);
+    if (last != messages.rend()) first = messages.rend() - last - 1;
   }
   // Left out before the writer looks for the last user message and the place of
   // the tools: both are of what is shown.
   std::vector<Message> kept;
-  const auto last = std::find_if(messages.rbegin(), messages.rend(), IsUser);
-  const size_t last_index =
-      last == messages.rend()
-          ? 0
-          : messages.size() - 1 - (last - messages.rbegin());
+  std::vector<size_t> places;
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (messages[i].role() == "developer" && i < last_index) continue;
+    if (messages[i].role() == "developer" && i < first) continue;
     kept.push_back(messages[i]);
+    places.push_back(i);
   }
-  return MarkupWriter(kept, tools, options).Write();
+  return MarkupWriter(kept, places, tools, options).Write();
 }
 
 std::vector<ChatPiece> ToolResultsMarkup(

@@ -99,6 +99,9 @@ TEST(ChatTextTest, RefusesABadConversationNamingTheMessage) {
               HasSubstr("message 1 (role 'robot')"));
   EXPECT_THAT(error({user, Make("assistant", "4")}),
               HasSubstr("needs reasoning"));
+  // Whatever is left out of the prompt counts: it is the file's message 2.
+  EXPECT_THAT(error({Make("developer", "d"), user, Make("robot", ""), user}),
+              HasSubstr("message 2 (role 'robot')"));
   EXPECT_THAT(error({Make("user", "u", "r")}), HasSubstr("only an assistant"));
   EXPECT_THAT(error({user, Make("tool", "1")}), HasSubstr("0 tool calls"));
   Message call = Make("assistant", "", "r");
