@@ -353,8 +353,10 @@ absl::Status ReadMerges(const Json& model, TokenizerSpec* spec) {
     const auto result = ids.find(spec->tokens[pair[0]] + spec->tokens[pair[1]]);
     results.push_back(result == ids.end() ? -1 : result->second);
   }
-  // A word that is a token needs no merge then.
-  if (Field(model, "ignore_merges") == Json(true)) return absl::OkStatus();
+  // A word that is a token needs no merge then; all others are made of them.
+  if (Field(model, "ignore_merges") == Json(true) && !merges.empty()) {
+    return absl::OkStatus();
+  }
   return CheckReachable(*spec, results);
 }
 

@@ -64,6 +64,9 @@ TEST(TokenizerFileTest, TokensThatNoMergeMakesAreRefused) {
   EXPECT_EQ(ErrorOf(document), "OK");
   document["model"]["merges"] = Json::array();
   document["model"]["ignore_merges"] = true;
+  EXPECT_THAT(ErrorOf(document), HasSubstr("by none of the 0 model.merges"));
+  // Words that are tokens need none: a few tokens may be made by no merge.
+  document["model"]["merges"] = Json(whole.begin(), whole.begin() + 1);
   EXPECT_EQ(ErrorOf(document), "OK");
   // Bytes alone need none.
   document = Document();
