@@ -39,30 +39,42 @@ absl::StatusOr<Json> ReadPayload(const Task& task,
                                  const std::vector<std::string>& keys) {
   const std::string allowed =
       absl::StrCat("its keys are ", absl::StrJoin(keys, ", "));
-  std::set<std::string> seen;
+  std::vector<std::set<std::string>> seen;  // keys of the objects around
   std::string fault;
   // A repeated key is gone once the object is made.
   const auto look = [&](int depth, Json::parse_event_t event,
                         const Json& parsed) {
-    if (depth != 1 || event != Json::parse_event_t::key) return true;
-    const std::string key = parsed.get<std::string>();
-    const bool known = std::count(keys.begin(), keys.end(), key) > 0;
-    if (fault.empty() && (!known || !seen.insert(key).second)) {
-      fault = absl::StrCat(known ? "has twice the key \"" : "has the key \"",
-                           SanitizeText(key, kShownBytesMax), "\"; ", allowed);
+    if (!fault.empty()) return false;  // nothing more is kept
+    const bool opens = event == Json::parse_event_t::object_start ||
+                       event == Json::parse_event_t::array_start;
+    if (opens && depth >= kPayloadDepthMax) {
+      fault = absl::StrCat("nests deeper than ", kPayloadDepthMax);
+    } else if (event == Json::parse_event_t::object_start) {
+      seen.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      seen.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      const std::string key = parsed.get<std::string>();
+      const bool known = depth > 1 || std::count(keys.begin(), keys.end(), key);
+      if (!known || !seen.back().insert(key).second) {
+        fault = absl::StrCat(known ? "has twice the key \"" : "has the key \"",
+                             SanitizeText(key, kShownBytesMax), "\"",
+                             depth == 1 ? "; " + allowed : "");
+      }
     }
-    return true;
+    return fault.empty();
   };
   // Without exceptions: what is no JSON is told as any other fault.
   Json payload =
       Json::parse(task.payload_json(), look, /*allow_exceptions=*/false);
+  // First: a payload that `look` refuses is discarded as well.
+  if (!fault.empty()) return Fault(task, "payload_json " + fault);
   if (!payload.is_object()) {
     return Fault(task, absl::StrCat("payload_json is ",
                                     payload.is_discarded() ? "not JSON"
                                                            : "no JSON object",
                                     "; ", allowed));
   }
-  if (!fault.empty()) return Fault(task, "payload_json " + fault);
   return payload;
 }
 

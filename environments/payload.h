@@ -17,11 +17,16 @@
 
 namespace temper {
 
+// Enough for any tool that a prompt can show
+// (kernels/model/chat/python_json.h).
+inline constexpr int kPayloadDepthMax = 64;
+
 // The messages of `task`, and no tools. An error if there are none.
 absl::StatusOr<Observation> PromptOf(const Task& task);
 
 // The payload_json of `task`: a JSON object with no other keys than `keys`,
-// none of them twice; which of them must be there is the caller's to check. A
+// nested no deeper than kPayloadDepthMax, with no key twice in one object,
+// whatever its depth; which of `keys` must be there is the caller's to check. A
 // key that nobody reads would be a setting without effect, misspelt as a rule.
 absl::StatusOr<nlohmann::ordered_json> ReadPayload(
     const Task& task, const std::vector<std::string>& keys);

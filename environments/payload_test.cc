@@ -39,6 +39,28 @@ TEST(PayloadTest, AnyOtherKeyAndARepeatedOneIsNamedWithWhatIsAllowed) {
               HasSubstr("has twice the key \"answer\""));
 }
 
+TEST(PayloadTest, ARepeatedKeyIsRefusedWhereverItStands) {
+  EXPECT_THAT(Refusal(R"({"table": {"x": [{"a": 1, "b": 2, "a": 3}]}})"),
+              HasSubstr("has twice the key \"a\""));
+  EXPECT_TRUE(ReadPayload(TaskWith(R"({"table": {"a": {"a": 1}, "b": [{"a": 1},
+                                   {"a": 2}]}})"),
+                          {"table"})
+                  .ok());
+}
+
+// What reads a payload on may go into it by recursion.
+TEST(PayloadTest, WhatIsNestedTooDeeplyIsRefused) {
+  const auto nested = [](int depth) {
+    return "{\"table\":" + std::string(depth - 1, '[') +
+           std::string(depth - 1, ']') + "}";
+  };
+  EXPECT_TRUE(ReadPayload(TaskWith(nested(kPayloadDepthMax)), {"table"}).ok());
+  for (const int depth : {kPayloadDepthMax + 1, 200'000}) {
+    EXPECT_THAT(Refusal(nested(depth)),
+                HasSubstr("payload_json nests deeper than 64"));
+  }
+}
+
 TEST(PayloadTest, WhatIsNoObjectIsRefused) {
   for (const char* bad : {"", "{", "{\"answer\": \"5\""}) {
     EXPECT_THAT(Refusal(bad), HasSubstr("payload_json is not JSON")) << bad;

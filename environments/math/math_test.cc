@@ -39,5 +39,14 @@ TEST(MathEnvironmentTest, RefusesToolsThatAreNone) {
   }
 }
 
+TEST(MathEnvironmentTest, ToolsNestedTooDeeplyAreRefused) {
+  const std::string deep(200'000, '[');
+  EXPECT_THAT(ResetWith(R"({"answer":"1","tools":[{"name":"x","p":)" + deep +
+                        std::string(deep.size(), ']') + "}]}")
+                  .status()
+                  .ToString(),
+              HasSubstr("task t: payload_json nests deeper than"));
+}
+
 }  // namespace
 }  // namespace temper
