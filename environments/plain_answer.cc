@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "environments/latex_argument.h"
 #include "environments/plain_character.h"
+#include "environments/plain_spelling.h"
 
 namespace temper {
 namespace {
@@ -16,77 +17,7 @@ namespace {
 // "{,}" as Plainer writes it: groups, or a comma.
 constexpr char kGroupComma = '\x03';
 
-using Substitute = std::pair<absl::string_view, absl::string_view>;
-
-constexpr Substitute kCharacters[] = {
-    {"\xE2\x88\x92", "-"},          // minus sign
-    {"\xE2\x80\x93", "-"},          // en dash
-    {"\xC3\x97", "\\times "},       // multiplication sign
-    {"\xC2\xB7", "\\cdot "},        // middle dot
-    {"\xE2\x8B\x85", "\\cdot "},    // dot operator
-    {"\xE2\x89\xA4", "\\le "},      // at most
-    {"\xE2\x89\xA5", "\\ge "},      // at least
-    {"\xE2\x89\xA0", "\\ne "},      // unlike
-    {"\xE2\x88\xAA", "\\cup "},     // union
-    {"\xE2\x88\x9E", "\\infty "},   // infinity
-    {"\xCF\x80", "\\pi "},          // pi
-    {"\xC2\xB0", "^\\circ "},       // degree
-    {"\xE2\x9F\xA8", "\\langle "},  // angle brackets
-    {"\xE2\x9F\xA9", "\\rangle "},
-    {"\xE2\x80\x8B", ""},      // zero-width space
-    {"\xE2\x81\xA0", ""},      // word joiner
-    {"\xEF\xBB\xBF", ""},      // byte-order mark
-    {"\xC2\xA0", " "},         // no-break space
-    {"\xE2\x80\x89", "\x01"},  // thin space
-    {"\xE2\x80\xAF", "\x01"},  // narrow no-break space
-    {"{,}", "\x03"},
-    {",\\!", "\x03"},
-    {"\t", " "},
-    {"\r", " "},
-    {"\n", " "},
-    {"\\,", "\x01"},
-    {"\\;", " "},
-    {"\\:", " "},
-    {"\\ ", " "},
-    {"\\!", ""},
-    {"\\$", "\x02"},
-    {"\\%", "%"}};
-
-// Commands of letters; those of kLooks lose the braces after them as well.
-constexpr Substitute kCommands[] = {{"lbrace", "\\{"},
-                                    {"rbrace", "\\}"},
-                                    {"quad", " "},
-                                    {"qquad", " "},
-                                    {"dfrac", "\\frac"},
-                                    {"tfrac", "\\frac"},
-                                    {"cfrac", "\\frac"},
-                                    {"dbinom", "\\binom"},
-                                    {"tbinom", "\\binom"},
-                                    {"leq", "\\le"},
-                                    {"leqslant", "\\le"},
-                                    {"geq", "\\ge"},
-                                    {"geqslant", "\\ge"},
-                                    {"neq", "\\ne"},
-                                    {"lt", "<"},
-                                    {"gt", ">"},
-                                    {"lvert", "|"},
-                                    {"rvert", "|"},
-                                    {"vert", "|"},
-                                    {"degree", "^\\circ"},
-                                    {"rightarrow", "\\to"},
-                                    {"emptyset", "\\varnothing"}};
-// Sizes, nothing themselves.
-constexpr absl::string_view kSizes[] = {
-    "left", "right", "middle", "big",   "Big",   "bigg",  "Bigg", "bigl",
-    "bigr", "Bigl",  "Bigr",   "biggl", "biggr", "Biggl", "Biggr"};
-// Styles of all that follows them, within braces as a rule.
-constexpr absl::string_view kSwitches[] = {
-    "displaystyle", "textstyle", "bf", "it", "rm", "sf", "tt", "em"};
-constexpr absl::string_view kLooks[] = {
-    "text",   "textbf",     "textit", "textrm",      "textsf",     "texttt",
-    "textup", "textnormal", "emph",   "underline",   "mathrm",     "mathbf",
-    "mathit", "mathsf",     "mathtt", "mathnormal",  "boldsymbol", "bm",
-    "pmb",    "mbox",       "hbox",   "operatorname"};
+constexpr absl::string_view kRoot = "\xE2\x88\x9A";
 
 template <typename Table>
 bool Contains(const Table& table, absl::string_view name) {
@@ -96,8 +27,9 @@ bool Contains(const Table& table, absl::string_view name) {
   return false;
 }
 
-const Substitute* FindCharacter(absl::string_view rest) {
-  for (const Substitute& one : kCharacters) {
+template <typename Table>
+const Substitute* FindCharacter(const Table& table, absl::string_view rest) {
+  for (const Substitute& one : table) {
     if (absl::StartsWith(rest, one.first)) return &one;
   }
   return nullptr;
@@ -127,10 +59,15 @@ class Plainer {
 
   std::string Run() {
     while (at_ < text_.size()) {
-      const Substitute* const one = FindCharacter(text_.substr(at_));
+      const Substitute* const one =
+          FindCharacter(kCharacters, text_.substr(at_));
       if (one != nullptr) {
         at_ += one->first.size();
         Put(one->second);
+      } else if (absl::StartsWith(text_.substr(at_), kRoot)) {
+        Root();
+      } else if (Script(kSuperscripts, '^') || Script(kSubscripts, '_')) {
+        continue;
       } else if (text_[at_] == '\\' && at_ + 1 < text_.size()) {
         Command();
       } else {
@@ -155,6 +92,36 @@ class Plainer {
       dropped_ = false;
     }
     out_.append(piece.data(), piece.size());
+  }
+
+  // The sign for a root takes a number whole, unlike \sqrt.
+  void Root() {
+    at_ += kRoot.size();
+    Put("\\sqrt ");
+    size_t end = text_.find_first_not_of(' ', at_);
+    if (end == absl::string_view::npos || !IsDigit(text_[end])) return;
+    at_ = end;
+    while (end < text_.size() && IsDigit(text_[end])) ++end;
+    if (end + 1 < text_.size() && text_[end] == '.' &&
+        IsDigit(text_[end + 1])) {
+      for (++end; end < text_.size() && IsDigit(text_[end]);) ++end;
+    }
+    Put("{" + std::string(text_.substr(at_, end - at_)) + "}");
+    at_ = end;
+  }
+
+  // A run of such characters is one argument of `command`. False if none is
+  // here.
+  template <typename Table>
+  bool Script(const Table& table, char command) {
+    std::string run;
+    while (const auto* one = FindCharacter(table, text_.substr(at_))) {
+      run.append(one->second.data(), one->second.size());
+      at_ += one->first.size();
+    }
+    if (run.empty()) return false;
+    Put(std::string(1, command) + "{" + run + "}");
+    return true;
   }
 
   // A backslash and what belongs to it.
@@ -235,8 +202,9 @@ class Plainer {
         (IsWord(out_.back()) || strchr(",;)]}", out_.back()) != nullptr)) {
       c = ' ';  // LaTeX's blank; in front it is "about"
     }
-    // Control characters are blanks: ours must not be written by others.
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = ' ';
+    // Control characters are blanks, as a tab is: ours must not be written by
+    // others.
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) return Put("  ");
     Put(absl::string_view(&c, 1));
   }
 
@@ -247,11 +215,11 @@ class Plainer {
   std::vector<bool> drops_;  // of the braces that are open
 };
 
-// What groups thousands at `at`; 0 if nothing does. A bare comma within
-// brackets never does, and elsewhere is like one that says so.
+// What groups thousands at `at`; 0 if nothing does. A bare comma or blank
+// within brackets never does; elsewhere the comma is like one that says so.
 char GroupMark(const std::string& s, size_t at, bool in_brackets) {
   const char c = s[at];
-  if (c == kThinSpace) return c;
+  if (c == kThinSpace || (c == ' ' && !in_brackets)) return c;
   if (c == kGroupComma || (c == ',' && !in_brackets)) return ',';
   return 0;
 }
@@ -261,6 +229,17 @@ bool IsGroup(const std::string& s, size_t at, bool in_brackets) {
   if (at + 3 >= s.size() || GroupMark(s, at, in_brackets) == 0) return false;
   return IsDigit(s[at + 1]) && IsDigit(s[at + 2]) && IsDigit(s[at + 3]) &&
          (at + 4 == s.size() || !IsDigit(s[at + 4]));
+}
+
+// Whether blanks may group what stands in [begin, end) of `s`: no other number
+// is beside it, nor a fraction's line, as in 1 234/567.
+bool StandsAlone(const std::string& s, size_t begin, size_t end) {
+  if (begin > 0 && IsLetter(s[begin - 1])) return false;  // a name's: A1 234
+  while (begin > 0 && IsPlainBlank(s[begin - 1])) --begin;
+  while (end < s.size() && IsPlainBlank(s[end])) ++end;
+  const auto joins = [](char c) { return IsDigit(c) || c == '/'; };
+  return (begin == 0 || !joins(s[begin - 1])) &&
+         (end == s.size() || !joins(s[end]));
 }
 
 // Goes over a text from the front and knows in which brackets it is.
@@ -357,10 +336,11 @@ std::string WithoutGrouping(const std::string& s) {
     const bool in = brackets.separates();
     if (i - begin > 3 || !IsGroup(s, i, in)) continue;
     // All of a number's groups are parted alike.
-    for (const char mark = GroupMark(s, i, in);
-         IsGroup(s, i, in) && GroupMark(s, i, in) == mark; i += 4) {
-      out.append(s, i + 1, 3);
-    }
+    const char mark = GroupMark(s, i, in);
+    size_t end = i;
+    while (IsGroup(s, end, in) && GroupMark(s, end, in) == mark) end += 4;
+    if (mark == ' ' && !StandsAlone(s, begin, end)) continue;
+    for (; i < end; i += 4) out.append(s, i + 1, 3);
   }
   return out;
 }

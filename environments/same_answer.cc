@@ -313,6 +313,27 @@ Matrix ReadMatrix(absl::string_view s) {
   return {};
 }
 
+// Whether a number that is no part of a name ends before `i` of `s`.
+bool NumberEnds(absl::string_view s, size_t i) {
+  if (i == 0 || !IsDigit(s[i - 1])) return false;
+  while (i > 0 && (IsDigit(s[i - 1]) || s[i - 1] == '.')) --i;
+  return i == 0 || !IsWord(s[i - 1]);
+}
+
+// Whether an exponent of ten would begin at `i` of `s`, did a number end there.
+bool ExponentBegins(absl::string_view s, size_t i) {
+  return i + 1 < s.size() && (s[i] == 'e' || s[i] == 'E') &&
+         (IsDigit(s[i + 1]) || s[i + 1] == '-' || s[i + 1] == '+');
+}
+
+// Whether the "+" at `i` of `s` is the sign of what follows, which it does not
+// change.
+bool IsIdlePlus(absl::string_view s, size_t i) {
+  if (s[i] != '+' || i + 1 >= s.size()) return false;
+  if (i > 0 && strchr("([,=<>", s[i - 1]) == nullptr) return false;
+  return IsWord(s[i + 1]) || s[i + 1] == '\\' || s[i + 1] == '(';
+}
+
 // Whether the blank at `i` of `s` (one, not at an end) means nothing. Around a
 // sign only where it is on both sides: "3 -4" is not "3-4".
 bool IsIdleBlank(absl::string_view s, size_t i) {
@@ -327,6 +348,8 @@ bool IsIdleBlank(absl::string_view s, size_t i) {
   }
   // The one behind a command ends its name, which only a letter would go on.
   if (!IsLetter(after) && !LastCommand(s.substr(0, i)).empty()) return true;
+  // 2 n is 2n, and 5 cm 5cm.
+  if (IsLetter(after) && NumberEnds(s, i)) return !ExponentBegins(s, i + 1);
   return !IsWord(before) || !IsWord(after);
 }
 
@@ -341,6 +364,10 @@ std::string Text(absl::string_view s) {
   for (size_t i = 0; i < single.size(); ++i) {
     if (single[i] == ' ' && IsIdleBlank(single, i)) continue;
     out.push_back(single[i] == kDollar ? '$' : single[i]);
+  }
+  // Last, when no blank is left beside a sign.
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (IsIdlePlus(out, i)) out.erase(i, 1);
   }
   return out;
 }

@@ -3,8 +3,8 @@
 //
 // Equal are forms that models and data sets write for one value:
 //
-//   numbers      42  +42  042  42.0  42.  1,234  1{,}234  1,\!234  1\,234  .5
-//                -5 with a Unicode minus, - 5  1.5e3  1.5 \times 10^{3}
+//   numbers      42  +42  042  42.0  42.  1,234  1{,}234  1,\!234  1\,234
+//                1 234  1~234  .5  - 5  1.5e3  1.5 \times 10^{3}
 //   fractions    1/2  2/4  \frac{1}{2}  \dfrac12  0.5  50%  50\%
 //                mixed numbers: 1 1/2  1\frac{1}{2}
 //   dollars      $42  \$42  42\$  -$42 are 42
@@ -19,10 +19,19 @@
 //                something looks, but are one argument: \frac\text{12} is not
 //                \frac12; nor is 2\text{e}3 or 2e\!3 the number 2e3;
 //                arguments without braces: x^2  \sqrt x  \frac\pi2  ^\circ
-//                names of one thing: \le \leq, \ge \geq, \ne \neq, \dbinom, and
-//                the characters for these and for \cup \infty \pi ^\circ
-//   blanks       x + 1 is x+1; between words any number is one; a control
-//                character is a blank, a zero-width space is nothing
+//                names of one thing: \le \leq, \ge \geq, \ne \neq, \dbinom
+//   Unicode      the characters for these and for \cup \infty \pi ^\circ \pm
+//                \emptyset, hyphens and dashes for minus, vulgar fractions,
+//                digits raised (x^{12}) and lowered, a root of one letter or of
+//                one number (\sqrt{12}), the punctuation of Chinese and
+//                Japanese, whose comma separates even before three digits
+//   signs        a + in front changes nothing: (0, +\infty)  x = +3y
+//   blanks       x + 1 is x+1, 2 n is 2n, 5 cm is 5cm (letters of ASCII);
+//                between words any number is one; a control character is a
+//                blank, a zero-width space is nothing
+//
+// Single blanks group thousands like commas, but where another number or a / is
+// beside them (1 234/567 is a mixed number) and within brackets.
 //
 // A comma after one to three digits (the first not 0), or after such a group,
 // and before exactly three digits without a blank groups thousands; any other
@@ -37,7 +46,8 @@
 // any currency but dollars), intervals against tuples, sets against lists, what
 // needs algebra (x=5, 2+3, \pi/2 against \frac{\pi}{2}, 2^3, 2 \cdot 3 against
 // 2 \times 3, sets in another order), x^23 against x^{23}, superfluous braces
-// within ({x}+1), matrices of other brackets, array, sentences, and letters of
+// within ({x}+1), a root's sign before brackets against \sqrt{..}, x 2 against
+// x2 (a name), matrices of other brackets, array, sentences, and letters of
 // another case. Digits are ASCII's alone. Unequal values never are equal.
 //
 // Numbers are rationals of any size, without rounding or overflow; only an

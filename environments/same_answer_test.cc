@@ -286,7 +286,7 @@ class Fuzz {
 
   std::string Grouped(const std::string& digits) {
     const std::string comma =
-        Pick({"", "", ",", "{,}", ",\\!", "\\,", "\xE2\x80\x89"});
+        Pick({"", ",", "{,}", ",\\!", "\\,", "\xE2\x80\x89", " ", "~"});
     std::string out;
     for (size_t i = 0; i < digits.size(); ++i) {
       if (i > 0 && (digits.size() - i) % 3 == 0) out += comma;
@@ -361,8 +361,10 @@ class Fuzz {
       if (around[0] == "$" && text.find('$') != std::string::npos) continue;
       if (around[0] == "\\(" && text.find("\\)") != std::string::npos) continue;
       if (around[0] == "**" && text.find('*') != std::string::npos) continue;
-      // {1,234} is a set.
-      if (around[0] == "{" && text.find(',') != std::string::npos) continue;
+      // {1,234} is a set, and in brackets blanks group nothing.
+      if (around[0] == "{" && text.find_first_of(", ~") != std::string::npos) {
+        continue;
+      }
       text = around[0] + text + around[1];
     }
     return text;
