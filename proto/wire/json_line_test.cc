@@ -54,6 +54,16 @@ TEST(JsonLineTest, AnErrorSaysWhatIsAllowedAndWhatWasMeant) {
   EXPECT_THAT(error("{\"id\": \"\xC3"),
               StartsWith("t:1: byte 9 (0xc3) is not UTF-8: save "));
   EXPECT_THAT(error("\xEF\xBB\xBF{}"), HasSubstr("a byte-order mark"));
+  // Half of a character, as JSON spells those beyond U+FFFF.
+  EXPECT_THAT(error(R"({"id": "\udc00"})"),
+              StartsWith("t:1: byte 9 (\\udc00)"));
+  for (const std::string half :
+       {R"(\udc00)", R"(\ud83d)", R"(\uD83D\u0041)", R"(\ude00\ud83d)"}) {
+    EXPECT_THAT(error(R"({"id": "a\\\ud83d\ude00)" + half + "\"}"),
+                StartsWith("t:1: byte 24 (" + half.substr(0, 6) +
+                           ") is half of a surrogate pair: "))
+        << half;
+  }
 }
 
 }  // namespace
