@@ -10,6 +10,7 @@
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
 #include "kernels/base/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -26,6 +27,8 @@ namespace temper {
 namespace {
 
 using google::protobuf::util::MessageDifferencer;
+
+constexpr int64_t kProgressUs = 2'000'000;
 
 int List(int argc, char** argv) {
   bool json = false;
@@ -122,10 +125,18 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
   std::vector<Task> tasks;
   FaultList faults;
   int64_t seen = 0;
+  int64_t shown_us = SystemClock()->MonotonicMicros();
   for (;;) {
     ASSIGN_OR_RETURN(auto line, (*reader)->Next());
     if (!line.has_value()) break;
     ++seen;
+    const int64_t now = SystemClock()->MonotonicMicros();
+    if (now - shown_us >= kProgressUs) {  // a sign of life, as train gives
+      shown_us = now;
+      PrintErr("checking tasks: %d of %s, %.0f %%\n", seen, path,
+               100.0 * static_cast<double>((*reader)->bytes_read()) /
+                   static_cast<double>((*reader)->bytes_total()));
+    }
     absl::Status status = line->task.status();
     // A misspelt environment is nobody's: it is checked here, and refused.
     if (status.ok() && line->task->environment() != name &&
