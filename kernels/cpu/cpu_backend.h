@@ -94,6 +94,7 @@ class CpuBackend final : public Backend {
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override;
   void SwiGluBackward(const SwiGluBackwardArgs& args) override;
   void Scale(float factor, const Tensor& x) override;
+  void Copy(const Tensor& from, const Tensor& to) override;
   void ScatterRows(const Tensor& from, const Tensor& rows,
                    const Tensor& to) override;
   void GatherRows(const Tensor& from, const Tensor& rows,

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 namespace {
@@ -18,8 +19,12 @@ int64_t BlocksOf(const Tensor& x) {
   return x.empty() ? 0 : (x.elements() + kSquaresBlock - 1) / kSquaresBlock;
 }
 
+float ValueOf(float x) { return x; }
+float ValueOf(BF16 x) { return FloatFromBF16(x); }
+
 // The squares of one block of the elements, in order. A square of a float is
 // exact in double, so an FMA here would have the same bits.
+template <typename Element>
 double BlockSquares(const RowWalk& walk, int64_t block) {
   const int64_t width = walk.row_elements();
   const int64_t elements = walk.rows() * width;
@@ -28,9 +33,10 @@ double BlockSquares(const RowWalk& walk, int64_t block) {
   for (int64_t at = block * kSquaresBlock; at < end;) {
     const int64_t column = at % width;
     const int64_t stop = std::min(width, column + end - at);
-    const float* row = walk.floats(at / width);
+    const auto* row = reinterpret_cast<const Element*>(walk.row(at / width));
     for (int64_t j = column; j < stop; ++j) {
-      sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+      const double value = ValueOf(row[j]);
+      sum += value * value;
     }
     at += stop - column;
   }
@@ -58,7 +64,8 @@ void CpuBackend::SumSquares(absl::Span<const Tensor> tensors,
   double* total = AsVector<double>(out, 1);
   int64_t blocks = 0;
   for (const Tensor& x : tensors) {
-    CHECK(x.dtype() == DType::kF32) << x.DebugString();
+    CHECK(x.dtype() == DType::kF32 || x.dtype() == DType::kBF16)
+        << x.DebugString();
     blocks += BlocksOf(x);
   }
   // Doubles: the blocks' sums, then the tensors', which overtake nothing that
@@ -69,10 +76,12 @@ void CpuBackend::SumSquares(absl::Span<const Tensor> tensors,
   for (const Tensor& x : tensors) {
     const RowWalk walk(x);
     const int64_t count = BlocksOf(x);
+    const auto squares =
+        x.dtype() == DType::kBF16 ? BlockSquares<BF16> : BlockSquares<float>;
     pool_.ParallelFor(count, kGrainBlocks,
                       [&](int, int64_t begin, int64_t end) {
                         for (int64_t i = begin; i < end; ++i) {
-                          of_block[i] = BlockSquares(walk, i);
+                          of_block[i] = squares(walk, i);
                         }
                       });
     const double sum = AddNeighbours(of_block, count);

@@ -2,41 +2,21 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/row_copy.h"
 #include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
 
 namespace temper {
 namespace {
 
-// One row from one type to another.
-void CopyRow(const TierKernels& tier, const Tensor& from, const Tensor& to,
-             const char* source, char* target, int64_t elements) {
-  if (from.dtype() == to.dtype()) {
-    std::memcpy(target, source,
-                static_cast<size_t>(elements) * DTypeBytes(to.dtype()));
-  } else if (to.dtype() == DType::kBF16) {
-    tier.round_bf16(reinterpret_cast<const float*>(source),
-                    reinterpret_cast<uint16_t*>(target), elements);
-  } else {
-    tier.widen_bf16(reinterpret_cast<const uint16_t*>(source),
-                    reinterpret_cast<float*>(target), elements);
-  }
-}
-
 // Copies rows named by an index vector, either way. False if some row is beyond
 // the table; the others are copied.
 bool CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
               const Tensor& to, const Tensor& rows, bool scatter) {
-  const auto one_of = [](DType a, DType b) {
-    return a == DType::kF32 && b == DType::kBF16;
-  };
-  CHECK(from.dtype() == to.dtype() || one_of(from.dtype(), to.dtype()) ||
-        one_of(to.dtype(), from.dtype()))
-      << from.DebugString() << " to " << to.DebugString();
+  CheckCopyable(from, to);
   const RowWalk source(from, /*leading_axes=*/1);
   const RowWalk target(to, /*leading_axes=*/1);
   CHECK_EQ(source.leading_axes(), 1) << from.DebugString();
@@ -56,8 +36,8 @@ bool CopyRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
                         }
                         const int64_t a = scatter ? n : row[n];
                         const int64_t b = scatter ? row[n] : n;
-                        CopyRow(tier, from, to, source.row(a), target.row(b),
-                                source.row_elements());
+                        CopyRow(tier, from.dtype(), source.row(a), to.dtype(),
+                                target.row(b), source.row_elements());
                       }
                     });
   return all_there;
@@ -101,6 +81,22 @@ void CpuBackend::Add(const Tensor& y, const Tensor& x) {
                       for (int64_t i = begin; i < end; ++i) {
                         tier_.add(from.floats(i), to.floats(i),
                                   to.row_elements());
+                      }
+                    });
+}
+
+void CpuBackend::Copy(const Tensor& from, const Tensor& to) {
+  CheckCopyable(from, to);
+  const int axes =
+      std::max(RowWalk(from).leading_axes(), RowWalk(to).leading_axes());
+  const RowWalk source(from, axes), target(to, axes);
+  CHECK(source.SameCut(target))
+      << from.DebugString() << " to " << to.DebugString();
+  pool_.ParallelFor(target.rows(), RowGrain(target.row_elements()),
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t i = begin; i < end; ++i) {
+                        CopyRow(tier_, from.dtype(), source.row(i), to.dtype(),
+                                target.row(i), target.row_elements());
                       }
                     });
 }

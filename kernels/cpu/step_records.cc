@@ -7,6 +7,8 @@
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/row_copy.h"
+#include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
 
 namespace temper {
@@ -15,28 +17,27 @@ namespace {
 constexpr int64_t kGrainRows = 16;
 
 // Rows of `from` to rows slot[n] of `to`; false if some slot has none.
-bool WriteRows(ThreadPool* pool, const Tensor& from, const Tensor& slot,
-               const Tensor& to) {
-  CHECK(from.dtype() == DType::kF32 && to.dtype() == DType::kF32)
-      << from.DebugString() << " to " << to.DebugString();
+bool WriteRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
+               const Tensor& slot, const Tensor& to) {
   const auto source = AsRows<const float>(from);
-  const auto target = AsRows<float>(to);
+  CheckCopyable(from, to);
+  const RowWalk target(to, /*leading_axes=*/1);
   const int32_t* const row = AsVector<const int32_t>(slot, source.rows);
-  CHECK_EQ(source.columns, target.columns)
+  CHECK_EQ(source.columns, target.row_elements())
       << from.DebugString() << " to " << to.DebugString();
   std::atomic<bool> all_there{true};
-  pool->ParallelFor(
-      source.rows, kGrainRows, [&](int, int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          if (row[n] < 0) continue;
-          if (row[n] >= target.rows) {
-            all_there = false;
-            continue;
-          }
-          std::memcpy(target.row(row[n]), source.row(n),
-                      static_cast<size_t>(source.columns) * sizeof(float));
-        }
-      });
+  pool->ParallelFor(source.rows, kGrainRows,
+                    [&](int, int64_t begin, int64_t end) {
+                      for (int64_t n = begin; n < end; ++n) {
+                        if (row[n] < 0) continue;
+                        if (row[n] >= target.rows()) {
+                          all_there = false;
+                          continue;
+                        }
+                        CopyRow(tier, from.dtype(), source.row(n), to.dtype(),
+                                target.row(row[n]), source.columns);
+                      }
+                    });
   return all_there;
 }
 
@@ -44,9 +45,9 @@ bool WriteRows(ThreadPool* pool, const Tensor& from, const Tensor& slot,
 
 void CpuBackend::WriteKeys(const WriteKeysArgs& args) {
   const bool latent =
-      WriteRows(&pool_, args.latent, args.slot, args.latent_strip);
+      WriteRows(tier_, &pool_, args.latent, args.slot, args.latent_strip);
   const bool index =
-      WriteRows(&pool_, args.index_keys, args.slot, args.index_strip);
+      WriteRows(tier_, &pool_, args.index_keys, args.slot, args.index_strip);
   if (!latent || !index) SetFault(DeviceFault::kRow);
 }
 

@@ -150,20 +150,23 @@ class Backend {
   virtual void SwiGluBackward(const SwiGluBackwardArgs& args) = 0;
   // x *= factor
   virtual void Scale(float factor, const Tensor& x) = 0;
+  // to = from, of one shape, any strides and types; from f32 to bf16 it rounds
+  // to the nearest even, denormals to zero.
+  virtual void Copy(const Tensor& from, const Tensor& to) = 0;
   // to[rows[n]] = from[n]
   virtual void ScatterRows(const Tensor& from, const Tensor& rows,  // i32 [N]
                            const Tensor& to) = 0;
   // to[n] = from[rows[n]]; any type.
   virtual void GatherRows(const Tensor& from, const Tensor& rows,
                           const Tensor& to) = 0;
-  // Keys of a layer to their slots of the cache's strips, all f32; a slot of -1
-  // is a row to be skipped.
+  // Keys of a layer, f32, to their slots of its strips, rounded where those are
+  // bf16; a slot of -1 is a row to be skipped.
   virtual void WriteKeys(const WriteKeysArgs& args) = 0;
   // count[0] += how many rows of a and b, i32 [N, A], are equal.
   virtual void CountEqualRows(const Tensor& a, const Tensor& b,
                               const Tensor& count) = 0;  // i64 [1]
   // Sets the error word to kNumbers unless the root mean square of x is a
-  // number of at most `limit`.
+  // number of at most `limit`. x is f32 or bf16.
   virtual void CheckNumbers(const Tensor& x, double limit) = 0;
 
   // --- Attention (MLA in its absorbed form, over selected keys) -------------
@@ -228,10 +231,10 @@ class Backend {
   virtual void Sample(const SampleArgs& args) = 0;
 
   // --- Optimizer ------------------------------------------------------------
-  // out[0] = sum of x^2 over all tensors, in double: in order within blocks of
-  // 4096 elements of a tensor; a tensor's block sums, then the tensors' sums in
-  // their order, are added by neighbours (0 + 1, 2 + 3, ..; an odd last passes
-  // up).
+  // out[0] = sum of x^2 over all tensors, f32 or bf16, in double: in order
+  // within blocks of 4096 elements of a tensor; a tensor's block sums, then the
+  // tensors' sums in their order, are added by neighbours (0 + 1, 2 + 3, ..; an
+  // odd last passes up).
   virtual void SumSquares(absl::Span<const Tensor> tensors,
                           const Tensor& out) = 0;  // f64 [1]
   // Loshchilov and Hutter 2019, with g = grad * grad_scale:

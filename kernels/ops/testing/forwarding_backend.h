@@ -129,6 +129,9 @@ class ForwardingBackendBy : public Backend {
   void Scale(float factor, const Tensor& x) override {
     pass_(inner_, &Backend::Scale, factor, x);
   }
+  void Copy(const Tensor& from, const Tensor& to) override {
+    pass_(inner_, &Backend::Copy, from, to);
+  }
   void ScatterRows(const Tensor& from, const Tensor& rows,
                    const Tensor& to) override {
     pass_(inner_, &Backend::ScatterRows, from, rows, to);

@@ -255,6 +255,32 @@ TEST(PointwiseTest, AddScaleAndZeroTouchOnlyTheirViews) {
   }
 }
 
+TEST(PointwiseTest, CopyRoundsAndWidensAndTouchesOnlyItsViews) {
+  const Floats from = EdgyNormals(3, 6 * 4 * 7);
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      Floats source = from;
+      Stored narrow(Floats(6 * 4 * 9, 1.0f), type);
+      Floats back(6 * 4 * 7, 2.0f);
+      const Tensor middle = narrow.View({6, 4, 9}).Slice(2, 1, 8);
+      backend->Copy(View(source, {6, 4, 7}), middle);
+      backend->Copy(middle.Slice(0, 0, 5),
+                    View(back, {6, 4, 7}).Slice(0, 0, 5));
+      Floats want = from, all(6 * 4 * 9);
+      if (type == DType::kBF16) {
+        for (float& x : want) x = reference::RoundToBf16(x);
+      }
+      std::fill(want.begin() + 5 * 4 * 7, want.end(), 2.0f);
+      ExpectSameBits(back, want, name);
+      backend->Copy(narrow.View({6, 4, 9}), View(all, {6, 4, 9}));
+      for (int64_t row = 0; row < 6 * 4; ++row) {
+        EXPECT_EQ(all[row * 9], 1) << name;
+        EXPECT_EQ(all[row * 9 + 8], 1) << name;
+      }
+    }
+  }
+}
+
 TEST(PointwiseTest, ScatterAndGatherAreInverse) {
   for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats from = Normals(1, 4 * 5), to(9 * 5, 0.0f), back(4 * 5);

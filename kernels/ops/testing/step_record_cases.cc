@@ -1,5 +1,6 @@
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
@@ -49,6 +50,30 @@ TEST(WriteKeysTest, RowsGoToTheirSlotsAndNowhereElse) {
     EXPECT_EQ(backend->Sync(), StatusOf(DeviceFault::kRow)) << name;
     EXPECT_TRUE(backend->Sync().ok()) << "said once";
     slots = SomeSlots();
+  }
+}
+
+TEST(WriteKeysTest, WhatGoesToANarrowStripIsRounded) {
+  Floats latent = EdgyNormals(1, kRows * kLatent),
+         index = EdgyNormals(2, kRows * kIndex);
+  Ints slots;
+  for (int32_t n = 0; n < kRows; ++n) slots.push_back(n);
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    Stored latent_strip(Floats(kRows * kLatent), DType::kBF16);
+    Stored index_strip(Floats(kRows * kIndex), DType::kBF16);
+    backend->WriteKeys({.latent = View(latent, {kRows, kLatent}),
+                        .index_keys = View(index, {kRows, kIndex}),
+                        .slot = View(slots, {kRows}),
+                        .latent_strip = latent_strip.View({kRows, kLatent}),
+                        .index_strip = index_strip.View({kRows, kIndex})});
+    for (const auto& [from, strip, columns] :
+         {std::tuple{&latent, &latent_strip, kLatent},
+          std::tuple{&index, &index_strip, kIndex}}) {
+      Floats want = *from, got(from->size());
+      for (float& x : want) x = reference::RoundToBf16(x);
+      backend->Copy(strip->View({kRows, columns}), View(got, {kRows, columns}));
+      ExpectSameBits(got, want, name);
+    }
   }
 }
 
@@ -142,6 +167,11 @@ TEST(CountEqualRowsTest, CountsRowsThatAreEqualInAllTheirNumbers) {
 TEST(CheckNumbersTest, WhatIsTooLargeOrNoNumberIsAFaultThatIsSaidOnce) {
   for (const auto& [name, backend] : BackendsUnderTest()) {
     Floats x = Normals(5, kRows * kLatent);
+    Stored narrow(x, DType::kBF16);
+    backend->CheckNumbers(narrow.View({kRows, kLatent}), 2);
+    EXPECT_TRUE(backend->Sync().ok()) << name;
+    backend->CheckNumbers(narrow.View({kRows, kLatent}), 0.5);
+    EXPECT_EQ(backend->Sync(), StatusOf(DeviceFault::kNumbers)) << name;
     const Tensor view = View(x, {kRows, kLatent});
     backend->CheckNumbers(view, 2);
     EXPECT_TRUE(backend->Sync().ok()) << name;
