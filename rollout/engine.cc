@@ -114,7 +114,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   ASSIGN_OR_RETURN(
       e.transformer_,
       Transformer::Create(backend, weights, LimitsOf(config, options)));
-  ASSIGN_OR_RETURN(e.cache_, KvCache::Create(backend, config, options.pages));
+  ASSIGN_OR_RETURN(
+      e.cache_,
+      KvCache::Create(backend, config, weights->numerics(), options.pages));
   ASSIGN_OR_RETURN(e.sampler_,
                    Sampler::Create(backend, config, options.sample_rows_max,
                                    SequencesOfAStep(options)));
@@ -132,10 +134,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   return engine;
 }
 
-int64_t Engine::BytesFor(const ModelConfig& config,
+int64_t Engine::BytesFor(const ModelConfig& config, const Numerics& numerics,
                          const EngineOptions& options) {
-  return KvCache::BytesFor(config, options.pages) +
-         Transformer::InferenceBytes(config, LimitsOf(config, options)) +
+  return KvCache::BytesFor(config, numerics, options.pages) +
+         Transformer::InferenceBytes(config, numerics,
+                                     LimitsOf(config, options)) +
          Sampler::BytesFor(config, options.sample_rows_max,
                            SequencesOfAStep(options));
 }

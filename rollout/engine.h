@@ -28,6 +28,7 @@
 #include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 #include "rollout/block_manager.h"
 #include "rollout/sampler.h"
 #include "rollout/scheduler.h"
@@ -59,7 +60,7 @@ class Engine final : public SequenceEngine {
       const EngineOptions& options);
 
   // Bytes that Create asks for: the printed plan uses it.
-  static int64_t BytesFor(const ModelConfig& config,
+  static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics,
                           const EngineOptions& options);
 
   // See SequenceEngine; at most sequences_max sequences, each of at most

@@ -37,8 +37,9 @@ void LayoutShared(const ModelConfig& c, const ActivationShape& shape,
   }
 }
 
-void LayoutPerLayer(const ModelConfig& c, const ActivationShape& shape,
-                    Arena* arena, std::vector<LayerActivations>* layers) {
+void LayoutPerLayer(const ModelConfig& c, const Numerics& numerics,
+                    const ActivationShape& shape, Arena* arena,
+                    std::vector<LayerActivations>* layers) {
   const int64_t n = shape.tokens;
   // A layer's output is the next one's input: backward reads both by one name,
   // and one copy serves.
@@ -48,6 +49,7 @@ void LayoutPerLayer(const ModelConfig& c, const ActivationShape& shape,
     layer.h_in = h_in;
     layer.h_mid = arena->F32({n, c.hidden_size});
     layer.h_out = arena->F32({n, c.hidden_size});
+    layer.keys.Layout(c, numerics, n, arena);
     layer.mla.Layout(c, n, arena);
     layer.indexer.Layout(c, n, shape.selected_width, arena);
     LayoutMlps(c, n, c.IsMoe(l), arena, &layer);
@@ -81,7 +83,7 @@ void Activations::LayoutBatch(const ModelConfig& config,
   routes = take(moe_layers * n * chosen).Reshape({moe_layers, n, chosen});
 }
 
-void Activations::Layout(const ModelConfig& config,
+void Activations::Layout(const ModelConfig& config, const Numerics& numerics,
                          const ActivationShape& shape, LayerStorage storage,
                          Arena* arena) {
   const int64_t n = shape.tokens;
@@ -90,7 +92,7 @@ void Activations::Layout(const ModelConfig& config,
   if (storage == LayerStorage::kShared) {
     LayoutShared(config, shape, arena, &layers);
   } else {
-    LayoutPerLayer(config, shape, arena, &layers);
+    LayoutPerLayer(config, numerics, shape, arena, &layers);
   }
   if (routes.empty()) return;
   for (int64_t m = 0; m < config.moe_layers(); ++m) {
@@ -102,6 +104,8 @@ void Activations::Layout(const ModelConfig& config,
 void LayerScratch::Layout(const ModelConfig& config, int64_t n, Arena* arena) {
   x = arena->F32({n, config.hidden_size});
   qr = arena->F32({n, config.q_lora_rank});
+  latent = arena->F32({n, config.latent_dim()});
+  index_keys = arena->F32({n, config.index_head_dim});
   mlp.Layout(config, n, arena);
 }
 

@@ -13,9 +13,11 @@
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/model/indexer.h"
+#include "kernels/model/kv_cache.h"
 #include "kernels/model/mla.h"
 #include "kernels/model/moe.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
@@ -23,6 +25,7 @@ enum class LayerStorage : uint8_t { kShared, kPerLayer };
 
 struct LayerActivations {
   Tensor h_in, h_mid, h_out;  // [N, D]: the residual stream
+  KeyStrip keys;  // of the batch's own rows; empty over a cache, which has them
   MlaActivations mla;
   IndexerActivations indexer;
   MlpActivations mlp;  // dense, or the shared experts
@@ -53,15 +56,17 @@ struct Activations {
   void LayoutBatch(const ModelConfig& config, const ActivationShape& shape,
                    Arena* arena);
   // After LayoutBatch, whose views it hands to the layers.
-  void Layout(const ModelConfig& config, const ActivationShape& shape,
-              LayerStorage storage, Arena* arena);
+  void Layout(const ModelConfig& config, const Numerics& numerics,
+              const ActivationShape& shape, LayerStorage storage, Arena* arena);
 };
 
 // Normed inputs and temporaries of a layer: needed within it only, recomputed
 // by backward.
 struct LayerScratch {
-  Tensor x;   // [N, D]
-  Tensor qr;  // [N, q_lora_rank]
+  Tensor x;           // [N, D]
+  Tensor qr;          // [N, q_lora_rank]
+  Tensor latent;      // [N, C + R]: the tokens' own keys, on their way to a
+  Tensor index_keys;  // [N, Di]     strip, which may hold less of them
   MlpScratch mlp;
 
   void Layout(const ModelConfig& config, int64_t n, Arena* arena);

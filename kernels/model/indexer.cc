@@ -32,7 +32,6 @@ void IndexerActivations::Layout(const ModelConfig& c, int64_t n,
   q = arena->F32({n, c.index_n_heads, c.index_head_dim});
   w = arena->F32({n, c.index_n_heads});
   k = arena->F32({n, c.index_head_dim});
-  keys = arena->F32({n, c.index_head_dim});
   selected = arena->I32({n, selected_width});
 }
 
@@ -46,7 +45,7 @@ void IndexerBackwardScratch::Layout(const ModelConfig& c, int64_t n,
 
 void IndexerProject(const BlockContext& context, const LayerWeights& weights,
                     const Tensor& x, const Tensor& qr,
-                    const IndexerActivations& a) {
+                    const IndexerActivations& a, const Tensor& keys) {
   Backend* backend = context.backend;
   backend->Linear(qr, *weights.indexer_wq_b, Use::kForward, Flat(a.q));
   RotateHead(context, a.q, RopeDirection::kForward);
@@ -58,25 +57,25 @@ void IndexerProject(const BlockContext& context, const LayerWeights& weights,
                       .w = weights.indexer_k_norm_weight,
                       .b = weights.indexer_k_norm_bias,
                       .eps = kLayerNormEps,
-                      .y = a.keys});
-  RotateHead(context, a.keys.Split(1, 1), RopeDirection::kForward);
+                      .y = keys});
+  RotateHead(context, keys.Split(1, 1), RopeDirection::kForward);
 }
 
 void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
                      const IndexerActivations& a, const MlaActivations& mla,
-                     const Tensor& x, const Tensor& qr, const Tensor& dkl,
-                     const IndexerBackwardScratch& d,
+                     const KeyStrip& keys, const Tensor& x, const Tensor& qr,
+                     const Tensor& dkl, const IndexerBackwardScratch& d,
                      const LayerGradients& gradients) {
   Backend* backend = context.backend;
   backend->Zero(d.keys);
   backend->IndexerKlBackward(
       {.q = mla.q,
-       .keys = mla.keys,
+       .keys = keys.latent,
        .scale = static_cast<float>(context.config->softmax_scale()),
        .lse = mla.lse,
        .index_q = a.q,
        .index_w = a.w,
-       .index_keys = a.keys,
+       .index_keys = keys.index_keys,
        .map = context.map,
        .selected = a.selected,
        .dkl = dkl,
@@ -84,8 +83,10 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
        .dindex_w = d.w,
        .dindex_keys = d.keys});
   RotateHead(context, d.q, RopeDirection::kBackward);
-  backend->LinearWeightGrad({qr, Flat(d.q), gradients.indexer_wq_b});
+  backend->LinearWeightGrad(
+      {qr, Flat(d.q), gradients.indexer_wq_b, context.operand});
   backend->Scale(WeightScale(*context.config), d.w);
+  // fp32 in every numerics, as its product.
   backend->LinearWeightGrad({x, d.w, gradients.indexer_weights_proj});
   RotateHead(context, d.keys.Split(1, 1), RopeDirection::kBackward);
   backend->LayerNormBackward({.x = a.k,
@@ -97,7 +98,7 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
                               .db = gradients.indexer_k_norm_bias});
   // And no dx: the indexer's inputs are detached, so that its loss does not
   // pull on the model.
-  backend->LinearWeightGrad({x, d.k, gradients.indexer_wk});
+  backend->LinearWeightGrad({x, d.k, gradients.indexer_wk, context.operand});
 }
 
 }  // namespace temper

@@ -21,7 +21,6 @@ struct IndexerActivations {
   Tensor q;         // [N, Hi, Di], rotated
   Tensor w;         // [N, Hi], scaled
   Tensor k;         // [N, Di], before norm and rotation
-  Tensor keys;      // [N, Di]: what the cache keeps
   Tensor selected;  // i32 [N, K]
 
   void Layout(const ModelConfig& config, int64_t n, int64_t selected_width,
@@ -29,22 +28,23 @@ struct IndexerActivations {
 };
 
 struct IndexerBackwardScratch {
-  Tensor q, w, k, keys;  // gradients, shapes as above
+  Tensor q, w, k, keys;  // gradients, shapes as above; keys [N, Di]
 
   void Layout(const ModelConfig& config, int64_t n, Arena* arena);
 };
 
-// Fills a.q, w, k, keys from x [N, D] and qr [N, q_lora_rank].
+// Fills a.q, w, k and keys [N, Di], the tokens' own, from x [N, D] and qr [N,
+// q_lora_rank].
 void IndexerProject(const BlockContext& context, const LayerWeights& weights,
                     const Tensor& x, const Tensor& qr,
-                    const IndexerActivations& a);
+                    const IndexerActivations& a, const Tensor& keys);
 
-// Adds the gradient of sum_n dkl[n] kl[n] to the indexer's parameters. Keys
+// Adds the gradient of sum_n dkl[n] kl[n] to the indexer's parameters. `keys`
 // are the batch's own rows.
 void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
                      const IndexerActivations& a, const MlaActivations& mla,
-                     const Tensor& x, const Tensor& qr, const Tensor& dkl,
-                     const IndexerBackwardScratch& d,
+                     const KeyStrip& keys, const Tensor& x, const Tensor& qr,
+                     const Tensor& dkl, const IndexerBackwardScratch& d,
                      const LayerGradients& gradients);
 
 }  // namespace temper

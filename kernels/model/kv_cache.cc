@@ -24,7 +24,14 @@ void ByToken(const T* by_layer, int64_t layers, int64_t count, int64_t chosen,
 
 }  // namespace
 
-KvCache::Layout KvCache::LayOut(const ModelConfig& config, int32_t pages,
+void KeyStrip::Layout(const ModelConfig& config, const Numerics& numerics,
+                      int64_t rows, Arena* arena) {
+  latent = arena->Take(numerics.latent_cache, {rows, config.latent_dim()});
+  index_keys = arena->Take(numerics.index_cache, {rows, config.index_head_dim});
+}
+
+KvCache::Layout KvCache::LayOut(const ModelConfig& config,
+                                const Numerics& numerics, int32_t pages,
                                 Arena* arena) {
   const int64_t rows = int64_t{pages} * kPageTokens;
   const int64_t chosen = config.num_experts_per_tok;
@@ -32,8 +39,8 @@ KvCache::Layout KvCache::LayOut(const ModelConfig& config, int32_t pages,
   const DType type = config.route_bytes() == 1 ? DType::kU8 : DType::kU16;
   Layout layout;
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    layout.strips.push_back({arena->F32({rows, config.latent_dim()}),
-                             arena->F32({rows, config.index_head_dim})});
+    layout.strips.emplace_back();
+    layout.strips.back().Layout(config, numerics, rows, arena);
   }
   for (int64_t layer = 0; layer < config.moe_layers(); ++layer) {
     layout.route_strips.push_back(arena->Take(type, {rows, chosen}));
@@ -44,14 +51,16 @@ KvCache::Layout KvCache::LayOut(const ModelConfig& config, int32_t pages,
   return layout;
 }
 
-int64_t KvCache::BytesFor(const ModelConfig& config, int32_t pages) {
+int64_t KvCache::BytesFor(const ModelConfig& config, const Numerics& numerics,
+                          int32_t pages) {
   Arena counter;
-  LayOut(config, pages, &counter);
+  LayOut(config, numerics, pages, &counter);
   return counter.bytes();
 }
 
 absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
-    Backend* backend, const ModelConfig& config, int32_t pages) {
+    Backend* backend, const ModelConfig& config, const Numerics& numerics,
+    int32_t pages) {
   // Slots are i32.
   if (pages < 1 || pages > INT32_MAX / kPageTokens) {
     return absl::InvalidArgumentError(
@@ -65,9 +74,10 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(
   cache->chosen_ = config.num_experts_per_tok;
   // One buffer for all strips: it is there or it is not, and a page id means
   // the same row in each.
-  ASSIGN_OR_RETURN(cache->buffer_, backend->Allocate(BytesFor(config, pages)));
+  ASSIGN_OR_RETURN(cache->buffer_,
+                   backend->Allocate(BytesFor(config, numerics, pages)));
   Arena arena(cache->buffer_->data(), backend->device());
-  Layout layout = LayOut(config, pages, &arena);
+  Layout layout = LayOut(config, numerics, pages, &arena);
   cache->strips_ = std::move(layout.strips);
   cache->route_strips_ = std::move(layout.route_strips);
   cache->read_slots_ = layout.read_slots;

@@ -15,25 +15,31 @@
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
 constexpr int32_t kPageTokens = 64;
 
-// What attention reads in one layer. In training the rows are the batch's own
-// tokens; in sampling they are the cache's slots.
+// What attention reads in one layer, in the types of the numerics. In training
+// the rows are the batch's own tokens; in sampling they are the cache's slots.
 struct KeyStrip {
   Tensor latent;      // [rows, kv_lora_rank + qk_rope_head_dim]
   Tensor index_keys;  // [rows, index_head_dim]
+
+  void Layout(const ModelConfig& config, const Numerics& numerics, int64_t rows,
+              Arena* arena);
 };
 
 class KvCache {
  public:
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(
-      Backend* backend, const ModelConfig& config, int32_t pages);
+      Backend* backend, const ModelConfig& config, const Numerics& numerics,
+      int32_t pages);
 
   // Bytes that Create will ask for: the printed plan uses it.
-  static int64_t BytesFor(const ModelConfig& config, int32_t pages);
+  static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics,
+                          int32_t pages);
 
   int32_t pages() const { return pages_; }
   const KeyStrip& layer(int64_t index) const { return strips_[index]; }
@@ -58,7 +64,8 @@ class KvCache {
   };
 
   KvCache() = default;
-  static Layout LayOut(const ModelConfig& config, int32_t pages, Arena* arena);
+  static Layout LayOut(const ModelConfig& config, const Numerics& numerics,
+                       int32_t pages, Arena* arena);
   absl::Status ReadSome(const int32_t* slots, int64_t count, int32_t* routes);
 
   Backend* backend_ = nullptr;

@@ -22,7 +22,7 @@ class KvCacheTest : public ::testing::Test {
 };
 
 TEST_F(KvCacheTest, StripsOfAllLayersHaveARowForEverySlotAndDoNotOverlap) {
-  auto cache = KvCache::Create(backend_.get(), config_, 3);
+  auto cache = KvCache::Create(backend_.get(), config_, kFp32, 3);
   ASSERT_TRUE(cache.ok()) << cache.status();
   float value = 1;
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
@@ -36,7 +36,7 @@ TEST_F(KvCacheTest, StripsOfAllLayersHaveARowForEverySlotAndDoNotOverlap) {
       }
     }
   }
-  EXPECT_GE(KvCache::BytesFor(config_, 3), 3 * 192 * (24 + 16) * 4);
+  EXPECT_GE(KvCache::BytesFor(config_, kFp32, 3), 3 * 192 * (24 + 16) * 4);
 }
 
 TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {
@@ -44,7 +44,7 @@ TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {
     ModelConfig config = config_;
     config.n_routed_experts = experts;
     constexpr int32_t kPages = 20;  // more slots than one read takes
-    auto cache = *KvCache::Create(backend_.get(), config, kPages);
+    auto cache = *KvCache::Create(backend_.get(), config, kFp32, kPages);
     const auto route = [&](int64_t slot, int64_t layer, int64_t a) {
       return static_cast<int32_t>((7 * slot + 3 * layer + a) % experts);
     };
@@ -81,7 +81,7 @@ TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {
 }
 
 TEST_F(KvCacheTest, RefusesACacheOfNoPages) {
-  EXPECT_EQ(KvCache::Create(backend_.get(), config_, 0).status().code(),
+  EXPECT_EQ(KvCache::Create(backend_.get(), config_, kFp32, 0).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 

@@ -3,26 +3,18 @@
 namespace temper {
 namespace {
 
-// The last R columns of x [.., columns], seen as rows: [rows, R].
-Tensor RopeRows(const ModelConfig& config, const Tensor& x) {
+// The last R columns of x [N, .., columns], which are rotated.
+Tensor Tail(const BlockContext& context, const Tensor& x) {
   const int64_t columns = x.dim(-1);
-  return x.Reshape({x.elements() / columns, columns})
-      .Slice(1, columns - config.qk_rope_head_dim, columns);
+  return x.Slice(x.rank() - 1, columns - context.config->qk_rope_head_dim,
+                 columns);
 }
 
-void Copy(const BlockContext& context, const Tensor& from, const Tensor& to) {
-  context.backend->GatherRows(from, context.identity.Slice(0, 0, from.dim(0)),
-                              to);
-}
-
-// Rotates the last R columns of x [N, G, columns].
+// Rotates the tail of x [N, G, columns].
 void RotateTail(const BlockContext& context, const Tensor& x,
                 RopeDirection direction) {
-  const int64_t columns = x.dim(2);
-  context.backend->Rope(
-      x.Slice(2, columns - context.config->qk_rope_head_dim, columns),
-      context.map.position, context.cos_sin, RopeStyle::kInterleaved,
-      direction);
+  context.backend->Rope(Tail(context, x), context.map.position, context.cos_sin,
+                        RopeStyle::kInterleaved, direction);
 }
 
 Tensor OneHead(const Tensor& x) { return x.Split(1, 1); }
@@ -38,7 +30,6 @@ void MlaActivations::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
   q_a = arena->F32({n, c.q_lora_rank});
   q_b = arena->F32({n, heads, c.qk_head_dim()});
   kv_a = arena->F32({n, c.latent_dim()});
-  keys = arena->F32({n, c.latent_dim()});
   q = arena->F32({n, heads, c.latent_dim()});
   z = arena->F32({n, heads, c.kv_lora_rank});
   lse = arena->F32({n, heads});
@@ -59,7 +50,8 @@ void MlaBackwardScratch::Layout(const ModelConfig& c, int64_t n, Arena* arena) {
 }
 
 void MlaProject(const BlockContext& context, const LayerWeights& weights,
-                const Tensor& x, const MlaActivations& a, const Tensor& qr) {
+                const Tensor& x, const MlaActivations& a, const Tensor& qr,
+                const Tensor& latent) {
   Backend* backend = context.backend;
   const ModelConfig& c = *context.config;
   const float eps = static_cast<float>(c.rms_norm_eps);
@@ -72,14 +64,14 @@ void MlaProject(const BlockContext& context, const LayerWeights& weights,
                       Use::kTransposed, a.q.Slice(2, 0, c.kv_lora_rank));
   // The rotary part is no product's result: copied before it is rotated in
   // place, since backward wants q_b as it was.
-  Copy(context, RopeRows(c, a.q_b), RopeRows(c, a.q));
+  backend->Copy(Tail(context, a.q_b), Tail(context, a.q));
   RotateTail(context, a.q, RopeDirection::kForward);
 
   backend->Linear(x, *weights.kv_a_proj, Use::kForward, a.kv_a);
   backend->RmsNorm(a.kv_a.Slice(1, 0, c.kv_lora_rank), weights.kv_a_layernorm,
-                   eps, a.keys.Slice(1, 0, c.kv_lora_rank));
-  Copy(context, RopeRows(c, a.kv_a), RopeRows(c, a.keys));
-  RotateTail(context, OneHead(a.keys), RopeDirection::kForward);
+                   eps, latent.Slice(1, 0, c.kv_lora_rank));
+  backend->Copy(Tail(context, a.kv_a), Tail(context, latent));
+  RotateTail(context, OneHead(latent), RopeDirection::kForward);
 }
 
 void MlaAttend(const BlockContext& context, const LayerWeights& weights,
@@ -110,13 +102,15 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
   const Tensor dq_latent = d.q.Slice(2, 0, c.kv_lora_rank);
   const Tensor q_nope = a.q_b.Slice(2, 0, c.qk_nope_head_dim);
   // Operands change places: the forward used W_UK transposed.
-  backend->HeadLinearWeightGrad({dq_latent, q_nope, gradients.w_uk});
+  backend->HeadLinearWeightGrad(
+      {dq_latent, q_nope, gradients.w_uk, context.operand});
   backend->HeadLinear(dq_latent, *weights.w_uk, Use::kForward,
                       d.q_b.Slice(2, 0, c.qk_nope_head_dim));
   // After W_UK's product, which reads the latent part only; in place.
   RotateTail(context, d.q, RopeDirection::kBackward);
-  Copy(context, RopeRows(c, d.q), RopeRows(c, d.q_b));
-  backend->LinearWeightGrad({qr, Flat(d.q_b), gradients.q_b_proj});
+  backend->Copy(Tail(context, d.q), Tail(context, d.q_b));
+  backend->LinearWeightGrad(
+      {qr, Flat(d.q_b), gradients.q_b_proj, context.operand});
   backend->Linear(Flat(d.q_b), *weights.q_b_proj, Use::kTransposed, d.qr);
   backend->RmsNormBackward({.x = a.q_a,
                             .w = weights.q_a_layernorm,
@@ -124,7 +118,7 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
                             .dy = d.qr,
                             .dx = d.q_a,
                             .dw = gradients.q_a_layernorm});
-  backend->LinearWeightGrad({x, d.q_a, gradients.q_a_proj});
+  backend->LinearWeightGrad({x, d.q_a, gradients.q_a_proj, context.operand});
   backend->Linear(d.q_a, *weights.q_a_proj, Use::kTransposed, dx);
 }
 
@@ -136,14 +130,14 @@ void KeyBackward(const BlockContext& context, const LayerWeights& weights,
   Backend* backend = context.backend;
   const ModelConfig& c = *context.config;
   RotateTail(context, OneHead(d.keys), RopeDirection::kBackward);
-  Copy(context, RopeRows(c, d.keys), RopeRows(c, d.kv_a));
+  backend->Copy(Tail(context, d.keys), Tail(context, d.kv_a));
   backend->RmsNormBackward({.x = a.kv_a.Slice(1, 0, c.kv_lora_rank),
                             .w = weights.kv_a_layernorm,
                             .eps = static_cast<float>(c.rms_norm_eps),
                             .dy = d.keys.Slice(1, 0, c.kv_lora_rank),
                             .dx = d.kv_a.Slice(1, 0, c.kv_lora_rank),
                             .dw = gradients.kv_a_layernorm});
-  backend->LinearWeightGrad({x, d.kv_a, gradients.kv_a_proj});
+  backend->LinearWeightGrad({x, d.kv_a, gradients.kv_a_proj, context.operand});
   backend->Linear(d.kv_a, *weights.kv_a_proj, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
 }
@@ -152,20 +146,20 @@ void KeyBackward(const BlockContext& context, const LayerWeights& weights,
 
 void MlaBackward(const BlockContext& context, const LayerWeights& weights,
                  const MlaActivations& a, const Tensor& x, const Tensor& qr,
-                 const Tensor& selected, const Tensor& dy,
+                 const Tensor& keys, const Tensor& selected, const Tensor& dy,
                  const MlaBackwardScratch& d, const LayerGradients& gradients,
                  const Tensor& dx) {
   Backend* backend = context.backend;
-  backend->LinearWeightGrad({Flat(a.o), dy, gradients.o_proj});
+  backend->LinearWeightGrad({Flat(a.o), dy, gradients.o_proj, context.operand});
   backend->Linear(dy, *weights.o_proj, Use::kTransposed, Flat(d.o));
-  backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv});
+  backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv, context.operand});
   backend->HeadLinear(d.o, *weights.w_uv, Use::kTransposed, d.z);
   // It adds up: every query of the pack, of whatever segment, has a share in
   // its keys.
   backend->Zero(d.keys);
   backend->SparseMlaBackward(
       {.q = a.q,
-       .keys = a.keys,
+       .keys = keys,
        .map = context.map,
        .selected = selected,
        .scale = static_cast<float>(context.config->softmax_scale()),

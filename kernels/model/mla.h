@@ -11,6 +11,7 @@
 
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
+#include "kernels/model/kv_cache.h"
 #include "kernels/model/layer_tensors.h"
 #include "kernels/ops/backend.h"
 
@@ -21,16 +22,15 @@ struct BlockContext {
   Backend* backend = nullptr;
   const ModelConfig* config = nullptr;
   KeyMap map;
-  Tensor cos_sin;   // [positions_max, R]
-  Tensor identity;  // i32 [N * H]: 0, 1, 2, ..; GatherRows by it copies
-  Tensor slot;      // i32 [N], as TokenBatch has it
+  Tensor cos_sin;               // [positions_max, R]
+  Tensor slot;                  // i32 [N], as TokenBatch has it
+  DType operand = DType::kF32;  // of products but router's and weights_proj's
 };
 
 struct MlaActivations {
   Tensor q_a;   // [N, q_lora_rank], before its norm
   Tensor q_b;   // [N, H, nope + R], before rotation
   Tensor kv_a;  // [N, C + R], before norm and rotation
-  Tensor keys;  // [N, C + R]: what the cache keeps
   Tensor q;     // [N, H, C + R]: absorbed | rotated
   Tensor z;     // [N, H, C]
   Tensor lse;   // [N, H]
@@ -53,10 +53,12 @@ struct MlaBackwardScratch {
   void Layout(const ModelConfig& config, int64_t n, Arena* arena);
 };
 
-// Fills a.q_a, q_b, kv_a, keys, q, and qr [N, q_lora_rank], the normed latent
-// of the queries, from the normed hidden state x [N, D].
+// Fills a.q_a, q_b, kv_a, q, qr [N, q_lora_rank], the normed latent of the
+// queries, and latent [N, C + R], the tokens' own keys, from the normed hidden
+// state x [N, D].
 void MlaProject(const BlockContext& context, const LayerWeights& weights,
-                const Tensor& x, const MlaActivations& a, const Tensor& qr);
+                const Tensor& x, const MlaActivations& a, const Tensor& qr,
+                const Tensor& latent);
 
 // Fills a.z, lse, o, and y [N, D]; `keys` is the strip that the map points
 // into, `selected` i32 [N, K].
@@ -65,11 +67,11 @@ void MlaAttend(const BlockContext& context, const LayerWeights& weights,
                const MlaActivations& a, const Tensor& y);
 
 // From dy [N, D] to dx [N, D] (overwritten), adding the parameters' gradients.
-// Keys are the batch's own rows, a.keys: the gradient of a key reaches the
-// token that made it, whichever queries read it.
+// `keys` are the batch's own rows: the gradient of a key reaches the token that
+// made it, whichever queries read it.
 void MlaBackward(const BlockContext& context, const LayerWeights& weights,
                  const MlaActivations& a, const Tensor& x, const Tensor& qr,
-                 const Tensor& selected, const Tensor& dy,
+                 const Tensor& keys, const Tensor& selected, const Tensor& dy,
                  const MlaBackwardScratch& d, const LayerGradients& gradients,
                  const Tensor& dx);
 

@@ -98,12 +98,12 @@ void MlpBackward(const BlockContext& context, const LayerWeights& weights,
   const Tensor dup = Narrow(d.up, width);
   // Recomputed, not kept: h is as large as gate and up, and costs no product.
   backend->SwiGlu(a.gate, a.up, h);
-  backend->LinearWeightGrad({h, dy, gradients.down_proj});
+  backend->LinearWeightGrad({h, dy, gradients.down_proj, context.operand});
   backend->Linear(dy, *weights.down_proj, Use::kTransposed, dh);
   backend->SwiGluBackward(
       {.gate = a.gate, .up = a.up, .dh = dh, .dgate = dgate, .dup = dup});
-  backend->LinearWeightGrad({x, dgate, gradients.gate_proj});
-  backend->LinearWeightGrad({x, dup, gradients.up_proj});
+  backend->LinearWeightGrad({x, dgate, gradients.gate_proj, context.operand});
+  backend->LinearWeightGrad({x, dup, gradients.up_proj, context.operand});
   backend->Linear(dgate, *weights.gate_proj, Use::kTransposed, dx);
   backend->Linear(dup, *weights.up_proj, Use::kTransposed, d.x);
   backend->Add(d.x, dx);
@@ -199,7 +199,8 @@ void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
   backend->GroupedLinearWeightGrad({.x = scratch.expert_h,
                                     .dy = d.expert_out,
                                     .offsets = a.offsets,
-                                    .dw = gradients.experts_down});
+                                    .dw = gradients.experts_down,
+                                    .operand = context.operand});
   backend->GroupedLinear({.x = d.expert_out,
                           .offsets = a.offsets,
                           .w = weights.experts_down.get(),
@@ -213,11 +214,13 @@ void ExpertsBackward(const BlockContext& context, const LayerWeights& weights,
   backend->GroupedLinearWeightGrad({.x = scratch.expert_x,
                                     .dy = d.expert_gate,
                                     .offsets = a.offsets,
-                                    .dw = gradients.experts_gate});
+                                    .dw = gradients.experts_gate,
+                                    .operand = context.operand});
   backend->GroupedLinearWeightGrad({.x = scratch.expert_x,
                                     .dy = d.expert_up,
                                     .offsets = a.offsets,
-                                    .dw = gradients.experts_up});
+                                    .dw = gradients.experts_up,
+                                    .operand = context.operand});
   backend->GroupedLinear({.x = d.expert_gate,
                           .offsets = a.offsets,
                           .w = weights.experts_gate.get(),
@@ -255,6 +258,7 @@ void MoeBackward(const BlockContext& context, const LayerWeights& weights,
                             // The choice has no gradient; through the gates of
                             // the chosen the router learns.
                             .dlogits = d.logits});
+  // fp32 in every numerics, as its product.
   backend->LinearWeightGrad({x, d.logits, gradients.router});
   backend->Linear(d.logits, *weights.router, Use::kTransposed, d.x);
   backend->Add(d.x, dx);

@@ -6,17 +6,34 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
+namespace {
+
+absl::StatusOr<std::vector<float>> ReadFloats(Backend* backend,
+                                              const Tensor& from) {
+  std::vector<float> values(from.elements());
+  if (from.dtype() == DType::kF32) {
+    RETURN_IF_ERROR(backend->Read(from, values.data()));
+    return values;
+  }
+  std::vector<BF16> narrow(from.elements());
+  RETURN_IF_ERROR(backend->Read(from, narrow.data()));
+  for (size_t i = 0; i < narrow.size(); ++i) {
+    values[i] = FloatFromBF16(narrow[i]);
+  }
+  return values;
+}
+
+}  // namespace
 
 absl::Status OutOfRange(Backend* backend, const PublishedWeights& weights) {
   float largest = -1;
   std::string name;
-  std::vector<float> values;
   for (const Parameter& p : weights.parameters()) {
-    const Tensor value = weights.value(p);
-    values.resize(value.elements());
-    RETURN_IF_ERROR(backend->Read(value, values.data()));
+    ASSIGN_OR_RETURN(const std::vector<float> values,
+                     ReadFloats(backend, weights.value(p)));
     for (const float x : values) {
       // Written so that a NaN is the largest, and stays it.
       if (!(std::fabs(x) <= largest) && !std::isnan(largest)) {

@@ -6,6 +6,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/weights_file.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 namespace {
@@ -58,6 +59,15 @@ int64_t PublishedWeights::BytesFor(const ModelConfig& config,
   return tensors.back().offset + tensors.back().bytes;
 }
 
+int64_t PublishedWeights::Fp32BytesFor(const ModelConfig& config,
+                                       const Numerics& numerics) {
+  int64_t bytes = 0;
+  for (const PublishedParameter& tensor : ListPublished(config, numerics)) {
+    if (tensor.dtype == DType::kF32) bytes += tensor.bytes;
+  }
+  return bytes;
+}
+
 int64_t PublishedWeights::PackingBytesFor(const ModelConfig& config,
                                           const Numerics& numerics,
                                           Passes passes) {
@@ -77,7 +87,6 @@ absl::StatusOr<std::unique_ptr<PublishedWeights>> PublishedWeights::Make(
       new PublishedWeights(config, numerics));
   weights->backend_ = backend;
   weights->masters_ = masters;
-  weights->operand_ = numerics.operand;
   // Before the handles, which are made from views of the bytes.
   RETURN_IF_ERROR(weights->LayOut());
   RETURN_IF_ERROR(weights->MakeHandles(passes));
@@ -106,9 +115,18 @@ absl::StatusOr<std::unique_ptr<PublishedWeights>> PublishedWeights::Load(
                    WeightsFile::Open(config, model_dir));
   ASSIGN_OR_RETURN(std::unique_ptr<PublishedWeights> weights,
                    Create(backend, config, numerics, passes));
+  std::vector<BF16> narrow;
   RETURN_IF_ERROR(file.Read(
       [&](const Parameter& parameter, const std::vector<float>& values) {
-        return backend->CopyFromHost(values.data(), weights->value(parameter));
+        const Tensor to = weights->value(parameter);
+        if (to.dtype() == DType::kF32) {
+          return backend->CopyFromHost(values.data(), to);
+        }
+        // As a learner's masters would be rounded, that are read from the same
+        // file.
+        narrow.clear();
+        for (const float x : values) narrow.push_back(BF16FromFloat(x));
+        return backend->CopyFromHost(narrow.data(), to);
       }));
   // Once, after the last tensor: experts are packed as one stack.
   weights->Pack();
@@ -120,7 +138,7 @@ absl::Status PublishedWeights::LayOut() {
   // By type, each kind without gaps: the experts of a layer have to lie one
   // after the other, and what is fp32 as it lies in the masters.
   for (const Parameter& p : parameters_.list()) {
-    const DType dtype = PublishedType(p, {.operand = operand_});
+    const DType dtype = PublishedType(p, numerics_);
     int64_t* const next = dtype == DType::kF32 ? &own_fp32_ : &narrow_;
     const bool is_masters = dtype == DType::kF32 && masters_ != nullptr;
     places_.push_back({dtype, is_masters ? p.offset : *next});
@@ -131,8 +149,9 @@ absl::Status PublishedWeights::LayOut() {
                      backend_->Allocate(own_fp32_ * TypeBytes(DType::kF32)));
   }
   if (narrow_ > 0) {
-    ASSIGN_OR_RETURN(narrow_buffer_,
-                     backend_->Allocate(narrow_ * TypeBytes(operand_)));
+    ASSIGN_OR_RETURN(
+        narrow_buffer_,
+        backend_->Allocate(narrow_ * TypeBytes(numerics_.operand)));
   }
   return absl::OkStatus();
 }
@@ -212,6 +231,12 @@ void PublishedWeights::Pack() {
 void PublishedWeights::Publish() {
   CHECK(masters_ != nullptr) << "what has no masters is set by its bytes";
   // What is published in fp32 already is: it is the masters' memory.
+  for (const Parameter& p : parameters_.list()) {
+    const Tensor published = value(p);
+    if (published.dtype() != DType::kF32) {
+      backend_->Copy(masters_->value(p), published);
+    }
+  }
   Pack();
 }
 

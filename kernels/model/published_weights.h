@@ -7,7 +7,8 @@
 // Of two kinds. That of a sampler or a reference owns its bytes, which come
 // from a file or over the wire, and packs what a forward needs. That of a
 // learner follows its masters: what is published in fp32 is the masters' own
-// memory, so that no fp32 number is held twice.
+// memory, so that no fp32 number is held twice; what is published in bf16 is
+// rounded from them (DESIGN.md section 6.5), whenever they are published.
 
 #ifndef KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
 #define KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
@@ -76,6 +77,9 @@ class PublishedWeights {
 
   // Bytes that travel, all of them.
   static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics);
+  // Those of them that are fp32, which a learner's masters are themselves.
+  static int64_t Fp32BytesFor(const ModelConfig& config,
+                              const Numerics& numerics);
   // What packings take, rounding to panels aside: the printed plan uses it.
   static int64_t PackingBytesFor(const ModelConfig& config,
                                  const Numerics& numerics, Passes passes);
@@ -87,6 +91,7 @@ class PublishedWeights {
   const std::vector<PublishedParameter>& tensors() const { return tensors_; }
 
   const ModelConfig& config() const { return config_; }
+  const Numerics& numerics() const { return numerics_; }
   const std::vector<Parameter>& parameters() const {
     return parameters_.list();
   }
@@ -111,6 +116,7 @@ class PublishedWeights {
 
   PublishedWeights(const ModelConfig& config, const Numerics& numerics)
       : config_(config),
+        numerics_(numerics),
         parameters_(config),
         tensors_(ListPublished(config, numerics)) {}
   static absl::StatusOr<std::unique_ptr<PublishedWeights>> Make(
@@ -126,13 +132,13 @@ class PublishedWeights {
 
   Backend* backend_ = nullptr;
   const ModelConfig config_;
+  const Numerics numerics_;
   const ParameterTable parameters_;
   const std::vector<PublishedParameter> tensors_;
   const MasterWeights* masters_ = nullptr;
   std::vector<Place> places_;  // of the parameters
   int64_t own_fp32_ = 0;       // elements
   int64_t narrow_ = 0;
-  DType operand_ = DType::kF32;
   std::unique_ptr<Buffer> own_fp32_buffer_;  // null with masters
   std::unique_ptr<Buffer> narrow_buffer_;    // null in fp32
   Tensor embed_tokens_, norm_, lm_head_rows_;

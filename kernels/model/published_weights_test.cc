@@ -1,6 +1,9 @@
 #include "kernels/model/published_weights.h"
 
+#include <bit>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -12,6 +15,7 @@
 #include "kernels/model/test_model.h"
 #include "kernels/model/transformer.h"
 #include "kernels/ops/testing/counting_backend.h"
+#include "kernels/reference/arithmetic.h"
 
 namespace temper {
 namespace {
@@ -27,7 +31,8 @@ class PublishedWeightsTest : public testing::Test {
   // head.
   std::vector<float> Hidden(const PublishedWeights& weights) {
     auto model = *Transformer::Create(backend_.get(), &weights, 64);
-    const auto cache = *KvCache::Create(backend_.get(), config_, 1);
+    const auto cache =
+        *KvCache::Create(backend_.get(), config_, weights.numerics(), 1);
     TrainingBatch made =
         MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}});
     made.batch.page_tokens = kPageTokens;
@@ -81,13 +86,46 @@ TEST_F(PublishedWeightsTest, BytesAreTheMastersAndMakeTheSameModel) {
 }
 
 TEST_F(PublishedWeightsTest, PublishFollowsTheMasters) {
-  const TrainableModel trained = TrainableOf(backend_.get(), config_, one_);
-  const auto of_two = PublishedOf(backend_.get(), config_, two_);
-  ASSERT_TRUE(trained.masters->SetValues(two_).ok());
-  EXPECT_NE(Head(*trained.weights), Head(*of_two)) << "packed before";
-  trained.weights->Publish();
-  EXPECT_EQ(Head(*trained.weights), Head(*of_two));
-  EXPECT_EQ(Hidden(*trained.weights), Hidden(*of_two));
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    const TrainableModel trained =
+        TrainableOf(backend_.get(), config_, one_, numerics);
+    const auto of_two = PublishedOf(backend_.get(), config_, two_,
+                                    Passes::kForwardAndBackward, numerics);
+    ASSERT_TRUE(trained.masters->SetValues(two_).ok());
+    EXPECT_NE(Head(*trained.weights), Head(*of_two)) << "packed before";
+    trained.weights->Publish();
+    EXPECT_EQ(Head(*trained.weights), Head(*of_two));
+    EXPECT_EQ(Hidden(*trained.weights), Hidden(*of_two));
+    EXPECT_TRUE(*trained.weights->GetBytes() == *of_two->GetBytes());
+  }
+}
+
+// The test's own rounding, not the product's: what is published of masters, and
+// read from a file or from the wire, is nearest even.
+TEST_F(PublishedWeightsTest, InBf16BytesAreTheMastersRounded) {
+  const TrainableModel trained =
+      TrainableOf(backend_.get(), config_, one_, kBf16);
+  const auto bytes = *trained.weights->GetBytes();
+  ASSERT_EQ(static_cast<int64_t>(bytes.size()),
+            PublishedWeights::BytesFor(config_, kBf16));
+  const float* next = one_.data();
+  for (const PublishedParameter& tensor : trained.weights->tensors()) {
+    const size_t size = DTypeBytes(tensor.dtype);
+    for (int64_t at = 0; at < tensor.bytes; at += size, ++next) {
+      uint32_t bits = 0;  // a bf16 is a float's upper half
+      std::memcpy(reinterpret_cast<char*>(&bits) + 4 - size,
+                  bytes.data() + tensor.offset + at, size);
+      const float want = size == 4 ? *next : reference::RoundToBf16(*next);
+      ASSERT_EQ(std::bit_cast<float>(bits), want) << tensor.name;
+    }
+  }
+  const auto sampler = *PublishedWeights::Create(backend_.get(), config_, kBf16,
+                                                 Passes::kForward);
+  ASSERT_TRUE(sampler->SetBytes(bytes).ok());
+  EXPECT_EQ(Hidden(*sampler), Hidden(*trained.weights));
+  EXPECT_EQ(Head(*sampler), Head(*trained.weights));
+  EXPECT_NE(Hidden(*sampler),
+            Hidden(*PublishedOf(backend_.get(), config_, one_)));
 }
 
 TEST_F(PublishedWeightsTest, ADirectoryIsPublishedAsItsMastersWouldBe) {
@@ -95,11 +133,16 @@ TEST_F(PublishedWeightsTest, ADirectoryIsPublishedAsItsMastersWouldBe) {
   ASSERT_TRUE(MakeDirectories(dir).ok());
   const TrainableModel trained = TrainableOf(backend_.get(), config_, one_);
   ASSERT_TRUE(trained.masters->Save(dir, "F32").ok());
-  const auto loaded = PublishedWeights::Load(backend_.get(), config_, kFp32,
-                                             Passes::kForward, dir);
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_TRUE(*(*loaded)->GetBytes() == BytesOf(one_));
-  EXPECT_EQ(Hidden(**loaded), Hidden(*trained.weights));
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    const auto loaded = PublishedWeights::Load(backend_.get(), config_,
+                                               numerics, Passes::kForward, dir);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    const auto published = PublishedWeights::Of(trained.masters.get(), numerics,
+                                                Passes::kForwardAndBackward);
+    ASSERT_TRUE(published.ok()) << published.status();
+    EXPECT_TRUE(*(*loaded)->GetBytes() == *(*published)->GetBytes());
+    EXPECT_EQ(Hidden(**loaded), Hidden(**published));
+  }
 }
 
 TEST_F(PublishedWeightsTest, OtherSizesAreRefusedAndChangeNothing) {
@@ -137,14 +180,22 @@ TEST_F(PublishedWeightsTest, InBf16RouterIndexWeightsAndVectorsStayFp32) {
 }
 
 TEST_F(PublishedWeightsTest, NoFp32NumberIsHeldTwiceAndASamplerPacksOnce) {
-  CountingBackend counting(backend_.get());
-  const TrainableModel trained = TrainableOf(&counting, config_, one_);
-  EXPECT_EQ(counting.allocated_bytes(), MasterWeights::BytesFor(config_))
-      << "what is published takes packings and nothing else";
-  const int64_t before = counting.allocated_bytes();
-  const auto sampler = PublishedOf(&counting, config_, one_, Passes::kForward);
-  EXPECT_EQ(counting.allocated_bytes() - before,
-            PublishedWeights::BytesFor(config_, kFp32));
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    CountingBackend counting(backend_.get());
+    const TrainableModel trained =
+        TrainableOf(&counting, config_, one_, numerics);
+    const int64_t published = PublishedWeights::BytesFor(config_, numerics);
+    EXPECT_EQ(counting.allocated_bytes(),
+              MasterWeights::BytesFor(config_) + published -
+                  PublishedWeights::Fp32BytesFor(config_, numerics))
+        << "what is published takes packings, its narrow bytes, nothing else";
+    const int64_t before = counting.allocated_bytes();
+    const auto sampler =
+        PublishedOf(&counting, config_, one_, Passes::kForward, numerics);
+    EXPECT_EQ(counting.allocated_bytes() - before, published);
+  }
+  EXPECT_EQ(PublishedWeights::Fp32BytesFor(config_, kFp32),
+            MasterWeights::BytesFor(config_));
   const int64_t one =
       PublishedWeights::PackingBytesFor(config_, kFp32, Passes::kForward);
   const int64_t both = PublishedWeights::PackingBytesFor(

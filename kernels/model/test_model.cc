@@ -6,6 +6,7 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 namespace {
@@ -69,8 +70,10 @@ std::unique_ptr<MasterWeights> RandomMasters(Backend* backend,
 
 std::unique_ptr<PublishedWeights> RandomModel(Backend* backend,
                                               const ModelConfig& config,
-                                              uint64_t seed, Passes passes) {
-  return PublishedOf(backend, config, RandomValues(config, seed), passes);
+                                              uint64_t seed, Passes passes,
+                                              const Numerics& numerics) {
+  return PublishedOf(backend, config, RandomValues(config, seed), passes,
+                     numerics);
 }
 
 std::vector<std::byte> BytesOf(const std::vector<float>& values) {
@@ -78,15 +81,45 @@ std::vector<std::byte> BytesOf(const std::vector<float>& values) {
   return {begin, begin + values.size() * sizeof(float)};
 }
 
+namespace {
+
+std::vector<std::byte> PublishedBytes(const ModelConfig& config,
+                                      const Numerics& numerics,
+                                      const std::vector<float>& values) {
+  std::vector<std::byte> bytes(PublishedWeights::BytesFor(config, numerics));
+  const float* next = values.data();
+  for (const PublishedParameter& tensor : ListPublished(config, numerics)) {
+    std::byte* const to = bytes.data() + tensor.offset;
+    const auto count =
+        tensor.bytes / static_cast<int64_t>(DTypeBytes(tensor.dtype));
+    if (tensor.dtype == DType::kF32) {
+      std::memcpy(to, next, static_cast<size_t>(tensor.bytes));
+    } else {
+      auto* const narrow = reinterpret_cast<BF16*>(to);
+      std::transform(next, next + count, narrow, BF16FromFloat);
+    }
+    next += count;
+  }
+  return bytes;
+}
+
+}  // namespace
+
 std::unique_ptr<PublishedWeights> PublishedOf(Backend* backend,
                                               const ModelConfig& config,
                                               const std::vector<float>& values,
-                                              Passes passes) {
-  auto weights = PublishedWeights::Create(backend, config, kFp32, passes);
+                                              Passes passes,
+                                              const Numerics& numerics) {
+  auto weights = PublishedWeights::Create(backend, config, numerics, passes);
   CHECK(weights.ok()) << weights.status();
-  const absl::Status set = (*weights)->SetBytes(BytesOf(values));
-  CHECK(set.ok()) << set;
+  SetValues(values, weights->get());
   return *std::move(weights);
+}
+
+void SetValues(const std::vector<float>& values, PublishedWeights* weights) {
+  const absl::Status set = weights->SetBytes(
+      PublishedBytes(weights->config(), weights->numerics(), values));
+  CHECK(set.ok()) << set;
 }
 
 std::vector<float> ValuesOf(const PublishedWeights& weights) {
@@ -98,12 +131,13 @@ std::vector<float> ValuesOf(const PublishedWeights& weights) {
 }
 
 TrainableModel TrainableOf(Backend* backend, const ModelConfig& config,
-                           const std::vector<float>& values) {
+                           const std::vector<float>& values,
+                           const Numerics& numerics) {
   TrainableModel model;
   model.masters = *MasterWeights::Create(backend, config);
   const absl::Status set = model.masters->SetValues(values);
   CHECK(set.ok()) << set;
-  auto weights = PublishedWeights::Of(model.masters.get(), kFp32,
+  auto weights = PublishedWeights::Of(model.masters.get(), numerics,
                                       Passes::kForwardAndBackward);
   CHECK(weights.ok()) << weights.status();
   model.weights = *std::move(weights);

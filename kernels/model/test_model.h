@@ -13,6 +13,7 @@
 #include "kernels/model/published_weights.h"
 #include "kernels/model/transformer.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
@@ -28,16 +29,22 @@ std::unique_ptr<MasterWeights> RandomMasters(Backend* backend,
                                              uint64_t seed);
 std::unique_ptr<PublishedWeights> RandomModel(
     Backend* backend, const ModelConfig& config, uint64_t seed,
-    Passes passes = Passes::kForwardAndBackward);
+    Passes passes = Passes::kForwardAndBackward,
+    const Numerics& numerics = kFp32);
 
-// fp32 values in the order of the parameters, as bytes and published.
+// Values in the order of the parameters, as the bytes that are published of
+// them in fp32, and published.
 std::vector<std::byte> BytesOf(const std::vector<float>& values);
 std::unique_ptr<PublishedWeights> PublishedOf(
     Backend* backend, const ModelConfig& config,
     const std::vector<float>& values,
-    Passes passes = Passes::kForwardAndBackward);
+    Passes passes = Passes::kForwardAndBackward,
+    const Numerics& numerics = kFp32);
 
-// The fp32 values that a model publishes.
+// Publishes `values`, in the order of the parameters. CHECKs that it works.
+void SetValues(const std::vector<float>& values, PublishedWeights* weights);
+
+// The values that a model publishes in fp32.
 std::vector<float> ValuesOf(const PublishedWeights& weights);
 
 // Masters and what is published of them.
@@ -46,7 +53,8 @@ struct TrainableModel {
   std::unique_ptr<PublishedWeights> weights;
 };
 TrainableModel TrainableOf(Backend* backend, const ModelConfig& config,
-                           const std::vector<float>& values);
+                           const std::vector<float>& values,
+                           const Numerics& numerics = kFp32);
 
 std::vector<int32_t> RandomTokens(const ModelConfig& config, uint64_t seed,
                                   int64_t count);

@@ -23,14 +23,6 @@ constexpr int64_t kTokensMax = 1 << 22;
 }  // namespace
 
 absl::Status TransformerImpl::Init() {
-  const int64_t rows = limits_.tokens * config_.num_attention_heads;
-  ASSIGN_OR_RETURN(identity_buffer_, backend_->Allocate(rows * 4));
-  identity_ =
-      Tensor(identity_buffer_->data(), DType::kI32, {rows}, backend_->device());
-  std::vector<int32_t> identity(rows);
-  for (int64_t i = 0; i < rows; ++i) identity[i] = static_cast<int32_t>(i);
-  RETURN_IF_ERROR(backend_->CopyFromHost(identity.data(), identity_));
-  RETURN_IF_ERROR(backend_->Sync());
   ASSIGN_OR_RETURN(
       scratch_buffer_,
       backend_->Allocate(ScratchBytes<LayerScratch>(config_, limits_.tokens)));
@@ -50,9 +42,10 @@ absl::StatusOr<std::unique_ptr<Tape>> TransformerImpl::NewTape(
   tape->maker = this;
   const ActivationShape shape =
       LargestShape(config_, Filled(config_, {.tokens = tokens_max}));
-  RETURN_IF_ERROR(Reserve(
-      backend_, ActivationBytes(config_, shape, LayerStorage::kPerLayer),
-      &tape->buffer));
+  RETURN_IF_ERROR(Reserve(backend_,
+                          ActivationBytes(config_, weights_.numerics(), shape,
+                                          LayerStorage::kPerLayer),
+                          &tape->buffer));
   RETURN_IF_ERROR(
       Reserve(backend_, BatchBytes(config_, shape), &tape->batch_buffer));
   RETURN_IF_ERROR(Reserve(backend_,
@@ -69,7 +62,7 @@ BlockContext TransformerImpl::Context(const KeyMap& map,
   context.config = &config_;
   context.map = map;
   context.cos_sin = rope_.cos_sin();
-  context.identity = identity_;
+  context.operand = weights_.numerics().operand;
   return context;
 }
 
@@ -94,7 +87,9 @@ absl::Status TransformerImpl::Prepare(const TokenBatch& batch,
   if (tape == nullptr && activation_buffer_ == nullptr) {
     const ActivationShape largest = LargestShape(config_, limits_);
     RETURN_IF_ERROR(
-        Reserve(backend_, ActivationBytes(config_, largest, storage), buffer));
+        Reserve(backend_,
+                ActivationBytes(config_, weights_.numerics(), largest, storage),
+                buffer));
     RETURN_IF_ERROR(
         Reserve(backend_, BatchBytes(config_, largest), batch_buffer));
     host_batch_.reserve(BatchBytes(config_, largest) / sizeof(int32_t));
@@ -102,13 +97,13 @@ absl::Status TransformerImpl::Prepare(const TokenBatch& batch,
   }
   Arena needed, batch_needed;
   (*a)->LayoutBatch(config_, shape, &batch_needed);
-  (*a)->Layout(config_, shape, storage, &needed);
+  (*a)->Layout(config_, weights_.numerics(), shape, storage, &needed);
   RETURN_IF_ERROR(Reserve(backend_, needed.bytes(), buffer));
   RETURN_IF_ERROR(Reserve(backend_, batch_needed.bytes(), batch_buffer));
   Arena batch_arena((*batch_buffer)->data(), backend_->device());
   (*a)->LayoutBatch(config_, shape, &batch_arena);
   Arena arena((*buffer)->data(), backend_->device());
-  (*a)->Layout(config_, shape, storage, &arena);
+  (*a)->Layout(config_, weights_.numerics(), shape, storage, &arena);
   Arena scratch_arena(scratch_buffer_->data(), backend_->device());
   scratch_.Layout(config_, batch.size(), &scratch_arena);
   return CopyBatch(batch, **a);
@@ -204,10 +199,7 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
 // forward does.
 void TransformerImpl::CheckHead() {
   if (head_checked_ == weights_.publications()) return;
-  const Tensor head = weights_.value("lm_head.weight");
-  // SumSquares, which the check is made of, reads fp32 alone.
-  if (head.dtype() != DType::kF32) return;
-  backend_->CheckNumbers(head, kRootMeanSquareMax);
+  backend_->CheckNumbers(weights_.lm_head_rows(), kRootMeanSquareMax);
   head_checked_ = weights_.publications();
 }
 
@@ -268,19 +260,17 @@ void TransformerImpl::AttentionForward(int64_t l, const BlockContext& context,
                                        const Tensor& score_tap) {
   const LayerActivations& a = activations.layers[l];
   const LayerWeights& weights = weights_.layer(l);
-  MlaProject(context, weights, scratch_.x, a.mla, scratch_.qr);
-  IndexerProject(context, weights, scratch_.x, scratch_.qr, a.indexer);
-  // In training the batch's own rows are the strip: what a cache would copy is
-  // there already.
-  KeyStrip strip = {a.mla.keys, a.indexer.keys};
-  if (cache != nullptr) {
-    strip = cache->layer(l);
-    backend_->WriteKeys({.latent = a.mla.keys,
-                         .index_keys = a.indexer.keys,
-                         .slot = activations.slot,
-                         .latent_strip = strip.latent,
-                         .index_strip = strip.index_keys});
-  }
+  MlaProject(context, weights, scratch_.x, a.mla, scratch_.qr, scratch_.latent);
+  IndexerProject(context, weights, scratch_.x, scratch_.qr, a.indexer,
+                 scratch_.index_keys);
+  // In training too, where the strip is the batch's own rows: what is read is
+  // rounded as a cache's is.
+  const KeyStrip& strip = cache != nullptr ? cache->layer(l) : a.keys;
+  backend_->WriteKeys({.latent = scratch_.latent,
+                       .index_keys = scratch_.index_keys,
+                       .slot = activations.slot,
+                       .latent_strip = strip.latent,
+                       .index_strip = strip.index_keys});
   backend_->IndexerSelect({.q = a.indexer.q,
                            .w = a.indexer.w,
                            .keys = strip.index_keys,

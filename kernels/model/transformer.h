@@ -23,6 +23,7 @@
 #include "kernels/model/kv_cache.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
@@ -99,7 +100,8 @@ class Transformer {
   };
 
   // `backend` and `weights` must outlive the object; the weights may be
-  // changed and published between calls.
+  // changed and published between calls. Computes in their numerics, in which
+  // any cache that it is given must be.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
       Backend* backend, const PublishedWeights* weights, const Limits& limits);
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(
@@ -110,8 +112,9 @@ class Transformer {
   // What it allocates for forwards over a cache, for training with one tape
   // (agreement counted), and for forwards on borrowed tapes alone.
   static int64_t InferenceBytes(const ModelConfig& config,
-                                const Limits& limits);
-  static int64_t TrainingBytes(const ModelConfig& config, int64_t tokens_max);
+                                const Numerics& numerics, const Limits& limits);
+  static int64_t TrainingBytes(const ModelConfig& config,
+                               const Numerics& numerics, int64_t tokens_max);
   static int64_t BorrowedTapeBytes(const ModelConfig& config,
                                    int64_t tokens_max);
 

@@ -76,7 +76,7 @@ void TransformerImpl::BackwardLayer(int64_t l, const BlockContext& context,
   backend_->Add(d.sum, d.dh);
 
   RecomputeInputs(l, a);
-  MlaBackward(context, weights, a.mla, scratch_.x, scratch_.qr,
+  MlaBackward(context, weights, a.mla, scratch_.x, scratch_.qr, a.keys.latent,
               a.indexer.selected, d.dh, d.mla, g, d.dx);
   backend_->RmsNormBackward({.x = a.h_in,
                              .w = weights.input_layernorm,
@@ -104,20 +104,21 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     const LayerActivations& a = impl->activations.layers[l];
     backend_->IndexerKl({.q = a.mla.q,
-                         .keys = a.mla.keys,
+                         .keys = a.keys.latent,
                          .scale = static_cast<float>(config_.softmax_scale()),
                          .lse = a.mla.lse,
                          .index_q = a.indexer.q,
                          .index_w = a.indexer.w,
-                         .index_keys = a.indexer.keys,
+                         .index_keys = a.keys.index_keys,
                          .map = context.map,
                          .selected = a.indexer.selected,
                          .kl = d.kl});
     RETURN_IF_ERROR(backend_->Read(d.kl, (*kl)[l].data()));
     if (gradients == nullptr) continue;
     RecomputeInputs(l, a);
-    IndexerBackward(context, weights_.layer(l), a.indexer, a.mla, scratch_.x,
-                    scratch_.qr, d.dkl, d.indexer, gradients->layer(l));
+    IndexerBackward(context, weights_.layer(l), a.indexer, a.mla, a.keys,
+                    scratch_.x, scratch_.qr, d.dkl, d.indexer,
+                    gradients->layer(l));
   }
   return absl::OkStatus();
 }

@@ -76,9 +76,7 @@ class TransformerImpl : public Transformer {
   Activations activations_;                                   // sampling
   std::unique_ptr<Buffer> scratch_buffer_;
   std::unique_ptr<Buffer> backward_buffer_;
-  std::unique_ptr<Buffer> identity_buffer_;
   std::unique_ptr<Buffer> tap_buffer_;
-  Tensor identity_;  // i32 [tokens_max * H]
   RopeCache rope_;
   uint64_t head_checked_ = 0;  // the publication whose lm_head was looked at
   LayerScratch scratch_;

@@ -24,11 +24,11 @@ ActivationShape LargestShape(const ModelConfig& config,
   return shape;
 }
 
-int64_t ActivationBytes(const ModelConfig& config, const ActivationShape& shape,
-                        LayerStorage storage) {
+int64_t ActivationBytes(const ModelConfig& config, const Numerics& numerics,
+                        const ActivationShape& shape, LayerStorage storage) {
   Arena counter;
   Activations activations;
-  activations.Layout(config, shape, storage, &counter);
+  activations.Layout(config, numerics, shape, storage, &counter);
   return counter.bytes();
 }
 
@@ -40,10 +40,11 @@ int64_t BatchBytes(const ModelConfig& config, const ActivationShape& shape) {
 }
 
 int64_t Transformer::InferenceBytes(const ModelConfig& config,
+                                    const Numerics& numerics,
                                     const Limits& limits) {
   const Limits filled = Filled(config, limits);
   const ActivationShape shape = LargestShape(config, filled);
-  return ActivationBytes(config, shape, LayerStorage::kShared) +
+  return ActivationBytes(config, numerics, shape, LayerStorage::kShared) +
          BatchBytes(config, shape) + BorrowedTapeBytes(config, filled.tokens) -
          RopeCache::BytesFor(config, filled.tokens) +
          RopeCache::BytesFor(config, filled.positions);
@@ -52,17 +53,17 @@ int64_t Transformer::InferenceBytes(const ModelConfig& config,
 int64_t Transformer::BorrowedTapeBytes(const ModelConfig& config,
                                        int64_t tokens_max) {
   return ScratchBytes<LayerScratch>(config, tokens_max) +
-         tokens_max * config.num_attention_heads * 4 +
          RopeCache::BytesFor(config, tokens_max);
 }
 
 int64_t Transformer::TrainingBytes(const ModelConfig& config,
+                                   const Numerics& numerics,
                                    int64_t tokens_max) {
   // A pack reads its own rows alone, so no query has more keys than it has
   // tokens; a sampler's has as many as its cache.
   const ActivationShape shape =
       LargestShape(config, Filled(config, {.tokens = tokens_max}));
-  return ActivationBytes(config, shape, LayerStorage::kPerLayer) +
+  return ActivationBytes(config, numerics, shape, LayerStorage::kPerLayer) +
          BatchBytes(config, shape) +
          ScratchBytes<BackwardScratch>(config, tokens_max) +
          LiveRoutesBytes(config, tokens_max) +

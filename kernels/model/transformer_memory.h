@@ -12,6 +12,7 @@
 #include "kernels/model/arena.h"
 #include "kernels/model/config.h"
 #include "kernels/model/transformer.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
@@ -23,8 +24,8 @@ Transformer::Limits Filled(const ModelConfig& config,
 ActivationShape LargestShape(const ModelConfig& config,
                              const Transformer::Limits& limits);
 
-int64_t ActivationBytes(const ModelConfig& config, const ActivationShape& shape,
-                        LayerStorage storage);
+int64_t ActivationBytes(const ModelConfig& config, const Numerics& numerics,
+                        const ActivationShape& shape, LayerStorage storage);
 
 int64_t BatchBytes(const ModelConfig& config, const ActivationShape& shape);
 

@@ -20,12 +20,14 @@ namespace {
 
 constexpr int64_t kTokensMax = 256;
 
-class TransformerTest : public ::testing::Test {
+// In fp32 and in bf16.
+class TransformerTest : public ::testing::TestWithParam<Numerics> {
  protected:
   void SetUp() override {
     SetFlushDenormals();
     backend_ = *FindBackend({});
-    weights_ = RandomModel(backend_.get(), config_, 7);
+    weights_ = RandomModel(backend_.get(), config_, 7,
+                           Passes::kForwardAndBackward, GetParam());
     model_ = *Transformer::Create(backend_.get(), weights_.get(), kTokensMax);
     tape_ = *model_->NewTape(kTokensMax);
     gradients_ = *ModelGradients::Create(backend_.get(), config_);
@@ -81,7 +83,7 @@ float Coefficient(int64_t sequence, int64_t position, int64_t i) {
          0.5f;
 }
 
-TEST_F(TransformerTest, RefusesMalformedBatchesByName) {
+TEST_P(TransformerTest, RefusesMalformedBatchesByName) {
   const auto refusal = [&](const std::function<void(TokenBatch*)>& spoil) {
     TokenBatch batch =
         MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 9)}}).batch;
@@ -118,7 +120,7 @@ TEST_F(TransformerTest, RefusesMalformedBatchesByName) {
   names("0 tokens", [](TokenBatch* b) { *b = TokenBatch(); });
 }
 
-TEST_F(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
+TEST_P(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
   const std::vector<float> live = Forward(&batch);
@@ -136,7 +138,7 @@ TEST_F(TransformerTest, RecordedRoutesReplayTheSameBitsAndOthersDoNot) {
   EXPECT_NE(Forward(&other), live);
 }
 
-TEST_F(TransformerTest, AgreementCountsTheRoutersChoiceWhateverIsReplayed) {
+TEST_P(TransformerTest, AgreementCountsTheRoutersChoiceWhateverIsReplayed) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
   const std::vector<float> hidden = Forward(&batch);
@@ -165,7 +167,7 @@ TEST_F(TransformerTest, AgreementCountsTheRoutersChoiceWhateverIsReplayed) {
   }
 }
 
-TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
+TEST_P(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
   const std::vector<int32_t> trunk = RandomTokens(config_, 1, 50);
   std::vector<TrainingSequence> shared = {
       {trunk}, {trunk, 0, 37}, {trunk, 1, 44}};
@@ -209,11 +211,12 @@ TEST_F(TransformerTest, SharedSegmentsHaveTheValuesAndGradientsOfUnsharedOnes) {
     size = std::max<double>(size, std::abs(gradients[0][i]));
   }
   EXPECT_GT(size, 0.1);
-  EXPECT_LT(worst, 2e-5 * size);
+  // In bf16 a shared row's gradient is rounded once where two are, apart.
+  EXPECT_LT(worst, (GetParam() == kFp32 ? 2e-5 : 2e-2) * size);
 }
 
-TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
-  const std::vector<float> good = ValuesOf(*weights_);
+TEST_P(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
+  const std::vector<float> good = RandomValues(config_, 7);
   for (const char* name :
        {"model.layers.1.mlp.gate.weight", "model.layers.2.mlp.gate.weight",
         "model.layers.1.self_attn.indexer.wq_b.weight",
@@ -226,7 +229,7 @@ TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
         if (p.name != name) continue;
         std::fill_n(values.begin() + p.offset, p.elements, size);
       }
-      ASSERT_TRUE(weights_->SetBytes(BytesOf(values)).ok());
+      SetValues(values, weights_.get());
       TokenBatch batch =
           MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
       Tensor hidden;
@@ -244,8 +247,8 @@ TEST_F(TransformerTest, FiniteButHugeWeightsAreAnErrorThatNamesThem) {
 }
 
 // Its products are the sampler's and the loss's, which know no weights by name.
-TEST_F(TransformerTest, AHugeHeadIsNamedOnceItIsPublished) {
-  const std::vector<float> good = ValuesOf(*weights_);
+TEST_P(TransformerTest, AHugeHeadIsNamedOnceItIsPublished) {
+  const std::vector<float> good = RandomValues(config_, 7);
   std::vector<float> values = good;
   for (const Parameter& p : weights_->parameters()) {
     if (p.name == "lm_head.weight") values[p.offset] = 3e38f;
@@ -258,7 +261,7 @@ TEST_F(TransformerTest, AHugeHeadIsNamedOnceItIsPublished) {
                            &hidden);
   };
   EXPECT_TRUE(forward().ok());
-  ASSERT_TRUE(weights_->SetBytes(BytesOf(values)).ok());
+  SetValues(values, weights_.get());
   for (int again = 0; again < 2; ++again) {
     const absl::Status status = forward();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
@@ -266,11 +269,11 @@ TEST_F(TransformerTest, AHugeHeadIsNamedOnceItIsPublished) {
                                   "e+38, in \"lm_head.weight\""))
         << status;
   }
-  ASSERT_TRUE(weights_->SetBytes(BytesOf(good)).ok());
+  SetValues(good, weights_.get());
   EXPECT_TRUE(forward().ok());
 }
 
-TEST_F(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
+TEST_P(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
   Forward(&batch);
@@ -285,7 +288,7 @@ TEST_F(TransformerTest, BackwardAddsToGradientsAndLeavesTheIndexersAlone) {
   EXPECT_NEAR(GroupNorm(ParameterGroup::kMain), 2 * norm, 1e-4 * norm);
 }
 
-TEST_F(TransformerTest, IndexerLossReachesTheIndexerAlone) {
+TEST_P(TransformerTest, IndexerLossReachesTheIndexerAlone) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
   Forward(&batch);
@@ -302,7 +305,7 @@ TEST_F(TransformerTest, IndexerLossReachesTheIndexerAlone) {
   EXPECT_EQ(GroupNorm(ParameterGroup::kMain), 0);
 }
 
-TEST_F(TransformerTest, DenseWarmUpReadsEveryKey) {
+TEST_P(TransformerTest, DenseWarmUpReadsEveryKey) {
   TokenBatch batch =
       MakeTrainingBatch(config_, {{RandomTokens(config_, 1, 40)}}).batch;
   std::vector<int32_t> selected;
@@ -324,13 +327,18 @@ TEST_F(TransformerTest, DenseWarmUpReadsEveryKey) {
   EXPECT_EQ(taps.selected_width, config_.index_topk);
 }
 
-TEST_F(TransformerTest, PlannedBytesGrowWithTheBatchAndTrainingNeedsMore) {
-  const int64_t small = Transformer::InferenceBytes(config_, {.tokens = 16});
+TEST_P(TransformerTest, PlannedBytesGrowWithTheBatchAndTrainingNeedsMore) {
+  const int64_t small =
+      Transformer::InferenceBytes(config_, GetParam(), {.tokens = 16});
   EXPECT_GT(small, 0);
-  EXPECT_GT(Transformer::InferenceBytes(config_, {.tokens = 256}), small);
-  EXPECT_GT(Transformer::TrainingBytes(config_, 256),
-            Transformer::InferenceBytes(config_, {.tokens = 256}));
+  EXPECT_GT(Transformer::InferenceBytes(config_, GetParam(), {.tokens = 256}),
+            small);
+  EXPECT_GT(Transformer::TrainingBytes(config_, GetParam(), 256),
+            Transformer::InferenceBytes(config_, GetParam(), {.tokens = 256}));
 }
+
+INSTANTIATE_TEST_SUITE_P(, TransformerTest, ::testing::Values(kFp32, kBf16),
+                         [](const auto& info) { return NameOf(info.param); });
 
 }  // namespace
 }  // namespace temper
