@@ -22,6 +22,12 @@ namespace {
 constexpr useconds_t kPollMicros = 2000;
 constexpr uint64_t kTextBytesMax = 64 << 20;
 constexpr size_t kProcBytesMax = 4096;
+// A sanitized program takes so many times as long.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int64_t kSlower = 10;
+#else
+constexpr int64_t kSlower = 1;
+#endif
 
 std::string ReadText(const std::string& path) {
   const auto text = ReadFile(path, kTextBytesMax);
@@ -75,7 +81,7 @@ std::vector<ProcessInfo> AllProcesses() {
 
 bool Eventually(int64_t deadline_ms, const std::function<bool()>& done) {
   const int64_t deadline =
-      SystemClock()->MonotonicMicros() + 1000 * deadline_ms;
+      SystemClock()->MonotonicMicros() + 1000 * kSlower * deadline_ms;
   while (!done()) {
     if (SystemClock()->MonotonicMicros() > deadline) return false;
     usleep(kPollMicros);

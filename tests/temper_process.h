@@ -15,7 +15,8 @@
 
 namespace temper {
 
-// Polls `done` in real time; false after `deadline_ms`.
+// Polls `done` in real time; false after `deadline_ms`, ten times that where
+// the test is sanitized, as in Wait.
 bool Eventually(int64_t deadline_ms, const std::function<bool()>& done);
 
 // One running command. Killed and reaped on destruction; the kernel kills it if

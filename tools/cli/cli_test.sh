@@ -139,9 +139,11 @@ fi
 expect 0 '' --version
 prints '^temper sha256:[0-9a-f]{12}$'
 
-# Too few descriptors for its own are the machine's lack, and no crash.
-(ulimit -n 4 && expect 1 'a pipe: .*`ulimit -n`' sft "$dir/cli.err"
- exit $failures) || failures=1
+# Too few descriptors for its own are the machine's lack, and no crash. Not with
+# UBSan, which itself asks by a pipe whether an object is one.
+grep -q __ubsan_handle "$temper" ||
+ (ulimit -n 4 && expect 1 'a pipe: .*`ulimit -n`' sft "$dir/cli.err"
+  exit $failures) || failures=1
 (ulimit -n 99 && expect 1 '' doctor
  prints '^files +MISSING 99 open files .*`ulimit -n 1024`'
  exit $failures) || failures=1
