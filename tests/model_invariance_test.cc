@@ -63,7 +63,8 @@ class Runner {
                                  1)) {
     weights_ = WeightsOf(backend, model);
     transformer_ = *Transformer::Create(backend, weights_.get(), kTokensMax);
-    cache_ = *KvCache::Create(backend, config_, kSequences * pages_each_);
+    cache_ = *KvCache::Create(backend, config_, weights_->numerics(),
+                              kSequences * pages_each_);
   }
 
   // Training forwards, `together` sequences in a batch, all of them or the
@@ -286,15 +287,22 @@ class ModelInvarianceTest : public ::testing::Test {
  protected:
   void SetUp() override { SetFlushDenormals(); }
 
-  void ExpectInvariant(const TrialModel& model) {
-    auto plain = *FindBackend({.name = "scalar"});
-    const Outputs want = Runner(plain.get(), model).RunTape(33, 1, false);
-    for (const std::string& name : BackendNames()) {
-      for (const int threads : {1, 2}) {
-        auto backend = *FindBackend({.name = name, .threads = threads});
-        Runner runner(backend.get(), model);
-        EXPECT_EQ(CompareAll(&runner, want), "")
-            << name << ", " << threads << " threads";
+  // Every tier on 1 thread and 2; in bf16, whose cases the operations have on
+  // each tier, on 2.
+  void ExpectInvariant(TrialModel model) {
+    for (const Numerics& numerics : {kFp32, kBf16}) {
+      model.numerics = numerics;
+      auto plain = *FindBackend({.name = "scalar"});
+      const Outputs want = Runner(plain.get(), model).RunTape(33, 1, false);
+      for (const std::string& name : BackendNames()) {
+        for (const int threads : {1, 2}) {
+          if (numerics == kBf16 && threads == 1) continue;
+          auto backend = *FindBackend({.name = name, .threads = threads});
+          Runner runner(backend.get(), model);
+          EXPECT_EQ(CompareAll(&runner, want), "")
+              << NameOf(numerics) << ", " << name << ", " << threads
+              << " threads";
+        }
       }
     }
   }
@@ -309,13 +317,16 @@ TEST_F(ModelInvarianceTest, GoldenModelCIsBitwiseTheSameHoweverItIsComputed) {
 }
 
 TEST_F(ModelInvarianceTest, AProductThatDependsOnTheNumberOfRowsIsCaught) {
-  const TrialModel model = TinyTrialModel();
-  auto inner = *FindBackend({});
-  RowDependentBackend broken(inner.get());
-  Runner runner(&broken, model);
-  const Outputs want = runner.RunTape(33, 1, false);
-  EXPECT_EQ(Difference(want, runner.RunTape(33, 1, false)), "");
-  EXPECT_NE(CompareAll(&runner, want), "");
+  TrialModel model = TinyTrialModel();
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    model.numerics = numerics;
+    auto inner = *FindBackend({});
+    RowDependentBackend broken(inner.get());
+    Runner runner(&broken, model);
+    const Outputs want = runner.RunTape(33, 1, false);
+    EXPECT_EQ(Difference(want, runner.RunTape(33, 1, false)), "");
+    EXPECT_NE(CompareAll(&runner, want), "") << NameOf(numerics);
+  }
 }
 
 }  // namespace

@@ -16,12 +16,12 @@ namespace {
 
 constexpr int64_t kTokensMax = 100;
 
-TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
-  SetFlushDenormals();
+void ExpectPlannedBytesAreEnough(const Numerics& numerics) {
   const ModelConfig config = TinyConfig();
   auto inner = *FindBackend({});
   CountingBackend backend(inner.get());
-  auto weights = RandomModel(&backend, config, 1);
+  auto weights =
+      RandomModel(&backend, config, 1, Passes::kForwardAndBackward, numerics);
   auto gradients = *ModelGradients::Create(&backend, config);
   auto dhidden = *backend.Allocate(kTokensMax * config.hidden_size * 4);
   auto agreement = *backend.Allocate(sizeof(int64_t));
@@ -51,12 +51,20 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   step(kTokensMax);
   EXPECT_GT(backend.allocated_bytes(), before);
   EXPECT_LE(backend.allocated_bytes() - before,
-            Transformer::TrainingBytes(config, kTokensMax));
+            Transformer::TrainingBytes(config, numerics, kTokensMax));
   const int64_t allocations = backend.allocations();
   step(kTokensMax);
   step(kTokensMax / 2);
   step(kTokensMax);
   EXPECT_EQ(backend.allocations(), allocations);
+}
+
+TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
+  SetFlushDenormals();
+  ExpectPlannedBytesAreEnough(kFp32);
+  ExpectPlannedBytesAreEnough(kBf16);
+  EXPECT_LT(Transformer::TrainingBytes(TinyConfig(), kBf16, kTokensMax),
+            Transformer::TrainingBytes(TinyConfig(), kFp32, kTokensMax));
 }
 
 // The frozen reference of a training step: no backward, no activations of its

@@ -1,7 +1,8 @@
 // The numerics contract (DESIGN.md section 6), held: a tiny seeded model's
 // logits, what is sampled from it and its weights after three steps of training
-// have, on every tier, the bits that are committed here. Two tiers that agree
-// are not enough for that: a change of the definition moves both alike.
+// have, on every tier and in every numerics, the bits that are committed here.
+// Two tiers that agree are not enough for that: a change of the definition
+// moves both alike.
 
 #include <cstring>
 #include <map>
@@ -29,11 +30,17 @@ namespace {
 // says why. The shipped model then has to be made again (README.md), for its
 // manifest and the goldens rest on the same numbers.
 const std::map<std::string, std::string> kCommitted = {
-    {"logits",
+    {"bf16 logits",
+     "9d27e68e4d9d950530b291c87c7622ddc1c530f42bcb55bd1b2db98c63d158cf"},
+    {"bf16 sampled tokens and log-probabilities",
+     "817e47d2e397eea63ac174b5b1319f007320645581e1df112c41e0bc1cfa6ba6"},
+    {"bf16 weights after three steps",
+     "c00f966dedb3379fc4c655dab118bbc6b0c3d78c0dc230631df48d09ed0fe091"},
+    {"fp32 logits",
      "7276472f0109f41996c07c80f978a6829629184b79cbdebae28b3342b856458a"},
-    {"sampled tokens and log-probabilities",
+    {"fp32 sampled tokens and log-probabilities",
      "cade4dccf6847e0be34968bee0b1228f493051b88ba44f7d374a9e9401689bce"},
-    {"weights after three steps",
+    {"fp32 weights after three steps",
      "bfc639fac4f439e5b8c7f1b1c6b5db9000789d17ee4b4c2c8400d55cac66ff6e"},
 };
 
@@ -104,7 +111,8 @@ std::vector<SequenceRecord> Sample(Backend* backend,
 void Train(Backend* backend, const std::vector<Episode>& episodes,
            const TrainableModel& model) {
   const auto reference =
-      PublishedOf(backend, Config(), model.masters->GetValues());
+      PublishedOf(backend, Config(), model.masters->GetValues(),
+                  Passes::kForwardAndBackward, model.weights->numerics());
   auto optimizer =
       *Optimizer::Create(backend, model.masters.get(), model.weights.get(),
                          {ParameterGroup::kMain});
@@ -125,13 +133,14 @@ void Train(Backend* backend, const std::vector<Episode>& episodes,
   }
 }
 
-std::map<std::string, std::string> Digests(const BackendSpec& spec) {
+std::map<std::string, std::string> Digests(const BackendSpec& spec,
+                                           const Numerics& numerics) {
   const auto backend = FindBackend(spec);
   CHECK(backend.ok()) << backend.status();
-  const TrainableModel model =
-      TrainableOf(backend->get(), Config(), RandomValues(Config(), kSeed));
+  const TrainableModel model = TrainableOf(
+      backend->get(), Config(), RandomValues(Config(), kSeed), numerics);
   const auto sampler =
-      RandomModel(backend->get(), Config(), kSeed, Passes::kForward);
+      RandomModel(backend->get(), Config(), kSeed, Passes::kForward, numerics);
   Sha256 logits, sampled, trained;
   Add(Logits(backend->get(), *model.weights), &logits);
   const std::vector<SequenceRecord> records =
@@ -142,14 +151,17 @@ std::map<std::string, std::string> Digests(const BackendSpec& spec) {
   }
   Train(backend->get(), Deliver(Config(), records, kGroupSize), model);
   Add(model.masters->GetValues(), &trained);
-  return {{"logits", HexOf(logits.Finish())},
-          {"sampled tokens and log-probabilities", HexOf(sampled.Finish())},
-          {"weights after three steps", HexOf(trained.Finish())}};
+  const std::string name = NameOf(numerics);
+  return {
+      {name + " logits", HexOf(logits.Finish())},
+      {name + " sampled tokens and log-probabilities", HexOf(sampled.Finish())},
+      {name + " weights after three steps", HexOf(trained.Finish())}};
 }
 
 void ExpectCommitted(const BackendSpec& spec) {
   SetFlushDenormals();
-  const auto digests = Digests(spec);
+  auto digests = Digests(spec, kFp32);
+  digests.merge(Digests(spec, kBf16));
   for (const auto& [what, committed] : kCommitted) {
     EXPECT_EQ(digests.at(what), committed)
         << "the tiny model's " << what << ": not the committed bits, on tier "

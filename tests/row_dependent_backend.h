@@ -1,7 +1,9 @@
 // The negative control of the invariance tests: a Backend one of whose
 // reductions depends on M. Its matrix products add up from the far end of K
 // where the batch has more than one row, and from the near end where it has
-// one: both are right, and their bits differ.
+// one: both are right, and their bits differ. In bf16 the sum from the far end
+// is kept in bf16, as a split over K keeps its parts: a mere reordering would
+// be gone, but by chance, as soon as the next product rounds its operand.
 
 #ifndef TESTS_ROW_DEPENDENT_BACKEND_H_
 #define TESTS_ROW_DEPENDENT_BACKEND_H_
@@ -11,6 +13,7 @@
 #include <map>
 
 #include "kernels/ops/testing/forwarding_backend.h"
+#include "kernels/tensor/bf16.h"
 
 namespace temper {
 
@@ -31,13 +34,18 @@ class RowDependentBackend : public ForwardingBackend {
       return;
     }
     const int64_t out = y.dim(1), in = x.dim(1);
-    const float* weight = found->second.as<float>();
+    const Tensor& weight = found->second;
+    const bool narrow = weight.dtype() == DType::kBF16;
     for (int64_t n = 0; n < x.dim(0); ++n) {
       const float* row = x.as<float>() + n * x.stride(0);
       for (int64_t o = 0; o < out; ++o) {
         float sum = 0;
         for (int64_t i = in - 1; i >= 0; --i) {
-          sum = std::fma(weight[o * in + i], row[i], sum);
+          const int64_t at = o * in + i;
+          sum = narrow ? Rounded(FloatFromBF16(weight.as<BF16>()[at]) *
+                                     Rounded(row[i]) +
+                                 sum)
+                       : std::fma(weight.as<float>()[at], row[i], sum);
         }
         y.as<float>()[n * y.stride(0) + o] = sum;
       }
@@ -45,6 +53,8 @@ class RowDependentBackend : public ForwardingBackend {
   }
 
  private:
+  static float Rounded(float x) { return FloatFromBF16(BF16FromFloat(x)); }
+
   std::map<const Weight*, Tensor> weights_;
 };
 

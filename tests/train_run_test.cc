@@ -295,6 +295,23 @@ TEST_F(TrainRunTest, TheScalarTierGivesTheSameBytes) {
               HasSubstr("fp32 on CPU tier scalar"));
 }
 
+TEST_F(TrainRunTest, InBf16TooNothingDiffersWhateverTheTier) {
+  const std::vector<std::string> bf16 = {"--set", "numerics=bf16"};
+  const RunFacts best = RunToTheEnd("bf16", bf16);
+  ASSERT_THAT(best.samples, SizeIs(kSteps * kGroups * kSamples));
+  EXPECT_TRUE(best.weights != First().weights) << "it computed in fp32";
+  EXPECT_THAT(ReadAll(TrialPath("bf16.out")), HasSubstr("bf16 on CPU tier"));
+  EXPECT_EQ(QueryNumber("bf16",
+                        "SELECT COUNT(*) FROM lineage_metric WHERE name = "
+                        "'train_rollout_logprob_abs_diff/max' AND value = 0"),
+            kSteps);
+  if (BackendNames().size() == 1) return;  // this CPU has no other
+  const RunFacts scalar =
+      RunToTheEnd("bf16-scalar", bf16, {"TEMPER_ISA=scalar"});
+  EXPECT_TRUE(scalar.samples == best.samples);
+  EXPECT_TRUE(scalar.weights == best.weights);
+}
+
 TEST_F(TrainRunTest, AnotherSeedGivesOtherBytes) {
   const RunFacts other = RunToTheEnd("other-seed", {"--seed", "6"});
   ASSERT_THAT(other.samples, SizeIs(First().samples.size()));

@@ -117,7 +117,8 @@ TrialModel QuickstartTrialModel() {
 
 std::unique_ptr<PublishedWeights> WeightsOf(Backend* backend,
                                             const TrialModel& model) {
-  return PublishedOf(backend, model.config, model.values);
+  return PublishedOf(backend, model.config, model.values,
+                     Passes::kForwardAndBackward, model.numerics);
 }
 
 }  // namespace temper

@@ -25,6 +25,7 @@ struct Conversation {
 struct TrialModel {
   std::string name;
   ModelConfig config;
+  Numerics numerics;
   std::vector<float> values;  // in the order of the parameters
   int32_t stop_token = 1;
   int64_t turn_tokens = 0;  // at most, of a turn
@@ -34,7 +35,7 @@ struct TrialModel {
   int64_t longest() const;
 };
 
-inline constexpr int kConversations = 33;
+inline constexpr int kConversations = 64;
 
 // Each CHECKs that its files are there. Conversations are longer than
 // index_topk and than two pages (C, which has positions for no more: than one).
@@ -43,7 +44,7 @@ TrialModel GoldenCTrialModel();  // random tokens
 // The prompts of its tasks with the tools' preamble, results of its tools.
 TrialModel QuickstartTrialModel();
 
-// The model's weights, ready to compute. CHECKs that it works.
+// The model's weights in its numerics, ready to compute. CHECKs that it works.
 std::unique_ptr<PublishedWeights> WeightsOf(Backend* backend,
                                             const TrialModel& model);
 

@@ -4,6 +4,7 @@
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
 #include "learner/train/train_step_options.h"
+#include "proto/wire/run_numerics.h"
 
 namespace temper {
 
@@ -25,9 +26,10 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
   model->files_dir_ = RunModelDir(run_dir, from);
   ASSIGN_OR_RETURN(model->masters_,
                    MasterWeights::Load(backend, model->model_, from));
-  ASSIGN_OR_RETURN(model->weights_,
-                   PublishedWeights::Of(model->masters_.get(), kFp32,
-                                        Passes::kForwardAndBackward));
+  ASSIGN_OR_RETURN(
+      model->weights_,
+      PublishedWeights::Of(model->masters_.get(), NumericsOf(config),
+                           Passes::kForwardAndBackward));
   ASSIGN_OR_RETURN(
       model->optimizer_,
       Optimizer::Create(backend, model->masters_.get(), model->weights_.get(),
@@ -46,9 +48,9 @@ absl::Status LearnerModel::OpenTrainStep(Backend* backend) {
   if (options.NeedsReference()) {
     // Always the first model, of a resumed run too: the KL is to where the run
     // began.
-    ASSIGN_OR_RETURN(reference_,
-                     PublishedWeights::Load(backend, model_, kFp32,
-                                            Passes::kForward, config_.model()));
+    ASSIGN_OR_RETURN(
+        reference_, PublishedWeights::Load(backend, model_, NumericsOf(config_),
+                                           Passes::kForward, config_.model()));
   }
   ASSIGN_OR_RETURN(train_step_,
                    TrainStep::Create(backend, weights_.get(), reference_.get(),

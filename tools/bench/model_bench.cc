@@ -15,7 +15,6 @@
 #include "kernels/model/config.h"
 #include "kernels/model/gradients.h"
 #include "kernels/model/transformer.h"
-#include "kernels/tensor/numerics.h"
 #include "learner/intake/episode.h"
 #include "learner/train/init_weights.h"
 #include "learner/train/packer.h"
@@ -200,6 +199,7 @@ class Decoder {
 }  // namespace
 
 absl::StatusOr<BenchModel> LoadBenchModel(Backend* backend,
+                                          const Numerics& numerics,
                                           const std::string& path) {
   BenchModel model;
   std::error_code ignored;
@@ -212,7 +212,7 @@ absl::StatusOr<BenchModel> LoadBenchModel(Backend* backend,
     RETURN_IF_ERROR(InitWeights(kSeed, kInitializerRange, model.masters.get()));
   }
   ASSIGN_OR_RETURN(model.weights,
-                   PublishedWeights::Of(model.masters.get(), kFp32,
+                   PublishedWeights::Of(model.masters.get(), numerics,
                                         Passes::kForwardAndBackward));
   return model;
 }

@@ -13,11 +13,12 @@
 #include "kernels/model/master_weights.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 #include "tools/bench/measurement.h"
 
 namespace temper {
 
-// Published for a forward and a backward.
+// Published in some numerics, for a forward and a backward.
 struct BenchModel {
   std::unique_ptr<MasterWeights> masters;
   std::unique_ptr<PublishedWeights> weights;
@@ -26,6 +27,7 @@ struct BenchModel {
 // The model of a directory; of a config.json alone, one with random weights.
 // `backend` outlives the result. Errors are those of tools/run/loaded_model.h.
 absl::StatusOr<BenchModel> LoadBenchModel(Backend* backend,
+                                          const Numerics& numerics,
                                           const std::string& path);
 
 enum class BenchPass { kForward, kForwardBackward };

@@ -64,9 +64,10 @@ std::vector<ConfigKey> RunKeys() {
       Text("environments", "", kFixed,
            "Names that the tasks may use, with commas; a generator makes tasks "
            "of these alone. Empty: those that they do use."),
-      Choice("numerics", "fp32", kFixed, "bf16|fp8",
-             "What the matrix products compute in, the same when sampling and "
-             "when training."),
+      Choice("numerics", "fp32", kFixed, "fp8",
+             "What matrix products and attention compute in, and caches hold, "
+             "the same when sampling and when training. Weights that are "
+             "trained and saved are fp32 in each."),
       Number("steps", nullptr, 1, 1e6, kMayChange,
              "Training steps; each samples a batch and trains on it."),
       Number("workers", "1", 1, 64, kMayChange, "Rollout worker processes."),

@@ -124,7 +124,8 @@ std::vector<Refused> RefusedValues() {
       {"numerics=fp8",
        {"numerics fp8 is not in this version; set numerics "
         "to fp32"}},
-      {"numerics=int4", {"numerics \"int4\" is none of fp32; set it"}},
+      {"numerics=int4",
+       {"numerics \"int4\" is none of fp32, bf16; set it to one of them"}},
       {"kl_estimator=k4",
        {"kl_estimator \"k4\" is none of unbiased_k3, k3, "
         "k2, k1; set it to one of them"}},

@@ -88,6 +88,7 @@ absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
 }
 
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
+                                      const Numerics& numerics,
                                       const std::string& dir) {
   LoadedModel model;
   ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
@@ -95,7 +96,7 @@ absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
   ASSIGN_OR_RETURN(model.tokenizer,
                    LoadNamedTokenizer(dir + "/tokenizer.json", config));
   auto weights =
-      PublishedWeights::Load(backend, config, kFp32, Passes::kForward, dir);
+      PublishedWeights::Load(backend, config, numerics, Passes::kForward, dir);
   RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
   model.weights = *std::move(weights);
   return model;

@@ -16,6 +16,7 @@
 #include "kernels/model/published_weights.h"
 #include "kernels/model/tokenizer.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 
@@ -49,7 +50,9 @@ absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir);
 absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir);
 
 // `backend` outlives the result.
-absl::StatusOr<LoadedModel> LoadModel(Backend* backend, const std::string& dir);
+absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
+                                      const Numerics& numerics,
+                                      const std::string& dir);
 
 }  // namespace temper
 

@@ -17,6 +17,7 @@
 #include "learner/intake/weight_publisher.h"
 #include "learner/train/optimizer.h"
 #include "learner/train/train_step_options.h"
+#include "proto/wire/run_numerics.h"
 #include "tools/run/engine_size.h"
 
 namespace temper {
@@ -30,25 +31,28 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
   const auto step = MakeTrainStepOptions(config);
   CHECK(step.ok()) << step.status();
   const int64_t rows = step->tokens_max;
+  const Numerics numerics = NumericsOf(config);
+  const int64_t masters = MasterWeights::BytesFor(model);
+  const int64_t published = PublishedWeights::BytesFor(model, numerics);
   ProcessMemory learner;
   learner.name = "learner";
   learner.parts = {
-      // In fp32 what is published is the masters' own memory.
-      {"weights", MasterWeights::BytesFor(model)},
+      // What is published in fp32 is the masters' own memory.
+      {"weights",
+       masters + published - PublishedWeights::Fp32BytesFor(model, numerics)},
       {"packings", PublishedWeights::PackingBytesFor(
-                       model, kFp32, Passes::kForwardAndBackward)},
+                       model, numerics, Passes::kForwardAndBackward)},
       {"gradients", ModelGradients::BytesFor(model)},
       {"optimizer", Optimizer::BytesFor(model)},
-      {"activations", Transformer::TrainingBytes(model, rows)},
+      {"activations", Transformer::TrainingBytes(model, numerics, rows)},
       // The kept versions, and the next before the oldest goes.
-      {"publication", (WeightPublisher::kVersionsKept + 1) *
-                          PublishedWeights::BytesFor(model, kFp32)}};
+      {"publication", (WeightPublisher::kVersionsKept + 1) * published}};
   if (step->NeedsReference()) {
     learner.parts.push_back(
-        {"reference",
-         PublishedWeights::BytesFor(model, kFp32) +
-             PublishedWeights::PackingBytesFor(model, kFp32, Passes::kForward) +
-             Transformer::BorrowedTapeBytes(model, rows)});
+        {"reference", published +
+                          PublishedWeights::PackingBytesFor(model, numerics,
+                                                            Passes::kForward) +
+                          Transformer::BorrowedTapeBytes(model, rows)});
   }
   learner.parts.push_back({"process", kProcessBytes});
   return learner;
@@ -58,20 +62,22 @@ ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
                      int64_t prompt_tokens) {
   const EngineOptions engine =
       SizeEngine(WorkerDemand(config, prompt_tokens), model);
-  const int64_t cache = KvCache::BytesFor(model, engine.pages);
+  const Numerics numerics = NumericsOf(config);
+  const int64_t cache = KvCache::BytesFor(model, numerics, engine.pages);
   ProcessMemory worker;
   worker.name = "each worker";
   worker.processes = config.workers();
-  const int64_t published = PublishedWeights::BytesFor(model, kFp32);
-  worker.parts = {{"weights", published},
-                  {"packings", PublishedWeights::PackingBytesFor(
-                                   model, kFp32, Passes::kForward)},
-                  {"KV cache", cache},
-                  {"activations", Engine::BytesFor(model, engine) - cache},
-                  // One whole version until the engine takes it, and the next
-                  // on its way.
-                  {"new weights", 2 * published},
-                  {"process", kProcessBytes}};
+  const int64_t published = PublishedWeights::BytesFor(model, numerics);
+  worker.parts = {
+      {"weights", published},
+      {"packings",
+       PublishedWeights::PackingBytesFor(model, numerics, Passes::kForward)},
+      {"KV cache", cache},
+      {"activations", Engine::BytesFor(model, numerics, engine) - cache},
+      // One whole version until the engine takes it, and the next
+      // on its way.
+      {"new weights", 2 * published},
+      {"process", kProcessBytes}};
   return worker;
 }
 

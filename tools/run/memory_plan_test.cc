@@ -61,7 +61,7 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   EXPECT_EQ(demand.samples, 12);
   EXPECT_EQ(demand.group_size, 4);
   EXPECT_EQ(Part(worker, "KV cache") + Part(worker, "activations"),
-            Engine::BytesFor(model, SizeEngine(demand, model)));
+            Engine::BytesFor(model, kFp32, SizeEngine(demand, model)));
   EXPECT_EQ(plan.bytes(), learner.bytes() + 2 * worker.bytes());
 }
 

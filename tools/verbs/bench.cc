@@ -38,6 +38,7 @@ struct BenchFlags {
   void AddTo(Flags* flags) {
     flags->Text("--tier", &tier,
                 "The CPU tier; without it TEMPER_ISA's, or the best here.");
+    flags->Text("--numerics", &numerics, "fp32 (the default) or bf16.");
     flags->Number("--threads", &threads, 0, kThreadsMax,
                   "Threads that compute; 0: this machine's cores.");
     AddJsonFlag(flags, &json);
@@ -130,7 +131,6 @@ int BenchGemm(int argc, char** argv) {
               "Times matrix products of 1024 x 1024 weights, and one row over "
               "more weights than the caches hold.");
   values.AddTo(&flags);
-  flags.Text("--numerics", &values.numerics, "fp32 (the default) or bf16.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
   return Report("gemm", values, [](const Bench& bench, const BenchFlags&) {
     return BenchProducts(bench.backend.get(), bench.peak.get(),
@@ -153,9 +153,9 @@ int ReportOfModel(const std::string& verb, const std::string& help, int argc,
   return Report(verb, values,
                 [&](const Bench& bench,
                     const BenchFlags& given) -> absl::StatusOr<Measurements> {
-                  ASSIGN_OR_RETURN(
-                      const BenchModel model,
-                      LoadBenchModel(bench.backend.get(), given.model));
+                  ASSIGN_OR_RETURN(const BenchModel model,
+                                   LoadBenchModel(bench.backend.get(),
+                                                  bench.numerics, given.model));
                   return measure(bench, model.weights.get());
                 });
 }

@@ -16,6 +16,7 @@
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/outcome.h"
+#include "proto/wire/run_numerics.h"
 #include "proto/wire/task_file.h"
 #include "rollout/local_rollout.h"
 #include "tools/cli/cli.h"
@@ -270,7 +271,7 @@ absl::Status Evaluate(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(config.threads())));
   ASSIGN_OR_RETURN(const LoadedModel model,
-                   LoadModel(backend.get(), flags.model));
+                   LoadModel(backend.get(), NumericsOf(config), flags.model));
   LocalRolloutOptions options;
   options.engine =
       SizeEngine({.samples = static_cast<int64_t>(tasks.size()) * flags.samples,

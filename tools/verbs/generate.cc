@@ -12,6 +12,7 @@
 #include "kernels/base/utf8.h"
 #include "kernels/model/chat/parser.h"
 #include "kernels/model/chat/tokens.h"
+#include "kernels/tensor/numerics.h"
 #include "nlohmann/json.hpp"
 #include "proto/trajectory.pb.h"
 #include "proto/wire/episode_limit.h"
@@ -244,7 +245,7 @@ absl::Status Generate(const GenerateFlags& flags) {
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(flags.threads)));
   ASSIGN_OR_RETURN(const LoadedModel model,
-                   LoadModel(backend.get(), flags.model));
+                   LoadModel(backend.get(), kFp32, flags.model));
   ASSIGN_OR_RETURN(
       const std::vector<Trajectory> trajectories,
       RunLocalRollout(
