@@ -50,8 +50,10 @@ def bar_new_processes():
 
 
 def temper_alone(code, *args):
-  """The same as temper, of a command that is to start no process."""
-  return temper(code, *args, preexec_fn=bar_new_processes)
+  """The same as temper, of a command that is to start no process. A sanitized
+  one would start its search for leaks."""
+  return temper(code, *args, preexec_fn=bar_new_processes,
+                env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
 
 
 def query(path, sql):

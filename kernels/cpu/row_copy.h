@@ -27,8 +27,7 @@ inline void CheckCopyable(const Tensor& from, const Tensor& to) {
 inline void CopyRow(const TierKernels& tier, DType from, const void* source,
                     DType to, void* target, int64_t elements) {
   if (from == to) {
-    std::memcpy(target, source,
-                static_cast<size_t>(elements) * DTypeBytes(to));
+    std::memcpy(target, source, static_cast<size_t>(elements) * DTypeBytes(to));
   } else if (to == DType::kBF16) {
     tier.round_bf16(static_cast<const float*>(source),
                     static_cast<uint16_t*>(target), elements);

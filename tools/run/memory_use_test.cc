@@ -65,10 +65,8 @@ ModelConfig Model() {
 TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
   SetFlushDenormals();
   int64_t planned = 0;
-  for (const auto& [name, bytes] :
-       PlanMemory(Config(), Model(), /*prompt_tokens=*/100)
-           .processes[0]
-           .parts) {
+  const MemoryPlan plan = PlanMemory(Config(), Model(), /*prompt_tokens=*/100);
+  for (const auto& [name, bytes] : plan.processes[0].parts) {
     if (name != "activations") planned += bytes;  // no step is made here
   }
   const std::string base = absl::StrCat(getenv("TEST_TMPDIR"), "/base");
