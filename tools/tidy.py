@@ -7,8 +7,9 @@ Sources are at most 500 lines, headers 250, functions 70. Every header opens
 with what it is. Includes are quoted, but for those of the language and the
 system. No comment or document cites a file that is not there. No work is left
 marked for later. What a header declares is used elsewhere. Prose keeps to 120
-columns. Sources are as clang-format 14 has them (named as skipped where another
-or none is installed), and at least 5 % of their lines say why.
+columns; DESIGN.md, README.md and CHANGELOG.md say nothing twice. Sources are as
+clang-format 14 has them (named as skipped where another or none is installed),
+and at least 5 % of their lines say why.
 """
 
 import os
@@ -20,6 +21,9 @@ SOURCE_LINES_MAX = 500
 HEADER_LINES_MAX = 250
 FUNCTION_LINES_MAX = 70
 PROSE_COLUMNS_MAX = 120
+# In these no run of so many words may stand twice.
+DOCUMENTS = ('DESIGN.md', 'README.md', 'CHANGELOG.md')
+REPEATED_WORDS = 14
 COMMENT_SHARE_MIN = 0.05
 FORMATTER_VERSION = '14'
 CODE = ('.h', '.cc', '.inc', '.cu', '.cuh')
@@ -220,6 +224,22 @@ def prose(checkout):
                f'{PROSE_COLUMNS_MAX}')
 
 
+def repeats(checkout):
+  """Words that stand twice in a row of lines, however they are broken: what a
+  merge leaves that took both sides."""
+  for path in DOCUMENTS:
+    words = [(word, number) for number, line
+             in enumerate(checkout.text.get(path, '').split('\n'), 1)
+             for word in line.split()]
+    seen, last = {}, -REPEATED_WORDS
+    for at in range(len(words) - REPEATED_WORDS + 1):
+      run = tuple(word for word, _ in words[at:at + REPEATED_WORDS])
+      if seen.setdefault(run, at) != at and at - last > 1:
+        yield (f'{path}:{words[at][1]}: says again what stands in line '
+               f'{words[seen[run]][1]}')
+      last = at if seen[run] != at else last
+
+
 def comment_share(checkout):
   """Share of the sources' lines (tests aside) that are comments."""
   lines = comments = 0
@@ -268,7 +288,7 @@ def formatting(checkout):
 
 
 CHECKS = (sizes, functions, openings, includes, citations, later, dead_symbols,
-          prose, comment_breach, formatting)
+          prose, repeats, comment_breach, formatting)
 
 
 def main(argv):

@@ -31,6 +31,9 @@ BREACHES = {
     'dead_symbols': ('dead.h', '// Nobody calls it.\nint NeverCalled();\n',
                      'NeverCalled'),
     'prose': ('wide.md', 'word ' * 40 + '\n', 'columns of prose'),
+    'repeats': ('DESIGN.md', 'A sentence of ' + 'many words ' * 6 + 'here.\n'
+                'Not it. A sentence of ' + 'many words ' * 6 + 'here.\n',
+                'DESIGN.md:2: says again'),
     'comment_breach': ('mute.cc', 'int a;\n' * 40, 'say why'),
     'formatting': ('crooked.cc', 'int   a ;\n', 'clang-format'),
 }
