@@ -32,6 +32,24 @@ constexpr uint64_t kManifestBytesMax = 1 << 20;
 constexpr uint64_t kFileBytesMax = uint64_t{1} << 40;
 constexpr int kSameStepMax = 1000;
 
+// Whether `status` is of the checkpoint itself: damaged, a file of it gone, or
+// not one to take. Anything else is the machine's or another's fault, and may
+// be gone when one tries again: to pass over the checkpoint for it would throw
+// away what was trained since the one before.
+bool IsOfTheCheckpoint(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsNotFound(status) ||
+         absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status);
+}
+
+absl::Status CannotBeRead(const std::string& directory,
+                          const absl::Status& status) {
+  return absl::Status(
+      status.code(),
+      absl::StrCat(directory,
+                   " cannot be read: ", std::string(status.message()),
+                   "; try again, or remove it to go on from the one before"));
+}
+
 struct File {
   std::string name;  // relative to the checkpoint
   uint64_t size = 0;
@@ -161,28 +179,43 @@ std::string CheckpointStore::Path(const std::string& name) const {
   return absl::StrCat(options_.directory, "/", name);
 }
 
-absl::StatusOr<std::vector<CheckpointStore::Entry>> CheckpointStore::List() {
+absl::StatusOr<std::vector<CheckpointStore::Entry>> CheckpointStore::List(
+    const std::string& directory) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                   ListDirectory(options_.directory));
+                   ListDirectory(directory));
   std::vector<Entry> entries;
   for (const std::string& name : names) {
     if (!absl::StartsWith(name, kPrefix)) continue;
     Entry& entry = entries.emplace_back();
     entry.name = name;
-    auto manifest = ReadManifest(Path(name));
+    const std::string path = absl::StrCat(directory, "/", name);
+    auto manifest = ReadManifest(path);
     if (manifest.ok()) {
       entry.step = manifest->step;
       entry.number = manifest->number;
-    } else {
+    } else if (IsOfTheCheckpoint(manifest.status())) {
       // Its place in the order is unknown: reported before all others.
       entry.number = UINT64_MAX;
-      entry.error = std::string(manifest.status().message());
+      entry.damage = manifest.status();
+    } else {
+      return CannotBeRead(path, manifest.status());
     }
   }
   // By number, not by step: after a resume step 4 may be newer than step 6.
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.number > b.number; });
   return entries;
+}
+
+absl::StatusOr<std::string> CheckpointStore::Newest(
+    const std::string& directory) {
+  const auto entries = List(directory);
+  if (absl::IsNotFound(entries.status())) return "";
+  RETURN_IF_ERROR(entries.status());
+  for (const Entry& entry : *entries) {
+    if (entry.damage.ok()) return absl::StrCat(directory, "/", entry.name);
+  }
+  return "";
 }
 
 absl::Status CheckpointStore::ClearLeftovers() {
@@ -201,11 +234,11 @@ absl::StatusOr<std::string> CheckpointStore::Save(int64_t step,
                                                   const Writer& write) {
   // Of a save that was killed: it holds as much disk as a whole one.
   RETURN_IF_ERROR(ClearLeftovers());
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
+  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List(options_.directory));
   Manifest manifest;
   manifest.step = step;
   for (const Entry& entry : entries) {
-    if (entry.error.empty()) {
+    if (entry.damage.ok()) {
       manifest.number = std::max(manifest.number, entry.number);
     }
   }
@@ -244,11 +277,11 @@ absl::StatusOr<std::string> CheckpointStore::Save(int64_t step,
 }
 
 absl::Status CheckpointStore::Prune() {
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
+  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List(options_.directory));
   int kept = 0;
   for (const Entry& entry : entries) {
     // A damaged one is left for a person to look at, and counts as none.
-    if (!entry.error.empty()) continue;
+    if (!entry.damage.ok()) continue;
     if (kept < options_.keep) {
       const auto manifest = ReadManifest(Path(entry.name));
       kept += manifest.ok() && Verify(Path(entry.name), *manifest).ok();
@@ -264,14 +297,12 @@ absl::Status CheckpointStore::Prune() {
 
 absl::StatusOr<LoadedCheckpoint> CheckpointStore::LoadNewest(
     const std::function<absl::Status(int64_t, const std::string&)>& accept) {
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List());
+  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List(options_.directory));
   LoadedCheckpoint loaded;
   for (const Entry& entry : entries) {
     const std::string directory = Path(entry.name);
-    absl::Status status = absl::OkStatus();
-    if (!entry.error.empty()) {
-      status = absl::DataLossError(entry.error);
-    } else {
+    absl::Status status = entry.damage;
+    if (status.ok()) {
       auto manifest = ReadManifest(directory);
       status = manifest.ok() ? Verify(directory, *manifest) : manifest.status();
       if (status.ok() && accept) status = accept(entry.step, directory);
@@ -281,6 +312,7 @@ absl::StatusOr<LoadedCheckpoint> CheckpointStore::LoadNewest(
       loaded.step = entry.step;
       return loaded;
     }
+    if (!IsOfTheCheckpoint(status)) return CannotBeRead(directory, status);
     loaded.skipped.push_back(
         absl::StrCat("skipped ", directory, ": ", status.message()));
   }

@@ -55,22 +55,29 @@ class CheckpointStore {
 
   // The newest checkpoint of which every file has the manifest's size and
   // checksum, and which `accept` (if given) takes by its step and directory.
-  // NotFound, with what was skipped, where there is none.
+  // NotFound, with what was skipped, where there is none. Skipped is what is
+  // damaged, or refused with DataLoss, NotFound, FailedPrecondition or
+  // InvalidArgument; any other error (the disk's, no memory) is returned.
   absl::StatusOr<LoadedCheckpoint> LoadNewest(
       const std::function<absl::Status(
           int64_t step, const std::string& directory)>& accept = nullptr);
+
+  // The newest save in `directory` whose manifest is whole, whose files nobody
+  // looked at; "" if there is none. Makes nothing.
+  static absl::StatusOr<std::string> Newest(const std::string& directory);
 
  private:
   struct Entry {
     std::string name;
     int64_t step = 0;
     uint64_t number = 0;  // of the save
-    std::string error;    // why the manifest cannot be read
+    absl::Status damage;  // of the manifest; OK: it is whole
   };
 
   explicit CheckpointStore(const CheckpointOptions& options)
       : options_(options) {}
-  absl::StatusOr<std::vector<Entry>> List();  // newest first
+  // Newest first.
+  static absl::StatusOr<std::vector<Entry>> List(const std::string& directory);
   absl::Status ClearLeftovers();
   absl::Status Prune();
   std::string Path(const std::string& name) const;

@@ -14,6 +14,7 @@
 namespace temper {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -120,6 +121,18 @@ TEST(CheckpointTest, ALowerStepSavedLaterIsTheNewest) {
   EXPECT_EQ(store->LoadNewest()->step, 30);
 }
 
+TEST(CheckpointTest, NewestIsTheOneThatWouldBeLoaded) {
+  const std::string directory = FreshDirectory();
+  EXPECT_EQ(*CheckpointStore::Newest(directory), "");
+  auto store = Store(directory);
+  EXPECT_EQ(*CheckpointStore::Newest(directory), "");
+  ASSERT_TRUE(store->Save(40, Says("dead attempt")).ok());
+  const std::string newest = *store->Save(30, Says("30"));
+  EXPECT_EQ(*CheckpointStore::Newest(directory), newest);
+  Overwrite(newest + "/MANIFEST", "");
+  EXPECT_EQ(*CheckpointStore::Newest(directory), directory + "/step_40");
+}
+
 TEST(CheckpointTest, WhatTheCallerDoesNotAcceptIsSkippedWithItsReason) {
   auto store = Store(FreshDirectory());
   ASSERT_TRUE(store->Save(20, Says("20")).ok());
@@ -132,6 +145,29 @@ TEST(CheckpointTest, WhatTheCallerDoesNotAcceptIsSkippedWithItsReason) {
   EXPECT_EQ(loaded.step, 20);
   ASSERT_THAT(loaded.skipped, SizeIs(1));
   EXPECT_THAT(loaded.skipped[0], HasSubstr("not in the lineage"));
+}
+
+// A machine that fails for a while is no reason to go on from an older one:
+// what the newer steps made would be lost.
+TEST(CheckpointTest, AReadErrorOfTheMachineIsReturnedNotSkipped) {
+  auto store = Store(FreshDirectory());
+  ASSERT_TRUE(store->Save(20, Says("20")).ok());
+  const std::string newest = *store->Save(30, Says("30"));
+  for (const absl::Status& error :
+       {absl::UnavailableError("locked"), absl::InternalError("I/O error"),
+        absl::ResourceExhaustedError("no memory"),
+        absl::PermissionDeniedError("denied")}) {
+    const absl::Status status =
+        store->LoadNewest([&](int64_t, const std::string&) { return error; })
+            .status();
+    EXPECT_EQ(status.code(), error.code());
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(newest), HasSubstr(error.message())));
+  }
+  // To read at its beginning is an I/O error.
+  ASSERT_TRUE(RemoveAll(newest + "/state").ok());
+  ASSERT_EQ(symlink("/proc/self/mem", (newest + "/state").c_str()), 0);
+  EXPECT_EQ(store->LoadNewest().status().code(), absl::StatusCode::kInternal);
 }
 
 TEST(CheckpointTest, AFailedWriterChangesNothing) {

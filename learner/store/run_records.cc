@@ -106,7 +106,10 @@ absl::Status RunRecords::GoOn() {
     const auto counters = ReadLearnerCounters(directory);
     if (!counters.ok()) return counters.status();
     const auto survives = db_->InLineage(counters->attempt, step);
-    if (!survives.ok()) return survives.status();
+    if (!survives.ok()) {
+      // Whatever its code: it is of run.db, and no reason to skip a checkpoint.
+      return absl::InternalError(std::string(survives.status().message()));
+    }
     return *survives ? absl::OkStatus()
                      : absl::FailedPreconditionError(
                            absl::StrCat("attempt ", counters->attempt,

@@ -109,6 +109,19 @@ TEST_F(RunRecordsTest, ADamagedOnlyCheckpointIsAnErrorNotABeginning) {
   EXPECT_THAT(std::string(records.status().message()), HasSubstr("step_0"));
 }
 
+TEST_F(RunRecordsTest, AFaultOfRunDbIsNoCheckpointsFault) {
+  {
+    const auto records = Start();
+    ASSERT_TRUE(records->SaveCheckpoint(0, Write).ok());
+    ASSERT_TRUE(records->SaveCheckpoint(1, Write).ok());
+    ASSERT_TRUE(
+        records->db()->sqlite()->Execute("DROP VIEW lineage_step").ok());
+  }
+  const absl::Status status = Resume().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("step_1 cannot be "));
+}
+
 TEST_F(RunRecordsTest, StepsWithoutACheckpointAreAnErrorNotABeginning) {
   auto records = Start();
   ASSERT_TRUE(records->db()
