@@ -125,6 +125,11 @@ def rewrite_json(path, change):
     json.dump(value, out)
 
 
+def swap_end_and_pad(tokenizer):
+  for token in tokenizer["added_tokens"]:
+    token["id"] = {1: 2, 2: 1}.get(token["id"], token["id"])
+
+
 def check_files_that_disagree():
   """Of config.json, tokenizer.json and texts that nobody may guess about."""
   ends = copy_of_model("ends")
@@ -135,11 +140,16 @@ def check_files_that_disagree():
   cut = copy_of_model("cut")
   rewrite_json(cut + "/tokenizer.json",
                lambda t: t["model"].update(merges=t["model"]["merges"][:100]))
+  endless = copy_of_model("endless")
+  rewrite_json(endless + "/config.json", lambda c: c.pop("eos_token_id"))
+  rewrite_json(endless + "/tokenizer.json", swap_end_and_pad)
   flat = copy_of_model("flat")
   rewrite_json(flat + "/config.json", lambda c: c.update(hidden_size=0))
   for bad, said in (
       (ends, "<｜end▁of▁sentence｜> has id 1 in tokenizer.json, but "
        "eos_token_id of config.json is 7; make them equal\n"),
+      (endless, "has id 2 in tokenizer.json, but eos_token_id of config.json is "
+       "1 (as where the key is missing); make them equal\n"),
       (unmerged, "are made by none of the 0 model.merges"),
       (cut, "are made by none of the 100 model.merges"),
       (flat, "/flat/config.json: hidden_size is 0; an integer from 1 to 1048576 "
@@ -149,6 +159,19 @@ def check_files_that_disagree():
         "--set", "tasks=quickstart"):
       _, err = temper(2, *verb)
       expect_in(said, err)
+  # It goes into every checkpoint, for others to read.
+  other = copy_of_model("other")
+  write("other/generation_config.json", '{"eos_token_id": [2, 5]}')
+  shown = write("two.jsonl", json.dumps({"messages": [
+      {"role": "user", "content": "?"}, {"role": "assistant", "content": "1"}]}))
+  on = write("other.textproto", SFT_STAGE + 'demonstrations: "%s" model: "%s" '
+             'output: "unmade"\n' % (shown, other))
+  for verb in (("train", "--name", "n", "--steps", "1", "--set",
+                "model=" + other, "--set", "tasks=quickstart"), ("sft", on)):
+    _, err = temper(2, *verb)
+    expect_in("/other/generation_config.json: eos_token_id is not 1, which "
+              "<｜end▁of▁sentence｜> has in tokenizer.json; make them equal, or "
+              "remove the file", err)
   mark = b"\xef\xbb\xbf"
   for name in "config.json", "tokenizer.json":
     marked = copy_of_model("marked_" + name)
@@ -207,9 +230,20 @@ def check_huge_weights(ending):
              'output: "%s_out"\n' % (shown, huge, name))
   _, err = temper(1, "sft", on)
   expect_in(said, err)
+  expect_in("; once the cause is gone, go on by `temper sft --resume %s_out`" %
+            name, err)
+
+
+def check_empty_resume():
+  """A script's variable that is not set begins nothing anew."""
+  for verb in (("train", "--resume", "", "--set", "model=" + MODEL),
+               ("train", "--resume", ""), ("sft", "--resume", "")):
+    _, err = temper(2, *verb)
+    expect_in("--resume is empty; name the ", err)
 
 
 def main():
+  check_empty_resume()
   check_bench()
   check_generate()
   check_eval()

@@ -66,16 +66,18 @@ def check_making():
   beside = copy_of_model("beside")
   write("beside/chat_template.jinja", "{{ messages }}")
   write("beside/tokenizer_config.json", "{}")
+  write("beside/generation_config.json", '{"eos_token_id": [2, 1]}')
   kept = start + 'model: "%s"\n' % beside
   temper(0, "sft", config("kept", kept), "--output", "kept", "--steps", "1")
   expect("files", sorted(os.listdir(HOME + "/kept")),
-         sorted(FILES + ["chat_template.jinja", "tokenizer_config.json"]))
+         sorted(FILES + ["chat_template.jinja", "generation_config.json",
+                         "tokenizer_config.json"]))
   expect("dtype", json.loads(bytes_of("kept")["config.json"])["torch_dtype"],
          "bfloat16")
   temper(0, "sft", config("changed", kept + 'tokenizer: "%s/tokenizer.json"\n' %
                           MODEL), "--output", "changed", "--steps", "1")
   expect("files", sorted(os.listdir(HOME + "/changed")),
-         sorted(FILES + ["chat_template.jinja"]))
+         sorted(FILES + ["chat_template.jinja", "generation_config.json"]))
   # The seed draws the order of demonstrations.
   digests = set()
   for seed in 1, 2:
@@ -153,6 +155,8 @@ def check_refusals():
   expect_in("; name an SftConfig", err)
   _, err = temper(2, "sft")
   expect_in("; name an SftConfig", err)
+  _, err = temper(2, "sft", on, "--output", "new", "--resume", "")
+  expect_in("--resume is empty; name the unfinished output", err)
   _, err = temper(2, "sft", on, "--output", on)
   expect_in("; name a new directory", err)
 
@@ -220,6 +224,8 @@ def check_resume():
     file.write(bytes([byte[0] ^ 1]))
   os.mkdir(HOME + "/elsewhere")
   refusals(resume, long, lines)
+  # As one killed in its last writes leaves it.
+  write("cut/model.safetensors.tmp.4711.0", "half")
   out, err = temper(0, "sft", "--resume", "../cut", cwd=HOME + "/elsewhere")
   expect_in("skipped ../cut/unfinished/step_%d: " % newest, err)
   expect_in("going on from ../cut/unfinished/step_%d\n" % (newest - 4), err)
@@ -286,8 +292,9 @@ def check_stop():
     if "going on from" in text:
       break
   expect_in("stop/unfinished/step_%s\n" % stopped, text)
-  _, err = temper(1, "sft", "--resume", "stop")
-  expect_in("stop is being made by another process", err)
+  for verb in ("--resume", "stop"), (long, "--output", "stop"):
+    _, err = temper(1, "sft", *verb)
+    expect_in("stop is being made by another process", err)
   child.kill()
   child.communicate(timeout=COMMAND_SECONDS)
   expect("exit", child.returncode, -signal.SIGKILL)

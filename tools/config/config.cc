@@ -115,6 +115,12 @@ absl::Status CheckTogether(const RunConfig& config) {
   const bool truncated =
       sampling.top_p() < 1 || sampling.top_k() > 0 || sampling.min_p() > 0;
   const bool length = rewards.length_weight() > 0;
+  if (length && sampling.max_tokens() == 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("length_weight ", rewards.length_weight(),
+                     " with max_tokens 1: no length_target_tokens lies below "
+                     "it; raise max_tokens or set length_weight to 0"));
+  }
   if (length && (rewards.length_target_tokens() == 0 ||
                  rewards.length_target_tokens() >= sampling.max_tokens())) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -214,6 +214,13 @@ std::vector<Refused> RefusedFileValues() {
         "; give it as a section: objective { "
         "group_size: ... }"}},
       {"objective { keep_routing: 2 }", {"; give it as true or false"}},
+      // Only a number has limits.
+      {"objective { keep_routing: -1 }",
+       {"keep_routing: Expected identifier, got: -; give it as true or false"}},
+      {"model: -1",
+       {"model: Expected string, got: -; give it as text in quotes"}},
+      {"objective { kl_coef: -x }",
+       {"f:1:23: kl_coef: Expected double, got: x; give it as a number, 0 to"}},
       // Choices, at their place; what stands behind one stays at its own. An
       // enum's numbers are nobody's words.
       {"numerics: fp8",
@@ -239,6 +246,9 @@ std::vector<Refused> RefusedFileValues() {
       {"sampling { top_p: 1 } objective { keep_sampling_mask: false }",
        {"keep_sampling_mask false has no effect: top_p, top_k and min_p are "
         "all off; remove it"}},
+      {"rewards { length_weight: 1 } sampling { max_tokens: 1 }",
+       {"length_weight 1 with max_tokens 1: no length_target_tokens lies below "
+        "it; raise max_tokens or set length_weight to 0"}},
       {"schedule { eval_tasks: 0 eval_interval: 3 }",
        {"eval_interval 3 has no effect: eval_tasks is 0; raise it or remove "
         "this"}},

@@ -46,6 +46,8 @@ std::string KeyBefore(const std::string& text, int line, int column) {
     while (at > 0 && absl::ascii_isspace(here[at - 1])) --at;
   };
   skip_space();
+  if (at > 0 && here[at - 1] == '-') --at;  // a sign is no part of its word
+  skip_space();
   if (at == 0 || here[at - 1] != ':') return "";
   --at;
   skip_space();
@@ -62,7 +64,10 @@ std::string NegativeAt(const std::string& text, int line, int column) {
   const std::vector<std::string> lines = absl::StrSplit(text, '\n');
   if (line < 0 || line >= static_cast<int>(lines.size())) return "";
   const std::string number = lines[line].substr(ByteAt(lines[line], column));
-  if (number.empty() || number[0] != '-') return "";
+  if (number.size() < 2 || number[0] != '-' ||
+      !(absl::ascii_isdigit(number[1]) || number[1] == '.')) {
+    return "";
+  }
   return number.substr(0, number.find_first_not_of("-.0123456789eE"));
 }
 
@@ -99,7 +104,10 @@ class FirstError : public ErrorCollector {
     const std::string allowed =
         key.empty() ? "" : AllowedText(configuration_, key);
     if (!allowed.empty()) {
-      const std::string negative = NegativeAt(text_, line, column);
+      const ConfigLeaf leaf = FindConfigLeaf(configuration_, key);
+      const bool number = leaf.field != nullptr && leaf.IsNumber();
+      const std::string negative =
+          number ? NegativeAt(text_, line, column) : "";
       return absl::StrCat(
           key, ": ",
           negative.empty() ? message : negative + " is outside its limits",

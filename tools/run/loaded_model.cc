@@ -1,12 +1,16 @@
 #include "tools/run/loaded_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/model/chat/tokens.h"
+#include "kernels/model/model_files.h"
 #include "kernels/model/tokenizer_file.h"
+#include "nlohmann/json.hpp"
 #include "tools/cli/next_step.h"
 
 namespace temper {
@@ -31,20 +35,49 @@ absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
   struct Named {
     const char* key;
     int64_t id;
+    int64_t missing;  // what it is without the key
     const char* token;
   };
-  for (const Named& named :
-       {Named{"bos_token_id", config.bos_token_id, kBosToken},
-        Named{"eos_token_id", config.eos_token_id, kEosToken}}) {
+  const ModelConfig none;
+  for (const Named& named : {Named{"bos_token_id", config.bos_token_id,
+                                   none.bos_token_id, kBosToken},
+                             Named{"eos_token_id", config.eos_token_id,
+                                   none.eos_token_id, kEosToken}}) {
     const auto id = tokenizer.SpecialId(named.token);
     // Which of the two is right nobody can know: a wrong end token is a model
     // that never stops.
     if (!id.has_value() || *id == named.id) continue;
+    // The default is not told from the number that equals it.
+    const bool may_lack = named.id == named.missing;
     return absl::InvalidArgumentError(absl::StrCat(
         named.token, " has id ", *id, " in tokenizer.json, but ", named.key,
-        " of config.json is ", named.id, "; make them equal"));
+        " of config.json is ", named.id,
+        may_lack ? " (as where the key is missing)" : "", "; make them equal"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckGenerationConfig(const Tokenizer& tokenizer,
+                                   const std::string& path,
+                                   const std::string& text) {
+  const auto json =
+      nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto id = tokenizer.SpecialId(kEosToken);
+  if (!json.is_object() || !json.contains("eos_token_id") || !id.has_value()) {
+    return absl::OkStatus();
+  }
+  const nlohmann::json& ends = json["eos_token_id"];
+  // One, or a list of which each ends an answer.
+  if (ends.is_null() || ends == *id ||
+      (ends.is_array() &&
+       std::find(ends.begin(), ends.end(), *id) != ends.end())) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": eos_token_id is not ", *id, ", which ", kEosToken,
+                   " has in tokenizer.json; make them equal, or remove the "
+                   "file: it goes into every checkpoint, and other programs "
+                   "end an answer by it"));
 }
 
 absl::StatusOr<ModelConfig> ReadNamedConfig(const std::string& dir) {
@@ -84,7 +117,14 @@ absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
   // By their headers alone: whole files are read where they are used.
   RETURN_IF_ERROR(
       IfUnusable(WeightsFile::Open(config, dir).status(), kNameAModel));
-  return CheckModelWithoutWeights(dir);
+  ASSIGN_OR_RETURN(const auto tokenizer,
+                   LoadNamedTokenizer(dir + "/tokenizer.json", config));
+  const std::string path = dir + "/generation_config.json";
+  // One that cannot be read is for those to tell who copy it.
+  if (const auto text = ReadFile(path, kModelFileBytesMax); text.ok()) {
+    RETURN_IF_ERROR(CheckGenerationConfig(*tokenizer, path, *text));
+  }
+  return config;
 }
 
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,

@@ -37,6 +37,13 @@ absl::StatusOr<std::unique_ptr<MasterWeights>> LoadNamedMasters(
 absl::Status CheckTokenizerFits(const Tokenizer& tokenizer,
                                 const ModelConfig& config);
 
+// InvalidArgument if `text`, a generation_config.json that lay at `path` and
+// goes into what is made, ends an answer by other tokens than the tokenizer's
+// end of text. One that is no JSON, or says nothing of it, is left alone.
+absl::Status CheckGenerationConfig(const Tokenizer& tokenizer,
+                                   const std::string& path,
+                                   const std::string& text);
+
 // A tokenizer.json that fits the model.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
     const std::string& path, const ModelConfig& config);

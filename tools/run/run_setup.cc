@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/registry.h"
@@ -18,9 +17,9 @@
 #include "kernels/base/fault_list.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "learner/store/checkpoint.h"
 #include "learner/store/run_db.h"
 #include "learner/store/run_model.h"
-#include "learner/store/run_records.h"
 #include "learner/train/train_step_options.h"
 #include "proto/wire/task_file.h"
 #include "tools/cli/next_step.h"
@@ -28,8 +27,8 @@
 #include "tools/config/config.h"
 #include "tools/quickstart/tasks.h"
 #include "tools/run/loaded_model.h"
+#include "tools/run/resume_check.h"
 #include "tools/run/task_check.h"
-#include "tools/view/run_view.h"
 
 namespace temper {
 namespace {
@@ -37,7 +36,6 @@ namespace {
 constexpr char kQuickstart[] = "quickstart";
 constexpr char kConfigFile[] = "/config.textproto";
 constexpr char kLockFile[] = "/train.lock";
-constexpr char kStep[] = "step_";
 constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
@@ -201,22 +199,6 @@ absl::Status FillRunDirectory(const PreparedRun& run,
   return WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config));
 }
 
-// The directory of the last checkpoint; "" before the first.
-std::string LastCheckpoint(const std::string& dir) {
-  const std::string checkpoints = dir + "/checkpoints";
-  const auto names = ListDirectory(checkpoints);
-  if (!names.ok()) return "";
-  int64_t last = -1;
-  for (const std::string& name : *names) {
-    int64_t step = 0;
-    if (absl::StartsWith(name, kStep) &&
-        absl::SimpleAtoi(name.substr(sizeof kStep - 1), &step)) {
-      last = std::max(last, step);
-    }
-  }
-  return last < 0 ? "" : absl::StrCat(checkpoints, "/", kStep, last);
-}
-
 // Checks what a resume reads of the run's model: the weights of the configured
 // one only where they are the reference's, or there is no checkpoint. Returns
 // where the rest is read from.
@@ -224,7 +206,8 @@ absl::StatusOr<std::string> CheckRunModel(PreparedRun* run) {
   const std::string& base = run->config.model();
   ASSIGN_OR_RETURN(const TrainStepOptions options,
                    MakeTrainStepOptions(run->config));
-  const std::string checkpoint = LastCheckpoint(run->dir);
+  ASSIGN_OR_RETURN(const std::string checkpoint,
+                   CheckpointStore::Newest(run->dir + "/checkpoints"));
   if (options.NeedsReference() || checkpoint.empty()) {
     RETURN_IF_ERROR(CheckNamedModel(base).status());
   }
@@ -234,33 +217,6 @@ absl::StatusOr<std::string> CheckRunModel(PreparedRun* run) {
   }
   ASSIGN_OR_RETURN(run->model, CheckModelWithoutWeights(dir));
   return dir;
-}
-
-// That a resume goes on with what the run has done: steps, and tasks. Whether
-// that is all it is to do.
-absl::StatusOr<bool> CheckGoesOn(const std::string& dir,
-                                 const RunConfig& config) {
-  const std::string run_db = dir + "/run.db";
-  if (!Exists(run_db)) return false;
-  const auto db = RunDb::OpenReader(run_db);
-  // A version that the learner would refuse; the rest is the learner's to
-  // judge.
-  if (absl::IsFailedPrecondition(db.status())) return db.status();
-  if (!db.ok()) return false;
-  const auto was = (*db)->ReadRun();
-  if (was.ok() && !was->tasks_sha256.empty()) {
-    ASSIGN_OR_RETURN(const std::string now, TasksSha256(dir));
-    RETURN_IF_ERROR(CheckSameTasks(*was, now, dir));
-  }
-  ASSIGN_OR_RETURN(const int64_t done, ReadCheckpointStep(db->get()));
-  if (config.steps() < done) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("steps ", config.steps(), " is less than the ", done,
-                     " that ", dir, " has done; give ", done, " or more"));
-  }
-  if (config.steps() > done) return false;
-  ASSIGN_OR_RETURN(const auto steps, ReadSteps(db->get(), done - 1));
-  return IsFinished(config, steps);
 }
 
 absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
@@ -461,7 +417,7 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   // All checks before the first write: a resume that is refused leaves the run
   // as it was.
   RETURN_IF_ERROR(CheckResume(was, run.config));
-  ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, run.config));
+  ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, was, run.config));
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
   ASSIGN_OR_RETURN(const auto check, TaskCheck::Create(model_dir, run.model,
                                                        run.config.sampling()));

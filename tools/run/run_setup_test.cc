@@ -13,6 +13,8 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "learner/store/checkpoint.h"
+#include "learner/store/run_db.h"
 #include "learner/store/run_db_fixture.h"
 #include "learner/store/run_records.h"
 #include "proto/wire/task_file.h"
@@ -57,6 +59,16 @@ class RunSetupTest : public ::testing::Test {
     EXPECT_NE(access((directory_ + "/runs/trial").c_str(), F_OK), 0)
         << "something was made";
     return std::string(run.status().message());
+  }
+
+  // One of step 1, whose model/ is empty.
+  static void SaveCheckpoint(const std::string& run_dir) {
+    const auto store = CheckpointStore::Create({run_dir + "/checkpoints"});
+    ASSERT_TRUE(store.ok()) << store.status();
+    const auto saved = (*store)->Save(1, [](const std::string& directory) {
+      return MakeDirectories(directory + "/model");
+    });
+    ASSERT_TRUE(saved.ok()) << saved.status();
   }
 
   std::string directory_;
@@ -413,7 +425,7 @@ TEST_F(RunSetupTest, AResumeWithoutAKlCoefficientWantsNoBaseModel) {
   EXPECT_THAT(std::string(no_weights.message()),
               HasSubstr(directory_ + "/model"))
       << "nowhere are weights";
-  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1/model").ok());
+  SaveCheckpoint(run->dir);
   auto resumed = ReopenRun(run->dir, {});
   ASSERT_TRUE(resumed.ok()) << resumed.status();
   EXPECT_EQ(resumed->model.vocab_size, run->model.vocab_size);
@@ -432,7 +444,7 @@ TEST_F(RunSetupTest, AResumeWithAKlCoefficientWantsItsReference) {
   auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
   run->lock.reset();
-  ASSERT_TRUE(MakeDirectories(run->dir + "/checkpoints/step_1").ok());
+  SaveCheckpoint(run->dir);
   ASSERT_TRUE(RemoveAll(directory_ + "/model").ok());
   EXPECT_THAT(std::string(ReopenRun(run->dir, {}).status().message()),
               HasSubstr(directory_ + "/model"));

@@ -119,6 +119,12 @@ absl::StatusOr<ModelFiles> MakeFiles(const SftConfig& config,
   if (!config.model().empty()) {
     ASSIGN_OR_RETURN(files, ReadModelFiles(config.model()));
     if (!config.tokenizer().empty()) DropTokenizerFiles(&files);
+    const auto generation = files.find("generation_config.json");
+    if (generation != files.end()) {
+      RETURN_IF_ERROR(CheckGenerationConfig(
+          tokenizer, absl::StrCat(config.model(), "/", generation->first),
+          generation->second));
+    }
   }
   // Its own bytes, if it is that model's.
   files.try_emplace("tokenizer.json", TokenizerJson(tokenizer.spec()));

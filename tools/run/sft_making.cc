@@ -6,8 +6,11 @@
 #include <cstdio>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/base/checksum.h"
 #include "kernels/base/file.h"
 #include "kernels/base/file_lock.h"
@@ -45,6 +48,13 @@ bool Exists(const std::string& path) {
   return stat(path.c_str(), &info) == 0;
 }
 
+absl::StatusOr<std::unique_ptr<FileLock>> TakeLock(const std::string& output) {
+  auto lock = FileLock::Take(Unfinished(output) + "/lock");
+  if (!absl::IsFailedPrecondition(lock.status())) return lock;
+  return absl::FailedPreconditionError(
+      absl::StrCat(output, " is being made by another process; stop it first"));
+}
+
 // Whether a new model can be made there: the directory is new or empty.
 absl::Status CheckOutput(const std::string& output) {
   const auto names = ListDirectory(output);
@@ -55,6 +65,7 @@ absl::Status CheckOutput(const std::string& output) {
   }
   if (names->empty()) return absl::OkStatus();
   if (Exists(Unfinished(output))) {
+    RETURN_IF_ERROR(TakeLock(output).status());  // it may be made just now
     return absl::InvalidArgumentError(
         absl::StrCat(output,
                      " is unfinished; go on with it by `temper sft "
@@ -66,19 +77,30 @@ absl::Status CheckOutput(const std::string& output) {
                    "; give another --output, or remove what is there"));
 }
 
-absl::StatusOr<std::unique_ptr<FileLock>> TakeLock(const std::string& output) {
-  auto lock = FileLock::Take(Unfinished(output) + "/lock");
-  if (!absl::IsFailedPrecondition(lock.status())) return lock;
-  return absl::FailedPreconditionError(
-      absl::StrCat(output, " is being made by another process; stop it first"));
-}
-
 absl::StatusOr<std::string> FileDigest(const std::string& path) {
   Sha256 digest;
   RETURN_IF_ERROR(ReadPieces(
       path, kModelBytesMax,
       [&digest](const char* data, size_t size) { digest.Update(data, size); }));
   return HexOf(digest.Finish());
+}
+
+// Removes what a making that was killed in its last writes left beside the
+// model: files under the names that kernels/base/file.cc gives them until they
+// are whole. The directory was empty, so all of it is ours.
+absl::Status ClearTemporaries(const std::string& output) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(output));
+  for (const std::string& name : names) {
+    const std::vector<std::string> parts = absl::StrSplit(name, '.');
+    const size_t n = parts.size();
+    uint64_t number;
+    if (n > 3 && parts[n - 3] == "tmp" &&
+        absl::SimpleAtoi(parts[n - 2], &number) &&
+        absl::SimpleAtoi(parts[n - 1], &number)) {
+      RETURN_IF_ERROR(RemoveAll(absl::StrCat(output, "/", name)));
+    }
+  }
+  return absl::OkStatus();
 }
 
 class Making {
@@ -141,7 +163,7 @@ absl::Status Making::Begin(const SftRequest& request) {
 
 absl::Status Making::Resume(const SftRequest& request,
                             std::unique_ptr<FileLock> lock) {
-  output_ = request.resume;
+  output_ = *request.resume;
   lock_ = std::move(lock);
   CheckpointOptions options;
   options.directory = Unfinished(output_);
@@ -149,11 +171,13 @@ absl::Status Making::Resume(const SftRequest& request,
   auto loaded = store_->LoadNewest([](int64_t, const std::string& directory) {
     return ReadSftState(directory).status();
   });
-  if (!loaded.ok()) {
-    return absl::Status(loaded.status().code(),
-                        absl::StrCat(std::string(loaded.status().message()),
-                                     "; remove ", output_, " and begin anew"));
+  // None is left. Else there is one that cannot be read just now.
+  if (absl::IsNotFound(loaded.status())) {
+    return absl::NotFoundError(
+        absl::StrCat(std::string(loaded.status().message()), "; remove ",
+                     output_, " and begin anew"));
   }
+  RETURN_IF_ERROR(loaded.status());
   for (const std::string& skipped : loaded->skipped) {
     PrintErr("%s\n", skipped);
   }
@@ -287,6 +311,7 @@ absl::Status Making::Train() {
 // end. What was not given or not reached has no key. It comes last: with it the
 // model is whole.
 absl::Status Making::WriteModel() {
+  RETURN_IF_ERROR(ClearTemporaries(output_));
   RETURN_IF_ERROR(WriteModelFiles(inputs_.files, output_));
   RETURN_IF_ERROR(inputs_.weights->Save(
       output_, SftConfig::OutputDtype_Name(config_.output_dtype())));
@@ -315,11 +340,17 @@ absl::Status Making::WriteModel() {
 }
 
 absl::Status CheckRequest(const SftRequest& request) {
-  if (request.resume.empty()) {
+  if (!request.resume.has_value()) {
     if (!request.config_path.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         "CONFIG is not given; name an SftConfig, as "
         "tools/configs/quickstart_sft.textproto is one");
+  }
+  // A script's variable that is not set: it did not ask for a new model.
+  if (request.resume->empty()) {
+    return absl::InvalidArgumentError(
+        "--resume is empty; name the unfinished output to go on with, or leave "
+        "it out to begin anew");
   }
   if (request.output.empty() && request.revision.empty() &&
       request.steps == 0) {
@@ -355,16 +386,23 @@ absl::StatusOr<std::unique_ptr<FileLock>> Reopen(const std::string& output) {
 absl::StatusOr<std::string> RunSft(const SftRequest& request) {
   RETURN_IF_ERROR(CheckRequest(request));
   Making making;
-  if (request.resume.empty()) {
+  if (!request.resume.has_value()) {
     RETURN_IF_ERROR(making.Begin(request));
   } else {
-    ASSIGN_OR_RETURN(auto lock, Reopen(request.resume));
-    if (lock == nullptr) return request.resume;
+    ASSIGN_OR_RETURN(auto lock, Reopen(*request.resume));
+    if (lock == nullptr) return *request.resume;
     RETURN_IF_ERROR(making.Resume(request, std::move(lock)));
   }
-  RETURN_IF_ERROR(making.Train());
-  RETURN_IF_ERROR(making.WriteModel());
-  return making.output();
+  absl::Status made = making.Train();
+  if (absl::IsCancelled(made)) return made;
+  if (made.ok()) made = making.WriteModel();
+  if (made.ok()) return making.output();
+  // A full disk, as a rule: what was trained until then is there still.
+  return absl::Status(
+      made.code(),
+      absl::StrCat(std::string(made.message()),
+                   "; once the cause is gone, go on by `temper sft --resume ",
+                   making.output(), "`"));
 }
 
 }  // namespace temper

@@ -15,6 +15,7 @@
 #define TOOLS_RUN_SFT_MAKING_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,8 +27,8 @@ struct SftRequest {
   // An SftConfig in text format; with `resume` it may be empty, and if not it
   // must say what the making began with (CheckSameMaking).
   std::string config_path;
-  // The directory of a making to go on with; "": a new one, with the rest.
-  std::string resume;
+  // The directory of a making to go on with; none: a new one, with the rest.
+  std::optional<std::string> resume;
   std::string output;    // instead of the configuration's, new or empty; or ""
   std::string revision;  // for the manifest; or ""
   int64_t steps = 0;     // stop after so many; 0: all

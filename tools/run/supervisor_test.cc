@@ -394,6 +394,19 @@ TEST(StopSignalTest, AHangupThatNohupIgnoresStaysIgnored) {
   signal(SIGHUP, SIG_DFL);
 }
 
+// In a process of its own, which it ends.
+TEST(StopSignalDeathTest, WhereTheSecondEndsItIsNotTheOneOfTimeout) {
+  const auto two = [](int64_t apart_ms) {
+    if (!InstallStopSignal(SecondStop::kEnds).ok()) _exit(1);
+    raise(SIGTERM);
+    usleep(static_cast<useconds_t>(apart_ms * 1000));
+    raise(SIGTERM);
+    _exit(StopSignalCount());
+  };
+  EXPECT_EXIT(two(0), ::testing::ExitedWithCode(2), "");
+  EXPECT_EXIT(two(700), ::testing::KilledBySignal(SIGTERM), "");
+}
+
 TEST(StopSignalTest, SignalsAreCountedAndWakeTheWaiter) {
   ASSERT_TRUE(InstallStopSignal().ok());
   EXPECT_FALSE(WaitForStopSignal(0));

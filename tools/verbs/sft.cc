@@ -25,8 +25,10 @@ int RunSftVerb(int argc, char** argv) {
              "Go on with this unfinished output directory from its newest "
              "checkpoint; CONFIG may be left out.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
-  // Before anything is read: Ctrl-C ends the check of demonstrations too.
-  const absl::Status caught = InstallStopSignal();
+  // Before anything is read: Ctrl-C ends the check of demonstrations too. What
+  // takes long and does not look (a tokenizer that is learnt) ends by a second
+  // one; a making that is killed goes on from its last checkpoint.
+  const absl::Status caught = InstallStopSignal(SecondStop::kEnds);
   if (!caught.ok()) return ReportError("sft", caught);
   const absl::StatusOr<std::string> made = RunSft(request);
   if (!made.ok()) return ReportError("sft", made.status());

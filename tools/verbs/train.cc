@@ -27,6 +27,12 @@ std::string ProgramName() {
 
 absl::StatusOr<PreparedRun> Reopen(const std::string& run,
                                    const ConfigFlags& values) {
+  // A script's variable that is not set: it did not ask for a new run.
+  if (run.empty()) {
+    return absl::InvalidArgumentError(
+        "--resume is empty; name the run to go on with, or leave it out to "
+        "begin a new one");
+  }
   // They would have to be what they were, or they would not be heeded.
   if (!values.path.empty() || values.name || values.seed) {
     return absl::InvalidArgumentError(
@@ -50,7 +56,7 @@ absl::StatusOr<PreparedRun> Prepare(const ConfigFlags& values) {
 
 int RunTrainVerb(int argc, char** argv) {
   ConfigFlags values;
-  std::string resume;
+  std::optional<std::string> resume;
   Flags flags("train",
               "Post-trains a model by GRPO: starts the learner, the workers "
               "and the environment host, and shows how it goes.");
@@ -61,9 +67,9 @@ int RunTrainVerb(int argc, char** argv) {
              "checkpoint.");
   if (const auto code = flags.Parse(argc, argv)) return *code;
   TrainOptions options;
-  options.resume = !resume.empty();
+  options.resume = resume.has_value();
   absl::StatusOr<PreparedRun> run =
-      options.resume ? Reopen(resume, values) : Prepare(values);
+      options.resume ? Reopen(*resume, values) : Prepare(values);
   if (!run.ok()) return ReportError("train", run.status());
   options.run = *std::move(run);
   options.program = ProgramName();
