@@ -4,6 +4,7 @@ killed or stopped goes on to the bytes of one that was not."""
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -224,6 +225,11 @@ def check_resume():
     file.write(bytes([byte[0] ^ 1]))
   os.mkdir(HOME + "/elsewhere")
   refusals(resume, long, lines)
+  # A disk that is full, as far as a file of a checkpoint is concerned.
+  _, err = temper(1, *resume, restore_signals=False, preexec_fn=lambda: (
+      signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))))
+  expect_in("; once that is mended, go on by `temper sft --resume cut`", err)
   # As one killed in its last writes leaves it.
   write("cut/model.safetensors.tmp.4711.0", "half")
   out, err = temper(0, "sft", "--resume", "../cut", cwd=HOME + "/elsewhere")

@@ -394,14 +394,18 @@ absl::StatusOr<std::string> RunSft(const SftRequest& request) {
     RETURN_IF_ERROR(making.Resume(request, std::move(lock)));
   }
   absl::Status made = making.Train();
-  if (absl::IsCancelled(made)) return made;
   if (made.ok()) made = making.WriteModel();
   if (made.ok()) return making.output();
-  // A full disk, as a rule: what was trained until then is there still.
+  // Of the machine (a full disk, as a rule), not of what is made: what was
+  // trained until then is there still.
+  if (!absl::IsResourceExhausted(made) && !absl::IsInternal(made) &&
+      !absl::IsPermissionDenied(made)) {
+    return made;
+  }
   return absl::Status(
       made.code(),
       absl::StrCat(std::string(made.message()),
-                   "; once the cause is gone, go on by `temper sft --resume ",
+                   "; once that is mended, go on by `temper sft --resume ",
                    making.output(), "`"));
 }
 
