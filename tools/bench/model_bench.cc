@@ -181,6 +181,8 @@ class Decoder {
     SequenceOptions options;
     options.key.seed = kSeed;
     options.key.group = static_cast<uint64_t>(started_);
+    // None: a sequence that ends is a prefill, and decoding is what is timed.
+    options.stop_token = -1;
     ASSIGN_OR_RETURN(const int64_t id, engine_->Open(options));
     // Its own: of a prompt that was there before, the engine has the pages.
     std::vector<int32_t> prompt;
