@@ -73,8 +73,8 @@ expect 2 'top_p 1.5 is outside its limits' \
   config resolve "${set_ok[@]}" --set top_p=1.5
 expect 2 'max_staleness 4 is not in this version; set it to 0' \
   config resolve "${set_ok[@]}" --set max_staleness=4
-expect 2 'numerics bf16 is not in this version' \
-  config resolve "${set_ok[@]}" --set numerics=bf16
+expect 2 'numerics fp8 is not in this version' \
+  config resolve "${set_ok[@]}" --set numerics=fp8
 echo 'objective { gruop_size: 4 }' > "$dir/bad.textproto"
 expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
   config resolve "$dir/bad.textproto"
