@@ -1,5 +1,5 @@
 // Matrix products on packed panels: how a Weight is laid out on the CPU, and
-// the driver that cuts a product into GemmBlocks of a size that suits the
+// the driver that cuts a product into blocks of a size that suits the
 // caches. Cutting never changes bits: each output is one ascending chain whose
 // partial sum may rest in c between blocks.
 

@@ -87,8 +87,8 @@ TEST(ConfigTest, ResolvedTextReadsBackAndResolvesToItself) {
 }
 
 TEST(ConfigTest, EveryAliasLeadsToAKeyAndIsNoneItself) {
-  for (const char* alias :
-       {"lr", "beta", "num_generations", "eps_clip", "dtype", "kl_ctl"}) {
+  for (const char* alias : {"lr", "beta", "num_generations", "eps_clip",
+                            "dtype", "bf16", "kl_ctl"}) {
     EXPECT_NE(FindConfigKey(RunConfig::descriptor(), KeyOfAlias(alias)),
               nullptr)
         << alias;

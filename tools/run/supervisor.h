@@ -64,7 +64,7 @@ struct SupervisorOptions {
 enum class RunState {
   kRunning,
   kFinished,  // the essential child finished
-  kFailed,    // FirstFailure says who
+  kFailed,    // first_failure() says who
 };
 
 class Supervisor {
