@@ -6,10 +6,12 @@
 Sources are at most 500 lines, headers 250, functions 70. Every header opens
 with what it is. Includes are quoted, but for those of the language and the
 system. No comment or document cites a file that is not there. No work is left
-marked for later. What a header declares is used elsewhere. Prose keeps to 120
-columns; DESIGN.md, README.md and CHANGELOG.md say nothing twice. Sources are as
-clang-format 14 has them (named as skipped where another or none is installed),
-and at least 5 % of their lines say why.
+marked for later, in scripts, BUILD files and settings as little as in sources.
+A function or type with a capital that a header declares is used by more than
+tests; accessors, constants and fields are not looked at. Prose keeps to 120
+columns, tables and what is drawn aside; DESIGN.md, README.md and CHANGELOG.md
+say nothing twice. Sources are as clang-format 14 has them (named as skipped
+where another or none is installed), and at least 5 % of their lines say why.
 """
 
 import os
@@ -28,6 +30,8 @@ COMMENT_SHARE_MIN = 0.05
 FORMATTER_VERSION = '14'
 CODE = ('.h', '.cc', '.inc', '.cu', '.cuh')
 TEXT = CODE + ('.py', '.sh', '.proto', '.bzl', '.md', '.textproto')
+# Text too, whatever the ending: BUILD, WORKSPACE, .bazelrc, .ci/run.
+UNENDED = re.compile(r'^(\.[^/]*|[^.]+)$')
 # Not followed, for they are made by the build or hold data.
 SKIPPED_FOLDERS = ('.git', 'runs', '__pycache__', 'quickstart_model')
 # Directories of headers that are the system's although they have a slash.
@@ -52,14 +56,15 @@ class Checkout:
     for folder, folders, names in os.walk(root):
       folders[:] = sorted(
           f for f in folders
-          if f not in SKIPPED_FOLDERS and not f.startswith(('bazel-', '.')))
+          if f == '.ci' or (f not in SKIPPED_FOLDERS and
+                            not f.startswith(('bazel-', '.'))))
       for name in sorted(names):
         path = os.path.relpath(os.path.join(folder, name), root)
         if not os.path.islink(os.path.join(root, path)):
           self.paths.append(path)
     self.text = {}
     for path in self.paths:
-      if path.endswith(TEXT):
+      if path.endswith(TEXT) or UNENDED.match(os.path.basename(path)):
         with open(os.path.join(root, path), encoding='utf-8') as file:
           self.text[path] = file.read()
 
@@ -75,26 +80,62 @@ def sizes(checkout):
       yield f'{path}: {lines} lines; at most {limit}'
 
 
+def blanked(text):
+  """Code without what holds braces that are none: comments, texts, directives;
+  every line stays where it is."""
+  aside = re.compile(
+      r'R"([^(\s]*)\(.*?\)\1"|"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|'
+      r"(?<!\w)'(?:[^'\\\n]|\\.)+'|^[ ]*\#(?:[^\n]|(?<=\\)\n)*", re.S | re.M)
+  return aside.sub(lambda found: re.sub(r'[^\n]', ' ', found.group()), text)
+
+
+def functions_of(text):
+  """(first line of the signature, lines up to the closing brace) of functions,
+  of classes' own too; a lambda is part of what it stands in."""
+  text = blanked(text)
+  rooms = re.compile(r'(?:namespace|class|struct|union|enum|extern)\b')
+  before = re.compile(r'(?:\s|(?:public|private|protected):)*'
+                      r'(?:template\s*<[^;{]*?>\s*(?=\w))*')
+  # Of each open brace whether it is a room, in which functions stand, and where
+  # its statement begins.
+  opened, parens, begin = [], 0, 0
+  for match in re.finditer(r'[(){};]', text):
+    mark, at = match.group(), match.start()
+    outside = all(room for room, _ in opened)
+    if mark in '()' and outside:
+      parens += 1 if mark == '(' else -1
+    elif mark == '{':
+      head = text[begin:at]
+      word = before.match(head).end()
+      room = (outside and parens == 0 and not head.rstrip().endswith(')') and
+              rooms.match(head, word) is not None)
+      opened.append((room, begin))
+    elif mark == '}' and opened:
+      room, first = opened.pop()
+      if not all(other for other, _ in opened) or parens:
+        continue
+      # One of the braces of a constructor's list of members: the body follows.
+      if not room and re.match(r'\s*[,{]', text[at + 1:at + 80]):
+        continue
+      begin = at + 1
+      opening = text[first:at].split('{')[0]
+      # What a semicolon follows is a table.
+      table = re.match(r'\s*;', text[begin:begin + 80])
+      if room or table or '(' not in opening:
+        continue
+      first += before.match(text[first:at]).end()
+      start = text.count('\n', 0, first) + 1
+      yield start, text.count('\n', 0, at) + 2 - start
+    if mark == ';' and parens == 0 and outside or mark == '{' and room:
+      begin = at + 1
+
+
 def functions(checkout):
-  """Bodies that open at column 0 or, in a class, 2 and close there again."""
-  opens = re.compile(r'^( {0,2})\S.*\{$|^( {0,2})\S?.*\) .*\{$')
-  other = re.compile(r'^ *(namespace|struct|class|enum|union|extern|\}|//)\b|'
-                     r'=\s*\{$|\bnamespace\b|^\s*#|^ *(public|private):')
-  for path in checkout.code('.h', '.cc', '.inc'):
-    lines = checkout.text[path].split('\n')
-    start = None
-    for number, line in enumerate(lines, 1):
-      if start is None:
-        if (line.endswith('{') and not other.search(line) and
-            len(line) - len(line.lstrip()) <= 2 and
-            not line.lstrip().startswith(('if ', 'for ', 'while ', 'switch '))):
-          start = (number, line[:len(line) - len(line.lstrip())])
-      elif line.startswith(start[1] + '}'):
-        length = number - start[0] + 1
-        if length > FUNCTION_LINES_MAX:
-          yield (f'{path}:{start[0]}: a function of {length} lines; at most '
-                 f'{FUNCTION_LINES_MAX}')
-        start = None
+  for path in checkout.code():
+    for start, length in functions_of(checkout.text[path]):
+      if length > FUNCTION_LINES_MAX:
+        yield (f'{path}:{start}: a function of {length} lines; at most '
+               f'{FUNCTION_LINES_MAX}')
 
 
 def openings(checkout):
@@ -214,12 +255,19 @@ def dead_symbols(checkout):
 
 def prose(checkout):
   for path in checkout.code('.md'):
-    fenced = False
+    # Indented by four is drawn after a blank line, but in a list it is text.
+    fenced = drawn = listed = False
+    blank = True
     for number, line in enumerate(checkout.text[path].split('\n'), 1):
       if line.startswith('```'):
         fenced = not fenced
-      drawn = fenced or line.startswith(('|', '    '))
-      if not drawn and len(line) > PROSE_COLUMNS_MAX:
+      indented = line.startswith('    ')
+      drawn = indented and not listed and (blank or drawn)
+      if line and not line.startswith(' '):
+        listed = re.match(r'[-*] |\d+\. |P\d+\. ', line) is not None
+      blank = line == ''
+      if (not fenced and not drawn and not line.startswith('|') and
+          len(line) > PROSE_COLUMNS_MAX):
         yield (f'{path}:{number}: {len(line)} columns of prose; at most '
                f'{PROSE_COLUMNS_MAX}')
 
@@ -280,7 +328,7 @@ def formatting(checkout):
     print(f'skipped: formatting ({why})', file=sys.stderr)
     return
   done = subprocess.run(
-      [command, '--dry-run', '--style=file'] + checkout.code('.h', '.cc'),
+      [command, '--dry-run', '--style=file'] + checkout.code(),
       capture_output=True, text=True, cwd=checkout.root)
   for path in sorted(set(re.findall(r'^([^:\n]+):\d+:\d+: warning', done.stderr,
                                     re.M))):
