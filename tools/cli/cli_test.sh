@@ -67,6 +67,8 @@ expect 2 'environments names foo: there is no environment "foo"' \
   config resolve "${set_ok[@]}" --set environments=foo
 expect 2 'unknown key lr; here it is called learning_rate' \
   config resolve "${set_ok[@]}" --set lr=1
+expect 2 'unknown key bf16; here it is called numerics' \
+  config resolve "${set_ok[@]}" --set bf16=true
 expect 2 'unknown key top_q; did you mean top_[pk]\?' \
   config resolve "${set_ok[@]}" --set top_q=1
 expect 2 'top_p 1.5 is outside its limits' \
@@ -114,6 +116,17 @@ expect 2 'cli.err is no run.db; name a run directory' status "$dir/cli.err"
 expect 2 'list .*; name the directory' inspect runs --runs-dir "$dir/cli.err"
 expect 2 'no environment "chess"; there are' env test chess --tasks no.jsonl
 expect 2 'list no: .*; name the directory' inspect runs --runs-dir no
+# A damaged run hides no other: these two have lost their tables.
+for run in a b; do
+  mkdir -p "$dir/damaged/$run"
+  python3 -c 'import sqlite3, sys
+sqlite3.connect(sys.argv[1]).executescript(
+    "CREATE TABLE x(y); PRAGMA application_id=0x544d5052;"
+    "PRAGMA user_version=3")' \
+    "$dir/damaged/$run/run.db"
+done
+expect 0 '^a: .*no such table' inspect runs --runs-dir "$dir/damaged"
+expect 0 '^b: .*no such table' inspect runs --runs-dir "$dir/damaged"
 # A flag that would have no effect is none.
 expect 2 '^temper eval: .*--runs-dir' eval no --runs-dir runs
 expect 0 '' config explain kl_coef

@@ -65,6 +65,13 @@ struct RunRow {
   StepView last;  // step 0 before the first
 };
 
+// The last step that a run recorded.
+absl::StatusOr<StepView> ReadLastStep(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto db, OpenRunDb(path));
+  ASSIGN_OR_RETURN(const std::vector<StepView> steps, ReadSteps(db.get(), 0));
+  return steps.empty() ? StepView() : steps.back();
+}
+
 // The runs of a directory; one that cannot be read is named on stderr.
 absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
   const auto names = ListDirectory(runs_dir);
@@ -74,15 +81,13 @@ absl::StatusOr<std::vector<RunRow>> ReadRuns(const std::string& runs_dir) {
     const auto path =
         FindRunDb(absl::StrCat(runs_dir, "/", name, "/run.db"), runs_dir);
     if (!path.ok()) continue;
-    const auto db = OpenRunDb(*path);
-    if (!db.ok()) {
+    const absl::StatusOr<StepView> last = ReadLastStep(*path);
+    if (!last.ok()) {
       // One damaged run is no reason not to list the others.
-      PrintErr("%s: %s\n", name, db.status().message());
+      PrintErr("%s: %s\n", name, last.status().message());
       continue;
     }
-    ASSIGN_OR_RETURN(const std::vector<StepView> steps,
-                     ReadSteps(db->get(), 0));
-    runs.push_back({name, steps.empty() ? StepView() : steps.back()});
+    runs.push_back({name, *last});
   }
   // A likely slip: the directory of one run for that of all.
   if (runs.empty() && FindRunDb(runs_dir + "/run.db", runs_dir).ok()) {
