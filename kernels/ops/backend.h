@@ -124,15 +124,16 @@ class Backend {
   virtual void GroupedLinearWeightGrad(
       const GroupedLinearWeightGradArgs& args) = 0;
 
-  // --- Pointwise ----------------------------------------------------------
-  // x[n] = table[ids[n]]
+  // --- Pointwise (of f32, if no type is named; ids, rows, position i32 [N]) --
+  // x[n] = table[ids[n]]: table [V, D], of any type that Copy takes; x [N, D].
   virtual void Embed(const Tensor& table, const Tensor& ids,
                      const Tensor& x) = 0;
+  // dtable[ids[n]] += dx[n], n ascending; of the shapes above.
   virtual void EmbedBackward(const Tensor& ids, const Tensor& dx,
                              const Tensor& dtable) = 0;
-  // x += y
+  // x += y, of one shape, any strides.
   virtual void Add(const Tensor& y, const Tensor& x) = 0;
-  // y = x / sqrt(mean(x^2) + eps) * w. Rows may be strided.
+  // y = x / sqrt(mean(x^2) + eps) * w: x, y [N, n], rows may be strided; w [n].
   virtual void RmsNorm(const Tensor& x, const Tensor& w, float eps,
                        const Tensor& y) = 0;
   virtual void RmsNormBackward(const RmsNormBackwardArgs& args) = 0;
@@ -141,22 +142,22 @@ class Backend {
   virtual void LayerNormBackward(const LayerNormBackwardArgs& args) = 0;
   // Rotates x [N, G, R] in place by position (kBackward: by its negative). R is
   // at most kRopeDimsMax.
-  virtual void Rope(const Tensor& x, const Tensor& position,  // i32 [N]
+  virtual void Rope(const Tensor& x, const Tensor& position,
                     const Tensor& cos_sin,  // [positions_max, R]: cos | sin
                     RopeStyle style, RopeDirection direction) = 0;
   // h = silu(gate) * up; all [N, I], rows may be strided.
   virtual void SwiGlu(const Tensor& gate, const Tensor& up,
                       const Tensor& h) = 0;
   virtual void SwiGluBackward(const SwiGluBackwardArgs& args) = 0;
-  // x *= factor
+  // x *= factor; any shape and strides.
   virtual void Scale(float factor, const Tensor& x) = 0;
   // to = from, of one shape, any strides and types; from f32 to bf16 it rounds
   // to the nearest even, denormals to zero.
   virtual void Copy(const Tensor& from, const Tensor& to) = 0;
-  // to[rows[n]] = from[n]
-  virtual void ScatterRows(const Tensor& from, const Tensor& rows,  // i32 [N]
+  // to[rows[n]] = from[n]: from [N, ..], to [M, ..], the types as Copy's.
+  virtual void ScatterRows(const Tensor& from, const Tensor& rows,
                            const Tensor& to) = 0;
-  // to[n] = from[rows[n]]; any type.
+  // to[n] = from[rows[n]]: from [M, ..], to [N, ..], the types as Copy's.
   virtual void GatherRows(const Tensor& from, const Tensor& rows,
                           const Tensor& to) = 0;
   // Keys of a layer, f32, to their slots of its strips, rounded where those are
