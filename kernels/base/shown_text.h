@@ -12,7 +12,8 @@
 // All else is kept, a backslash too, so an escape can be imitated but never
 // acts; JSON text without raw controls stays JSON of the same value.
 //
-// Pure functions; linear in the text's size.
+// Functions without state, thread-safe; linear in the text's size. No text is
+// refused.
 
 #ifndef KERNELS_BASE_SHOWN_TEXT_H_
 #define KERNELS_BASE_SHOWN_TEXT_H_

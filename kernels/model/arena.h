@@ -1,5 +1,9 @@
 // Lays tensors out one after the other in one buffer, 64-byte aligned. Without
-// a buffer it only counts, so that a plan and the layout cannot disagree.
+// a buffer it only counts, so that a plan and the layout cannot disagree. The
+// buffer is the caller's and outlives the tensors.
+//
+// Not thread-safe. Never fails: whether the buffer is large enough is for the
+// caller to see to.
 
 #ifndef KERNELS_MODEL_ARENA_H_
 #define KERNELS_MODEL_ARENA_H_

@@ -31,8 +31,12 @@ struct KeyStrip {
               Arena* arena);
 };
 
+// Not thread-safe: what drives its backend uses it.
 class KvCache {
  public:
+  // A cache of `pages` empty pages, which a backend that outlives it holds in
+  // one buffer. InvalidArgument for less than one page or more slots than i32
+  // counts; the backend's error where it has no room.
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(
       Backend* backend, const ModelConfig& config, const Numerics& numerics,
       int32_t pages);

@@ -1,5 +1,8 @@
 // A Trajectory as rows of run.db and back. The bulk (kept sets, routes) is one
 // record of a segment file that the episode's row points to.
+//
+// Functions without state: the transaction, which one thread has, keeps others
+// out. Whatever fails in SQLite is returned as sqlite.h says.
 
 #ifndef LEARNER_STORE_EPISODE_ROWS_H_
 #define LEARNER_STORE_EPISODE_ROWS_H_

@@ -105,6 +105,9 @@ class Ledger {
   static absl::StatusOr<std::unique_ptr<Ledger>> Create(
       RunDb* db, const std::string& segment_directory, int retries_max = 2);
 
+  // All samples of all groups, or of none. InvalidArgument for a group without
+  // samples or a number that is not of its purpose (kEvalGroupBase);
+  // FailedPrecondition for a number that was issued before.
   absl::Status IssueGroups(const std::vector<GroupRecord>& groups);
 
   // Commits a trajectory that passed the door: rows and segment are durable
@@ -153,11 +156,13 @@ class Ledger {
   // What a received, reserved or trained sample consists of.
   absl::StatusOr<Trajectory> Load(const SampleKey& key);
 
-  // Above every group there was, and every lease anything was delivered under;
-  // positions: where the task order goes on. Read once at start: the caller
-  // counts on from there.
+  // Read once at start, then the caller counts on from there: nothing is taken
+  // by the call. Dropped groups and attempts that no longer count are counted.
+  // One above every group of that purpose; at first 1, or kEvalGroupBase.
   absl::StatusOr<uint64_t> NextGroup(Purpose purpose);
+  // One above every lease that anything was delivered under; at first 1.
   absl::StatusOr<uint64_t> NextLease();
+  // Where the task order goes on; at first 0.
   absl::StatusOr<int64_t> NextPosition();
 
   // Whether the sample is issued; not one that was never issued.

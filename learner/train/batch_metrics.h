@@ -1,6 +1,9 @@
 // What a batch of episodes says of itself, under the names of DESIGN.md
 // section 8: rewards, their parts, outcomes, lengths, and the seconds that an
 // episode waited for its environment and its reward. And of an evaluation.
+//
+// Functions without state, thread-safe. A metric that was not measured has no
+// value, never 0.
 
 #ifndef LEARNER_TRAIN_BATCH_METRICS_H_
 #define LEARNER_TRAIN_BATCH_METRICS_H_
@@ -14,7 +17,7 @@
 
 namespace temper {
 
-// Means over the episodes, which all carry a reward. sampling_mask/mean_size is
+// Means over the episodes: one at least, and all carry a reward. sampling_mask/mean_size is
 // over the tokens whose sampling was truncated, without a value where there is
 // none.
 std::vector<MetricValue> BatchMetrics(const std::vector<Episode>& batch);

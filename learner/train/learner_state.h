@@ -44,6 +44,8 @@ absl::Status SaveMoments(const std::string& path, const Optimizer& optimizer);
 absl::Status LoadMoments(const std::string& path, int64_t steps,
                          Optimizer* optimizer);
 
+// The counters of the checkpoint in `dir`. DataLoss names state.json and a
+// counter that is missing or no number; NotFound where there is no such file.
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir);
 
 // Sets the optimizer to what `dir` holds. The model is read from its model/

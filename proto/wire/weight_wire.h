@@ -1,5 +1,8 @@
 // Limits and checks of the weight wire (proto/weights.proto) that both ends
 // share.
+//
+// Constants, and functions without state, thread-safe. A manifest comes from
+// another process: nothing of it is believed before it was checked.
 
 #ifndef PROTO_WIRE_WEIGHT_WIRE_H_
 #define PROTO_WIRE_WEIGHT_WIRE_H_

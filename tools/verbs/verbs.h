@@ -30,8 +30,8 @@ int RunEnvHostVerb(int argc, char** argv);
 // checkpoint from demonstrations.
 int RunSftVerb(int argc, char** argv);
 
-// `temper eval MODEL --tasks TASKS` measures pass@1 and pass@k on held-out
-// tasks, with standard errors.
+// `temper eval MODEL [CONFIG] [--set tasks=TASKS]` measures pass@1 and pass@k
+// on held-out tasks, with standard errors.
 int RunEvalVerb(int argc, char** argv);
 
 // `temper generate MODEL --prompt TEXT` lets a model answer, without tools.
