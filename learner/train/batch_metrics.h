@@ -17,9 +17,9 @@
 
 namespace temper {
 
-// Means over the episodes: one at least, and all carry a reward. sampling_mask/mean_size is
-// over the tokens whose sampling was truncated, without a value where there is
-// none.
+// Means over the episodes, of which there is at least one and each carries a
+// reward. sampling_mask/mean_size is over the tokens whose sampling was
+// truncated, without a value where there is none.
 std::vector<MetricValue> BatchMetrics(const std::vector<Episode>& batch);
 
 // eval/{environment}/{episodes,correct,well_formed,reward_mean}: counts, so
