@@ -28,7 +28,8 @@ LONG_FUNCTIONS = (
 )
 # No function is too long here.
 SHORT = ('namespace a {\n' +
-         'int F(int a,\n      int b) {\n  return a;\n}\n' * 40 + '}\nconst int kTable[] = {\n' + '    Entry(1),\n' * 80 + '};\n'
+         'int F(int a,\n      int b) {\n  return a;\n}\n' * 40 +
+         '}\nconst int kTable[] = {\n' + '    Entry(1),\n' * 80 + '};\n'
          'struct A {\n' + '  int F() { return 0; }\n' * 80 + '};\n')
 FIX = 'TO' + 'DO'
 
