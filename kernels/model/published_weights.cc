@@ -104,7 +104,7 @@ absl::StatusOr<std::unique_ptr<PublishedWeights>> PublishedWeights::Of(
   ASSIGN_OR_RETURN(
       std::unique_ptr<PublishedWeights> weights,
       Make(masters->backend(), masters->config(), numerics, passes, masters));
-  weights->Publish();
+  weights->FollowMasters();
   return weights;
 }
 
@@ -228,7 +228,7 @@ void PublishedWeights::Pack() {
   }
 }
 
-void PublishedWeights::Publish() {
+void PublishedWeights::FollowMasters() {
   CHECK(masters_ != nullptr) << "what has no masters is set by its bytes";
   // What is published in fp32 already is: it is the masters' memory.
   for (const Parameter& p : parameters_.list()) {

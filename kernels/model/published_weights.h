@@ -64,12 +64,12 @@ class PublishedWeights {
       Passes passes, const std::string& model_dir);
 
   // Those of `masters`, which must outlive the object, as they are now; later
-  // changes by Publish.
+  // changes by FollowMasters.
   static absl::StatusOr<std::unique_ptr<PublishedWeights>> Of(
       const MasterWeights* masters, const Numerics& numerics, Passes passes);
 
   // Makes bytes and packings follow the masters. Call after any change.
-  void Publish();
+  void FollowMasters();
 
   // How often the packings were made: who has looked at the values need not
   // look again while it stays.

@@ -93,7 +93,7 @@ TEST_F(PublishedWeightsTest, PublishFollowsTheMasters) {
                                     Passes::kForwardAndBackward, numerics);
     ASSERT_TRUE(trained.masters->SetValues(two_).ok());
     EXPECT_NE(Head(*trained.weights), Head(*of_two)) << "packed before";
-    trained.weights->Publish();
+    trained.weights->FollowMasters();
     EXPECT_EQ(Head(*trained.weights), Head(*of_two));
     EXPECT_EQ(Hidden(*trained.weights), Hidden(*of_two));
     EXPECT_TRUE(*trained.weights->GetBytes() == *of_two->GetBytes());

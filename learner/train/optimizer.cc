@@ -121,7 +121,7 @@ absl::StatusOr<double> Optimizer::Step(const OptimizerConfig& options,
   }
   backend_->AdamW(adamw, tensors);
   // The products read packings of the values, which are stale by now.
-  published_->Publish();
+  published_->FollowMasters();
   return norm;
 }
 

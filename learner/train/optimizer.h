@@ -36,7 +36,7 @@ class Optimizer {
 
   // One update by `options`, a resolved configuration's, but at its
   // learning_rate as it is: a warm-up is the caller's. Then
-  // published->Publish(). A grad_clip of 0 is off, as inf is. Returns the
+  // published->FollowMasters(). A grad_clip of 0 is off, as inf is. Returns the
   // global norm of the gradients before clipping. A norm that is not finite is
   // Internal and changes nothing. A zero gradient still decays.
   absl::StatusOr<double> Step(const OptimizerConfig& options,

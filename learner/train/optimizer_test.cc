@@ -284,8 +284,8 @@ TEST_F(OptimizerTest, ItsStateCarriedOverGoesOnBitForBit) {
   EXPECT_EQ(resumed->steps(), 2);
 }
 
-// What the products use follows the values: without Publish() they would go on
-// with the packings of before.
+// What the products use follows the values: without FollowMasters() they would
+// go on with the packings of before.
 TEST_F(OptimizerTest, AStepPublishesTheWeights) {
   const auto optimizer = NewOptimizer(model_, ParameterGroup::kMain);
   SetGradients(1, 0.1);
