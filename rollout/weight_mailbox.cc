@@ -47,7 +47,7 @@ absl::Status CheckManifest(const WeightManifest& manifest,
           "weight version ", manifest.version(), ": tensor ", given.name(),
           " is ", given.dtype(), ", this worker computes with ",
           FileTypeName(wanted.dtype),
-          "; give learner and worker the same numerics"));
+          "; learner and worker are of different versions of temper"));
     }
   }
   if (manifest.tensors_size() == count) return absl::OkStatus();

@@ -83,6 +83,9 @@ TEST(WeightMailboxTest, ManifestOfAnotherModelIsRefused) {
   const absl::Status type = CheckManifest(ManifestOf(other), TwoParameters());
   EXPECT_EQ(type.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(std::string(type.message()).find("b is BF16"), std::string::npos);
+  EXPECT_NE(std::string(type.message()).find("different versions of temper"),
+            std::string::npos)
+      << "a run has one numerics: nothing that the user could set";
   other = TwoParameters();
   other[0].name = "c";
   EXPECT_FALSE(CheckManifest(ManifestOf(other), TwoParameters()).ok());
