@@ -46,7 +46,7 @@ class Evaluation {
   // Whether one at `step` is whole, or there is nothing to evaluate.
   absl::StatusOr<bool> IsDone(int64_t step);
 
-  // Evaluates the weights that workers have now, which `step` updates made,
+  // Evaluates the weights that workers have now, which `step` steps made,
   // unless that is done, and records the metrics. False: the run is to stop.
   // DeadlineExceeded if no episode came in deadline_ms.
   absl::StatusOr<bool> Run(int64_t step);

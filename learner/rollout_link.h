@@ -45,7 +45,7 @@ class RolloutLink {
   ~RolloutLink() = default;
 
   // Publishes the weights as counters.weight_version, made by counters.step
-  // updates, records that, and leases nothing more to workers without them.
+  // steps, records that, and leases nothing more to workers without them.
   // AlreadyExists for a version that was published with other bytes.
   absl::Status Publish(const LearnerCounters& counters,
                        const PublishedWeights& weights);

@@ -77,7 +77,7 @@ TEST_F(StepReportTest, TimesAreOfTheirPartsOfTheStep) {
   EXPECT_EQ(metrics["tokens_per_second"], 1.0);
 }
 
-TEST_F(StepReportTest, StalenessIsTheBatchesAgeInUpdates) {
+TEST_F(StepReportTest, StalenessIsTheBatchesAgeInSteps) {
   auto metrics = Metrics();
   EXPECT_EQ(metrics["staleness/mean"], 2.0);
   EXPECT_EQ(metrics["staleness/max"], 3.0);

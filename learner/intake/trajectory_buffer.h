@@ -4,7 +4,7 @@
 //
 // A group whose samples got no reward too often, or of which one was refused
 // at the door, or that is older than max_staleness, is dropped whole, counted,
-// and issued again under a new id. A trajectory's age is the number of updates
+// and issued again under a new id. A trajectory's age is the number of steps
 // between the version of its oldest sampled token and the learner's.
 //
 // An environment of which kFailedGroupsMax groups in a row were dropped for
@@ -57,7 +57,7 @@ struct Receipt {
 struct TrainBatch {
   std::vector<uint64_t> groups;   // ascending
   std::vector<Episode> episodes;  // by (group, sample)
-  std::vector<int64_t> ages;      // [episodes], in updates
+  std::vector<int64_t> ages;      // [episodes], in steps
 };
 
 struct EvalBatch {

@@ -149,7 +149,7 @@ class Ledger {
   absl::StatusOr<std::vector<PendingGroup>> UnsettledTrainGroups();
   absl::StatusOr<std::vector<SampleKey>> ReceivedTrainSamples();
   // The received EVAL samples that were sampled from the weights behind which
-  // there are `step` updates of the surviving lineage; by (group, sample).
+  // there are `step` steps of the surviving lineage; by (group, sample).
   absl::StatusOr<std::vector<EvaluatedSample>> EvaluatedSamples(int64_t step);
   // NotFound for a group never issued.
   absl::StatusOr<uint32_t> GroupSize(uint64_t group);

@@ -60,7 +60,7 @@ struct TaskInfo {
 struct WeightVersionInfo {
   uint64_t version = 0;
   int64_t attempt = 0;
-  int64_t step = 0;  // updates behind it
+  int64_t step = 0;  // the run's steps behind it
   std::string sha256;
   uint64_t total_bytes = 0;
 };

@@ -79,7 +79,7 @@ class RunDbFixture : public testing::Test {
     ledger_ = *std::move(ledger);
   }
 
-  // Weights `version`, made by `step` updates, are published.
+  // Weights `version`, made by `step` steps, are published.
   void RecordVersion(uint64_t version, int64_t step) {
     const int64_t attempt = *db_->CurrentAttempt();
     ASSERT_TRUE(db_->RecordWeightVersion(

@@ -49,7 +49,7 @@ absl::StatusOr<std::vector<FailedTaskView>> QueryFailures(
   return views;
 }
 
-// Evaluated episodes that count, with the updates behind the weights that
+// Evaluated episodes that count, with the steps behind the weights that
 // sampled their first token.
 // By version and not by time: a worker may deliver an evaluation's last episode
 // after the next step has begun.

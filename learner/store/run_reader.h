@@ -70,7 +70,7 @@ struct TurnView {
 };
 
 struct EpisodeView {
-  int64_t step = 0;  // updates behind the weights that sampled it
+  int64_t step = 0;  // steps behind the weights that sampled it
   std::string task_id;
   std::string environment;
   std::string outcome;

@@ -22,9 +22,9 @@ namespace temper {
 
 struct LearnerCounters {
   int64_t attempt = 1;  // the attempt that wrote it
-  int64_t step = 0;     // updates behind the weights
+  int64_t step = 0;     // the run's steps behind the weights
   uint64_t weight_version = 0;
-  int64_t optimizer_steps = 0;
+  int64_t optimizer_steps = 0;  // updates: `minibatches` of them a step
 };
 
 // Writes all files into the existing directory `dir`; into its model/ also what

@@ -32,7 +32,7 @@ Json ToJson(const EventView& event);
 // {episode, grp, sample, task_id, environment, outcome, answer, correct,
 //  reward, weights_step, step, advantage, masked, turns: [{role, text}],
 //  tokens: [{branch, position, id, text, sampled, logp_rollout, logp_train,
-//  ratio, mask, version}]}: `weights_step` counts the updates behind the
+//  ratio, mask, version}]}: `weights_step` counts the steps behind the
 // weights that sampled it, `step` is where it was trained.
 Json ToJson(const TrajectoryView& trajectory, const EpisodeView& episode,
             const std::function<std::string(int32_t)>& text_of);
