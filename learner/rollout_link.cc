@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/tensor/dtype.h"
 #include "learner/store/run_model.h"
 #include "proto/wire/task_file.h"
 #include "proto/wire/trajectory_stream.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/tensor/dtype.h"
 
 namespace temper {
 

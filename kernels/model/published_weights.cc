@@ -1,5 +1,6 @@
 #include "kernels/model/published_weights.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,12 +29,34 @@ int64_t TypeBytes(DType dtype) {
   return static_cast<int64_t>(DTypeBytes(dtype));
 }
 
-}  // namespace
-
-const char* FileTypeName(DType dtype) {
-  CHECK(dtype == DType::kF32 || dtype == DType::kBF16) << DTypeName(dtype);
-  return dtype == DType::kF32 ? "F32" : "BF16";
+// What a layer's matrix, or a part of it, is packed as.
+WeightSpec SpecOf(const ModelConfig& config, const LayerTensor& tensor,
+                  const LayerTensorUse& use, DType dtype, Passes passes) {
+  WeightSpec spec = {.groups = std::max<int64_t>(tensor.experts, 1),
+                     .out = tensor.shape[0],
+                     .in = tensor.shape[1],
+                     .dtype = dtype,
+                     .packed_for = PackingOf(use, passes)};
+  if (use.head_end > 0) {
+    spec.groups = config.num_attention_heads;
+    spec.out = use.head_end - use.head_begin;
+  }
+  return spec;
 }
+
+WeightSpec HeadSpec(const ModelConfig& config, DType dtype, Passes passes) {
+  return {.out = config.vocab_size,
+          .in = config.hidden_size,
+          .dtype = dtype,
+          .packed_for = PackingOf({}, passes)};
+}
+
+int64_t PackingBytes(const WeightSpec& spec) {
+  const int64_t packings = spec.packed_for == PackedFor::kBoth ? 2 : 1;
+  return packings * spec.groups * spec.out * spec.in * TypeBytes(spec.dtype);
+}
+
+}  // namespace
 
 std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
                                               const Numerics& numerics) {
@@ -71,11 +94,19 @@ int64_t PublishedWeights::Fp32BytesFor(const ModelConfig& config,
 int64_t PublishedWeights::PackingBytesFor(const ModelConfig& config,
                                           const Numerics& numerics,
                                           Passes passes) {
-  const int64_t packings = passes == Passes::kForward ? 1 : 2;
-  int64_t bytes = 0;
-  for (const Parameter& p : ListParameters(config)) {
-    if (p.shape.size() < 2 || p.name == kEmbedding) continue;
-    bytes += packings * p.elements * TypeBytes(PublishedType(p, numerics));
+  const ParameterTable parameters(config);
+  const auto type = [&](const std::string& name) {
+    return PublishedType(parameters.Named(name), numerics);
+  };
+  int64_t bytes = PackingBytes(HeadSpec(config, type(kHead), passes));
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    for (const LayerTensor& tensor : LayerTensors(config, l)) {
+      for (const LayerTensorUse& use : tensor.uses) {
+        if (use.weight == nullptr) continue;
+        bytes += PackingBytes(SpecOf(config, tensor, use,
+                                     type(LayerTensorName(tensor, l)), passes));
+      }
+    }
   }
   return bytes;
 }
@@ -160,13 +191,8 @@ absl::Status PublishedWeights::MakeHandles(Passes passes) {
   embed_tokens_ = value(kEmbedding);
   norm_ = value(kFinalNorm);
   lm_head_rows_ = value(kHead);
-  ASSIGN_OR_RETURN(lm_head_,
-                   backend_->NewWeight({.out = config_.vocab_size,
-                                        .in = config_.hidden_size,
-                                        .dtype = value(kHead).dtype(),
-                                        .packed_for = passes == Passes::kForward
-                                                          ? PackedFor::kForward
-                                                          : PackedFor::kBoth}));
+  ASSIGN_OR_RETURN(lm_head_, backend_->NewWeight(HeadSpec(
+                                 config_, lm_head_rows_.dtype(), passes)));
   layers_.resize(config_.num_hidden_layers);
   for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
     for (const LayerTensor& tensor : LayerTensors(config_, l)) {
@@ -174,13 +200,9 @@ absl::Status PublishedWeights::MakeHandles(Passes passes) {
         const Tensor view = View(tensor, use, l);
         if (use.vector != nullptr) layers_[l].*use.vector = view;
         if (use.weight == nullptr) continue;
-        ASSIGN_OR_RETURN(
-            layers_[l].*use.weight,
-            backend_->NewWeight({.groups = view.dim(0),
-                                 .out = view.dim(1),
-                                 .in = view.dim(2),
-                                 .dtype = view.dtype(),
-                                 .packed_for = PackingOf(use, passes)}));
+        ASSIGN_OR_RETURN(layers_[l].*use.weight,
+                         backend_->NewWeight(SpecOf(config_, tensor, use,
+                                                    view.dtype(), passes)));
       }
     }
   }

@@ -43,9 +43,6 @@ struct PublishedParameter {
   int64_t bytes = 0;
 };
 
-// A type's name in files and on the wire: "F32", "BF16".
-const char* FileTypeName(DType dtype);
-
 std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
                                               const Numerics& numerics);
 

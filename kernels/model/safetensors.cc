@@ -12,6 +12,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/model/strict_json.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/dtype.h"
 #include "nlohmann/json.hpp"
 
 namespace temper {
@@ -197,12 +198,9 @@ absl::StatusOr<std::map<std::string, std::set<std::string>>> ReadIndex(
 }  // namespace
 
 int64_t SafetensorsDTypeBytes(const std::string& dtype) {
-  // Never destroyed: other threads may load while the program ends.
-  static const auto* sizes = new std::map<std::string, int64_t>{
-      {"F64", 8},  {"I64", 8}, {"F32", 4}, {"I32", 4},
-      {"BF16", 2}, {"F16", 2}, {"U8", 1},  {"F8_E4M3", 1}};
-  const auto found = sizes->find(dtype);
-  return found == sizes->end() ? 0 : found->second;
+  // Listed, and carried from file to file, but nothing here computes with it.
+  if (dtype == "F16") return 2;
+  return static_cast<int64_t>(FileTypeBytes(dtype));
 }
 
 int64_t SafetensorsEntry::elements() const {

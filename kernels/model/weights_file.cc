@@ -11,6 +11,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/dtype.h"
 
 namespace temper {
 namespace {
@@ -178,9 +179,9 @@ absl::Status WriteWeights(const std::string& model_dir,
   const std::vector<Parameter> parameters = ListParameters(config);
   std::vector<SafetensorsEntry> entries;
   for (const Parameter& p : parameters) {
-    entries.push_back(
-        {p.name, narrow(p) ? "BF16" : "F32", p.shape, nullptr,
-         static_cast<uint64_t>(p.elements) * (narrow(p) ? 2 : 4)});
+    const DType type = narrow(p) ? DType::kBF16 : DType::kF32;
+    entries.push_back({p.name, FileTypeName(type), p.shape, nullptr,
+                       static_cast<uint64_t>(p.elements) * DTypeBytes(type)});
   }
   for (const CarriedTensor& tensor : carried) {
     entries.push_back({tensor.name, tensor.dtype, tensor.shape, nullptr,

@@ -1,10 +1,13 @@
-// Element types. bf16 and fp8 are storage; arithmetic on them is a backend's.
+// Element types, their sizes and names. bf16 and fp8 are storage; arithmetic on
+// them is a backend's.
 
 #ifndef KERNELS_TENSOR_DTYPE_H_
 #define KERNELS_TENSOR_DTYPE_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <string_view>
 #include <type_traits>
 
 namespace temper {
@@ -63,6 +66,41 @@ constexpr const char* DTypeName(DType dtype) {
       return "u16";
   }
   return "?";
+}
+
+// A type's name in safetensors files and on the wire: "F32", "BF16"; "" for
+// kU16, which is in neither.
+constexpr const char* FileTypeName(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return "F32";
+    case DType::kF64:
+      return "F64";
+    case DType::kBF16:
+      return "BF16";
+    case DType::kF8E4M3:
+      return "F8_E4M3";
+    case DType::kI64:
+      return "I64";
+    case DType::kI32:
+      return "I32";
+    case DType::kU8:
+      return "U8";
+    case DType::kU16:
+      return "";
+  }
+  return "";
+}
+
+// Bytes of one element of the type of that name; 0 for a name of none.
+constexpr size_t FileTypeBytes(std::string_view name) {
+  if (name.empty()) return 0;
+  for (const DType dtype :
+       {DType::kF32, DType::kF64, DType::kBF16, DType::kF8E4M3, DType::kI64,
+        DType::kI32, DType::kU8}) {
+    if (name == FileTypeName(dtype)) return DTypeBytes(dtype);
+  }
+  return 0;
 }
 
 template <typename T>

@@ -11,7 +11,7 @@ absl::StatusOr<Numerics> NumericsNamed(const std::string& name) {
   // habits from elsewhere will say it.
   if (name == "fp8") {
     return absl::UnimplementedError(
-        "numerics fp8 is not built; set it to fp32 or bf16");
+        "numerics fp8 is not in this version; set numerics to fp32 or bf16");
   }
   return absl::InvalidArgumentError(
       absl::StrCat("numerics \"", name, "\" is none of fp32 | bf16"));

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/checksum.h"
+#include "kernels/tensor/dtype.h"
 
 namespace temper {
 namespace {
@@ -11,7 +12,11 @@ constexpr size_t kSha256Bytes = 32;
 }  // namespace
 
 uint64_t WeightTypeBytes(const std::string& dtype) {
-  return dtype == "F32" ? 4 : (dtype == "BF16" ? 2 : 0);
+  // Weights are published in these two; the other names are of files alone.
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    if (dtype == FileTypeName(type)) return DTypeBytes(type);
+  }
+  return 0;
 }
 
 absl::Status CheckWeightManifest(const WeightManifest& manifest,
