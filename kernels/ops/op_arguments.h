@@ -45,6 +45,7 @@ struct GateOptions {
   float routed_scaling_factor = 1;
 };
 
+// The values here are for cases of tests; the optimizer sets every one.
 struct AdamWOptions {
   float learning_rate = 0;
   float beta1 = 0.9f;

@@ -21,7 +21,8 @@
 namespace temper {
 
 // The paper's objective, of one update a batch and without a reference (kl_coef
-// 0): for who has no run's configuration, whose defaults are tools/config's.
+// 0): for who has no run's configuration. All else is the defaults of
+// tools/config's keys; the test of that table holds them equal.
 ObjectiveConfig PaperObjective();
 
 // One episode's sampled tokens, in order over its branches.

@@ -18,8 +18,9 @@
 
 namespace temper {
 
-// The usual AdamW, for who has no run's configuration, whose defaults are
-// tools/config's.
+// The usual AdamW, for who has no run's configuration: sft, which has no keys
+// for the decays and eps. The numbers are the defaults of tools/config's keys,
+// written again because that table lies above; its test holds them equal.
 OptimizerConfig UsualOptimizer();
 
 // Not thread-safe.

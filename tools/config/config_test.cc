@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "learner/train/objective.h"
+#include "learner/train/optimizer.h"
 #include "tools/config/config_keys.h"
 #include "tools/config/config_leaf.h"
 #include "tools/config/key_names.h"
@@ -51,6 +53,17 @@ TEST(ConfigTest, EveryDefaultIsWithinItsOwnLimits) {
     EXPECT_TRUE(parent.GetReflection()->HasField(parent, leaf.field))
         << leaf.field->name();
   }
+}
+
+// learner/train has them once more, for what has no run's configuration.
+TEST(ConfigTest, DefaultsAreThoseOfTheLearnerWithoutAConfiguration) {
+  RunConfig config = Minimal();
+  ASSERT_TRUE(ResolveConfig(&config).ok());
+  EXPECT_EQ(UsualOptimizer().DebugString(), config.optimizer().DebugString());
+  ObjectiveConfig objective = config.objective();
+  objective.MergeFrom(PaperObjective());
+  objective.set_kl_coef(config.objective().kl_coef());
+  EXPECT_EQ(objective.DebugString(), config.objective().DebugString());
 }
 
 TEST(ConfigTest, DefaultsAreTheDesigns) {
