@@ -70,7 +70,6 @@ class RolloutLink {
 
   TaskQueue* queue() { return queue_.get(); }
   TrajectoryBuffer* buffer() { return buffer_.get(); }
-  int workers() const { return broker_->workers(); }
 
  private:
   RolloutLink(std::string run_dir, const RunConfig& config, RunRecords* records)

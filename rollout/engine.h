@@ -63,8 +63,9 @@ class Engine final : public SequenceEngine {
   static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics,
                           const EngineOptions& options);
 
-  // See SequenceEngine; at most sequences_max sequences, each of at most
-  // capacity_tokens() tokens.
+  // See SequenceEngine; at most sequences_max sequences, each of no more
+  // tokens than the model has positions, the cache has room for, and a learner
+  // takes (kEpisodeTokensMax).
   absl::StatusOr<int64_t> Open(const SequenceOptions& options) override;
   absl::Status Extend(int64_t id, const std::vector<int32_t>& tokens,
                       int64_t sample_max) override;
@@ -82,8 +83,6 @@ class Engine final : public SequenceEngine {
   absl::Status SetWeights(uint64_t version,
                           const std::vector<std::byte>& bytes);
 
-  // Tokens that one sequence can have: at most kEpisodeTokensMax.
-  int64_t capacity_tokens() const { return capacity_tokens_; }
   uint64_t version() const { return version_; }
   int64_t open_sequences() const {
     return static_cast<int64_t>(sequences_.size());
@@ -113,7 +112,7 @@ class Engine final : public SequenceEngine {
   PublishedWeights* weights_ = nullptr;
   uint64_t version_ = 0;
   EngineOptions options_;
-  int64_t capacity_tokens_ = 0;
+  int64_t capacity_tokens_ = 0;   // that one sequence can have
   int64_t routes_per_token_ = 0;  // moe_layers * A
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<KvCache> cache_;

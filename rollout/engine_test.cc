@@ -395,7 +395,13 @@ TEST(EngineTest, NoSequenceIsLongerThanTheLongestEpisode) {
       Engine::Create(backend.get(), weights.get(), 1,
                      {.pages = 2 * kEpisodeTokensMax / kPageTokens});
   ASSERT_TRUE(engine.ok()) << engine.status();
-  EXPECT_EQ((*engine)->capacity_tokens(), kEpisodeTokensMax);
+  const int64_t id = *(*engine)->Open({});
+  const std::vector<int32_t> longest(kEpisodeTokensMax - 1);  // and one sampled
+  std::vector<int32_t> longer = longest;
+  longer.push_back(0);
+  EXPECT_EQ((*engine)->Extend(id, longer, 1).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE((*engine)->Extend(id, longest, 1).ok());
 }
 
 TEST(EngineTest, StopTokenEndsATurn) {

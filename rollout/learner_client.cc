@@ -246,11 +246,6 @@ int LearnerClient::unacked() const {
   return static_cast<int>(queue_.unacked());
 }
 
-int LearnerClient::connections() const {
-  MutexLock lock(&mutex_);
-  return connections_;
-}
-
 absl::Status LearnerClient::WaitAcked(int64_t timeout_ms) {
   const int64_t until = NowUs() + timeout_ms * 1000;
   MutexLock lock(&mutex_);

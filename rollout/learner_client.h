@@ -102,7 +102,6 @@ class LearnerClient {
   void SetHungLimit(int64_t hung_ms);
 
   int unacked() const;
-  int connections() const;  // streams that were welcomed
 
   // Waits until nothing is unacked. DeadlineExceeded says how much is.
   absl::Status WaitAcked(int64_t timeout_ms);

@@ -66,11 +66,6 @@ void WeightClient::Want(uint64_t version) {
   wakeup_.Signal();
 }
 
-uint64_t WeightClient::staged_bytes() const {
-  MutexLock lock(&mutex_);
-  return staged_bytes_;
-}
-
 void WeightClient::Serve() {
   pthread_setname_np(pthread_self(), "weight_client");
   for (;;) {
@@ -132,8 +127,6 @@ void WeightClient::DropStaging() {
   staging_ = nullptr;
   have_chunk_.clear();
   chunks_missing_ = 0;
-  MutexLock lock(&mutex_);
-  staged_bytes_ = 0;
 }
 
 void WeightClient::ReadAnnouncements() {
@@ -233,10 +226,6 @@ void WeightClient::TakeChunk(const WeightReply& reply, Time now) {
   have_chunk_[chunk] = true;
   --chunks_missing_;
   stalls_at_ = now + milliseconds(options_.stall_timeout_ms);
-  {
-    MutexLock lock(&mutex_);
-    staged_bytes_ += reply.data().size();
-  }
   if (chunks_missing_ == 0) Finish();
 }
 

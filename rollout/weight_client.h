@@ -70,9 +70,6 @@ class WeightClient {
   // higher than any before does the same.
   void Want(uint64_t version);
 
-  // Bytes of the version under way that are here, for status.
-  uint64_t staged_bytes() const;
-
  private:
   using Time = std::chrono::steady_clock::time_point;
 
@@ -115,10 +112,9 @@ class WeightClient {
   uint64_t next_chunk_ = 0;         // never asked for, from here on
   std::map<uint64_t, Time> asked_;  // chunk (or kManifestKey) -> ask again at
 
-  mutable Mutex mutex_;
+  Mutex mutex_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: nothing new
-  uint64_t staged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 
   std::thread thread_;
 };

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -29,6 +30,7 @@ using ClientStream = grpc::ClientReaderWriter<WorkerMessage, LearnerMessage>;
 constexpr auto kPatience = std::chrono::seconds(10);
 constexpr int64_t kDeadlineMs = 200;
 constexpr uint32_t kGroupSize = 3;
+constexpr uint64_t kGroup = 1;  // the ledger's first
 constexpr int kStreamsMax = 4;
 
 // Commits whatever comes, and notes why the worker left.
@@ -104,8 +106,13 @@ class LearnerServiceTest : public RunDbFixture {
     auto left = observer_.left.get_future();
     if (left.wait_for(kPatience) != std::future_status::ready) return "no";
     EXPECT_EQ(broker_->workers(), 0);
-    EXPECT_EQ(queue_->leased_samples(), 0);
-    EXPECT_EQ(queue_->open_samples(), kGroupSize);
+    for (uint32_t sample = 0; sample < kGroupSize; ++sample) {
+      EXPECT_EQ(queue_->LeaseOf(kGroup, sample), std::nullopt);
+    }
+    const auto back = queue_->Acquire(kGroupSize);
+    if (!back.ok() || !back->has_value()) return "but its leases are out";
+    EXPECT_EQ((*back)->samples.size(), kGroupSize);
+    queue_->Release((*back)->lease);
     return left.get();
   }
 

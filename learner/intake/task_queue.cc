@@ -276,22 +276,6 @@ void TaskQueue::OpenIssued(const GroupRecord& group) {
   Open(group, AllSamples(group.size), replacements);
 }
 
-int64_t TaskQueue::open_samples() const {
-  MutexLock lock(&mutex_);
-  size_t count = 0;
-  for (const auto& [id, group] : open_) {
-    count += group.available.size() + group.leased.size();
-  }
-  return static_cast<int64_t>(count);
-}
-
-int64_t TaskQueue::leased_samples() const {
-  MutexLock lock(&mutex_);
-  size_t count = 0;
-  for (const auto& [id, group] : open_) count += group.leased.size();
-  return static_cast<int64_t>(count);
-}
-
 std::vector<std::string> TaskQueue::HeldOutTaskIds(
     int64_t of_each_environment) const {
   std::vector<std::string> ids;

@@ -86,10 +86,6 @@ class TaskQueue {
   // Opens a replacement that the ledger now has as issued.
   void OpenIssued(const GroupRecord& group);
 
-  // Samples not settled: available and leased; leased alone. For tests, which
-  // ask where a worker's samples went.
-  int64_t open_samples() const;
-  int64_t leased_samples() const;
   // Those that an evaluation plays (HeldOutTasks of proto/wire/task_file.h).
   std::vector<std::string> HeldOutTaskIds(int64_t of_each_environment) const;
   const Task* FindTask(const std::string& id) const;

@@ -1,6 +1,7 @@
 #include "learner/intake/task_queue.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "gmock/gmock.h"
@@ -100,18 +101,22 @@ TEST_F(TaskQueueTest, ALostLeaseIsGivenOutAgainWithoutWhatIsSettled) {
   ASSERT_TRUE(queue->IssueTrain(2).ok());
   const QueueLease first = **queue->Acquire(2);
   const QueueLease other = **queue->Acquire(2);
-  EXPECT_EQ(queue->leased_samples(), 4);
+  EXPECT_EQ(queue->LeaseOf(first.group, 0), first.lease);
+  EXPECT_EQ(queue->LeaseOf(first.group, 1), first.lease);
   queue->Settle(first.group, 1);
   queue->Release(first.lease);
   queue->Release(first.lease);
-  EXPECT_EQ(queue->leased_samples(), 2);
+  EXPECT_EQ(queue->LeaseOf(first.group, 0), std::nullopt);
+  EXPECT_EQ(queue->LeaseOf(other.group, 0), other.lease);
+  EXPECT_EQ(queue->LeaseOf(other.group, 1), other.lease);
   const QueueLease again = **queue->Acquire(2);
   EXPECT_EQ(again.group, first.group);
   EXPECT_THAT(again.samples, testing::ElementsAre(0));
   EXPECT_GT(again.lease, other.lease);
-  EXPECT_EQ(queue->open_samples(), 3);
+  EXPECT_FALSE((*queue->Acquire(2)).has_value()) << "all others are out";
   queue->Remove(again.group);
-  EXPECT_EQ(queue->open_samples(), 2);
+  EXPECT_EQ(queue->LeaseOf(again.group, 0), std::nullopt);
+  EXPECT_EQ(queue->LeaseOf(other.group, 1), other.lease);
 }
 
 TEST_F(TaskQueueTest, AfterTwoReplacementsTheNextTaskTakesThePlace) {

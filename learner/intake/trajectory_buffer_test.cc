@@ -1,5 +1,7 @@
 #include "learner/intake/trajectory_buffer.h"
 
+#include <optional>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learner/intake/trajectory_fixture.h"
@@ -231,7 +233,8 @@ TEST_F(TrajectoryBufferTest, ATrajectoryOfAnotherPurposeLeavesNoSampleOut) {
   EXPECT_THAT(receipt.reason, HasSubstr("purpose is PURPOSE_EVAL, that of "
                                         "group 1 is PURPOSE_TRAIN"));
   EXPECT_EQ(StateOf({1, 0}), "rejected");
-  EXPECT_EQ(queue_->leased_samples(), 0);
+  EXPECT_EQ(queue_->LeaseOf(1, 0), std::nullopt);
+  EXPECT_EQ(queue_->LeaseOf(1, 1), std::nullopt);
   EXPECT_EQ((*queue_->Acquire(2))->group, 2u) << "one stands in";
   const uint64_t group = queue_->IssueEval({"t4"}, 1)->front();
   ASSERT_TRUE((*queue_->Acquire(2)).has_value());
