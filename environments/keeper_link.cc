@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "environments/fd_message.h"
 #include "environments/text.h"
 #include "kernels/base/status_macros.h"
 
@@ -82,23 +83,9 @@ std::optional<KeeperReply> KeeperLink::Ask(KeeperRequest request,
                                            const SessionFds* fds,
                                            SteadyTime deadline,
                                            int* exit_code) {
-  char byte = request;
-  struct iovec data = {&byte, 1};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(SessionFds))] = {};
-  struct msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  if (fds != nullptr) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(SessionFds));
-    memcpy(CMSG_DATA(header), fds, sizeof(SessionFds));
-  }
+  const char byte = request;
   if (is_open() &&
-      sendmsg(control_, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+      SendWithFds(control_, &byte, 1, fds, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
     while (const std::optional<KeeperReply> reply = Hear(deadline)) {
       if (reply->kind != KeeperReply::kEnded) return reply;
       *exit_code = reply->exit_code;

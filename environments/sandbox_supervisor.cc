@@ -13,6 +13,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "environments/fd_message.h"
 #include "environments/sandbox_helper.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -144,24 +145,11 @@ absl::Status SandboxSupervisor::ReadGreeting() {
 
 absl::Status SandboxSupervisor::Ask(const void* request,
                                     const SandboxFds* fds) {
-  struct iovec data = {const_cast<void*>(request), sizeof(SandboxRequest)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(SandboxFds))] = {};
-  struct msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  if (fds != nullptr) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(SandboxFds));
-    memcpy(CMSG_DATA(header), fds, sizeof(SandboxFds));
-  }
   SandboxReply reply;
   MutexLock lock(&mutex_);
   if (lost_) return absl::UnavailableError("the sandbox helper is gone");
-  if (sendmsg(socket_, &message, MSG_NOSIGNAL) != sizeof(SandboxRequest) ||
+  if (SendWithFds(socket_, request, sizeof(SandboxRequest), fds,
+                  MSG_NOSIGNAL) != sizeof(SandboxRequest) ||
       recv(socket_, &reply, sizeof(reply), 0) != sizeof(reply)) {
     // A late answer would be taken for the next one's.
     lost_ = true;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
+#include "environments/answer_environment.h"
 #include "environments/payload.h"
 #include "environments/text.h"
 #include "environments/tool_call.h"
@@ -30,37 +31,16 @@ constexpr char kReverseJson[] =
 
 constexpr uint32_t kWordBytesMax = 1024;
 
-class ExampleEnvironment : public Environment {
+// What answer_environment.h leaves to say. One that grades otherwise derives
+// from Environment and has all its methods.
+class ExampleEnvironment : public AnswerEnvironment {
  public:
   const EnvironmentFacts& facts() const override { return kExampleFacts; }
 
-  // All that can be wrong with a task is found here, before a run starts.
-  absl::StatusOr<Observation> Validate(const Task& task) const override {
-    std::string truth;
-    return Read(task, &truth);
-  }
-
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    // The truth stays here. Nothing of payload_json may reach the model.
-    return Read(task, &truth_);
-  }
-
-  absl::StatusOr<std::vector<ToolResult>> Step(
-      const std::vector<ToolCall>& calls) override {
-    RETURN_IF_ERROR(CheckCallCount(calls));
-    std::vector<ToolResult> results;
-    for (const ToolCall& call : calls) results.push_back(Answer(call));
-    return results;
-  }
-
-  absl::StatusOr<Verdict> Grade(
-      Outcome outcome, const std::vector<Message>& transcript) override {
-    return GradeAnswer(outcome, transcript, truth_);
-  }
-
  private:
-  static absl::StatusOr<Observation> Read(const Task& task,
-                                          std::string* truth) {
+  absl::StatusOr<Observation> Read(const Task& task,
+                                   std::string* truth) const override {
+    // The truth stays here. Nothing of payload_json may reach the model.
     ASSIGN_OR_RETURN(const auto payload, ReadPayload(task, {"answer"}));
     ASSIGN_OR_RETURN(*truth, TruthOf(task, payload));
     ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
@@ -72,7 +52,7 @@ class ExampleEnvironment : public Environment {
   }
 
   // The model's mistakes are results, not errors.
-  static ToolResult Answer(const ToolCall& call) {
+  ToolResult Answer(const ToolCall& call) const override {
     if (call.name() != "reverse") return UnknownTool(call);
     absl::StatusOr<std::string> word = StringArgument(call, "word");
     if (!word.ok()) return FailedCall(std::string(word.status().message()));
@@ -86,8 +66,6 @@ class ExampleEnvironment : public Environment {
     result.set_content(SanitizeText(*word, kToolResultBytesMax));
     return result;
   }
-
-  std::string truth_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/answer.h"
+#include "environments/answer_environment.h"
 #include "environments/payload.h"
 #include "environments/tool_call.h"
 #include "kernels/base/status_macros.h"
@@ -50,36 +51,13 @@ absl::StatusOr<std::vector<Tool>> ToolsOf(
                    " objects, each with a string \"name\" of its own"));
 }
 
-class MathEnvironment : public Environment {
+class MathEnvironment : public AnswerEnvironment {
  public:
   const EnvironmentFacts& facts() const override { return kMathFacts; }
 
-  absl::StatusOr<Observation> Validate(const Task& task) const override {
-    std::string truth;
-    return Read(task, &truth);
-  }
-
-  absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
-    return Read(task, &truth_);
-  }
-
-  absl::StatusOr<std::vector<ToolResult>> Step(
-      const std::vector<ToolCall>& calls) override {
-    RETURN_IF_ERROR(CheckCallCount(calls));
-    std::vector<ToolResult> results;
-    // Offered tools are for the prompt's sake: none of them is there.
-    for (const ToolCall& call : calls) results.push_back(UnknownTool(call));
-    return results;
-  }
-
-  absl::StatusOr<Verdict> Grade(
-      Outcome outcome, const std::vector<Message>& transcript) override {
-    return GradeAnswer(outcome, transcript, truth_);
-  }
-
  private:
-  static absl::StatusOr<Observation> Read(const Task& task,
-                                          std::string* truth) {
+  absl::StatusOr<Observation> Read(const Task& task,
+                                   std::string* truth) const override {
     ASSIGN_OR_RETURN(const auto payload,
                      ReadPayload(task, {"answer", "tools"}));
     ASSIGN_OR_RETURN(*truth, TruthOf(task, payload));
@@ -88,7 +66,10 @@ class MathEnvironment : public Environment {
     return observation;
   }
 
-  std::string truth_;
+  // Offered tools are for the prompt's sake: none of them is there.
+  ToolResult Answer(const ToolCall& call) const override {
+    return UnknownTool(call);
+  }
 };
 
 }  // namespace
