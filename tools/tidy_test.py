@@ -45,8 +45,11 @@ BREACHES = {
                    'never_written.h')],
     'later': [(name, f'# {FIX}: the rest\n', 'marked for later')
               for name in ('later.py', 'BUILD', '.bazelrc', '.ci/run')],
-    'dead_symbols': [('dead.h', '// Nobody calls it.\nint NeverCalled();\n',
-                      'NeverCalled')],
+    'dead_symbols': [('dead.h', '// Nobody calls it.\n' + text, said)
+                     for text, said in (
+                         ('int NeverCalled();\n', 'NeverCalled'),
+                         ('class A {\n  int never_read() const { return n_; }\n'
+                          '};\nA* a;\n', 'never_read'))],
     'prose': [('wide.md', text + 'word ' * 40 + '\n', 'columns of prose')
               for text in ('', '- a point\n    ', 'P1. a promise\n\n    ',
                            'a paragraph\n    ', '    drawn\n\nnot: ')],
@@ -59,6 +62,9 @@ BREACHES = {
 }
 # And of some a file that keeps it, though it looks otherwise.
 KEPT = {
+    'dead_symbols': ('used.h', '// It calls.\nint IsCalled();\n'
+                     'inline int a_() {\n  printf(R"(\nTABLE name(id)\n)");\n'
+                     '  return IsCalled() + a_();\n}\n'),
     'functions': ('short.cc', SHORT),
     'prose': ('drawn.md', 'As here:\n\n    ' + 'word ' * 40 + '\n| ' +
               'cell ' * 40 + '|\n'),
