@@ -66,8 +66,9 @@ class LearnerClient::Session
   LearnerClient* const client_;
   grpc::ClientContext context_;
   std::unique_ptr<Learner::Stub> stub_;
-  LearnerMessage incoming_;  // gRPC's while a read is out
-  WorkerMessage outgoing_;   // gRPC's while a write is out
+  LearnerMessage incoming_;        // gRPC's while a read is out
+  WorkerMessage outgoing_;         // gRPC's while a write is out
+  std::atomic<bool> made_{false};  // and the call is about to be started
   std::atomic<bool> finishing_{false};
 
   bool hello_sent_ ABSL_GUARDED_BY(client_->mutex_) = false;
