@@ -75,15 +75,17 @@ void BecomeZygote(const ZygoteOptions& options, const Cgroup& cgroup,
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     FailLaunch(status, "no_new_privs");
   }
-  // Out of the way of 0 to 4 first, for they may lie there.
-  const int sources[] = {fds.orders, fds.errors, fds.errors, args, fds.keep};
-  int high[5];
-  for (int i = 0; i < 5; ++i) {
+  // Out of the way of 0 to kFdKeep first, for they may lie there.
+  constexpr int kFds = kFdKeep + 1;
+  const int sources[kFds] = {fds.orders, fds.errors, fds.errors, args,
+                             fds.keep};
+  int high[kFds];
+  for (int i = 0; i < kFds; ++i) {
     high[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, kFdFirstFree);
   }
   const int status_high = fcntl(status, F_DUPFD_CLOEXEC, kFdFirstFree);
-  for (int i = 0; i < 5; ++i) dup2(high[i], i);
-  close_range(5, ~0u, CLOSE_RANGE_CLOEXEC);
+  for (int i = 0; i < kFds; ++i) dup2(high[i], i);
+  close_range(kFds, ~0u, CLOSE_RANGE_CLOEXEC);
   // A signal mask outlives exec.
   sigset_t none;
   sigemptyset(&none);
