@@ -336,6 +336,22 @@ TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
   }
 }
 
+// What the KL loss and its backward both read.
+template <typename Args>
+Args KlOperands(Memory* m) {
+  using namespace sizes;
+  Args args;
+  args.q = m->F({N, H, C + R});
+  args.keys = m->F({Rows, C + R});
+  args.lse = m->F({N, H});
+  args.index_q = m->F({N, Hi, Di});
+  args.index_w = m->F({N, Hi});
+  args.index_keys = m->F({Rows, Di});
+  args.map = FirstKey(m);
+  args.selected = Selected(m);
+  return args;
+}
+
 TEST(IndexerTest, ShapesAreHeld) {
   using namespace sizes;
   Memory m;
@@ -353,16 +369,9 @@ TEST(IndexerTest, ShapesAreHeld) {
                           {"selected", &S::selected, {0}},
                           {"scores", &S::scores, {0}}});
   using L = IndexerKlArgs;
-  ExpectShapesAreHeld<L>(&Backend::IndexerKl,
-                         {.q = m.F({N, H, C + R}),
-                          .keys = m.F({Rows, C + R}),
-                          .lse = m.F({N, H}),
-                          .index_q = m.F({N, Hi, Di}),
-                          .index_w = m.F({N, Hi}),
-                          .index_keys = m.F({Rows, Di}),
-                          .map = FirstKey(&m),
-                          .selected = Selected(&m),
-                          .kl = m.F({N})},
+  L loss = KlOperands<L>(&m);
+  loss.kl = m.F({N});
+  ExpectShapesAreHeld<L>(&Backend::IndexerKl, loss,
                          {{"q", &L::q, {0, 1, 2}},
                           {"keys", &L::keys, {0, 1}},
                           {"lse", &L::lse, {0, 1}},
@@ -372,19 +381,12 @@ TEST(IndexerTest, ShapesAreHeld) {
                           {"selected", &L::selected, {0}},
                           {"kl", &L::kl, {0}}});
   using B = IndexerKlBackwardArgs;
-  ExpectShapesAreHeld<B>(&Backend::IndexerKlBackward,
-                         {.q = m.F({N, H, C + R}),
-                          .keys = m.F({Rows, C + R}),
-                          .lse = m.F({N, H}),
-                          .index_q = m.F({N, Hi, Di}),
-                          .index_w = m.F({N, Hi}),
-                          .index_keys = m.F({Rows, Di}),
-                          .map = FirstKey(&m),
-                          .selected = Selected(&m),
-                          .dkl = m.F({N}),
-                          .dindex_q = m.F({N, Hi, Di}),
-                          .dindex_w = m.F({N, Hi}),
-                          .dindex_keys = m.F({Rows, Di})},
+  B back = KlOperands<B>(&m);
+  back.dkl = m.F({N});
+  back.dindex_q = m.F({N, Hi, Di});
+  back.dindex_w = m.F({N, Hi});
+  back.dindex_keys = m.F({Rows, Di});
+  ExpectShapesAreHeld<B>(&Backend::IndexerKlBackward, back,
                          {{"dkl", &B::dkl, {0}},
                           {"dindex_q", &B::dindex_q, {0, 1, 2}},
                           {"dindex_w", &B::dindex_w, {0, 1}},
