@@ -9,16 +9,21 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
 
 constexpr size_t kPieceBytes = 1 << 20;
+constexpr char kTemporary[] = ".tmp.";
 
 // Closes on every path out.
 class Descriptor {
@@ -188,11 +193,21 @@ absl::StatusOr<std::unique_ptr<DurableFile>> DurableFile::Create(
   // Beside the target, since a rename does not cross file systems; by process
   // and number, since two writers of one name may race.
   const std::string temporary =
-      absl::StrCat(path, ".tmp.", getpid(), ".", next_suffix++);
+      absl::StrCat(path, kTemporary, getpid(), ".", next_suffix++);
   const int fd =
       open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return FileError("create", temporary, errno);
   return std::unique_ptr<DurableFile>(new DurableFile(path, temporary, fd));
+}
+
+bool DurableFile::IsRemainder(const std::string& name) {
+  const size_t at = name.rfind(kTemporary);
+  if (at == std::string::npos) return false;
+  const std::pair<std::string, std::string> parts = absl::StrSplit(
+      name.substr(at + strlen(kTemporary)), absl::MaxSplits('.', 1));
+  uint64_t process = 0, number = 0;
+  return absl::SimpleAtoi(parts.first, &process) &&
+         absl::SimpleAtoi(parts.second, &number);
 }
 
 DurableFile::~DurableFile() {

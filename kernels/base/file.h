@@ -63,6 +63,9 @@ class DurableFile {
  public:
   static absl::StatusOr<std::unique_ptr<DurableFile>> Create(
       const std::string& path);
+  // Whether a file of this name is what a process that was killed left of one:
+  // NAME.tmp.PROCESS.NUMBER.
+  static bool IsRemainder(const std::string& name);
   ~DurableFile();
   DurableFile(const DurableFile&) = delete;
   DurableFile& operator=(const DurableFile&) = delete;

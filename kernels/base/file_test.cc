@@ -67,6 +67,20 @@ TEST(FileTest, AFailedRewriteLeavesNothingBehind) {
   EXPECT_THAT(*ListDirectory(path), testing::ElementsAre("occupied"));
 }
 
+TEST(FileTest, WhatAKilledWriterLeavesIsKnownByItsName) {
+  const std::string dir = ParentOf(TestPath("a"));
+  {
+    const auto file = *DurableFile::Create(TestPath("a"));
+    const auto names = *ListDirectory(dir);
+    ASSERT_EQ(names.size(), 1u);
+    EXPECT_TRUE(DurableFile::IsRemainder(names[0])) << names[0];
+  }
+  for (const char* name :
+       {"a", ".tmp.", "a.tmp.1", "a.tmp.x.1", "a.tmp.1.x", "a.tmp.1.2.json"}) {
+    EXPECT_FALSE(DurableFile::IsRemainder(name)) << name;
+  }
+}
+
 TEST(FileTest, WhatIsMissingIsNotFoundAndADirectoryIsNoFile) {
   EXPECT_TRUE(absl::IsNotFound(ReadFile(TestPath("none"), 1).status()));
   EXPECT_TRUE(absl::IsNotFound(ListDirectory(TestPath("none")).status()));

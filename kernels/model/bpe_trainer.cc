@@ -196,6 +196,9 @@ absl::StatusOr<TokenizerSpec> TrainBpe(const std::vector<TrainingText>& texts,
     if (inserted) spec.tokens.push_back(std::move(bytes));
     spec.merges.push_back(pair);
     ApplyMerge(pair, it->second, &words);
+    if (options.go_on && !options.go_on()) {
+      return absl::CancelledError("stopped while a tokenizer was learnt");
+    }
   }
   // After the merges: trailing ids follow the last token, however many were
   // learnt.

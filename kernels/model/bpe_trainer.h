@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct BpeTrainerOptions {
   // spelling in tokens wherever it stands.
   std::vector<SplitRule> rules = {{R"(\p{L}(?=\p{N})|[\p{N}+*()\-])"}};
   size_t token_bytes_max = 64;
+  // Asked after each merge, where there is one: false stops.
+  std::function<bool()> go_on;
 };
 
 // Special tokens in the texts part what stands before and after them and are
@@ -40,6 +43,7 @@ struct BpeTrainerOptions {
 // InvalidArgument: a text that is not UTF-8, a weight below 1, a vocab_size
 // that the bytes and special tokens alone exceed, a bad pattern.
 // ResourceExhausted: vocab_size above 65536, more than 64 MiB of text.
+// Cancelled: go_on was false.
 absl::StatusOr<TokenizerSpec> TrainBpe(const std::vector<TrainingText>& texts,
                                        const BpeTrainerOptions& options);
 

@@ -74,6 +74,15 @@ TEST(BpeTrainerTest, TheSameTextsInAnyOrderGiveTheSameVocabulary) {
   EXPECT_TRUE(*spec == *again);
 }
 
+TEST(BpeTrainerTest, StopsAfterAMergeWhenAsked) {
+  BpeTrainerOptions options;
+  int merges = 0;
+  options.go_on = [&merges] { return ++merges < 2; };
+  EXPECT_TRUE(
+      absl::IsCancelled(TrainBpe({{"name=value", 10}}, options).status()));
+  EXPECT_EQ(merges, 2);
+}
+
 TEST(BpeTrainerTest, EncodingATrainingTextFollowsTheTraining) {
   BpeTrainerOptions options;
   const auto spec = TrainBpe({{"name=\"python\">\n<", 10}}, options);

@@ -20,12 +20,14 @@ namespace {
 constexpr char kTokenizer[] = "tokenizer.json";
 
 // Weights in other formats would be the untrained model's; config.json and
-// manifest.json are written anew.
+// manifest.json are written anew; what a killed process left of a file is
+// nobody's.
 bool IsLeftOut(const std::string& name) {
   static constexpr const char* kWeights[] = {
       ".safetensors", ".index.json", ".bin",  ".pt",   ".pth", ".ckpt",
       ".h5",          ".msgpack",    ".onnx", ".gguf", ".npz"};
   return name[0] == '.' || name == "config.json" || name == "manifest.json" ||
+         DurableFile::IsRemainder(name) ||
          std::any_of(
              std::begin(kWeights), std::end(kWeights),
              [&name](const char* end) { return absl::EndsWith(name, end); });

@@ -30,8 +30,9 @@ TEST(ModelFilesTest, WhatIsNeitherWeightsNorWrittenAnewIsCarried) {
        {"config.json", "manifest.json", "model.safetensors",
         "model-00001-of-00002.safetensors", "model.safetensors.index.json",
         "pytorch_model.bin", "pytorch_model.bin.index.json", ".gitattributes",
-        "model.gguf", "tokenizer.json", "tokenizer_config.json",
-        "generation_config.json", "chat_template.jinja", "LICENSE"}) {
+        "model.gguf", "LICENSE.tmp.17.0", "tokenizer.json",
+        "tokenizer_config.json", "generation_config.json",
+        "chat_template.jinja", "LICENSE"}) {
     ASSERT_TRUE(WriteFileDurably(from + "/" + name, name).ok());
   }
   Dir("from/directory");

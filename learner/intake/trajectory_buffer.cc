@@ -298,7 +298,7 @@ absl::Status TrajectoryBuffer::DropStale() {
   }
   for (const auto& [id, age] : stale) {
     RETURN_IF_ERROR(
-        Drop(id, absl::StrCat("stale: ", age, " updates old, max_staleness is ",
+        Drop(id, absl::StrCat("stale: ", age, " steps old, max_staleness is ",
                               options_.max_staleness)));
     ++counts_.dropped_stale;
   }

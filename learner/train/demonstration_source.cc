@@ -253,7 +253,7 @@ absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
 
 absl::StatusOr<TokenizerSpec> LearnTokenizer(
     const DemonstrationSource& source, const std::vector<std::string>& mixes,
-    uint64_t count, int32_t vocab_size) {
+    uint64_t count, int32_t vocab_size, const std::function<bool()>& go_on) {
   std::vector<TrainingText> texts;
   for (const std::string& mix : mixes) {
     for (uint64_t i = 0; i < count; ++i) {
@@ -271,6 +271,7 @@ absl::StatusOr<TokenizerSpec> LearnTokenizer(
   }
   BpeTrainerOptions options;
   options.vocab_size = vocab_size;
+  options.go_on = go_on;
   return TrainBpe(texts, options);
 }
 

@@ -94,10 +94,11 @@ absl::StatusOr<DemonstrationTotals> CheckDemonstrations(
 
 // The tokenizer that `vocab_size` ids learn from the first `count`
 // demonstrations of each mix, all of which CheckDemonstrations takes; a file
-// that has fewer is read again.
+// that has fewer is read again. Cancelled once `go_on`, asked now and then, is
+// false.
 absl::StatusOr<TokenizerSpec> LearnTokenizer(
     const DemonstrationSource& source, const std::vector<std::string>& mixes,
-    uint64_t count, int32_t vocab_size);
+    uint64_t count, int32_t vocab_size, const std::function<bool()>& go_on);
 
 }  // namespace temper
 

@@ -42,9 +42,9 @@ TEST(QuickstartRemakeTest,
   const auto source = NewQuickstartSource(config.seed());
   const auto model = ParseModelConfig(Read(config.model_config()));
   ASSERT_TRUE(model.ok()) << model.status();
-  auto spec =
-      LearnTokenizer(*source, {"clean", "sloppy"}, kTokenizerDemonstrations,
-                     static_cast<int32_t>(model->vocab_size));
+  auto spec = LearnTokenizer(
+      *source, {"clean", "sloppy"}, kTokenizerDemonstrations,
+      static_cast<int32_t>(model->vocab_size), [] { return true; });
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_TRUE(TokenizerJson(*spec) ==
               Read(std::string(kModel) + "/tokenizer.json"));

@@ -97,7 +97,7 @@ std::vector<ConfigKey> ObjectiveKeys() {
       // A limit that admits one value says that the others are of a later
       // version.
       Number("max_staleness", "0", 0, 0, kFixed,
-             "Updates that a trajectory may be old. Above 0 is asynchronous "
+             "Steps that a trajectory may be old. Above 0 is asynchronous "
              "mode, which this version does not have."),
       Text("keep_routing", "true", kFixed,
            "Train through the experts that sampling chose."),

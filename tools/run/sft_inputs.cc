@@ -94,7 +94,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(
     ASSIGN_OR_RETURN(
         TokenizerSpec spec,
         LearnTokenizer(source, MixesOf(config), kTokenizerDemonstrations,
-                       static_cast<int32_t>(model.vocab_size)));
+                       static_cast<int32_t>(model.vocab_size),
+                       [] { return StopSignalCount() == 0; }));
     ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::Create(std::move(spec)));
     RETURN_IF_ERROR(CheckTokenizerFits(*tokenizer, model));
     return tokenizer;
