@@ -1,6 +1,6 @@
 // What each process of a run takes at most, measured against the plan that its
 // user is shown: on a model of 100 million parameters, under a load that fills
-// the cache and the largest pack. Minutes, and some gigabytes: run by hand.
+// the cache and the largest pack. Minutes, and some gigabytes.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +21,7 @@
 #include "learner/intake/weight_publisher.h"
 #include "learner/train/init_weights.h"
 #include "learner/train/learner_model.h"
+#include "proto/wire/run_numerics.h"
 #include "rollout/engine.h"
 #include "tools/run/engine_size.h"
 #include "tools/run/memory_plan.h"
@@ -55,8 +56,9 @@ ModelConfig Model() {
   return c;
 }
 
-RunConfig Config(const std::string& model_dir) {
+RunConfig Config(const std::string& model_dir, RunConfig::Numerics numerics) {
   RunConfig config;
+  config.set_numerics(numerics);
   config.set_name("peak");
   config.set_model(model_dir);
   config.set_workers(1);
@@ -160,9 +162,9 @@ std::vector<Episode> FullPack(const ModelConfig& config) {
   return episodes;
 }
 
-class MemoryPeakTest : public testing::Test {
+class MemoryPeakTest : public testing::TestWithParam<RunConfig::Numerics> {
  protected:
-  // The base model, made by a process of its own.
+  // The base model and what is published of it, made by a process of its own.
   void SetUp() override {
     directory_ = absl::StrCat(getenv("TEST_TMPDIR"), "/peak");
     ASSERT_TRUE(MakeDirectories(directory_ + "/model").ok());
@@ -175,28 +177,35 @@ class MemoryPeakTest : public testing::Test {
                 ASSERT_TRUE(
                     WriteFileDurably(directory_ + "/model/tokenizer.json", "{}")
                         .ok());
+                const auto published = *PublishedWeights::Of(
+                    masters.get(), numerics(), Passes::kForward);
+                const std::vector<std::byte> bytes = *published->GetBytes();
+                ASSERT_TRUE(WriteFileDurably(directory_ + "/published",
+                                             bytes.data(), bytes.size())
+                                .ok());
               }),
               0);
-    const MemoryPlan plan =
-        PlanMemory(Config(directory_ + "/model"), Model(), kPromptTokens);
+    const MemoryPlan plan = PlanMemory(config(), Model(), kPromptTokens);
     learner_ = plan.processes[0];
     worker_ = plan.processes[1];
   }
+
+  RunConfig config() const { return Config(directory_ + "/model", GetParam()); }
+  Numerics numerics() const { return NumericsOf(config()); }
 
   std::string directory_;
   ProcessMemory learner_, worker_;
 };
 
-TEST_F(MemoryPeakTest, TheModelHas100MillionParameters) {
+TEST(MemoryPeakModelTest, Has100MillionParameters) {
   EXPECT_NEAR(static_cast<double>(Model().parameter_count()), 1e8, 5e6);
 }
 
-TEST_F(MemoryPeakTest, ALearnerThatTrainsAFullPackSavesAndPublishes) {
+TEST_P(MemoryPeakTest, ALearnerThatTrainsAFullPackSavesAndPublishes) {
   const int64_t peak = PeakOf([&] {
     const auto backend = *FindBackend({.threads = 2});
-    auto model =
-        LearnerModel::Open(directory_ + "/run", Config(directory_ + "/model"),
-                           std::nullopt, {}, backend.get());
+    auto model = LearnerModel::Open(directory_ + "/run", config(), std::nullopt,
+                                    {}, backend.get());
     ASSERT_TRUE(model.ok()) << model.status();
     const std::vector<Episode> episodes = FullPack(Model());
     const auto publisher = *WeightPublisher::Start({.run = "peak"});
@@ -221,21 +230,18 @@ TEST_F(MemoryPeakTest, ALearnerThatTrainsAFullPackSavesAndPublishes) {
   ExpectWithin15Percent(learner_, peak);
 }
 
-TEST_F(MemoryPeakTest, AWorkerWithAFullCacheThatTakesNewWeights) {
-  const RunConfig config = Config(directory_ + "/model");
+TEST_P(MemoryPeakTest, AWorkerWithAFullCacheThatTakesNewWeights) {
   const int64_t peak = PeakOf([&] {
     const ModelConfig model = Model();
     const auto backend = *FindBackend({.threads = 2});
-    const auto weights = *PublishedWeights::Create(backend.get(), model, kFp32,
-                                                   Passes::kForward);
-    const EngineDemand demand = WorkerDemand(config, kPromptTokens);
+    const auto weights = *PublishedWeights::Create(
+        backend.get(), model, numerics(), Passes::kForward);
+    const EngineDemand demand = WorkerDemand(config(), kPromptTokens);
     const EngineOptions options = SizeEngine(demand, model);
     auto engine = *Engine::Create(backend.get(), weights.get(), 0, options);
     // As they come over the wire: the one to take, and the next behind it.
-    std::vector<std::byte> first(PublishedWeights::BytesFor(model, kFp32));
-    std::ifstream file(directory_ + "/model/model.safetensors",
-                       std::ios::binary);
-    file.seekg(-static_cast<std::streamoff>(first.size()), std::ios::end);
+    std::vector<std::byte> first(PublishedWeights::BytesFor(model, numerics()));
+    std::ifstream file(directory_ + "/published", std::ios::binary);
     file.read(reinterpret_cast<char*>(first.data()),
               static_cast<std::streamsize>(first.size()));
     ASSERT_TRUE(file.good());
@@ -260,6 +266,12 @@ TEST_F(MemoryPeakTest, AWorkerWithAFullCacheThatTakesNewWeights) {
   });
   ExpectWithin15Percent(worker_, peak);
 }
+
+INSTANTIATE_TEST_SUITE_P(Numerics, MemoryPeakTest,
+                         testing::Values(RunConfig::fp32, RunConfig::bf16),
+                         [](const auto& tested) {
+                           return RunConfig::Numerics_Name(tested.param);
+                         });
 
 }  // namespace
 }  // namespace temper
