@@ -8,9 +8,9 @@ namespace temper {
 
 std::vector<std::string> BackendNames() { return UsableCpuTiers(); }
 
-absl::StatusOr<std::string> ChooseBackend(const std::string& name) {
-  ASSIGN_OR_RETURN(const CpuTier* tier, ChooseCpuTier(name));
-  return tier->name;
+absl::StatusOr<BackendChoice> ChooseBackend(const std::string& name) {
+  ASSIGN_OR_RETURN(const TierChoice choice, ChooseCpuTier(name));
+  return BackendChoice{choice.tier->name, choice.why};
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> FindBackend(const BackendSpec& spec) {

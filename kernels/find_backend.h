@@ -22,9 +22,14 @@ struct BackendSpec {
 // of every number. Today the CPU's tiers (kernels/cpu/cpu_tier.h).
 std::vector<std::string> BackendNames();
 
-// Which of them FindBackend gives for `name`, in full: itself, or the fastest
-// here. Its errors, but that the backend named is not tried.
-absl::StatusOr<std::string> ChooseBackend(const std::string& name);
+struct BackendChoice {
+  std::string name;  // one of BackendNames()
+  std::string why;   // for a plan: "the fastest that this CPU has"
+};
+
+// Which of them FindBackend gives for `name`: itself, or the fastest here. Its
+// errors, but that the backend named is not tried.
+absl::StatusOr<BackendChoice> ChooseBackend(const std::string& name);
 
 // InvalidArgument, naming those there are, for a name that is none of them;
 // FailedPrecondition where the machine can run none, or where the backend does

@@ -269,9 +269,14 @@ void Engine::MakeBatch(const std::vector<Chunk>& chunks) {
     batch.routes.resize(batch.tokens.size() * routes_per_token_, -1);
   }
   // Rows that only fill the batch: each reads the first key of the first
-  // sequence, writes none, and nobody looks at what it comes to.
-  const size_t rows = static_cast<size_t>(
+  // sequence, writes none, and nobody looks at what it comes to. Nor at rows of
+  // the block table that no token names.
+  const auto rows = static_cast<size_t>(
       std::min(backend_->BucketRows(batch.size()), options_.batch_tokens_max));
+  const auto sequences = static_cast<size_t>(
+      std::min(backend_->BucketRows(static_cast<int64_t>(chunks.size())),
+               SequencesOfAStep(options_)));
+  batch.blocks.resize(sequences * batch.blocks_max, 0);
   batch.tokens.resize(rows, 0);
   batch.position.resize(rows, 0);
   batch.sequence.resize(rows, 0);

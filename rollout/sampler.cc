@@ -94,19 +94,30 @@ absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(
   return sampler;
 }
 
+void Sampler::FillUp(const std::vector<int32_t>& hidden_rows,
+                     const std::vector<SampleRow>& rows, int64_t count) {
+  host_up_.resize(count * (kSampleRowInts + 1));
+  int32_t* const row_at = host_up_.data();
+  int32_t* const hidden_at = row_at + count * kSampleRowInts;
+  for (int64_t i = 0; i < count; ++i) {
+    // What only fills the batch is the first row again.
+    const size_t row = i < static_cast<int64_t>(rows.size()) ? i : 0;
+    std::memcpy(row_at + i * kSampleRowInts, &rows[row], sizeof(SampleRow));
+    hidden_at[i] = hidden_rows[row];
+  }
+}
+
 absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
                              const std::vector<int32_t>& hidden_rows,
                              const std::vector<SampleRow>& rows,
                              SampledTokens* tokens) {
-  const auto count = static_cast<int64_t>(rows.size());
-  CHECK(count >= 1 && count <= rows_max_ && hidden_rows.size() == rows.size())
-      << count << " rows of " << rows_max_;
+  const auto asked = static_cast<int64_t>(rows.size());
+  CHECK(asked >= 1 && asked <= rows_max_ && hidden_rows.size() == rows.size())
+      << asked << " rows of " << rows_max_;
+  const int64_t count = std::min(backend_->BucketRows(asked), rows_max_);
   Arena up_arena(up_buffer_->data(), backend_->device());
   const Up up = LayOutUp(count, &up_arena);
-  host_up_.resize(up.all.elements());
-  std::memcpy(host_up_.data(), rows.data(), rows.size() * sizeof(SampleRow));
-  std::copy(hidden_rows.begin(), hidden_rows.end(),
-            host_up_.begin() + count * kSampleRowInts);
+  FillUp(hidden_rows, rows, count);
   RETURN_IF_ERROR(backend_->CopyFromHost(host_up_.data(), up.all));
   const Tensor words(words_->data(), DType::kI32, {count}, backend_->device());
   backend_->DrawWords(up.rows, words);
@@ -139,7 +150,7 @@ absl::Status Sampler::Sample(const Tensor& hidden, const Weight& lm_head,
              .logprobs = host.logprobs.as<const float>(),
              .kept_counts = host.kept_counts.as<const int32_t>(),
              .kept_ids = host.kept_ids.as<const int32_t>()};
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < asked; ++i) {
     if (std::isfinite(tokens->logprobs[i])) continue;
     return absl::InternalError(
         absl::StrCat("a sampled token's log-probability is ",

@@ -84,6 +84,9 @@ class Sampler {
   static Up LayOutUp(int64_t rows, Arena* arena);
   static Down LayOutDown(int64_t rows, Arena* arena);
   static int64_t DownBytes(int64_t rows);
+  // Writes host_up_, as LayOutUp has it, for `count` rows.
+  void FillUp(const std::vector<int32_t>& hidden_rows,
+              const std::vector<SampleRow>& rows, int64_t count);
 
   Backend* backend_ = nullptr;
   int64_t logit_rows_max_ = 0;

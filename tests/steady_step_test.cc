@@ -132,6 +132,33 @@ TEST(SteadyStepTest, ADecodeStepReadsOnceAndTakesNoMemory) {
   }
 }
 
+// What a device captured of one decode step it can replay for another: of as
+// many sequences or fewer, with none of its tensors elsewhere.
+TEST(SteadyStepTest, StepsOfABucketHaveTheSameTensors) {
+  SetFlushDenormals();
+  auto inner = *FindBackend({.threads = 2});
+  CountingBackend backend(inner.get(), /*buckets=*/true);
+  const auto weights = RandomModel(&backend, TinyConfig(), 5, Passes::kForward);
+  auto engine = *Engine::Create(&backend, weights.get(), 1, {.pages = 40});
+  const std::vector<int64_t> ids = OpenAll(engine.get());
+  // Of prompts of 70 tokens at most, within their second page.
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(engine->Step().ok());
+  std::vector<uint64_t> digests;  // of steps of 6, 5 and 4 sequences
+  for (int closed = 0; closed <= 2; ++closed) {
+    if (closed > 0) engine->Close(ids[closed]);
+    for (int step = 0; step < 2; ++step) {
+      backend.TakeDigest();
+      ASSERT_TRUE(engine->Step().ok());
+      digests.push_back(backend.TakeDigest());
+    }
+  }
+  EXPECT_EQ(digests[1], digests[0]);
+  EXPECT_EQ(digests[2], digests[0]);
+  EXPECT_EQ(digests[3], digests[0]);
+  EXPECT_NE(digests[4], digests[0]);  // four are a bucket of their own
+  EXPECT_EQ(digests[5], digests[4]);
+}
+
 // The rows that fill a batch up change nothing.
 TEST(SteadyStepTest, PaddedBatchesHaveTheSameRecords) {
   SetFlushDenormals();

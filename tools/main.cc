@@ -17,7 +17,7 @@ int Main(int argc, char** argv) {
   // computed depends on it (DESIGN.md section 6).
   SetFlushDenormals();
   // A tier that is not there is refused whatever the verb, before it starts.
-  const auto tier = ComputeTierName();
+  const auto tier = ChooseComputeBackend();
   if (!tier.ok()) {
     PrintErr("temper: %s\n", tier.status().message());
     return kExitMisused;

@@ -58,9 +58,9 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
         absl::StrCat("threads is ", threads, "; it must be at least 1"));
   }
   CHECK(FlushDenormalsSet()) << "call SetFlushDenormals() in main first";
-  ASSIGN_OR_RETURN(const CpuTier* chosen, ChooseCpuTier(tier));
-  const TierKernels kernels = KernelsOf(*chosen);
-  RETURN_IF_ERROR(SelfTestTier(chosen->name, kernels));
+  ASSIGN_OR_RETURN(const TierChoice choice, ChooseCpuTier(tier));
+  const TierKernels kernels = KernelsOf(*choice.tier);
+  RETURN_IF_ERROR(SelfTestTier(choice.tier->name, kernels));
   return std::unique_ptr<Backend>(
       std::make_unique<CpuBackend>(kernels, threads));
 }

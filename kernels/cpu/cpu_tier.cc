@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -111,24 +112,17 @@ double TimePairs(const TierKernels& kernels) {
   return best;
 }
 
-// Of the tiers that this CPU can run the last that reproduces the definition;
-// its base in its place where that one multiplies pairs faster.
-absl::StatusOr<const CpuTier*> FindFastestTier() {
-  std::vector<std::string> usable = UsableCpuTiers();
-  absl::Status refused;
-  for (; !usable.empty(); usable.pop_back()) {
-    const CpuTier* tier = TierCalled(usable.back());
-    const absl::Status tested = SelfTestTier(tier->name, KernelsOf(*tier));
-    if (!tested.ok()) {
-      refused.Update(tested);
-      continue;
-    }
-    if (!tier->timed) return tier;
-    const CpuTier* base = TierCalled(tier->base);
-    return TimePairs(KernelsOf(*base)) < TimePairs(KernelsOf(*tier)) ? base
-                                                                     : tier;
-  }
-  return refused;
+constexpr char kFastest[] = "the fastest that this CPU has";
+
+absl::StatusOr<TierChoice> FastestOfThisCpu() {
+  TierTrial trial;
+  trial.self_test = [](const CpuTier& tier) {
+    return SelfTestTier(tier.name, KernelsOf(tier));
+  };
+  trial.seconds = [](const CpuTier& tier) {
+    return TimePairs(KernelsOf(tier));
+  };
+  return ChooseFastestTier(ThisCpu(), trial);
 }
 
 }  // namespace
@@ -143,6 +137,7 @@ CpuFeatures ThisCpu() {
                __builtin_cpu_supports("avx512vl") != 0;
   cpu.avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
   cpu.amx = HasAmx() && MayUseTiles();
+  cpu.amx_denied = HasAmx() && !cpu.amx;
   return cpu;
 }
 
@@ -163,15 +158,10 @@ std::vector<std::string> UsableCpuTiers(const CpuFeatures& cpu) {
   return names;
 }
 
-absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name,
-                                             const CpuFeatures& cpu) {
+absl::StatusOr<const CpuTier*> CpuTierNamed(const std::string& name,
+                                            const CpuFeatures& cpu) {
   const std::vector<std::string> usable = UsableCpuTiers(cpu);
-  if (usable.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this CPU lacks ", kTiers[0].needs,
-        ", which every tier needs; use one of x86-64-v3 or later"));
-  }
-  const CpuTier* tier = TierCalled(name.empty() ? usable.back() : name);
+  const CpuTier* tier = TierCalled(name);
   if (tier == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("no CPU tier is called \"", name, "\"; this CPU can run ",
@@ -185,13 +175,45 @@ absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name,
   return tier;
 }
 
-absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name) {
-  const CpuFeatures cpu = ThisCpu();
-  if (!name.empty() || UsableCpuTiers(cpu).empty()) {
-    return ChooseCpuTier(name, cpu);
+absl::StatusOr<TierChoice> ChooseFastestTier(const CpuFeatures& cpu,
+                                             const TierTrial& trial) {
+  std::vector<std::string> usable = UsableCpuTiers(cpu);
+  if (usable.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this CPU lacks ", kTiers[0].needs,
+        ", which every tier needs; use one of x86-64-v3 or later"));
   }
-  // Once, so that a process that asks twice is not told two names.
-  static const absl::StatusOr<const CpuTier*> fastest = FindFastestTier();
+  std::string passed_over;
+  if (cpu.amx_denied) {
+    passed_over = "; it has AMX, but the kernel gives no tiles";
+  }
+  absl::Status refused;
+  for (; !usable.empty(); usable.pop_back()) {
+    const CpuTier& tier = *TierCalled(usable.back());
+    const absl::Status tested = trial.self_test(tier);
+    if (!tested.ok()) {
+      absl::StrAppend(&passed_over, "; ", tested.message());
+      refused.Update(tested);
+      continue;
+    }
+    if (!tier.timed) return TierChoice{&tier, kFastest + passed_over};
+    const CpuTier& base = *TierCalled(tier.base);
+    const bool base_is_faster = trial.seconds(base) < trial.seconds(tier);
+    if (base_is_faster && trial.self_test(base).ok()) {
+      return TierChoice{&base, absl::StrCat("timed: faster here than ",
+                                            tier.name, passed_over)};
+    }
+    return TierChoice{&tier, kFastest + passed_over};
+  }
+  return refused;
+}
+
+absl::StatusOr<TierChoice> ChooseCpuTier(const std::string& name) {
+  if (!name.empty()) {
+    ASSIGN_OR_RETURN(const CpuTier* tier, CpuTierNamed(name));
+    return TierChoice{tier, "named"};
+  }
+  static const absl::StatusOr<TierChoice> fastest = FastestOfThisCpu();
   return fastest;
 }
 

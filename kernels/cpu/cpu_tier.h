@@ -9,6 +9,7 @@
 #define KERNELS_CPU_CPU_TIER_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ struct CpuFeatures {
   bool avx2 = false;
   bool avx512 = false;  // F, BW, DQ and VL
   bool avx512_bf16 = false;
-  bool amx = false;  // AMX_TILE, AMX_BF16, and the kernel's leave
+  bool amx = false;         // AMX_TILE, AMX_BF16, and the kernel's leave
+  bool amx_denied = false;  // all but the kernel's leave
 };
 CpuFeatures ThisCpu();
 
@@ -52,16 +54,33 @@ TierKernels KernelsOf(const CpuTier& tier);
 // Names of the tiers that a CPU with these features can run, slowest first.
 std::vector<std::string> UsableCpuTiers(const CpuFeatures& cpu = ThisCpu());
 
-// The tier called `name`, or for an empty name the last of those that the CPU
-// can run. InvalidArgument, naming those there are, if there is no such tier or
-// the CPU lacks it; FailedPrecondition if the CPU can run none.
-absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name,
-                                             const CpuFeatures& cpu);
+// The tier called `name`. InvalidArgument, naming those there are, if there is
+// no such tier or the CPU lacks it.
+absl::StatusOr<const CpuTier*> CpuTierNamed(const std::string& name,
+                                            const CpuFeatures& cpu = ThisCpu());
 
-// The same on this CPU, where an empty name is the fastest tier that passes
-// SelfTestTier: between a tier that is timed and its base some milliseconds of
-// products decide, once a process.
-absl::StatusOr<const CpuTier*> ChooseCpuTier(const std::string& name);
+struct TierChoice {
+  const CpuTier* tier = nullptr;
+  std::string why;  // for a plan, after the tier's name
+};
+
+// How a tier is looked at before it is chosen.
+struct TierTrial {
+  std::function<absl::Status(const CpuTier&)> self_test;
+  // What some products of pairs of bf16 take, in seconds.
+  std::function<double(const CpuTier&)> seconds;
+};
+
+// Of the tiers that the CPU can run the last that passes its self-test; the
+// base of one that is timed, where that is faster and passes too.
+// FailedPrecondition if the CPU can run none, or none passes.
+absl::StatusOr<TierChoice> ChooseFastestTier(const CpuFeatures& cpu,
+                                             const TierTrial& trial);
+
+// The tier called `name`, or for an empty name the fastest of this CPU, by
+// SelfTestTier and some milliseconds of products, once a process: who asks
+// twice is not told two names. Errors as above.
+absl::StatusOr<TierChoice> ChooseCpuTier(const std::string& name);
 
 // FailedPrecondition, naming the first loop that differs, unless `kernels`
 // give the definition's bits on small directed inputs: denormals, signed

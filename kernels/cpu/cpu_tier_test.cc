@@ -2,9 +2,12 @@
 
 #include <cmath>
 #include <cstddef>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -131,7 +134,7 @@ constexpr CpuFeatures kNoAvx512 = {.fma = true, .avx2 = true};
 constexpr CpuFeatures kFmaOnly = {.fma = true, .avx2 = false};
 
 std::string Refusal(const std::string& name, const CpuFeatures& cpu) {
-  const auto tier = ChooseCpuTier(name, cpu);
+  const auto tier = CpuTierNamed(name, cpu);
   EXPECT_EQ(tier.status().code(), absl::StatusCode::kInvalidArgument);
   return std::string(tier.status().message());
 }
@@ -145,16 +148,62 @@ const char* LastFor(const CpuFeatures& cpu) {
   return last;
 }
 
-TEST(CpuTierTest, TheBestThatTheCpuHasIsChosenUnlessOneIsNamed) {
+// A trial in which the tiers of `failing` fail and products take so long.
+TierTrial Trial(const std::set<std::string>& failing,
+                const std::map<std::string, double>& seconds) {
+  return {.self_test =
+              [failing](const CpuTier& tier) {
+                return failing.count(tier.name) == 0
+                           ? absl::OkStatus()
+                           : absl::FailedPreconditionError(
+                                 absl::StrCat(tier.name, " differs"));
+              },
+          .seconds =
+              [seconds](const CpuTier& tier) {
+                const auto found = seconds.find(tier.name);
+                return found == seconds.end() ? 1.0 : found->second;
+              }};
+}
+
+TEST(CpuTierTest, TheBestThatTheCpuHasIsChosen) {
   for (const CpuFeatures& cpu : {kAll, kNoAmx, kNoAvx512, kFmaOnly}) {
-    EXPECT_STREQ((*ChooseCpuTier("", cpu))->name, LastFor(cpu));
+    const auto choice = ChooseFastestTier(cpu, Trial({}, {}));
+    EXPECT_STREQ(choice->tier->name, LastFor(cpu));
+    EXPECT_EQ(choice->why, "the fastest that this CPU has");
     for (const std::string& name : UsableCpuTiers(cpu)) {
-      EXPECT_EQ((*ChooseCpuTier(name, cpu))->name, name);
+      EXPECT_EQ((*CpuTierNamed(name, cpu))->name, name);
     }
   }
   EXPECT_STREQ(LastFor(kFmaOnly), CpuTiers().front().name);
   EXPECT_STRNE(LastFor(kNoAmx), LastFor(kAll));
   EXPECT_STRNE(LastFor(kNoAvx512), LastFor(kNoAmx));
+}
+
+TEST(CpuTierTest, WhyATierIsChosenNamesWhatWasPassedOver) {
+  CpuFeatures denied = kNoAmx;
+  denied.amx_denied = true;
+  EXPECT_THAT(ChooseFastestTier(denied, Trial({}, {}))->why,
+              HasSubstr("has AMX, but the kernel gives no tiles"));
+  const auto choice = ChooseFastestTier(kAll, Trial({"amx"}, {}));
+  EXPECT_STREQ(choice->tier->name, "avx512_bf16");
+  EXPECT_THAT(choice->why, HasSubstr("amx differs"));
+  std::set<std::string> all;
+  for (const CpuTier& tier : CpuTiers()) all.insert(tier.name);
+  EXPECT_EQ(ChooseFastestTier(kAll, Trial(all, {})).status().message(),
+            "amx differs");
+}
+
+TEST(CpuTierTest, OfATimedTierAndItsBaseTheFasterThatPassesIsChosen) {
+  const std::map<std::string, double> base_faster = {{"avx512", 0.5}};
+  const auto base = ChooseFastestTier(kNoAmx, Trial({}, base_faster));
+  EXPECT_STREQ(base->tier->name, "avx512");
+  EXPECT_EQ(base->why, "timed: faster here than avx512_bf16");
+  EXPECT_STREQ(
+      ChooseFastestTier(kNoAmx, Trial({"avx512"}, base_faster))->tier->name,
+      "avx512_bf16");
+  EXPECT_STREQ(
+      ChooseFastestTier(kNoAmx, Trial({}, {{"avx512", 2}}))->tier->name,
+      "avx512_bf16");
 }
 
 // So that every loop is somebody's, and a row can say less than all.
@@ -182,7 +231,7 @@ TEST(CpuTierTest, ATierThatIsMissingIsRefusedNamingThoseThereAre) {
   EXPECT_THAT(Refusal("avx2", kFmaOnly), HasSubstr("AVX2 and FMA"));
   EXPECT_THAT(Refusal("avx512", kNoAvx512), HasSubstr("AVX-512"));
   EXPECT_THAT(Refusal("amx", kNoAmx), HasSubstr("AMX_BF16"));
-  EXPECT_EQ(ChooseCpuTier("", CpuFeatures()).status().code(),
+  EXPECT_EQ(ChooseFastestTier(CpuFeatures(), Trial({}, {})).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 

@@ -124,7 +124,8 @@ float SumOfLines(const float* x, int64_t lines) {
 absl::StatusOr<std::unique_ptr<MachinePeak>> MachinePeak::Create(
     const std::string& tier, DType operand, int threads) {
   CHECK(operand == DType::kF32 || operand == DType::kBF16);
-  ASSIGN_OR_RETURN(const CpuTier* const chosen, ChooseCpuTier(tier));
+  ASSIGN_OR_RETURN(const TierChoice choice, ChooseCpuTier(tier));
+  const CpuTier* const chosen = choice.tier;
   const bool pairs = operand == DType::kBF16;
   Chains chains = chosen->lanes == 16  ? Avx512Chains
                   : chosen->lanes == 8 ? Avx2Chains

@@ -137,6 +137,11 @@ SampleRow RowAt(const Rows<const int32_t>& rows, int64_t n) {
   return row;
 }
 
+bool CanSample(const SampleRow& row, int64_t kept_columns) {
+  return row.options.temperature > 0 && row.options.kept_max >= 1 &&
+         row.options.kept_max <= kept_columns;
+}
+
 Rows<const int32_t> AsSampleRows(const Tensor& x) {
   const auto rows = AsRows<const int32_t>(x);
   CHECK_EQ(rows.columns, kSampleRowInts) << x.DebugString();
@@ -175,10 +180,10 @@ void CpuBackend::Sample(const SampleArgs& args) {
     auto* ranks = reinterpret_cast<uint64_t*>(z + 2 * width);
     for (int64_t n = begin; n < end; ++n) {
       const SampleRow row = RowAt(rows, n);
-      CHECK(row.options.temperature > 0 && row.options.kept_max >= 1 &&
-            row.options.kept_max <= kept_out.columns)
-          << "temperature " << row.options.temperature << ", kept_max "
-          << row.options.kept_max;
+      if (!CanSample(row, kept_out.columns)) {
+        SetFault(DeviceFault::kSampleRow);
+        continue;
+      }
       std::copy(in.row(n), in.row(n) + vocabulary, z);
       DivideByTemperature(tier_, row.options.temperature, z, vocabulary);
       const Normalised whole = Normalise(tier_, z, vocabulary, e);

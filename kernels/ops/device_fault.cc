@@ -21,6 +21,10 @@ absl::Status StatusOf(DeviceFault fault) {
           "kept ids do not ascend within the vocabulary");
     case DeviceFault::kOffsets:
       return absl::InternalError("offsets of groups do not tile the rows");
+    case DeviceFault::kSampleRow:
+      return absl::InternalError(
+          "a row to be sampled has a temperature that is not above 0, or a "
+          "kept_max out of its range");
   }
   return absl::InternalError("an unknown fault of the device");
 }

@@ -16,12 +16,13 @@ namespace temper {
 
 enum class DeviceFault : uint32_t {
   kNone = 0,
-  kNumbers,  // CheckNumbers: beyond what can be computed with
-  kRoute,    // an expert that there is not
-  kRow,      // a row, token or key beyond its table
-  kTarget,   // a target outside the vocabulary or its kept set
-  kKeptSet,  // kept ids that do not ascend within the vocabulary
-  kOffsets,  // groups that do not tile the rows
+  kNumbers,    // CheckNumbers: beyond what can be computed with
+  kRoute,      // an expert that there is not
+  kRow,        // a row, token or key beyond its table
+  kTarget,     // a target outside the vocabulary or its kept set
+  kKeptSet,    // kept ids that do not ascend within the vocabulary
+  kOffsets,    // groups that do not tile the rows
+  kSampleRow,  // a temperature that is not above 0, or a kept_max out of range
 };
 
 // DataLoss for kNumbers: weights are damaged. All others are our own mistakes,

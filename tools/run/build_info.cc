@@ -47,10 +47,11 @@ std::string MachineDescription() {
   uname(&kernel);
   const int64_t mib =
       int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / (1 << 20);
-  const auto tier = ComputeTierName();
+  const auto tier = ChooseComputeBackend();
   return absl::StrCat(ProcessorName(), ", ", sysconf(_SC_NPROCESSORS_ONLN),
                       " cores, ", mib, " MiB, ", kernel.sysname, " ",
-                      kernel.release, ", tier ", tier.ok() ? *tier : "none");
+                      kernel.release, ", tier ",
+                      tier.ok() ? tier->name : "none");
 }
 
 }  // namespace temper

@@ -7,10 +7,15 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
-#include "kernels/find_backend.h"
 
 namespace temper {
+namespace {
+
+constexpr char kVariable[] = "TEMPER_ISA";
+
+}  // namespace
 
 int ComputeThreads(int threads) {
   if (threads > 0) return threads;
@@ -18,20 +23,30 @@ int ComputeThreads(int threads) {
   return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
-absl::StatusOr<std::string> ComputeTierName() {
+absl::StatusOr<BackendChoice> ChooseComputeBackend() {
   // Below tools/ nothing reads the environment: what a run computes with is
   // handed down, and recorded.
-  const char* named = getenv("TEMPER_ISA");
-  const auto name = ChooseBackend(named == nullptr ? "" : named);
-  if (name.ok()) return name;
-  return absl::Status(name.status().code(),
-                      absl::StrCat("TEMPER_ISA=", named == nullptr ? "" : named,
-                                   ": ", name.status().message()));
+  const char* named = getenv(kVariable);
+  auto choice = ChooseBackend(named == nullptr ? "" : named);
+  if (!choice.ok()) {
+    return absl::Status(
+        choice.status().code(),
+        absl::StrCat(kVariable, "=", named == nullptr ? "" : named, ": ",
+                     choice.status().message()));
+  }
+  if (named != nullptr && *named != '\0') {
+    choice->why = absl::StrCat("named by ", kVariable);
+  }
+  return choice;
+}
+
+void HandDownBackend(const std::string& name) {
+  CHECK_EQ(setenv(kVariable, name.c_str(), /*overwrite=*/1), 0);
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads) {
-  ASSIGN_OR_RETURN(const std::string name, ComputeTierName());
-  return FindBackend({.name = name, .threads = ComputeThreads(threads)});
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
+  return FindBackend({.name = choice.name, .threads = ComputeThreads(threads)});
 }
 
 }  // namespace temper

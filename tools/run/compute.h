@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "kernels/find_backend.h"
 #include "kernels/ops/backend.h"
 
 namespace temper {
@@ -16,8 +17,13 @@ namespace temper {
 // float mode that main sets.
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads);
 
-// What the backend above would use, for the printed plan: "avx2".
-absl::StatusOr<std::string> ComputeTierName();
+// What the backend above would use, and why: "avx2", "named by TEMPER_ISA".
+absl::StatusOr<BackendChoice> ChooseComputeBackend();
+
+// From now on this process and its children compute on the backend of this
+// name. Not while another thread runs.
+void HandDownBackend(const std::string& name);
+
 int ComputeThreads(int threads);
 
 }  // namespace temper

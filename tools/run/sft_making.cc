@@ -232,10 +232,10 @@ absl::Status Making::Open() {
       SftTrainer::Create(config_, backend_.get(), inputs_.tokenizer.get(),
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
-  ASSIGN_OR_RETURN(const std::string tier, ComputeTierName());
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
   PrintErr("%d parameters, %d of them active; %d tokens; %s, %d threads\n",
            model.parameter_count(), model.active_parameter_count(),
-           inputs_.tokenizer->vocab_size(), tier,
+           inputs_.tokenizer->vocab_size(), choice.name,
            ComputeThreads(static_cast<int>(config_.threads())));
   PrintErr(
       "%d steps; a checkpoint every %d in %s, the model at the end in "

@@ -14,6 +14,7 @@
 #include "learner/store/run_db.h"
 #include "tools/cli/exit_code.h"
 #include "tools/cli/print.h"
+#include "tools/run/compute.h"
 #include "tools/run/memory_plan.h"
 #include "tools/run/run_watcher.h"
 #include "tools/run/stop_signal.h"
@@ -101,6 +102,10 @@ absl::Status StartChildren(const TrainOptions& options,
   for (const char* file : {"/learner.address", kHostAddressFile}) {
     unlink((options.run.dir + file).c_str());
   }
+  // The plan's tier is theirs: asked themselves, two that are about as fast
+  // could be chosen differently.
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
+  HandDownBackend(choice.name);
   for (const ChildSpec& child : PlanChildren(options)) {
     RETURN_IF_ERROR(supervisor->Start(child));
   }

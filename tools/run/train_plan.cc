@@ -129,7 +129,7 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
   const PreparedRun& run = options.run;
   const RunConfig& config = run.config;
   const ModelConfig& model = run.model;
-  const auto tier = ComputeTierName();
+  const auto tier = ChooseComputeBackend();
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", run.dir},
       {"model",
@@ -137,8 +137,11 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                     " parameters, ", Mega(model.active_parameter_count()),
                     " active a token, ", model.num_hidden_layers,
                     " layers, index_topk ", model.index_topk)},
-      {"numerics", absl::StrCat(RunConfig::Numerics_Name(config.numerics()),
-                                " on CPU tier ", tier.ok() ? *tier : "none")},
+      {"numerics",
+       absl::StrCat(RunConfig::Numerics_Name(config.numerics()),
+                    " on CPU tier ",
+                    tier.ok() ? absl::StrCat(tier->name, " (", tier->why, ")")
+                              : "none")},
       {"processes", DescribeProcesses(options)},
       {"tasks", DescribeTasks(run)},
       {"steps", absl::StrCat(config.steps(), " of ",

@@ -23,6 +23,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::Pair;
 
@@ -101,6 +102,10 @@ TEST(TrainTest, PlanNamesWhatIsNotTrainedAndWhatIsKnownToBreak) {
               Not(Contains(Pair("warning", ::testing::_))));
   options.run.model.num_nextn_predict_layers = 1;
   options.run.config.mutable_objective()->set_keep_sampling_mask(false);
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("numerics",
+                            MatchesRegex("fp32 on CPU tier [a-z0-9_]+ "
+                                         "\\((named|the fastest|timed).*"))));
   EXPECT_THAT(DescribePlan(options),
               Contains(Pair("MTP", HasSubstr("not trained"))));
   EXPECT_THAT(DescribePlan(options),

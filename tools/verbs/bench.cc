@@ -59,7 +59,8 @@ absl::StatusOr<Bench> NewBench(const BenchFlags& flags) {
   ASSIGN_OR_RETURN(bench.numerics, NumericsNamed(flags.numerics));
   bench.tier = flags.tier;
   if (bench.tier.empty()) {
-    ASSIGN_OR_RETURN(bench.tier, ComputeTierName());
+    ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
+    bench.tier = choice.name;
   }
   bench.threads = ComputeThreads(static_cast<int>(flags.threads));
   ASSIGN_OR_RETURN(bench.backend,

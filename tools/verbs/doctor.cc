@@ -76,12 +76,12 @@ int ProbeProgram(const std::vector<const char*>& argv) {
 }
 
 Finding CheckCpu() {
-  const auto tier = ComputeTierName();
+  const auto tier = ChooseComputeBackend();
   if (!tier.ok()) return {"cpu", false, std::string(tier.status().message())};
-  return {
-      "cpu", true,
-      absl::StrCat(*tier, " chosen of ", absl::StrJoin(BackendNames(), ", "),
-                   "; ", sysconf(_SC_NPROCESSORS_ONLN), " cores")};
+  return {"cpu", true,
+          absl::StrCat(tier->name, " of ", absl::StrJoin(BackendNames(), ", "),
+                       " (", tier->why, "); ", sysconf(_SC_NPROCESSORS_ONLN),
+                       " cores")};
 }
 
 Finding CheckMemory() {

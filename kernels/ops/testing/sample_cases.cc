@@ -217,6 +217,36 @@ TEST(SampleTest, RowsOfUnlikeOptionsShareABatch) {
   }
 }
 
+TEST(SampleTest, ARowThatCannotBeSampledIsAFault) {
+  constexpr int64_t kVocabulary = 5, kKept = 3;
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    Backend& device = *backend;
+    const auto fault = [&](float temperature, int32_t kept_max) {
+      SampleOptions options;
+      options.temperature = temperature;
+      options.kept_max = kept_max;
+      Ints rows = RowsOf(options, 1), words = {1}, ids(1), counts(1);
+      Ints kept(kKept);
+      Floats logits = Normals(4, kVocabulary), logp(1);
+      device.Sample({.logits = View(logits, {1, kVocabulary}),
+                     .rows = View(rows, {1, kSampleRowInts}),
+                     .words = View(words, {1}),
+                     .ids = View(ids, {1}),
+                     .logp = View(logp, {1}),
+                     .kept_ids = View(kept, {1, kKept}),
+                     .kept_counts = View(counts, {1})});
+      return device.Sync();
+    };
+    EXPECT_TRUE(fault(1, kKept).ok()) << name;
+    for (const float temperature : {0.0f, -1.0f, NAN}) {
+      EXPECT_EQ(fault(temperature, kKept), StatusOf(DeviceFault::kSampleRow))
+          << name;
+    }
+    EXPECT_EQ(fault(1, 0), StatusOf(DeviceFault::kSampleRow)) << name;
+    EXPECT_EQ(fault(1, kKept + 1), StatusOf(DeviceFault::kSampleRow)) << name;
+  }
+}
+
 TEST(DrawWordsTest, EachIsTheFirstWordOfItsKey) {
   SampleRow row;
   row.seed = 0x123456789abcdefull;
