@@ -15,6 +15,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
+#include "kernels/base/sanitized.h"
 
 namespace temper {
 namespace {
@@ -22,12 +23,7 @@ namespace {
 constexpr useconds_t kPollMicros = 2000;
 constexpr uint64_t kTextBytesMax = 64 << 20;
 constexpr size_t kProcBytesMax = 4096;
-// A sanitized program takes so many times as long.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int64_t kSlower = 10;
-#else
-constexpr int64_t kSlower = 1;
-#endif
+constexpr int64_t kSlower = kSanitized ? 10 : 1;
 
 std::string ReadText(const std::string& path) {
   const auto text = ReadFile(path, kTextBytesMax);

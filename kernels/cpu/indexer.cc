@@ -3,13 +3,12 @@
 // equations 1, 3 and 4).
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
-#include <functional>
 #include <limits>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/float_order.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
@@ -18,31 +17,54 @@
 namespace temper {
 namespace {
 
-// Neighbouring queries of a sequence score the same keys: a tile gathers and
-// transposes them once.
+// Neighbouring queries of a sequence score the same keys, and those of
+// sequences that begin alike many of them: a tile gathers and transposes them
+// once.
 constexpr int64_t kTile = 16;
 constexpr int64_t kBackwardFloats = int64_t{1} << 20;
 
+// A number that k of the n keys are at least, and *ties false; or, where keys
+// tie at the k-th largest, that key, and *ties true. By its bits, the highest
+// first: of keys that differ half of the bits mostly tell.
+uint32_t KthLargest(const TierKernels& kernels, const uint32_t* keys, int64_t n,
+                    int64_t k, bool* ties) {
+  uint32_t threshold = 0;
+  for (uint32_t bit = 0x80000000u; bit != 0; bit >>= 1) {
+    const int64_t count = kernels.count_at_least(keys, n, threshold | bit);
+    if (count >= k) threshold |= bit;
+    if (count == k) {
+      *ties = false;
+      return threshold;
+    }
+  }
+  *ties = true;
+  return threshold;
+}
+
 // out = the `k` positions of largest score (k < count), ascending, ties to the
-// lowest. `work` holds 2 * count words.
-void TopK(const float* scores, int64_t count, int64_t k, uint32_t* work,
-          int32_t* out) {
-  uint32_t* keys = work;
-  uint32_t* order = work + count;
-  for (int64_t j = 0; j < count; ++j) keys[j] = OrderedBits(scores[j]);
-  std::copy(keys, keys + count, order);
-  std::nth_element(order, order + k - 1, order + count,
-                   std::greater<uint32_t>());
-  const uint32_t threshold = order[k - 1];
-  int64_t ties = k - std::count_if(order, order + k, [&](uint32_t key) {
-                   return key > threshold;
-                 });
+// lowest. `keys` has room for `count`, rounded up to whole blocks.
+void TopK(const TierKernels& kernels, const float* scores, int64_t count,
+          int64_t k, uint32_t* keys, int32_t* out) {
+  kernels.order(scores, keys, count);
+  const int64_t whole = (count + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+  bool ties = false;
+  const uint32_t threshold = KthLargest(kernels, keys, whole, k, &ties);
   int64_t found = 0;
+  if (!ties) {
+    for (int64_t j = 0; found < k; ++j) {
+      out[found] = static_cast<int32_t>(j);
+      found += keys[j] >= threshold ? 1 : 0;
+    }
+    return;
+  }
+  const int64_t above =
+      threshold == ~0u ? 0 : kernels.count_at_least(keys, whole, threshold + 1);
+  int64_t equal = k - above;
   for (int64_t j = 0; found < k; ++j) {
     if (keys[j] > threshold) {
       out[found++] = static_cast<int32_t>(j);
-    } else if (keys[j] == threshold && ties > 0) {
-      --ties;
+    } else if (keys[j] == threshold && equal > 0) {
+      --equal;
       out[found++] = static_cast<int32_t>(j);
     }
   }
@@ -56,7 +78,7 @@ struct SelectScratch {
         with_keys(products + kTile * heads * kKeyBlock),
         rows(with_keys + ProductsScratch(keys, kTile * heads, keys.columns)),
         work(rows + kKeyBlock),
-        floats(work + 2 * row) {}
+        floats(work + row + kKeyBlock) {}
   int64_t row;
   int64_t products;
   int64_t with_keys;
@@ -65,14 +87,17 @@ struct SelectScratch {
   int64_t floats;
 };
 
-// I of queries [begin, end) for the keys first .. first + block of a sequence,
-// from their products: a chain over the heads, ascending.
+// I of queries [begin, end) for their keys from `first` on, of one block, from
+// the products: a chain over the heads, ascending.
 void AddHeads(const TierKernels& kernels, const Rows<float>& w,
               const KeyRows& map, int64_t begin, int64_t end, int64_t first,
-              int64_t block, const SelectScratch& layout, float* scratch) {
+              const std::array<int64_t, kTile>& scored,
+              const SelectScratch& layout, float* scratch) {
   const int64_t heads = w.columns;
   for (int64_t n = begin; n < end; ++n) {
-    const int64_t seen = std::min<int64_t>(block, map.position(n) + 1 - first);
+    const int64_t keys =
+        std::min<int64_t>(scored[n - begin], map.position(n) + 1);
+    const int64_t seen = std::min(kKeyBlock, keys - first);
     if (seen <= 0) continue;
     const float* product =
         scratch + layout.products + (n - begin) * heads * kKeyBlock;
@@ -84,31 +109,63 @@ void AddHeads(const TierKernels& kernels, const Rows<float>& w,
   }
 }
 
-// Scores of queries [begin, end) of one sequence, for their first `count` keys:
-// scratch[i * row + s], as far as the query's own position.
+// How many keys queries [begin, end) have scored, each by its sequence's
+// furthest query among them that needs scores: `needed` says how many.
+template <typename Needed>
+std::array<int64_t, kTile> KeysScored(const KeyRows& map, int64_t begin,
+                                      int64_t end, const Needed& needed) {
+  std::array<int64_t, kTile> keys = {};
+  for (int64_t n = begin; n < end;) {
+    int64_t stop = n, count = 0;
+    for (; stop < end && map.sequence(stop) == map.sequence(n); ++stop) {
+      count = std::max(count, needed(stop));
+    }
+    for (; n < stop; ++n) keys[n - begin] = count;
+  }
+  return keys;
+}
+
+// Scores of queries [begin, end), for their first `keys` keys: scratch[i * row
+// + s], as far as the query's own position. Neighbours whose keys of a block
+// are the same rows share its product, whatever their sequences.
 void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q,
                const Rows<float>& w, const Strip& keys, const KeyRows& map,
-               int64_t begin, int64_t end, int64_t count,
+               int64_t begin, int64_t end,
+               const std::array<int64_t, kTile>& scored,
                const SelectScratch& layout, float* scratch) {
   const int64_t heads = q.groups;
   // Heads of dense queries are one matrix.
-  const int64_t together = q.stride == heads * q.group_stride ? end - begin : 1;
+  const bool dense = q.stride == heads * q.group_stride;
   float* products = scratch + layout.products;
   int32_t* rows = reinterpret_cast<int32_t*>(scratch + layout.rows);
+  const int64_t count = *std::max_element(scored.begin(), scored.end());
   for (int64_t first = 0; first < count; first += kKeyBlock) {
-    const int64_t block = std::min(kKeyBlock, count - first);
-    map.Range(begin, first, block, rows);
-    for (int64_t n = begin; n < end; n += together) {
+    const auto block_of = [&](int64_t n) {
+      return std::min(kKeyBlock, scored[n - begin] - first);
+    };
+    for (int64_t n = begin; n < end;) {
+      const int64_t block = block_of(n);
+      int64_t stop = n + 1;
+      if (block <= 0) {
+        n = stop;
+        continue;
+      }
+      while (dense && stop < end && block_of(stop) == block &&
+             map.SameRange(n, stop, first, block)) {
+        ++stop;
+      }
+      map.Range(n, first, block, rows);
       ProductsWithKeys(kernels, keys, rows, block,
                        {.a = q.row(n, 0),
                         .a_row = q.group_stride,
-                        .m = together * heads,
+                        .m = (stop - n) * heads,
                         .dims = q.columns,
                         .out = products + (n - begin) * heads * kKeyBlock,
                         .out_row = kKeyBlock},
                        {}, scratch + layout.with_keys);
+      n = stop;
     }
-    AddHeads(kernels, w, map, begin, end, first, block, layout, scratch);
+    AddHeads(kernels, w, map, begin, end, first, scored, layout, scratch);
   }
 }
 
@@ -129,15 +186,16 @@ void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
   const KeyRows where(args.map, query.rows, key.rows);
   const int64_t top_k = chosen.columns;
 
-  const auto select_run = [&](int thread, int64_t begin, int64_t end) {
-    int64_t count = 0;  // args.keys to score
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t seen = where.position(n) + 1;
-      if (tap || seen > top_k) count = std::max(count, seen);
-    }
-    const SelectScratch layout(count, query.groups, key);
+  const auto select_tile = [&](int thread, int64_t begin, int64_t end) {
+    const std::array<int64_t, kTile> scored =
+        KeysScored(where, begin, end, [&](int64_t n) -> int64_t {
+          const int64_t seen = where.position(n) + 1;
+          return tap || seen > top_k ? seen : 0;
+        });
+    const SelectScratch layout(*std::max_element(scored.begin(), scored.end()),
+                               query.groups, key);
     float* scratch = Scratch(thread, layout.floats);
-    ScoreTile(tier_, query, weight, key, where, begin, end, count, layout,
+    ScoreTile(tier_, query, weight, key, where, begin, end, scored, layout,
               scratch);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t seen = where.position(n) + 1;
@@ -150,7 +208,7 @@ void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
       }
       int32_t* out = chosen.row(n);
       if (seen > top_k) {
-        TopK(row, seen, top_k,
+        TopK(tier_, row, seen, top_k,
              reinterpret_cast<uint32_t*>(scratch + layout.work), out);
         continue;
       }
@@ -165,15 +223,8 @@ void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
   pool_.ParallelFor(shares, 1, [&](int thread, int64_t from, int64_t to) {
     for (int64_t share = from; share < to; ++share) {
       for (int64_t tile = share; tile < tiles; tile += shares) {
-        const int64_t stop = std::min((tile + 1) * kTile, query.rows);
-        for (int64_t begin = tile * kTile; begin < stop;) {
-          int64_t end = begin + 1;
-          while (end < stop && where.sequence(end) == where.sequence(begin)) {
-            ++end;
-          }
-          select_run(thread, begin, end);
-          begin = end;
-        }
+        select_tile(thread, tile * kTile,
+                    std::min((tile + 1) * kTile, query.rows));
       }
     }
   });

@@ -67,6 +67,18 @@ NamedKernels ElementKernels() {
                  Case* c) { c->out[0][0] = t.sum(c->in[0].data(), n); }},
       {"max", [](T t, int64_t n,
                  Case* c) { c->out[0][0] = t.max(c->in[0].data(), n); }},
+      {"order and count_at_least",
+       [](T t, int64_t n, Case* c) {
+         constexpr int64_t kKeys = (kFloats + kKeyBlock - 1) / kKeyBlock;
+         std::vector<uint32_t> keys(kKeys * kKeyBlock);
+         t.order(c->in[0].data(), keys.data(), n);
+         std::memcpy(c->out[0].data(), keys.data(), n * sizeof(float));
+         const int64_t whole = (n + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+         for (int64_t i = 0; i < n; ++i) {
+           c->out[1][i] = static_cast<float>(
+               t.count_at_least(keys.data(), whole, keys[i]));
+         }
+       }},
       {"add", [](T t, int64_t n,
                  Case* c) { t.add(c->in[0].data(), c->in[1].data(), n); }},
       {"scale",

@@ -47,6 +47,17 @@ void KeyRows::Range(int64_t query, int64_t begin, int64_t count,
   for (int64_t j = 0; j < count; ++j) rows[j] = Row(blocks, begin + j);
 }
 
+bool KeyRows::SameRange(int64_t query, int64_t other, int64_t begin,
+                        int64_t count) const {
+  if (sequence_[query] == sequence_[other]) return true;
+  const int64_t first = begin >> page_shift_;
+  const int64_t last = (begin + count - 1) >> page_shift_;
+  if (last >= blocks_.columns) return false;
+  return std::equal(blocks_.row(sequence_[query]) + first,
+                    blocks_.row(sequence_[query]) + last + 1,
+                    blocks_.row(sequence_[other]) + first);
+}
+
 namespace {
 
 // Rows of a product of pairs, packed.

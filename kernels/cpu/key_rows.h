@@ -34,6 +34,10 @@ class KeyRows {
 
   // rows[j] = the row of key begin + j of the query's sequence.
   void Range(int64_t query, int64_t begin, int64_t count, int32_t* rows) const;
+  // Whether Range gives both queries the same rows: of sequences that share
+  // what they begin with it often does.
+  bool SameRange(int64_t query, int64_t other, int64_t begin,
+                 int64_t count) const;
 
  private:
   int32_t Row(const int32_t* blocks, int64_t key) const;

@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/sanitized.h"
 #include "learner/store/run_db.h"
 #include "nlohmann/json.hpp"
 #include "tests/trial_run.h"
@@ -113,7 +114,16 @@ const std::map<std::string, Rise>& Learned() {
   return *rises;
 }
 
-TEST(QuickstartLearningCurveTest, HeldOutPassAt1RisesInEachEnvironment) {
+class QuickstartLearningCurveTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized) {
+      GTEST_SKIP() << "hours; //tests:train_run_test has these processes too";
+    }
+  }
+};
+
+TEST_F(QuickstartLearningCurveTest, HeldOutPassAt1RisesInEachEnvironment) {
   const auto& rises = Learned();
   ASSERT_THAT(rises, ElementsAre(Key("interpreter"), Key("math")));
   for (const auto& [environment, rise] : rises) {
@@ -122,7 +132,7 @@ TEST(QuickstartLearningCurveTest, HeldOutPassAt1RisesInEachEnvironment) {
   RecordProperty("rises", Show(rises));
 }
 
-TEST(QuickstartLearningCurveTest, InterpretersTasksAreNotSolvedWithoutTools) {
+TEST_F(QuickstartLearningCurveTest, InterpretersTasksAreNotSolvedWithoutTools) {
   Learned();
   const std::string run = RunDir("learns");
   const auto eval = RunCommandLine(
@@ -140,7 +150,7 @@ TEST(QuickstartLearningCurveTest, InterpretersTasksAreNotSolvedWithoutTools) {
   FAIL() << "no interpreter in " << eval->out();
 }
 
-TEST(QuickstartLearningCurveTest, WithTheRewardNegatedItDoesNot) {
+TEST_F(QuickstartLearningCurveTest, WithTheRewardNegatedItDoesNot) {
   const auto rises = Train("negated", /*seed=*/1, {"--set", "rule_weight=-1"});
   ASSERT_THAT(rises, ElementsAre(Key("interpreter"), Key("math")));
   for (const auto& [environment, rise] : rises) {

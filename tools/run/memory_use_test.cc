@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
+#include "kernels/base/sanitized.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/gradients.h"
 #include "kernels/model/master_weights.h"
@@ -63,9 +64,9 @@ ModelConfig Model() {
 }
 
 TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitized process holds its shadow's memory too";
-#endif
+  if (kSanitized) {
+    GTEST_SKIP() << "a sanitized process holds its shadow's memory too";
+  }
   SetFlushDenormals();
   int64_t planned = 0;
   const MemoryPlan plan = PlanMemory(Config(), Model(), /*prompt_tokens=*/100);
