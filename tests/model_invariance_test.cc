@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,8 +27,14 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kTokensMax = 5000;
-constexpr int kSequences = 33;
+#ifdef TEMPER_WHOLE_MATRICES
+constexpr bool kWhole = true;
+#else
+constexpr bool kWhole = false;  // in minutes less
+#endif
+
+constexpr int kSequences = kWhole ? 64 : 33;
+constexpr int64_t kTokensMax = 150 * kSequences;
 constexpr int32_t kShared = 70;  // tokens that two neighbours have in common
 
 // Lengths above index_topk, over two pages (C) or three.
@@ -261,23 +268,40 @@ std::string Difference(const Outputs& want, const Outputs& got) {
   return "";
 }
 
+// Each way of computing the sequences, by its name: of all of them in the whole
+// matrix, else of as many as show it.
+std::map<std::string, std::function<Outputs()>> Ways(Runner* runner) {
+  std::map<std::string, std::function<Outputs()>> ways;
+  const auto all_or = [](int count) { return kWhole ? kSequences : count; };
+  for (const int active : {1, 2, 3, 8, 33, 64}) {
+    if (active > kSequences) continue;
+    const int count = all_or(std::max(active, 8));
+    ways[absl::StrCat("whole prefill of ", active)] = [=] {
+      return runner->RunCached(count, active, 1000);
+    };
+    ways[absl::StrCat("chunked prefill of ", active)] = [=] {
+      return runner->RunCached(count, active, 13);
+    };
+    if (!kWhole && active != 3 && active != 8) continue;
+    ways[absl::StrCat("decode of ", active)] = [=] {
+      return runner->RunCached(all_or(active), active, 1);
+    };
+    if (!kWhole && active != 8) continue;
+    for (const bool share : {false, true}) {
+      ways[absl::StrCat("training of ", active, " together",
+                        share ? ", prefixes shared" : "")] = [=] {
+        return runner->RunTape(all_or(16), active, share);
+      };
+    }
+  }
+  ways["prefix hits"] = [=] { return runner->RunPrefixHits(all_or(8)); };
+  return ways;
+}
+
 // The first way of computing the sequences that changes a bit, or empty.
 std::string CompareAll(Runner* runner, const Outputs& want) {
-  std::map<std::string, Outputs> ways;
-  for (const int active : {1, 2, 3, 8, 33}) {
-    const int count = active == 33 ? 33 : 8;
-    ways[absl::StrCat("whole prefill of ", active)] =
-        runner->RunCached(count, active, 1000);
-    ways[absl::StrCat("chunked prefill of ", active)] =
-        runner->RunCached(count, active, 13);
-  }
-  ways["decode of 3"] = runner->RunCached(3, 3, 1);
-  ways["decode of 8"] = runner->RunCached(8, 8, 1);
-  ways["prefix hits"] = runner->RunPrefixHits(8);
-  ways["training of 8 together"] = runner->RunTape(16, 8, false);
-  ways["training with shared prefixes"] = runner->RunTape(16, 8, true);
-  for (const auto& [name, outputs] : ways) {
-    const std::string difference = Difference(want, outputs);
+  for (const auto& [name, way] : Ways(runner)) {
+    const std::string difference = Difference(want, way());
     if (!difference.empty()) return absl::StrCat(name, ": ", difference);
   }
   return "";
@@ -287,16 +311,17 @@ class ModelInvarianceTest : public ::testing::Test {
  protected:
   void SetUp() override { SetFlushDenormals(); }
 
-  // Every tier on 1 thread and 2; in bf16, whose cases the operations have on
-  // each tier, on 2.
+  // Every tier on 1 thread and 2; in bf16, unless the matrix is to be whole, on
+  // 2: the operations have its cases on each tier.
   void ExpectInvariant(TrialModel model) {
     for (const Numerics& numerics : {kFp32, kBf16}) {
       model.numerics = numerics;
       auto plain = *FindBackend({.name = "scalar"});
-      const Outputs want = Runner(plain.get(), model).RunTape(33, 1, false);
+      const Outputs want =
+          Runner(plain.get(), model).RunTape(kSequences, 1, false);
       for (const std::string& name : BackendNames()) {
         for (const int threads : {1, 2}) {
-          if (numerics == kBf16 && threads == 1) continue;
+          if (!kWhole && numerics == kBf16 && threads == 1) continue;
           auto backend = *FindBackend({.name = name, .threads = threads});
           Runner runner(backend.get(), model);
           EXPECT_EQ(CompareAll(&runner, want), "")
@@ -323,8 +348,8 @@ TEST_F(ModelInvarianceTest, AProductThatDependsOnTheNumberOfRowsIsCaught) {
     auto inner = *FindBackend({});
     RowDependentBackend broken(inner.get());
     Runner runner(&broken, model);
-    const Outputs want = runner.RunTape(33, 1, false);
-    EXPECT_EQ(Difference(want, runner.RunTape(33, 1, false)), "");
+    const Outputs want = runner.RunTape(kSequences, 1, false);
+    EXPECT_EQ(Difference(want, runner.RunTape(kSequences, 1, false)), "");
     EXPECT_NE(CompareAll(&runner, want), "") << NameOf(numerics);
   }
 }

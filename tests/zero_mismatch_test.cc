@@ -227,7 +227,9 @@ class ZeroMismatchTest : public testing::TestWithParam<
     EXPECT_EQ(comparison.rows < comparison.rows_unshared, shares) << what;
   }
 
-  const TrialModel model_;
+  void ForgetAlone() { alone_.clear(); }
+
+  TrialModel model_;
   SamplerSetup setup_;
 
  private:
@@ -385,6 +387,91 @@ TEST_P(ZeroMismatchTest, AReductionThatDependsOnTheNumberOfRowsIsCaught) {
   const Sampled sound = SampleAll(inner.get(), model_, setup_, 3);
   EXPECT_EQ(CompareWith(inner.get(), sound, {}).different, 0);
 }
+
+#ifdef TEMPER_WHOLE_MATRICES
+
+// What the tests above cut for time: each way of sampling with each, and all
+// ways of training on what it gave.
+class ZeroMismatchMatrix : public ZeroMismatchTest {
+ protected:
+  // Conversations whose prompts share no beginning: nothing is found in the
+  // cache, and training has nothing to share.
+  void MakePromptsDiffer() {
+    for (int s = 0; s < kConversations; ++s) {
+      model_.conversations[s].prompt[0] = 2 + s;
+    }
+  }
+
+  // One engine's records, and the learner's log-probabilities of them.
+  void ExpectAllIsWell(Backend* backend, bool prefixes,
+                       const std::string& what) {
+    const Sampled sampled =
+        SampleAll(backend, model_, setup_, std::max(setup_.together, 4));
+    const SchedulerStats& stats = sampled.stats.scheduler;
+    const bool preempts = setup_.pages < SamplerSetup().pages;
+    EXPECT_EQ(stats.preemptions > 0, preempts) << what;
+    if (prefixes || !preempts) {  // who resumes finds its own pages
+      EXPECT_EQ(stats.prefix_hit_tokens > 0, prefixes) << what;
+    }
+    ExpectAsAlone(sampled, what);
+    ExpectZeroMismatch(backend, sampled,
+                       {PrefixSharing::kUnshared, setup_.together}, what);
+    ++compared_;
+    if (!prefixes) return;
+    ExpectZeroMismatch(backend, sampled,
+                       {PrefixSharing::kShared, setup_.together}, what);
+    ++compared_;
+  }
+
+  void RunOn(Backend* backend, bool prefixes, const std::string& name) {
+    const auto pages_of_one = static_cast<int32_t>(
+        (model_.longest() + kPageTokens - 1) / kPageTokens);
+    for (const int together : {1, 2, 3, 8, 33, 64}) {
+      for (const int64_t batch_tokens : {64, 67, 2048}) {
+        for (const bool preempts : {false, true}) {
+          if (preempts && together == 1) continue;  // by nobody
+          setup_.together = together;
+          setup_.batch_tokens = batch_tokens;
+          setup_.pages = preempts ? pages_of_one : SamplerSetup().pages;
+          ExpectAllIsWell(backend, prefixes,
+                          absl::StrCat(name, ", ", together, " at once, ",
+                                       batch_tokens, " tokens a forward, ",
+                                       setup_.pages, " pages, prefixes ",
+                                       prefixes ? "shared" : "unlike"));
+        }
+      }
+    }
+  }
+
+  int64_t compared_ = 0;  // engines' records with forwards of a learner
+};
+
+TEST_P(ZeroMismatchMatrix, EachWayOfSamplingWithEachOfTraining) {
+  for (const bool prefixes : {true, false}) {
+    if (!prefixes) {
+      MakePromptsDiffer();
+      ForgetAlone();
+    }
+    for (const std::string& tier : BackendNames()) {
+      for (const int threads : {1, 2}) {
+        const auto backend = NewBackend({.name = tier, .threads = threads});
+        RunOn(backend.get(), prefixes,
+              absl::StrCat(tier, ", ", threads, " threads"));
+      }
+    }
+  }
+  LOG(INFO) << compared_ << " comparisons";
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ZeroMismatchMatrix,
+                         testing::Combine(testing::Values("Tiny"),
+                                          testing::Values("fp32", "bf16"),
+                                          testing::Values(1.0f)),
+                         [](const auto& info) {
+                           return std::get<1>(info.param);
+                         });
+
+#endif  // TEMPER_WHOLE_MATRICES
 
 INSTANTIATE_TEST_SUITE_P(
     Models, ZeroMismatchTest,

@@ -1,5 +1,6 @@
 // The op cases' backends on the CPU: every tier that this machine has, with one
-// thread and two, and one behind a StagingBackend, whose copies are tried so.
+// thread and two, and one behind a StagingBackend, whose copies are tried so;
+// each behind a ProbingBackend.
 
 #include "kernels/ops/testing/backends_under_test.h"
 
@@ -10,6 +11,7 @@
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpu_tier.h"
+#include "kernels/ops/testing/probing_backend.h"
 #include "kernels/ops/testing/staging_backend.h"
 
 namespace temper {
@@ -23,13 +25,19 @@ const std::vector<BackendUnderTest>& BackendsUnderTest() {
       return *std::move(backend);
     };
     auto* made = new std::vector<BackendUnderTest>;
+    const auto add = [&](const std::string& name, auto make_device) {
+      made->push_back(
+          {name, NewProbingBackend(name, make_device(), make_device(),
+                                   make(CpuTiers().front().name, 1))});
+    };
     for (const std::string& tier : UsableCpuTiers()) {
       for (const int threads : {1, 2}) {
-        made->push_back(
-            {absl::StrCat(tier, ", threads ", threads), make(tier, threads)});
+        add(absl::StrCat(tier, ", threads ", threads),
+            [&] { return make(tier, threads); });
       }
     }
-    made->push_back({"the best tier, staged", NewStagingBackend(make("", 2))});
+    add("the best tier, staged",
+        [&] { return NewStagingBackend(make("", 2)); });
     return made;
   }();
   return *backends;

@@ -66,6 +66,58 @@ TEST(CpuTierTest, ProductsOverAnIndexAreCheckedToo) {
               HasSubstr("gather_transposed"));
 }
 
+void LoseSignOfZero(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += 0.0f;
+}
+
+void LoseInfinities(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (std::isinf(x[i])) x[i] = std::copysign(3e38f, x[i]);
+  }
+}
+
+template <void (*kLose)(float*, int64_t)>
+void LosingGemm(const GemmBlock& block) {
+  Definition().gemm(block);
+  for (int64_t i = 0; i < block.rows; ++i) {
+    kLose(block.c + i * block.c_row, block.columns);
+  }
+}
+
+template <void (*kLose)(float*, int64_t)>
+void LosingRowsProduct(const RowsProduct& product) {
+  Definition().rows_product(product);
+  for (int64_t i = 0; i < product.m; ++i) {
+    const int64_t row = product.y_index == nullptr ? i : product.y_index[i];
+    kLose(product.y + row * product.y_row, product.n);
+  }
+}
+
+TEST(CpuTierTest, SignsOfZeroAndInfinitiesAreChecked) {
+  SetFlushDenormals();
+  for (const auto gemm :
+       {LosingGemm<LoseSignOfZero>, LosingGemm<LoseInfinities>}) {
+    TierKernels other = Definition();
+    other.gemm = gemm;
+    EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
+                HasSubstr("gemm"));
+  }
+  for (const auto rows_product :
+       {LosingRowsProduct<LoseSignOfZero>, LosingRowsProduct<LoseInfinities>}) {
+    TierKernels other = Definition();
+    other.rows_product = rows_product;
+    EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
+                HasSubstr("rows_product"));
+  }
+  TierKernels other = Definition();
+  other.scale = [](float factor, float* x, int64_t n) {
+    LoseInfinities(x, n);
+    Definition().scale(factor, x, n);
+  };
+  EXPECT_THAT(std::string(SelfTestTier("other", other).message()),
+              HasSubstr("scale"));
+}
+
 TEST(CpuTierTest, ProductsOfPairsAreCheckedToo) {
   SetFlushDenormals();
   TierKernels other = Definition();

@@ -144,9 +144,11 @@ template void PackPairs(const uint16_t*, int64_t, int64_t, int64_t, int64_t,
 // A cut of the depth is whole blocks, so the total rests in c between blocks as
 // it rests in a register.
 void PairGemmSerial(const TierKernels& tier, const PairGemm& whole) {
-  constexpr int64_t kRowBytes = (kPairDepth + 16) * sizeof(float);
-  alignas(64) char packed[kRowBlock * kRowBytes];
-  const int64_t row_bytes = (kPairDepth + 16) * tier.pack_a_bytes;
+  // Rows begin on a line each, one line beyond a multiple of what shares sets.
+  constexpr int64_t kLine = 64;
+  constexpr int64_t kRowBytesMax = kPairDepth * sizeof(float) + kLine;
+  alignas(kLine) char packed[kRowBlock * kRowBytesMax];
+  const int64_t row_bytes = kPairDepth * tier.pack_a_bytes + kLine;
   const int64_t cut = std::min(kPairDepth, tier.pair_depth);
   PairBlock block;
   block.columns = whole.columns;

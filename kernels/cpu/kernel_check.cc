@@ -33,13 +33,16 @@ float Pseudo(uint32_t* state) {
   return static_cast<float>(*state >> 8) * 0x1p-23f - 1.0f;
 }
 
-// Ordinary values with the edges among them.
-Case MakeCase(uint32_t seed) {
+// Ordinary values with the edges among them; infinities only where asked for,
+// since a long sum with them is no number whatever its order.
+Case MakeCase(uint32_t seed, bool infinities) {
   constexpr float kEdges[] = {
       0.0f,      -0.0f,      0x1p-149f, -0x1p-149f, 0x1.8p-127f, -0x1.fp-127f,
       0x1p-126f, -0x1p-126f, 0x1p-75f,  0x1p-64f,   -0x1p-64f,   86.5f,
       -86.5f,    -86.51f,    88.7f,     88.8f,      89.5f,       -300.0f,
-      300.0f,    0.34657f,   -0.34658f, 1e-20f,     -1e20f,      1.0f};
+      300.0f,    0.34657f,   -0.34658f, 1e-20f,     -1e20f,      1.0f,
+      HUGE_VALF, -HUGE_VALF};
+  const size_t edges = std::size(kEdges) - (infinities ? 0 : 2);
   Case c;
   uint32_t state = seed;
   for (auto& in : c.in) {
@@ -47,7 +50,7 @@ Case MakeCase(uint32_t seed) {
     for (float& x : in) {
       const float value = Pseudo(&state);
       const bool edge = (state >> 16) % 3 == 0;
-      x = edge ? kEdges[(state >> 20) % std::size(kEdges)] : 2 * value;
+      x = edge ? kEdges[(state >> 20) % edges] : 2 * value;
     }
   }
   for (auto& out : c.out) out.assign(kFloats, 0.5f);
@@ -163,26 +166,6 @@ NamedKernels NormAndUpdateKernels() {
   };
 }
 
-// rows x columns over depth, with a stride to spare everywhere.
-void RunGemm(const TierKernels& tier, int64_t rows, int64_t columns,
-             bool transposed, const std::vector<float>& a,
-             const std::vector<float>& b, std::vector<float>* c) {
-  GemmBlock block;
-  block.rows = rows;
-  block.columns = columns;
-  block.depth = 29;
-  block.a = a.data();
-  block.a_row = transposed ? 1 : 31;
-  block.a_k = transposed ? 31 : 1;
-  block.b = b.data();
-  block.b_panel = 16 * 29;
-  block.c = c->data();
-  block.c_row = 83;
-  tier.gemm(block);
-  block.accumulate = true;
-  tier.gemm(block);
-}
-
 // Whether the same bits, or both NaN (whose payload is not defined).
 bool Same(const std::vector<float>& x, const std::vector<float>& y) {
   for (size_t i = 0; i < x.size(); ++i) {
@@ -206,14 +189,16 @@ absl::Status CheckRowKernels(const std::string& name, const TierKernels& tier,
   for (const auto& kernel : NormAndUpdateKernels()) kernels.push_back(kernel);
   for (const auto& [kernel_name, kernel] : kernels) {
     for (const int64_t n : kLengths) {
-      Case actual = MakeCase(++seed);
-      Case expected = actual;
-      kernel(tier, n, &actual);
-      kernel(definition, n, &expected);
-      for (int i = 0; i < 4; ++i) {
-        if (!Same(actual.in[i], expected.in[i]) ||
-            !Same(actual.out[i], expected.out[i])) {
-          return Differs(name, absl::StrCat(kernel_name, " of ", n));
+      for (const bool infinities : {false, true}) {
+        Case actual = MakeCase(++seed, infinities);
+        Case expected = actual;
+        kernel(tier, n, &actual);
+        kernel(definition, n, &expected);
+        for (int i = 0; i < 4; ++i) {
+          if (!Same(actual.in[i], expected.in[i]) ||
+              !Same(actual.out[i], expected.out[i])) {
+            return Differs(name, absl::StrCat(kernel_name, " of ", n));
+          }
         }
       }
     }
@@ -222,27 +207,67 @@ absl::Status CheckRowKernels(const std::string& name, const TierKernels& tier,
 }
 
 // `count` ordinary values, every `tiny_every`th so small that its products
-// are denormal or flushed.
+// are denormal or flushed, and one infinity.
 std::vector<float> ProductOperand(uint32_t seed, int64_t count,
                                   int64_t tiny_every) {
   std::vector<float> values(count);
   for (float& x : values) x = Pseudo(&seed);
   for (int64_t i = 0; i < count; i += tiny_every) values[i] *= 0x1p-70f;
   values[count / 2] = 0x1p-140f;
+  values[count / 5] = HUGE_VALF;
   return values;
+}
+
+// Row kZeros of a product's a is all -0, column kZeros of its b positive, of
+// its sums -0: products of -0 throughout, which no other sign of a zero may
+// join.
+constexpr int64_t kZeros = 3;
+
+constexpr int64_t kGemmDepth = 29;
+
+// rows x columns over depth, with a stride to spare everywhere: stored over c,
+// and added onto it.
+std::vector<float> RunGemm(const TierKernels& tier, int64_t rows,
+                           int64_t columns, bool transposed,
+                           const std::vector<float>& a,
+                           const std::vector<float>& b,
+                           const std::vector<float>& c) {
+  std::vector<float> out;
+  for (const bool accumulate : {false, true}) {
+    std::vector<float> sums = c;
+    tier.gemm({.rows = rows,
+               .columns = columns,
+               .depth = kGemmDepth,
+               .a = a.data(),
+               .a_row = transposed ? 1 : 31,
+               .a_k = transposed ? 31 : 1,
+               .b = b.data(),
+               .b_panel = 16 * kGemmDepth,
+               .c = sums.data(),
+               .c_row = 83,
+               .accumulate = accumulate});
+    out.insert(out.end(), sums.begin(), sums.end());
+  }
+  return out;
 }
 
 absl::Status CheckGemm(const std::string& name, const TierKernels& tier,
                        const TierKernels& definition) {
-  const std::vector<float> a = ProductOperand(2, 31 * 31, 7);
-  const std::vector<float> b = ProductOperand(3, 5 * 16 * 29, 5);
+  std::vector<float> a = ProductOperand(2, 31 * 31, 7);
+  std::vector<float> b = ProductOperand(3, 5 * 16 * kGemmDepth, 5);
+  std::vector<float> c(13 * 83, 1.0f);
+  for (int64_t k = 0; k < 31; ++k) {
+    a[kZeros * 31 + k] = a[k * 31 + kZeros] = -0.0f;  // read either way
+  }
+  for (int64_t k = 0; k < kGemmDepth; ++k) {
+    b[k * 16 + kZeros] = std::fabs(b[k * 16 + kZeros]);
+  }
+  c[kZeros * 83 + kZeros] = -0.0f;
   for (const bool transposed : {false, true}) {
     for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 13}) {
       for (const int64_t columns : {1, 16, 37, 64, 80}) {
-        std::vector<float> actual(13 * 83, 1.0f), expected(13 * 83, 1.0f);
-        RunGemm(tier, rows, columns, transposed, a, b, &actual);
-        RunGemm(definition, rows, columns, transposed, a, b, &expected);
-        if (!Same(actual, expected)) {
+        if (!Same(RunGemm(tier, rows, columns, transposed, a, b, c),
+                  RunGemm(definition, rows, columns, transposed, a, b, c))) {
           return Differs(name, absl::StrCat("gemm of ", rows, " x ", columns));
         }
       }
@@ -254,36 +279,41 @@ absl::Status CheckGemm(const std::string& name, const TierKernels& tier,
 // Rows of b and y found through an index, columns of a read across.
 absl::Status CheckRowsProduct(const std::string& name, const TierKernels& tier,
                               const TierKernels& definition) {
-  const std::vector<float> a = ProductOperand(4, 9 * 24, 7);
-  const std::vector<float> b = ProductOperand(5, 24 * 83, 5);
+  std::vector<float> a = ProductOperand(4, 9 * 24, 7);
+  std::vector<float> b = ProductOperand(5, 24 * 83, 5);
+  std::vector<float> y(24 * 83, 1.0f);
+  for (int64_t k = 0; k < 24; ++k) {
+    a[kZeros * 24 + k] = a[k * 9 + kZeros] = -0.0f;
+    b[k * 83 + kZeros] = std::fabs(b[k * 83 + kZeros]);
+    y[k * 83 + kZeros] = -0.0f;
+  }
   constexpr int32_t kIndex[] = {22, 1, 7, 0, 23, 5, 4, 11, 3, 17, 19, 2, 8};
   const auto run = [&](const TierKernels& kernels, int64_t m, int64_t n,
-                       bool indexed, std::vector<float>* y) {
-    RowsProduct product = {.a = a.data(),
-                           .a_row = indexed ? 24 : 1,
-                           .a_col = indexed ? 1 : 9,
-                           .b = b.data(),
-                           .b_row = 83,
-                           .b_index = indexed ? kIndex : nullptr,
-                           .y = y->data(),
-                           .y_row = 83,
-                           .y_index = indexed ? kIndex : nullptr,
-                           .m = m,
-                           .k = 13,
-                           .n = n};
-    kernels.rows_product(product);
-    for (const Into into : {Into::kContinue, Into::kAdd}) {
-      product.into = into;
-      kernels.rows_product(product);
+                       bool indexed) {
+    std::vector<float> out;
+    for (const Into into : {Into::kStore, Into::kContinue, Into::kAdd}) {
+      std::vector<float> sums = y;
+      kernels.rows_product({.a = a.data(),
+                            .a_row = indexed ? 24 : 1,
+                            .a_col = indexed ? 1 : 9,
+                            .b = b.data(),
+                            .b_row = 83,
+                            .b_index = indexed ? kIndex : nullptr,
+                            .y = sums.data(),
+                            .y_row = 83,
+                            .y_index = indexed ? kIndex : nullptr,
+                            .m = m,
+                            .k = 13,
+                            .n = n,
+                            .into = into});
+      out.insert(out.end(), sums.begin(), sums.end());
     }
+    return out;
   };
   for (const bool indexed : {false, true}) {
     for (const int64_t m : {1, 2, 3, 4, 9}) {
       for (const int64_t n : {1, 8, 13, 16, 37, 64, 83}) {
-        std::vector<float> actual(24 * 83, 1.0f), expected(24 * 83, 1.0f);
-        run(tier, m, n, indexed, &actual);
-        run(definition, m, n, indexed, &expected);
-        if (!Same(actual, expected)) {
+        if (!Same(run(tier, m, n, indexed), run(definition, m, n, indexed))) {
           return Differs(name, absl::StrCat("rows_product of ", m, " x ", n));
         }
       }
@@ -403,9 +433,9 @@ absl::Status CheckRounding(const std::string& name, const TierKernels& tier) {
 
 absl::Status CheckPairs(const std::string& name, const TierKernels& tier,
                         const TierKernels& definition) {
-  constexpr float kEdges[] = {0.0f,     -0.0f,      0x1p-140f, -0x1.8p-127f,
-                              0x1p-66f, -0x1p-64f,  0x1p-126f, 1.00390625f,
-                              1e30f,    1.01171875f};
+  constexpr float kEdges[] = {0.0f,     -0.0f,       0x1p-140f, -0x1.8p-127f,
+                              0x1p-66f, -0x1p-64f,   0x1p-126f, 1.00390625f,
+                              1e30f,    1.01171875f, HUGE_VALF};
   std::vector<float> a = ProductOperand(7, 40 * 70, 9);
   std::vector<float> b = ProductOperand(8, 70 * 64, 7);
   for (size_t i = 0; i < std::size(kEdges); ++i) {

@@ -18,10 +18,9 @@ constexpr int64_t kSize = 1024;
 constexpr int64_t kRowBytes = kSize * static_cast<int64_t>(sizeof(float));
 // A training pack's rows down to a small decode batch's.
 constexpr int64_t kRows[] = {1024, 256, 64, 8};
-// Weights of one row's product: twice the last cache, within reason where a
-// machine says nothing of its cache, or has one larger than a process gets.
+// Weights of one row's product, at least: machines may say nothing of their
+// last cache.
 constexpr int64_t kSetBytesMin = int64_t{256} << 20;
-constexpr int64_t kSetBytesMax = int64_t{1} << 30;
 
 struct Matrix {
   std::unique_ptr<Buffer> buffer;
@@ -84,7 +83,7 @@ absl::StatusOr<Measurement> BenchOneRow(Backend* backend, MachinePeak* peak,
   const int64_t bytes =
       kSize * kSize * static_cast<int64_t>(DTypeBytes(operand));
   const int64_t cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  const int64_t set = std::clamp(2 * cache, kSetBytesMin, kSetBytesMax) / bytes;
+  const int64_t set = std::max(2 * cache, kSetBytesMin) / bytes;
   std::vector<std::unique_ptr<Weight>> weights(set);
   for (auto& weight : weights) {
     ASSIGN_OR_RETURN(weight, NewPacked(backend, values, operand));

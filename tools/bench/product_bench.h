@@ -14,7 +14,7 @@
 namespace temper {
 
 // ResourceExhausted where the machine lacks the memory for a set of weights
-// that is twice its last cache.
+// that is twice its last cache, or 256 MiB where that is more or unknown.
 absl::StatusOr<Measurements> BenchProducts(Backend* backend, MachinePeak* peak,
                                            DType operand, Clock* clock);
 

@@ -7,7 +7,10 @@
 
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
+#include "absl/types/span.h"
+#include "kernels/ops/backend.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -72,18 +75,61 @@ auto FieldsOf(Struct& x) {
   }
 }
 
-// Calls visit(tensor) for the argument itself, or each tensor inside it; a
-// constant, an option or a pointer holds none.
+// Calls visit(leaf) for the argument itself, or each value inside it that is no
+// struct, or is a tensor.
 template <typename Argument, typename Visit>
-void ForEachTensor(Argument& x, const Visit& visit) {
+void ForEachLeaf(Argument& x, const Visit& visit) {
   using Type = std::remove_const_t<Argument>;
-  if constexpr (std::is_same_v<Type, Tensor>) {
+  if constexpr (std::is_same_v<Type, Tensor> || !std::is_class_v<Type>) {
     visit(x);
-  } else if constexpr (std::is_class_v<Type>) {
+  } else {
     static_assert(std::is_aggregate_v<Type>, "what could it hold?");
-    std::apply([&](auto&... fields) { (ForEachTensor(fields, visit), ...); },
+    std::apply([&](auto&... fields) { (ForEachLeaf(fields, visit), ...); },
                FieldsOf(x));
   }
+}
+
+// Calls visit(tensor) for the argument itself, or each tensor inside it; a
+// constant, an option, a weight or a pointer holds none.
+template <typename Argument, typename Visit>
+void ForEachTensor(Argument& x, const Visit& visit) {
+  ForEachLeaf(x, [&](auto& leaf) {
+    if constexpr (std::is_convertible_v<decltype(leaf), const Tensor&>) {
+      visit(leaf);
+    }
+  });
+}
+template <typename Element, typename Visit>
+void ForEachTensor(const absl::Span<const Element>& elements,
+                   const Visit& visit) {
+  for (const Element& x : elements) ForEachTensor(x, visit);
+}
+template <typename Visit>
+void ForEachTensor(const Weight&, const Visit&) {}
+
+// The same argument with map(tensor) and map(pointer to a weight) in the place
+// of each: what an operation is called with instead.
+template <typename Argument, typename Map>
+Argument Mapped(Argument x, const Map& map) {
+  ForEachLeaf(x, [&](auto& leaf) {
+    using Leaf = std::remove_reference_t<decltype(leaf)>;
+    if constexpr (std::is_same_v<Leaf, Tensor> ||
+                  std::is_same_v<Leaf, const Weight*>) {
+      leaf = map(leaf);
+    }
+  });
+  return x;
+}
+template <typename Element, typename Map>
+std::vector<Element> Mapped(const absl::Span<const Element>& elements,
+                            const Map& map) {
+  std::vector<Element> mapped;
+  for (const Element& x : elements) mapped.push_back(Mapped(x, map));
+  return mapped;
+}
+template <typename Map>
+const Weight& Mapped(const Weight& weight, const Map& map) {
+  return *map(&weight);
 }
 
 }  // namespace temper

@@ -18,7 +18,8 @@ struct BackendUnderTest {
 };
 
 // All whose bits must agree; the first is the definition. A device with memory
-// of its own stands behind a StagingBackend. Made at the first call, in the
+// of its own stands behind a StagingBackend; each of all behind a
+// ProbingBackend, for operands that no case has. Made at the first call, in the
 // float mode that the call sets; drive them from that one thread.
 const std::vector<BackendUnderTest>& BackendsUnderTest();
 

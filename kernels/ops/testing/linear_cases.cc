@@ -17,13 +17,19 @@ const Shape kShapes[] = {{1, 1, 1},     {5, 13, 29},   {33, 37, 64},
                          {7, 16, 300},  {200, 50, 31}, {35, 128, 96},
                          {34, 29, 601}, {300, 18, 13}};
 
+// A matrix of a stream's values.
+using Draws = Floats (*)(uint64_t seed, int64_t rows, int64_t columns);
+Floats Plain(uint64_t seed, int64_t rows, int64_t columns) {
+  return Normals(seed, rows * columns);
+}
+
 // Operands both ways, drawn once.
 struct Product {
-  explicit Product(const Shape& s)
+  explicit Product(const Shape& s, Draws draw = Plain)
       : shape(s),
-        forward_x(Normals(1, s.rows * (s.in + 1))),
-        transposed_x(Normals(1, s.rows * (s.out + 1))),
-        w(Normals(2, s.out * s.in)) {
+        forward_x(draw(1, s.rows, s.in + 1)),
+        transposed_x(draw(1, s.rows, s.out + 1)),
+        w(draw(2, s.out, s.in)) {
     for (const auto& [name, backend] : BackendsUnderTest()) {
       packed[backend.get()] = Pack(*backend, w, 1, s.out, s.in);
     }
@@ -67,14 +73,15 @@ Floats Dense(const Floats& x, int64_t rows, int64_t columns) {
 
 TEST(LinearTest, AgreesWithTheReferenceBothWays) {
   for (const Shape& s : kShapes) {
-    Product product(s);
+    Product product(s), edgy(s, SomeEdges);
     for (const Use use : {Use::kForward, Use::kTransposed}) {
       const int64_t from = product.from(use);
-      ExpectSameBits(
-          product.Run(Definition(), use, 0, s.rows),
-          reference::Linear(Dense(product.x(use), s.rows, from), product.w,
-                            s.out, s.in, use == Use::kTransposed),
-          "Linear");
+      for (Product* p : {&product, &edgy}) {
+        ExpectSameBits(p->Run(Definition(), use, 0, s.rows),
+                       reference::Linear(Dense(p->x(use), s.rows, from), p->w,
+                                         s.out, s.in, use == Use::kTransposed),
+                       "Linear");
+      }
       ExpectNear(
           product.Run(Definition(), use, 0, s.rows),
           reference::Linear(As<double>(Dense(product.x(use), s.rows, from)),

@@ -20,17 +20,6 @@ const Shape kShapes[] = {{1, 1, 1},    {5, 13, 29},   {33, 37, 64},
                          {1, 150, 33}, {2, 70, 31},   {3, 16, 300},
                          {90, 50, 47}, {35, 128, 96}, {17, 33, 1100}};
 
-// Edges in every other row and column: with one in each, all sums of a long
-// depth would be infinite or none.
-Floats SomeEdges(uint64_t seed, int64_t rows, int64_t columns) {
-  Floats values = EdgyNormals(seed, rows * columns);
-  const Floats plain = Normals(seed, rows * columns);
-  for (int64_t i = 0; i < rows * columns; ++i) {
-    if (i / columns % 2 == 0) values[i] = plain[i];
-  }
-  return values;
-}
-
 Floats Stride(Floats x, int64_t rows, int64_t columns) {
   Floats wide(rows * (columns + 1), 7.0f);
   for (int64_t i = 0; i < rows * columns; ++i) {

@@ -22,6 +22,7 @@
 #include "kernels/base/rng.h"
 #include "kernels/ops/backend.h"
 #include "kernels/ops/testing/backends_under_test.h"
+#include "kernels/ops/testing/edge_values.h"
 #include "kernels/reference/arithmetic.h"
 #include "kernels/tensor/bf16.h"
 #include "kernels/tensor/tensor.h"
@@ -96,17 +97,29 @@ inline std::unique_ptr<Weight> Pack(Backend& backend, const Floats& values,
   return *std::move(weight);
 }
 
-// Standard normals with the edges of fp32 among them: denormals, zeros of both
-// signs, powers whose products are denormal or overflow, infinities.
+// Standard normals with the edges of fp32 among them.
 inline Floats EdgyNormals(uint64_t seed, int64_t count) {
-  constexpr float kEdges[] = {0.0f,     -0.0f,     0x1p-140f, -0x1p-149f,
-                              0x1p-70f, -0x1p-66f, 0x1p-126f, 0x1p70f,
-                              -1e30f,   HUGE_VALF, -HUGE_VALF};
+  constexpr uint64_t kTiny = std::size(kTinyEdges);
   Floats values = Normals(seed, count);
   for (int64_t i = 0; i < count; ++i) {
     const uint64_t draw = UniformBelow(
         {.seed = seed, .group = 7, .ordinal = static_cast<uint32_t>(i)}, 200);
-    if (draw < std::size(kEdges)) values[i] = kEdges[draw];
+    if (draw < kTiny) {
+      values[i] = kTinyEdges[draw];
+    } else if (draw < kTiny + std::size(kHugeEdges)) {
+      values[i] = kHugeEdges[draw - kTiny];
+    }
+  }
+  return values;
+}
+
+// A matrix with edges in every other row: with some in each, all sums of a long
+// depth would be infinite or none.
+inline Floats SomeEdges(uint64_t seed, int64_t rows, int64_t columns) {
+  Floats values = EdgyNormals(seed, rows * columns);
+  const Floats plain = Normals(seed, rows * columns);
+  for (int64_t i = 0; i < rows * columns; ++i) {
+    if (i / columns % 2 == 0) values[i] = plain[i];
   }
   return values;
 }

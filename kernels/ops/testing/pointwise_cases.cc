@@ -53,11 +53,16 @@ TEST(PointwiseTest, NormsAgreeAndGiveTheSameBitsEverywhere) {
         layer(Definition(), 0, kRows),
         reference::LayerNorm(As<double>(x), As<double>(w), As<double>(b), kEps),
         n, "LayerNorm");
+    x = EdgyNormals(4, kRows * n);
+    ExpectSameBits(rms(Definition(), 0, kRows), reference::RmsNorm(x, w, kEps),
+                   "RmsNorm of edges");
+    ExpectSameBits(layer(Definition(), 0, kRows),
+                   reference::LayerNorm(x, w, b, kEps), "LayerNorm of edges");
   }
 }
 
 TEST(PointwiseTest, RmsNormBackwardIsTheComplexStepAndAccumulatesDw) {
-  for (const int64_t n : {1, 5, 21}) {
+  for (const int64_t n : {1, 5, 21, 150}) {
     const int64_t rows = 4;
     Floats x = Normals(1, rows * n), w = Normals(2, n);
     const Floats dy = Normals(3, rows * n);
@@ -89,42 +94,44 @@ TEST(PointwiseTest, RmsNormBackwardIsTheComplexStepAndAccumulatesDw) {
 }
 
 TEST(PointwiseTest, LayerNormBackwardIsTheComplexStepAndAccumulates) {
-  const int64_t rows = 4, n = 21;
-  Floats x = Normals(1, rows * n), w = Normals(2, n);
-  const Floats dy = Normals(3, rows * n), b = Normals(4, n);
-  const OpRun run = [&](Backend& backend, int64_t, int64_t) {
-    Floats grad = dy, dx(rows * n), dw(n, 1.0f), db(n, 2.0f);
-    backend.LayerNormBackward({.x = View(x, {rows, n}),
-                               .w = View(w, {n}),
-                               .eps = kEps,
-                               .dy = View(grad, {rows, n}),
-                               .dx = View(dx, {rows, n}),
-                               .dw = View(dw, {n}),
-                               .db = View(db, {n})});
-    return dx + dw + db;
-  };
-  ExpectSameBitsEverywhere(run, rows, "LayerNormBackward");
-  const auto xc = As<std::complex<double>>(x);
-  const auto wc = As<std::complex<double>>(w);
-  const auto bc = As<std::complex<double>>(b);
-  std::vector<double> want = ComplexStep(
-      [&](const Complexes& at) {
-        return reference::LayerNorm(at, wc, bc, kEps);
-      },
-      x, dy);
-  const auto dw = ComplexStep(
-      [&](const Complexes& at) {
-        return reference::LayerNorm(xc, at, bc, kEps);
-      },
-      w, dy);
-  const auto db = ComplexStep(
-      [&](const Complexes& at) {
-        return reference::LayerNorm(xc, wc, at, kEps);
-      },
-      b, dy);
-  for (const double d : dw) want.push_back(1 + d);
-  for (const double d : db) want.push_back(2 + d);
-  ExpectNear(run(Definition(), 0, rows), want, 4 * n, "LayerNormBackward");
+  for (const int64_t n : {21, 150}) {
+    const int64_t rows = 4;
+    Floats x = Normals(1, rows * n), w = Normals(2, n);
+    const Floats dy = Normals(3, rows * n), b = Normals(4, n);
+    const OpRun run = [&](Backend& backend, int64_t, int64_t) {
+      Floats grad = dy, dx(rows * n), dw(n, 1.0f), db(n, 2.0f);
+      backend.LayerNormBackward({.x = View(x, {rows, n}),
+                                 .w = View(w, {n}),
+                                 .eps = kEps,
+                                 .dy = View(grad, {rows, n}),
+                                 .dx = View(dx, {rows, n}),
+                                 .dw = View(dw, {n}),
+                                 .db = View(db, {n})});
+      return dx + dw + db;
+    };
+    ExpectSameBitsEverywhere(run, rows, "LayerNormBackward");
+    const auto xc = As<std::complex<double>>(x);
+    const auto wc = As<std::complex<double>>(w);
+    const auto bc = As<std::complex<double>>(b);
+    std::vector<double> want = ComplexStep(
+        [&](const Complexes& at) {
+          return reference::LayerNorm(at, wc, bc, kEps);
+        },
+        x, dy);
+    const auto dw = ComplexStep(
+        [&](const Complexes& at) {
+          return reference::LayerNorm(xc, at, bc, kEps);
+        },
+        w, dy);
+    const auto db = ComplexStep(
+        [&](const Complexes& at) {
+          return reference::LayerNorm(xc, wc, at, kEps);
+        },
+        b, dy);
+    for (const double d : dw) want.push_back(1 + d);
+    for (const double d : db) want.push_back(2 + d);
+    ExpectNear(run(Definition(), 0, rows), want, 4 * n, "LayerNormBackward");
+  }
 }
 
 TEST(PointwiseTest, RopeRotatesAndItsBackwardIsTheInverse) {
@@ -190,28 +197,34 @@ TEST(PointwiseTest, SwiGluAndItsBackwardAgreeEverywhere) {
     ExpectNear(run(Definition(), 0, kRows),
                reference::SwiGlu(As<double>(gate), As<double>(up)), 8,
                "SwiGlu");
+    gate = EdgyNormals(1, kRows * n), up = EdgyNormals(2, kRows * n);
+    ExpectSameBits(run(Definition(), 0, kRows), reference::SwiGlu(gate, up),
+                   "SwiGlu of edges");
   }
-  const int64_t rows = 2, n = 19;
-  Floats gate = Normals(1, rows * n), up = Normals(2, rows * n);
-  Floats dh = Normals(3, rows * n);
-  const OpRun backward = [&](Backend& backend, int64_t, int64_t) {
-    Floats dgate(rows * n), dup(rows * n);
-    backend.SwiGluBackward({.gate = View(gate, {rows, n}),
-                            .up = View(up, {rows, n}),
-                            .dh = View(dh, {rows, n}),
-                            .dgate = View(dgate, {rows, n}),
-                            .dup = View(dup, {rows, n})});
-    return dgate + dup;
-  };
-  ExpectSameBitsEverywhere(backward, rows, "SwiGluBackward");
-  const auto gc = As<std::complex<double>>(gate);
-  const auto uc = As<std::complex<double>>(up);
-  std::vector<double> want = ComplexStep(
-      [&](const Complexes& at) { return reference::SwiGlu(at, uc); }, gate, dh);
-  const auto dup = ComplexStep(
-      [&](const Complexes& at) { return reference::SwiGlu(gc, at); }, up, dh);
-  want.insert(want.end(), dup.begin(), dup.end());
-  ExpectNear(backward(Definition(), 0, rows), want, 8, "SwiGluBackward");
+  for (const int64_t n : {19, 150}) {
+    const int64_t rows = 3;
+    Floats gate = Normals(1, rows * n), up = Normals(2, rows * n);
+    Floats dh = Normals(3, rows * n);
+    const OpRun backward = [&](Backend& backend, int64_t, int64_t) {
+      Floats dgate(rows * n), dup(rows * n);
+      backend.SwiGluBackward({.gate = View(gate, {rows, n}),
+                              .up = View(up, {rows, n}),
+                              .dh = View(dh, {rows, n}),
+                              .dgate = View(dgate, {rows, n}),
+                              .dup = View(dup, {rows, n})});
+      return dgate + dup;
+    };
+    ExpectSameBitsEverywhere(backward, rows, "SwiGluBackward");
+    const auto gc = As<std::complex<double>>(gate);
+    const auto uc = As<std::complex<double>>(up);
+    std::vector<double> want = ComplexStep(
+        [&](const Complexes& at) { return reference::SwiGlu(at, uc); }, gate,
+        dh);
+    const auto dup = ComplexStep(
+        [&](const Complexes& at) { return reference::SwiGlu(gc, at); }, up, dh);
+    want.insert(want.end(), dup.begin(), dup.end());
+    ExpectNear(backward(Definition(), 0, rows), want, 8, "SwiGluBackward");
+  }
 }
 
 TEST(PointwiseTest, EmbedGathersAndItsBackwardAddsRepeatedTokensInOrder) {
@@ -252,6 +265,25 @@ TEST(PointwiseTest, AddScaleAndZeroTouchOnlyTheirViews) {
       const bool inside = i % 5 >= 1 && i % 5 < 4;
       EXPECT_EQ(x[i], !inside ? 1 : i < 5 ? 0 : 9) << i;
     }
+  }
+}
+
+TEST(PointwiseTest, AddAndScaleGiveTheSameBitsEverywhere) {
+  for (const int64_t n : kWidths) {
+    Floats y = EdgyNormals(1, kRows * n);
+    const Floats x = EdgyNormals(2, kRows * n);
+    const OpRun run = [&](Backend& backend, int64_t, int64_t) {
+      Floats sum = x;
+      backend.Add(View(y, {kRows, n}), View(sum, {kRows, n}));
+      backend.Scale(-0.3f, View(sum, {kRows, n}));
+      return sum;
+    };
+    ExpectSameBitsEverywhere(run, kRows, "Add and Scale");
+    Floats want = x;
+    for (size_t i = 0; i < want.size(); ++i) {
+      want[i] = (want[i] + y[i]) * -0.3f;
+    }
+    ExpectSameBits(run(Definition(), 0, kRows), want, "Add and Scale");
   }
 }
 

@@ -85,6 +85,9 @@ class Operands {
     return x.At(x.data(), device_->device());
   }
 
+  // The device's already.
+  const Weight* operator()(const Weight* weight) const { return weight; }
+
   void Download() {
     for (Block& block : blocks_) {
       const absl::Status copied = device_->Read(Bytes(block), block.host);

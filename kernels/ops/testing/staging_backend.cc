@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "kernels/base/log.h"
 #include "kernels/ops/testing/argument_tensors.h"
@@ -19,43 +18,16 @@ class Stage {
   void operator()(Backend* device, Operation operation,
                   const Arguments&... arguments) {
     Operands up(device, &fault_);
-    (Enter(arguments, &up), ...);
+    const auto enter = [&](const Tensor& tensor) { up.In(tensor); };
+    (ForEachTensor(arguments, enter), ...);
     up.Upload();
-    (device->*operation)(OnDevice(arguments, up)...);
+    (device->*operation)(Mapped(arguments, up)...);
     up.Download();
   }
 
   absl::Status TakeFault() { return std::exchange(fault_, absl::OkStatus()); }
 
  private:
-  template <typename Argument>
-  static void Enter(const Argument& x, Operands* up) {
-    ForEachTensor(x, [&](const Tensor& tensor) { up->In(tensor); });
-  }
-  template <typename Element>
-  static void Enter(absl::Span<const Element> elements, Operands* up) {
-    for (const Element& x : elements) Enter(x, up);
-  }
-  static void Enter(const Weight&, Operands*) {}
-
-  // The same argument, its tensors the device's copies.
-  template <typename Argument>
-  static Argument OnDevice(Argument x, const Operands& up) {
-    ForEachTensor(x, [&](Tensor& tensor) { tensor = up(tensor); });
-    return x;
-  }
-  template <typename Element>
-  static std::vector<Element> OnDevice(absl::Span<const Element> elements,
-                                       const Operands& up) {
-    std::vector<Element> on;
-    for (const Element& x : elements) on.push_back(OnDevice(x, up));
-    return on;
-  }
-  // The device's already.
-  static const Weight& OnDevice(const Weight& weight, const Operands&) {
-    return weight;
-  }
-
   absl::Status fault_;  // the first since the last TakeFault
 };
 
