@@ -44,7 +44,8 @@ int RunInspectVerb(int argc, char** argv);
 int RunStatusVerb(int argc, char** argv);
 
 // `temper env list` prints the environments there are; `temper env test NAME`
-// plays episodes of one and checks what it promises.
+// plays episodes of one and checks what it promises; `index` and `search-tasks`
+// make what environment search reads.
 int RunEnvVerb(int argc, char** argv);
 
 // `temper config resolve [CONFIG] [--set key=value]...` prints the whole
@@ -72,7 +73,7 @@ inline constexpr Verb kVerbs[] = {
     {"generate", "let a model answer a prompt", RunGenerateVerb},
     {"inspect", "show a run's steps, groups and trajectories", RunInspectVerb},
     {"status", "show where a run stands and who waits for what", RunStatusVerb},
-    {"env", "list the environments, or test one", RunEnvVerb},
+    {"env", "list or test environments, index a corpus for search", RunEnvVerb},
     {"config", "resolve a configuration, or explain its keys", RunConfigVerb},
     {"bench", "time products and models against this machine's peak",
      RunBenchVerb},
