@@ -169,6 +169,11 @@ expect 2 '^temper eval: .*--runs-dir' eval no --runs-dir runs
 expect 0 '' config explain kl_coef
 prints 'default  0.001'
 expect 2 'called group_size' config explain num_generations
+expect 0 '' bench search --passages 300
+prints '^300 passages, .* words, .* postings; index .* FTS5 in .* s$'
+prints ' queries/s, FTS5 .* times as many, .* (0\.[6-9].|1\.00) of the hits are'
+expect 0 '' bench search --passages 300 --json
+prints '"times_fts5": [1-9]'
 
 # Tiers there are not are refused whatever the verb.
 for tier in sse2 AVX2; do

@@ -53,7 +53,8 @@ int RunEnvVerb(int argc, char** argv);
 int RunConfigVerb(int argc, char** argv);
 
 // `temper bench {gemm, forward, decode, train}`: how fast this machine
-// computes, as a fraction of what it does at most.
+// computes, as a fraction of what it does at most; `search`: how fast the index
+// of environment search answers, beside SQLite's.
 int RunBenchVerb(int argc, char** argv);
 
 // `temper doctor` checks what a run needs of this machine, a line each, and
