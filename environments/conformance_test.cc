@@ -5,6 +5,7 @@
 
 #include "environments/registry.h"
 #include "environments/sandbox_test_main.h"
+#include "environments/search/index_builder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -16,6 +17,15 @@ SandboxPool* sandboxes = nullptr;  // set in main
 
 constexpr char kSecret[] = "92837465";
 
+// An index that the tasks of search may name.
+std::string Corpus() {
+  const std::string path = testing::TempDir() + "/conformance.index";
+  const auto builder = *IndexBuilder::Create(path, {});
+  EXPECT_TRUE(builder->Add("Six", "It is 6.").ok());
+  EXPECT_TRUE(builder->Finish().ok());
+  return path;
+}
+
 // A task whose right answer is kSecret.
 Task TaskFor(const std::string& environment) {
   Task task;
@@ -26,6 +36,10 @@ Task TaskFor(const std::string& environment) {
   message->set_content("What is it?");
   nlohmann::json payload = {{"answer", kSecret}};
   if (environment == "interpreter") payload["table"] = {{"k7", "58"}};
+  if (environment == "search") {
+    static const std::string corpus = Corpus();
+    payload["corpus"] = corpus;
+  }
   task.set_payload_json(payload.dump());
   return task;
 }
@@ -42,7 +56,11 @@ ToolCall PlausibleCall(const Tool& tool) {
   const auto function = nlohmann::json::parse(tool.function_json());
   nlohmann::json arguments;
   for (const auto& property : function["parameters"]["properties"].items()) {
-    arguments[property.key()] = property.key() == "key" ? "k7" : "6";
+    if (property.value()["type"] == "integer") {
+      arguments[property.key()] = 1;
+    } else {
+      arguments[property.key()] = property.key() == "key" ? "k7" : "6";
+    }
   }
   return Call(tool.name(), arguments.dump());
 }

@@ -4,6 +4,7 @@
 #include "environments/example/example.h"
 #include "environments/interpreter/interpreter.h"
 #include "environments/math/math.h"
+#include "environments/search/search.h"
 #include "kernels/base/status_macros.h"
 
 namespace temper {
@@ -21,6 +22,7 @@ constexpr Entry kEnvironments[] = {
     {&kExampleFacts, &NewExampleEnvironment},
     {&kInterpreterFacts, &NewInterpreterEnvironment},
     {&kMathFacts, &NewMathEnvironment},
+    {&kSearchFacts, &NewSearchEnvironment},
 };
 
 const Entry* Find(const std::string& name) {

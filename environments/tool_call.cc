@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "environments/environment.h"
 #include "environments/text.h"
-#include "nlohmann/json.hpp"
+#include "kernels/base/status_macros.h"
 
 namespace temper {
 namespace {
@@ -13,18 +13,23 @@ constexpr size_t kWhyBytesMax = 1024;
 
 }  // namespace
 
-absl::StatusOr<std::string> StringArgument(const ToolCall& call,
-                                           const std::string& name) {
+absl::StatusOr<nlohmann::json> CallArguments(const ToolCall& call) {
   if (call.arguments_json().size() > kToolArgumentsBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("the arguments have ", call.arguments_json().size(),
                      " bytes, at most ", kToolArgumentsBytesMax));
   }
-  const auto arguments = nlohmann::json::parse(call.arguments_json(), nullptr,
-                                               /*allow_exceptions=*/false);
+  auto arguments = nlohmann::json::parse(call.arguments_json(), nullptr,
+                                         /*allow_exceptions=*/false);
   if (!arguments.is_object()) {
     return absl::InvalidArgumentError("the arguments are not a JSON object");
   }
+  return arguments;
+}
+
+absl::StatusOr<std::string> StringArgument(const ToolCall& call,
+                                           const std::string& name) {
+  ASSIGN_OR_RETURN(const nlohmann::json arguments, CallArguments(call));
   if (!arguments.contains(name) || !arguments[name].is_string()) {
     return absl::InvalidArgumentError(
         absl::StrCat("the arguments need a string \"", name, "\""));

@@ -8,9 +8,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
 #include "proto/task.pb.h"
 
 namespace temper {
+
+// The arguments of `call`, which must be one JSON object; which members it has
+// is the caller's to check. InvalidArgument says what the model did wrong.
+absl::StatusOr<nlohmann::json> CallArguments(const ToolCall& call);
 
 // The string argument `name` of `call`, whose arguments must be one JSON object
 // with exactly this member. InvalidArgument says what the model did wrong.

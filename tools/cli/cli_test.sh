@@ -115,6 +115,43 @@ expect 2 'no run at /no/run; name a run directory' train --resume /no/run
 expect 2 'cli.err is no run.db; name a run directory' status "$dir/cli.err"
 expect 2 'list .*; name the directory' inspect runs --runs-dir "$dir/cli.err"
 expect 2 'no environment "chess"; there are' env test chess --tasks no.jsonl
+
+printf '{"title": "A", "text": "one two"}\n\n{"contents": "two"}\n' \
+  > "$dir/c.jsonl"
+expect 0 '' env index "$dir/c.jsonl" --output "$dir/c.index"
+prints '/c.index: 2 passages, 3 words, 4 postings, 0\.0 MB; checksums right$'
+prints '^built in .* s with at most .* MB of memory$'
+expect 0 '' env index --check "$dir/c.index" --json
+prints '"passages": 2'
+cat > "$dir/mine.jsonl" <<END
+{"id": "q", "environment": "search", "split": "train", "messages": [{"role": "user", "content": "One?"}], "payload_json": "{\"corpus\": \"$dir/c.index\", \"answer\": [\"two\", \"2\"]}"}
+END
+expect 0 '' env test search --tasks "$dir/mine.jsonl"
+prints '^search: 1 tasks keep its promises$'
+expect 2 'give CORPUS\.\. and --output INDEX, or --check' env index
+expect 2 'give CORPUS\.\.' env index "$dir/c.jsonl" --check "$dir/c.index"
+expect 2 'c.jsonl is the corpus itself; name another' \
+  env index "$dir/c.jsonl" --output "$dir/c.jsonl"
+expect 2 'no.jsonl: No such file.*; name a .jsonl' \
+  env index "$dir/no.jsonl" --output "$dir/d.index"
+echo '{"text": 1}' >> "$dir/c.jsonl"
+expect 2 'c.jsonl:4: needs a string "text"' \
+  env index "$dir/c.jsonl" --output "$dir/d.index"
+expect 2 'c.jsonl is no search index; make one' env index --check "$dir/c.jsonl"
+head -c 200 "$dir/c.index" > "$dir/cut.index"
+expect 2 'cut.index is truncated' env index --check "$dir/cut.index"
+sed 's/two/too/' "$dir/c.index" > "$dir/bad.index"
+expect 1 'bad.index is damaged .the checksum of its texts.' \
+  env index --check "$dir/bad.index"
+expect 2 'has no more than .* held-out tasks; ask for fewer' \
+  env search-tasks --output "$dir/world" --heldout 9999
+expect 0 '' env search-tasks --output "$dir/world" --train 12 --heldout 6
+prints '/world/tasks.jsonl: 12 train and 6 held-out tasks$'
+expect 0 '' env test search --tasks "$dir/world/tasks.jsonl" --count 18
+prints '^search: 18 tasks keep its promises$'
+mv "$dir/world/corpus.index" "$dir/world/moved.index"
+expect 2 'tasks.jsonl:1: .*payload_json.corpus is not there: .*corpus.index' \
+  env test search --tasks "$dir/world/tasks.jsonl"
 expect 2 'list no: .*; name the directory' inspect runs --runs-dir no
 # A damaged run hides no other: these two have lost their tables.
 for run in a b; do
@@ -132,6 +169,11 @@ expect 2 '^temper eval: .*--runs-dir' eval no --runs-dir runs
 expect 0 '' config explain kl_coef
 prints 'default  0.001'
 expect 2 'called group_size' config explain num_generations
+expect 0 '' bench search --passages 300
+prints '^300 passages, .* words, .* postings; index .* FTS5 in .* s$'
+prints ' queries/s, FTS5 .* times as many, .* (0\.[6-9].|1\.00) of the hits are'
+expect 0 '' bench search --passages 300 --json
+prints '"times_fts5": [1-9]'
 
 # Tiers there are not are refused whatever the verb.
 for tier in sse2 AVX2; do

@@ -21,6 +21,7 @@
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
 #include "tools/run/task_check.h"
+#include "tools/verbs/env_verbs.h"
 #include "tools/verbs/verbs.h"
 
 namespace temper {
@@ -240,10 +241,14 @@ int TestVerb(int argc, char** argv) {
 }  // namespace
 
 int RunEnvVerb(int argc, char** argv) {
-  return RunVerb("env",
-                 {{"list", "list the environments", List},
-                  {"test", "check what an environment promises", TestVerb}},
-                 argc, argv);
+  return RunVerb(
+      "env",
+      {{"list", "list the environments", List},
+       {"test", "check what an environment promises", TestVerb},
+       {"index", "index a corpus for environment search", RunEnvIndex},
+       {"search-tasks", "make a corpus and questions on it",
+        RunEnvSearchTasks}},
+      argc, argv);
 }
 
 }  // namespace temper

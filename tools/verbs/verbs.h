@@ -44,7 +44,8 @@ int RunInspectVerb(int argc, char** argv);
 int RunStatusVerb(int argc, char** argv);
 
 // `temper env list` prints the environments there are; `temper env test NAME`
-// plays episodes of one and checks what it promises.
+// plays episodes of one and checks what it promises; `index` and `search-tasks`
+// make what environment search reads.
 int RunEnvVerb(int argc, char** argv);
 
 // `temper config resolve [CONFIG] [--set key=value]...` prints the whole
@@ -52,7 +53,8 @@ int RunEnvVerb(int argc, char** argv);
 int RunConfigVerb(int argc, char** argv);
 
 // `temper bench {gemm, forward, decode, train}`: how fast this machine
-// computes, as a fraction of what it does at most.
+// computes, as a fraction of what it does at most; `search`: how fast the index
+// of environment search answers, beside SQLite's.
 int RunBenchVerb(int argc, char** argv);
 
 // `temper doctor` checks what a run needs of this machine, a line each, and
@@ -72,7 +74,7 @@ inline constexpr Verb kVerbs[] = {
     {"generate", "let a model answer a prompt", RunGenerateVerb},
     {"inspect", "show a run's steps, groups and trajectories", RunInspectVerb},
     {"status", "show where a run stands and who waits for what", RunStatusVerb},
-    {"env", "list the environments, or test one", RunEnvVerb},
+    {"env", "list or test environments, index a corpus for search", RunEnvVerb},
     {"config", "resolve a configuration, or explain its keys", RunConfigVerb},
     {"bench", "time products and models against this machine's peak",
      RunBenchVerb},
