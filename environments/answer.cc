@@ -9,6 +9,7 @@
 #include "environments/payload.h"
 #include "environments/same_answer.h"
 #include "environments/text.h"
+#include "kernels/base/status_macros.h"
 #include "proto/wire/outcome.h"
 
 namespace temper {
@@ -146,9 +147,9 @@ absl::StatusOr<std::string> TruthOf(const Task& task,
   return truth;
 }
 
-absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
-                                    const std::vector<Message>& transcript,
-                                    const std::string& truth) {
+absl::StatusOr<Verdict> VerdictBeforeAnswer(
+    Outcome outcome, const std::vector<Message>& transcript,
+    const std::string** content) {
   if (!IsGraded(outcome)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "an episode that ended ", Outcome_Name(outcome), " is not graded"));
@@ -165,7 +166,18 @@ absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
     verdict.set_detail("the last message is not an answer of the assistant");
     return verdict;
   }
-  const std::string answer = ExtractAnswer(transcript.back().content());
+  *content = &transcript.back().content();
+  return verdict;
+}
+
+absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
+                                    const std::vector<Message>& transcript,
+                                    const std::string& truth) {
+  const std::string* content = nullptr;
+  ASSIGN_OR_RETURN(Verdict verdict,
+                   VerdictBeforeAnswer(outcome, transcript, &content));
+  if (content == nullptr) return verdict;
+  const std::string answer = ExtractAnswer(*content);
   verdict.set_answer(SanitizeText(answer, kAnswerBytesMax));
   verdict.set_correct(!answer.empty() && answer.size() <= kAnswerBytesMax &&
                       SameAnswer(answer, truth));

@@ -37,10 +37,17 @@ std::string ExtractAnswer(const std::string& content);
 absl::StatusOr<std::string> TruthOf(const Task& task,
                                     const nlohmann::ordered_json& payload);
 
-// Grades the transcript's last message against `truth`. Only an episode that
-// ended by itself (not TRUNCATED, not MODEL_ERROR) with an assistant message
-// that calls no tool, whose answer has at most 4096 bytes, can be correct.
-// InvalidArgument if `outcome` is not graded.
+// The verdict of an episode before its answer is looked at: verified, and not
+// correct. Where there is an answer *content points to it, in the transcript;
+// else it stays as it is, and the verdict says why: only an episode that ended
+// by itself (not TRUNCATED, not MODEL_ERROR) with an assistant message that
+// calls no tool has one. InvalidArgument if `outcome` is not graded.
+absl::StatusOr<Verdict> VerdictBeforeAnswer(
+    Outcome outcome, const std::vector<Message>& transcript,
+    const std::string** content);
+
+// Grades the transcript's last message against `truth`: only an answer of at
+// most 4096 bytes can be correct. Fails as VerdictBeforeAnswer.
 absl::StatusOr<Verdict> GradeAnswer(Outcome outcome,
                                     const std::vector<Message>& transcript,
                                     const std::string& truth);

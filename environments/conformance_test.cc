@@ -1,11 +1,14 @@
 // What every registered environment promises (environment.h), one test for all.
 // A new environment adds a case to TaskFor if its Reset wants another payload,
-// and to PlausibleCall if its tools want other arguments, and is held to the
-// rest.
+// to Stating if its answers are no plain text, and to PlausibleCall if its
+// tools want other arguments, and is held to the rest.
+
+#include <iostream>
 
 #include "environments/registry.h"
 #include "environments/sandbox_test_main.h"
 #include "environments/search/index_builder.h"
+#include "environments/self_test.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -40,8 +43,19 @@ Task TaskFor(const std::string& environment) {
     static const std::string corpus = Corpus();
     payload["corpus"] = corpus;
   }
+  if (environment == "code") {
+    payload = {{"entry_point", "secret"},
+               {"examples", {{{"args", "0"}, {"value", "6"}}}},
+               {"tests", {{{"args", "1"}, {"value", kSecret}}}}};
+  }
   task.set_payload_json(payload.dump());
   return task;
+}
+
+// A message that answers `answer`, as the environment's answers are.
+std::string Stating(const std::string& environment, const std::string& answer) {
+  if (environment != "code") return answer;
+  return "```\ndef secret(n):\n  return " + answer + "\n```";
 }
 
 ToolCall Call(const std::string& name, const std::string& arguments_json) {
@@ -61,6 +75,9 @@ ToolCall PlausibleCall(const Tool& tool) {
     } else {
       arguments[property.key()] = property.key() == "key" ? "k7" : "6";
     }
+  }
+  if (tool.name() == "test") {
+    arguments["code"] = "def secret(n):\n  return 6";
   }
   return Call(tool.name(), arguments.dump());
 }
@@ -145,8 +162,8 @@ TEST_P(ConformanceTest, SameSeedSameBytes) {
 
 TEST_P(ConformanceTest, GradesTheTruthAndNothingElseAsCorrect) {
   for (const auto& [content, correct] :
-       {std::pair<const char*, bool>{kSecret, true},
-        {"\\boxed{92837465}", true},
+       {std::pair<std::string, bool>{Stating(name(), kSecret), true},
+        {Stating(name(), "0"), false},
         {"", false},
         {"0", false},
         {"{}", false}}) {
@@ -157,6 +174,17 @@ TEST_P(ConformanceTest, GradesTheTruthAndNothingElseAsCorrect) {
     EXPECT_TRUE(verdict->verified());
     EXPECT_EQ(verdict->outcome(), OUTCOME_OK);
     EXPECT_EQ(verdict->correct(), correct) << content;
+  }
+}
+
+// Whoever grades code can be cheated, and shows here that he is not.
+TEST_P(ConformanceTest, PassesItsOwnSelfTest) {
+  if (GetParam()->self_test == nullptr) return;  // it grades no code
+  const auto report = RunSelfTest(*GetParam(), {.sandboxes = sandboxes});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GE(report->attacks, 30);
+  for (const std::string& skipped : report->skipped) {
+    std::cerr << "skipped: " << skipped << "\n";
   }
 }
 

@@ -20,6 +20,7 @@
 #define ENVIRONMENTS_ENVIRONMENT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -35,6 +36,21 @@ enum class ServedIn {
   kHost,    // in an environment host: runs untrusted code
 };
 
+// An episode whose verdict is known beforehand; an assistant's message `answer`
+// ends it. Good ones are correct, all others are not.
+struct SelfTestCase {
+  enum class Kind {
+    kGood,
+    kBad,     // tried, and is wrong
+    kEmpty,   // did not try
+    kAttack,  // would rather be paid than right
+  };
+  std::string name;
+  Kind kind = Kind::kGood;
+  Task task;
+  std::string answer;
+};
+
 // What is known of an environment before any episode.
 struct EnvironmentFacts {
   const char* name;         // lower case, as Task.environment has it
@@ -43,6 +59,9 @@ struct EnvironmentFacts {
   bool deterministic;
   ServedIn served_in;
   bool needs_sandbox;  // the factory refuses a context without sandboxes
+  // Of one that grades code, with cases of every kind: it is fit if all come
+  // out as they should (self_test.h). Null: it grades no code.
+  std::vector<SelfTestCase> (*self_test)() = nullptr;
 };
 
 // What episodes may use. Everything is borrowed and outlives them.
@@ -92,8 +111,9 @@ class Environment {
 
   // Grades an episode that ended as `outcome` with `transcript`, whose last
   // message is normally the model's answer. Called at most once, last. A
-  // verdict with `verified` means that a verifier ran to its end. An outcome
-  // that carries no reward is InvalidArgument.
+  // verdict with `verified` means that a verifier ran to its end. Its scores
+  // are as proto/task.proto has them. An outcome that carries no reward is
+  // InvalidArgument.
   virtual absl::StatusOr<Verdict> Grade(
       Outcome outcome, const std::vector<Message>& transcript) = 0;
 };

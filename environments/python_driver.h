@@ -8,8 +8,11 @@
 
 namespace temper {
 
-// The longest text of a reply.
+// The longest text of a reply: what was raised, the value of a call, what came
+// of a program.
 inline constexpr uint32_t kPythonErrorBytesMax = 4 << 10;
+inline constexpr uint32_t kCallReplyBytesMax = 256 << 10;
+inline constexpr uint32_t kProgramReplyBytesMax = 4 << 20;
 
 // The program of a zygote, whose sessions have at most `processes_max`
 // processes each, their own included, `tmp_bytes_max` of files, and

@@ -89,14 +89,25 @@ def _zygote(processes_max, tmp_bytes, filter):
     posix._exit(0)
 
 
-# Reads cells from its stdin socket and answers when they ended. What they print
-# goes to its stdout, a file that the other end reads. Cells share one name space.
-# A cell runs in this very process and can reach its socket: that gains nothing,
-# for a reply carries only text for the model to read, never a verdict, and once
-# the other end has it, it sees itself that nothing goes on (sandbox_freeze.h).
+# Reads requests from its stdin socket and answers when they ended. What they
+# print goes to its stdout, a file that the other end reads. A candidate's code
+# may run in this very process and can reach its socket: that gains nothing, for
+# a reply carries text for the model to read, or what a candidate claims to have
+# computed, never a verdict, and once the other end has it, it sees itself that
+# nothing goes on (sandbox_freeze.h).
 #
-#   in   u32 size, u64 seed, then `size` bytes of source
-#   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes: what it raised
+#   in   u8 kind, u64 seed, u32 size, then `size` bytes, which are
+#          c  a cell: its source. Cells share one name space.
+#          v  a call: parts prelude, source, expression. The first two run in a
+#             name space of their own, in which the expression has a value.
+#          x  a program: parts arguments, stdin, artifact, then a path below /tmp
+#             and the contents of each file. Arguments end in NUL; the artifact,
+#             unless empty, is the path of a file to send back.
+#        A part is u32 size and its bytes.
+#   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes: of 1 what was
+#        raised, of 0 nothing for a cell, for a call the value as Python writes
+#        it (python_value.h), for a program the parts exit code, stderr (cut),
+#        artifact.
 #   The first out, status 2 and size 0, says that the session stands.
 def _serve(processes_max):
     import _ast
@@ -105,6 +116,15 @@ def _serve(processes_max):
     import random
     import resource
     import sys
+
+    # Before any candidate's code, who may give these names, or those of
+    # builtins, to what they like.
+    subclass, count, evaluate, failure = issubclass, len, eval, ValueError
+    int_type, text_type, bytes_type = int, str, bytes
+    list_type, tuple_type, dict_type = list, tuple, dict
+    set_types = (set, frozenset)
+    scalars = [(t, t.__repr__) for t in (int, float, str, bytes)]
+    answer_bytes_max = {b"c": 0, b"v": 256 << 10, b"x": 4 << 20}
 
     control = posix.dup(0)
     null = posix.open("/dev/null", posix.O_RDWR)
@@ -144,8 +164,19 @@ def _serve(processes_max):
             data += piece
         return data
 
+    def part(data):
+        return int_type.to_bytes(count(data), 4, "little") + data
+
+    def parts_of(data):
+        at, parts = 0, []
+        while at < count(data):
+            end = at + 4 + int_type.from_bytes(data[at : at + 4], "little")
+            parts.append(data[at + 4 : end])
+            at = end
+        return parts
+
     def reply(status, data):
-        data = bytes([status]) + len(data).to_bytes(4, "little") + data
+        data = bytes_type([status]) + part(data)
         while data:
             data = data[posix.write(control, data) :]
 
@@ -172,27 +203,118 @@ def _serve(processes_max):
             value = eval(parse(last, "<cell>", "eval"), space)
             if value is not None:
                 print(repr(value), file=stdout)
+        return b""
 
+    # A value of a subclass is written as the plain value that it is too, by the
+    # plain type's own methods: what the subclass overrides is not asked.
+    def literal(value, depth):
+        kind = describe_type(value)
+        if value is None or value is True or value is False:
+            return "None" if value is None else "True" if value else "False"
+        if depth > 64:
+            raise failure("the result is nested too deeply")
+        for plain, as_text in scalars:
+            if subclass(kind, plain):
+                return as_text(value)
+        if subclass(kind, list_type):
+            items = [literal(v, depth + 1) for v in list_type.__iter__(value)]
+            return "[%s]" % ", ".join(items)
+        if subclass(kind, tuple_type):
+            items = [literal(v, depth + 1) for v in tuple_type.__iter__(value)]
+            return "(%s%s)" % (", ".join(items), "," * (count(items) == 1))
+        if subclass(kind, dict_type):
+            items = [
+                "%s: %s" % (literal(key, depth + 1), literal(v, depth + 1))
+                for key, v in dict_type.items(value)
+            ]
+            return "{%s}" % ", ".join(items)
+        for plain in set_types:
+            if subclass(kind, plain):
+                items = [literal(v, depth + 1) for v in plain.__iter__(value)]
+                return "{%s}" % (", ".join(items) or "*()")
+        raise failure("a result of type %s is no plain value" % kind.__name__)
+
+    def run_call(body):
+        prelude, source, expression = parts_of(body)
+        space = {"__name__": "solution", "__builtins__": builtins}
+        run(parse(prelude, "<prelude>", "exec"), space)
+        run(parse(source, "<cell>", "exec"), space)
+        value = evaluate(parse(expression, "<call>", "eval"), space)
+        return text_type.encode(literal(value, 0))
+
+    # A file below /tmp that has no name, for a candidate shares /tmp.
+    def unnamed(data):
+        fd = posix.open("/tmp/unnamed", posix.O_RDWR | posix.O_CREAT, 0o600)
+        posix.unlink("/tmp/unnamed")
+        write_all(fd, data)
+        posix.lseek(fd, 0, 0)
+        return fd
+
+    def write_all(fd, data):
+        while data:
+            data = data[posix.write(fd, data) :]
+
+    def contents(fd):
+        data = b""
+        while piece := posix.read(fd, 1 << 20):
+            data += piece
+        return data
+
+    def run_program(body):
+        arguments, stdin, artifact, *files = parts_of(body)
+        arguments = arguments.split(b"\0")[:-1]
+        for path, data in zip(files[::2], files[1::2]):
+            fd = posix.open(
+                b"/tmp/" + path, posix.O_WRONLY | posix.O_CREAT, 0o700
+            )
+            write_all(fd, data)
+            posix.close(fd)
+        stdin, stderr = unnamed(stdin), unnamed(b"")
+        child = posix.fork()
+        if child == 0:
+            try:
+                posix.dup2(stdin, 0)
+                posix.dup2(stderr, 2)
+                environment = {"PATH": "/usr/bin", "HOME": "/tmp"}
+                environment["PYTHONHASHSEED"] = "0"
+                posix.execve(arguments[0], arguments, environment)
+            finally:
+                leave(127)
+        _, status = posix.waitpid(child, 0)
+        end_children()
+        code = 128 + (status & 127) if status & 127 else status >> 8
+        posix.lseek(stderr, 0, 0)
+        said = contents(stderr)
+        if count(said) > 4000:
+            said = said[:2000] + b"\n...\n" + said[-1990:]
+        made = b""
+        if artifact and code == 0:
+            made = contents(posix.open(b"/tmp/" + artifact, posix.O_RDONLY))
+        return part(b"%d" % code) + part(said) + part(made)
+
+    runs = {b"c": run_cell, b"v": run_call, b"x": run_program}
     restore_output()
     reply(2, b"")
     while True:
-        size = int.from_bytes(read(4), "little")
-        seed = int.from_bytes(read(8), "little")
-        source = read(size)
+        kind = read(1)
+        seed = int_type.from_bytes(read(8), "little")
+        body = read(int_type.from_bytes(read(4), "little"))
         restore_output()
-        status, error = 0, b""
+        status = 0
         try:
             if not seeded:
                 random.seed(seed)
                 seeded = True
-            run_cell(source)
+            result = runs[kind](body)
+            if count(result) > answer_bytes_max[kind]:
+                raise failure("a result of %d bytes" % count(result))
         except BaseException as raised:
             status = 1
             try:
-                error = describe(raised).encode("utf-8", "replace")[:4096]
+                result = describe(raised).encode("utf-8", "replace")[:4096]
             except BaseException:
-                error = b"an exception that cannot be printed"
+                result = b"an exception that cannot be printed"
         if getpid() != driver:
             leave(0)  # a child the cell forked came back here
         end_children()
-        reply(status, error)
+        reply(status, result)

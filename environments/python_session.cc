@@ -1,12 +1,9 @@
 #include "environments/python_session.h"
 
-#include <string.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "environments/python_driver.h"
 #include "environments/text.h"
 #include "kernels/base/signal_name.h"
 #include "kernels/base/status_macros.h"
@@ -53,26 +50,10 @@ PythonSession::~PythonSession() {
   if (ticket_ != 0) pool_->Unpark(ticket_).reset();
 }
 
-absl::Status PythonSession::Exchange(const std::string& source,
-                                     SteadyTime deadline, bool* raised,
-                                     std::string* error) {
-  std::string request(12, '\0');
-  const uint32_t source_bytes = static_cast<uint32_t>(source.size());
-  memcpy(request.data(), &source_bytes, 4);
-  memcpy(request.data() + 4, &seed_, 8);
-  request += source;
-  RETURN_IF_ERROR(sandbox_->Write(request.data(), request.size(), deadline));
-  char header[5];
-  RETURN_IF_ERROR(sandbox_->Read(header, sizeof(header), deadline));
-  uint32_t error_bytes;
-  memcpy(&error_bytes, header + 1, 4);
-  // The cell writes on its socket itself.
-  if (error_bytes > kPythonErrorBytesMax || header[0] < 0 || header[0] > 1) {
-    return absl::InvalidArgumentError("not the driver's reply");
-  }
-  *raised = header[0] == 1;
-  error->resize(error_bytes);
-  return sandbox_->Read(error->data(), error_bytes, deadline);
+absl::StatusOr<DriverReply> PythonSession::Exchange(const std::string& source,
+                                                    SteadyTime deadline) {
+  return AskDriver(sandbox_.get(), DriverRequest::kCell, seed_, source,
+                   deadline);
 }
 
 absl::Status PythonSession::EnsureSandbox() {
@@ -86,10 +67,8 @@ absl::Status PythonSession::EnsureSandbox() {
       std::min<std::chrono::steady_clock::duration>(
           kReplayFactor * cells_took_ + limits_.cell_max, limits_.replay_max);
   for (const std::string& cell : cells_) {
-    bool raised;
-    std::string error;
     // A cell that ran before and now does not is the candidate's doing too.
-    RETURN_IF_ERROR(Exchange(cell, deadline, &raised, &error));
+    RETURN_IF_ERROR(Exchange(cell, deadline).status());
     // The model has read what it printed when it ran first.
     sandbox_->TakeOutput(0);
   }
@@ -104,20 +83,18 @@ ToolResult PythonSession::RunIn(const absl::Status& ready,
   const Duration limit =
       std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
   const SteadyTime begin = std::chrono::steady_clock::now();
-  bool raised = false;
-  std::string error;
-  const absl::Status ran = Exchange(source, begin + limit, &raised, &error);
+  const absl::StatusOr<DriverReply> ran = Exchange(source, begin + limit);
   const Duration took = std::chrono::steady_clock::now() - begin;
   ran_ += took;
   // Before anything is ended: what was printed until a death is told too.
   const std::string printed = sandbox_->TakeOutput(kPrintedBytesMax);
-  if (!ran.ok()) return Lose(ran, printed, last);
+  if (!ran.ok()) return Lose(ran.status(), printed, last);
   // One that raised belongs to them as well: it may have changed the state.
   cells_.push_back(source);
   cells_took_ += took;
   ToolResult result;
-  result.set_outcome(raised ? OUTCOME_TOOL_ERROR : OUTCOME_OK);
-  result.set_content(Compose(printed, error, limits_.output_bytes_max));
+  result.set_outcome(ran->raised ? OUTCOME_TOOL_ERROR : OUTCOME_OK);
+  result.set_content(Compose(printed, ran->text, limits_.output_bytes_max));
   return result;
 }
 

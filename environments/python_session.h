@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "environments/driver_exchange.h"
 #include "environments/sandbox.h"
 #include "environments/step_limits.h"
 #include "proto/task.pb.h"
@@ -74,10 +75,9 @@ class PythonSession {
   void EndStep();
 
  private:
-  // Sends one cell and reads its reply by `deadline`: whether it raised, and
-  // what. InvalidArgument: that is no reply of the driver's.
-  absl::Status Exchange(const std::string& source, SteadyTime deadline,
-                        bool* raised, std::string* error);
+  // Sends one cell and reads its reply by `deadline`; fails as AskDriver.
+  absl::StatusOr<DriverReply> Exchange(const std::string& source,
+                                       SteadyTime deadline);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
   // Runs a cell in sandbox_, where there is one if `ready` is OK, and notes

@@ -1,6 +1,7 @@
 #include "environments/registry.h"
 
 #include "absl/strings/str_cat.h"
+#include "environments/code/code.h"
 #include "environments/example/example.h"
 #include "environments/interpreter/interpreter.h"
 #include "environments/math/math.h"
@@ -19,6 +20,7 @@ struct Entry {
 // By name. A table and no registration by static objects: the linker would drop
 // those of a library that nobody calls.
 constexpr Entry kEnvironments[] = {
+    {&kCodeFacts, &NewCodeEnvironment},
     {&kExampleFacts, &NewExampleEnvironment},
     {&kInterpreterFacts, &NewInterpreterEnvironment},
     {&kMathFacts, &NewMathEnvironment},

@@ -15,14 +15,14 @@
 
 namespace temper {
 
-// Deadlines of calls. A Step that keeps the host's limits ends before step_max
-// (step_limits.h), whatever the candidate's code does: past it the host hangs.
-// Validate and Reset wait for a host that is starting, is full, or comes back
-// elsewhere, up to open_max.
+// Deadlines of calls. A Step or a Grade that keeps the host's limits ends
+// before its own (step_limits.h), whatever the candidate's code does: past it
+// the host hangs. Validate and Reset wait for a host that is starting, is full,
+// or comes back elsewhere, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
   std::chrono::seconds step_max = kStepMax;
-  std::chrono::seconds grade_max{30};
+  std::chrono::seconds grade_max = kStepMax;
   std::chrono::seconds close_max{2};
   // How often the host is told which episodes are held; well below its
   // client_silence_max.

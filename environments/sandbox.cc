@@ -62,7 +62,7 @@ Sandbox::~Sandbox() {
   for (int fd : {fd_, output_}) {
     if (fd >= 0) close(fd);
   }
-  pool_->Release(slot_);
+  if (holds_slot_) pool_->Release(slot_);
 }
 
 absl::Status Sandbox::Read(void* bytes, size_t size, SteadyTime deadline) {
@@ -124,6 +124,10 @@ bool Sandbox::Thaw() {
       kThaw, nullptr, std::chrono::steady_clock::now() + kSandboxAskMax,
       &exit_code_);
   return reply.has_value() && reply->kind == KeeperReply::kDone;
+}
+
+void Sandbox::End() {
+  if (!ended_) ended_ = pool_->EndSession(slot_).ok();
 }
 
 int Sandbox::ExitCode() {
@@ -221,18 +225,22 @@ absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
                    supervisor_->slots(), " are running code"));
 }
 
-void SandboxPool::Release(uint32_t slot) {
-  absl::Status killed;
+absl::Status SandboxPool::EndSession(uint32_t slot) {
   int exit_code;
   // Half of the time, for the supervisor to have the other half.
   const auto ended = keepers_[slot].Ask(
       kEnd, nullptr,
       std::chrono::steady_clock::now() + supervisor_->sandbox_end_max() / 2,
       &exit_code);
-  if (!ended.has_value() || ended->kind != KeeperReply::kDone) {
-    keepers_[slot].Close();
-    killed = supervisor_->Kill(slot);
+  if (ended.has_value() && ended->kind == KeeperReply::kDone) {
+    return absl::OkStatus();
   }
+  keepers_[slot].Close();
+  return supervisor_->Kill(slot);
+}
+
+void SandboxPool::Release(uint32_t slot) {
+  const absl::Status killed = EndSession(slot);
   MutexLock lock(&mutex_);
   if (killed.ok()) {
     free_slots_.push_back(slot);
@@ -315,6 +323,22 @@ absl::Status SandboxPool::StartSession(uint32_t slot, SteadyTime deadline,
 absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Start(
     SteadyTime deadline) {
   ASSIGN_OR_RETURN(const uint32_t slot, TakeSlot(deadline));
+  return StartIn(slot);
+}
+
+absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::Renew(
+    std::unique_ptr<Sandbox> used, SteadyTime deadline) {
+  CHECK(used != nullptr);
+  used->End();
+  if (used->ended_) {
+    used->holds_slot_ = false;
+    return StartIn(used->slot_);
+  }
+  used.reset();
+  return Start(deadline);
+}
+
+absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::StartIn(uint32_t slot) {
   // From here on the destructor ends the session and frees the slot.
   std::unique_ptr<Sandbox> sandbox(new Sandbox(this, slot));
   const SteadyTime begin = std::chrono::steady_clock::now();

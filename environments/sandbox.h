@@ -50,6 +50,9 @@ class Sandbox {
   // of the process.
   std::string TakeOutput(size_t bytes_max);
 
+  // Ends all processes of its session; it keeps its slot, for Renew.
+  void End();
+
   // After Aborted: the exit code of the sandboxed process, 128 and the signal's
   // number if one ended it; -1 if that is not known within kSandboxAskMax.
   int ExitCode();
@@ -66,6 +69,8 @@ class Sandbox {
 
   SandboxPool* const pool_;
   const uint32_t slot_;
+  bool ended_ = false;  // all its processes, for sure
+  bool holds_slot_ = true;
   int fd_ = -1;
   int output_ = -1;  // a memory file, written by the other side
   int exit_code_ = -1;
@@ -88,6 +93,12 @@ class SandboxPool {
   // machine's fault, to be tried again) if none came free, the start failed, or
   // the handshake took longer than kSandboxStartMax.
   absl::StatusOr<std::unique_ptr<Sandbox>> Start(SteadyTime deadline);
+
+  // A new sandbox in the slot of `used`, which is ended first if it was not, so
+  // that nobody else has the slot between them. Where it does not end in time
+  // the new one is Start(deadline)'s; else fails as that does.
+  absl::StatusOr<std::unique_ptr<Sandbox>> Renew(std::unique_ptr<Sandbox> used,
+                                                 SteadyTime deadline);
 
   // Freezes `sandbox` and keeps it until Unpark(ticket), which returns it, or
   // null if it ended meanwhile: at once where it could not be frozen or
@@ -129,10 +140,13 @@ class SandboxPool {
                             Sandbox* sandbox);
 
   absl::StatusOr<uint32_t> TakeSlot(SteadyTime deadline);
+  // A sandbox in `slot`, which is the caller's until this is called.
+  absl::StatusOr<std::unique_ptr<Sandbox>> StartIn(uint32_t slot);
   // Gives what is free, then what is parked, to those who wait.
   void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Ends the slot's session and gives the slot back, with its keeper if that
-  // did as it was told; or keeps it among unended_.
+  // Ends the slot's session, and its keeper if that did not do as it was told.
+  absl::Status EndSession(uint32_t slot);
+  // EndSession, and gives the slot back; or keeps it among unended_.
   void Release(uint32_t slot);
   // Gives back what ended after all. Lets go of the lock meanwhile.
   void CollectEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

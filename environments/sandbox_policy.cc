@@ -139,6 +139,12 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
       "--ro-bind", "/usr/lib64", "/usr/lib64",
       "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
       "--ro-bind", python, "/usr/bin/python3",
+      // A C++ compiler: links are followed, each file has its plain name.
+      "--ro-bind-try", kCompilerPath, kCompilerPath,
+      "--ro-bind-try", "/usr/bin/as", "/usr/bin/as",
+      "--ro-bind-try", "/usr/bin/ld", "/usr/bin/ld",
+      "--ro-bind-try", "/usr/include", "/usr/include",
+      "--ro-bind-try", "/usr/libexec/gcc", "/usr/libexec/gcc",
       "--dev-bind", "/dev/null", "/dev/null",
       // Where each session mounts its own: nothing that is shared is writable.
       "--dir", "/tmp", "--symlink", "/tmp", "/dev/shm", "--chdir", "/tmp",

@@ -1,11 +1,12 @@
 // What a sandbox is allowed: limits, the file system it sees, the system calls
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
-// The file system is read-only: /usr/lib, one Python binary, /dev/null; but for
-// /tmp, which is /dev/shm too, a tmpfs of each session's own
-// (python_driver.py). Output goes to a memory file of the launcher's. There is
-// no /proc, so neither the launcher's environment nor a sysctl is there to be
-// read; no shell; no network namespace but an empty one.
+// The file system is read-only: /usr/lib, one Python binary, /dev/null, and
+// where they are installed g++, as, ld and /usr/include; but for /tmp, which is
+// /dev/shm too, a tmpfs of each session's own (python_driver.py). Output goes
+// to a memory file of the launcher's. There is no /proc, so neither the
+// launcher's environment nor a sysctl is there to be read; no shell; no network
+// namespace but an empty one.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -42,6 +43,9 @@ struct SandboxLimits {
 // memory of the kernel's own that only a memory cgroup counts: record locks.
 // Empty files are bounded by the inodes of /tmp.
 SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory);
+
+// Where g++ is, on the host as in a sandbox.
+inline constexpr char kCompilerPath[] = "/usr/bin/g++";
 
 // The argument vector of bubblewrap that runs `python` (a path on the host) on
 // `script`; options are to be passed by --args, so that /proc/1/cmdline tells

@@ -1,7 +1,7 @@
-// How long a Step of a Python session may take, each limit and their sum, so
-// that a caller's deadline is above it: what a candidate's code does can fill
-// every limit and still ends as an outcome of its own, never as a deadline of
-// the machine's (promise P5).
+// How long a Step of a Python session, or a Grade of code, may take, each limit
+// and their sum, so that a caller's deadline is above it: what a candidate's
+// code does can fill every limit and still ends as an outcome of its own, never
+// as a deadline of the machine's (promise P5).
 //
 // A session takes a sandbox's slot once in a Step and keeps it to the Step's
 // end (python_session.h); slots are given out first come, first served
@@ -42,17 +42,30 @@ inline constexpr std::chrono::milliseconds kSlotHoldMax =
     (kSessionMax - (kReplayMax - kCellMax) / kReplayFactor) + kSandboxEndMax +
     2 * kSandboxAskMax;
 
+// Of code that is graded in fresh sandboxes (fresh_runs.h): the wall time of
+// one run, of a compilation, of all with their ends, and how many; and of the
+// machine for all starts but the first. A Grade holds its slot no longer than a
+// Step may.
+inline constexpr std::chrono::milliseconds kRunMax{5'000};
+inline constexpr std::chrono::milliseconds kCompileMax{15'000};
+inline constexpr std::chrono::milliseconds kRunsMax{25'000};
+inline constexpr int kRunCountMax = 128;
+inline constexpr std::chrono::milliseconds kStartsMax{15'000};
+
 inline constexpr int kStepsPerSlotMax = 9;
 inline constexpr std::chrono::milliseconds kSlotWaitMax =
     (kStepsPerSlotMax - 1) * kSlotHoldMax;
 
-// The deadline of who asks for a Step: a minute for what no limit above names
-// (threads to get a turn, bytes to travel).
+// The deadline of who asks for a Step, or for a Grade: a minute for what no
+// limit above names (threads to get a turn, bytes to travel).
 inline constexpr std::chrono::seconds kStepMax{700};
 
 static_assert(kReplayFactor >= 1 && kReplayMax >= kCellMax &&
                   (kReplayMax - kCellMax) / kReplayFactor <= kSessionMax,
               "kSlotHoldMax is the largest only so");
+static_assert(kSandboxStartMax + kRunsMax + kStartsMax + 2 * kSandboxEndMax <=
+                  kSlotHoldMax,
+              "a Grade holds its slot no longer than a Step");
 static_assert(kSlotWaitMax + kSlotHoldMax + std::chrono::minutes(1) <= kStepMax,
               "a Step that keeps its limits must end before its deadline");
 
