@@ -34,10 +34,7 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
 // Matrices [groups, out, in] packed (kernels/cpu/gemm.h) for the uses they are
 // made for: floats, or pairs of bf16, which take a float's room.
 struct CpuWeight : public Weight {
-  int64_t groups = 0;
-  int64_t out = 0;
-  int64_t in = 0;
-  DType dtype = DType::kF32;
+  WeightSpec spec;
   int64_t forward_floats = 0;       // per group: columns are outputs; 0: none
   int64_t transposed_floats = 0;    // per group: columns are inputs; 0: none
   std::unique_ptr<Buffer> storage;  // forward packings, then transposed
@@ -46,9 +43,9 @@ struct CpuWeight : public Weight {
     CHECK((use == Use::kForward ? forward_floats : transposed_floats) > 0)
         << "a weight that is not packed for this product";
     const auto* first = static_cast<const float*>(storage->data());
-    return use == Use::kForward
-               ? first + group * forward_floats
-               : first + groups * forward_floats + group * transposed_floats;
+    return use == Use::kForward ? first + group * forward_floats
+                                : first + spec.groups * forward_floats +
+                                      group * transposed_floats;
   }
 };
 
