@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -65,6 +66,9 @@ class CpuBackend final : public Backend {
   absl::Status Sync() override;
   void Zero(const Tensor& x) override;
   int64_t BucketRows(int64_t rows) const override { return rows; }
+  absl::StatusOr<std::unique_ptr<Graph>> Capture(
+      std::function<void()> operations) override;
+  void Replay(const Graph& graph) override;
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;
   void SetWeight(const Tensor& values, Weight* weight) override;
