@@ -5,8 +5,10 @@
 #include <string>
 
 #include "kernels/base/log.h"
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/barrier.h"
 #include "kernels/cuda/simt/memory.h"
+#include "kernels/cuda/simt/order.h"
 #include "kernels/cuda/simt/report.h"
 #include "kernels/cuda/simt/warp.h"
 
@@ -34,10 +36,7 @@ uint32_t DrawnBit(uint32_t mask, uint64_t drawn) {
 
 }  // namespace
 
-Block& Block::Get() {
-  static Block& block = *new Block;  // outlives what static objects launch
-  return block;
-}
+Block* const Block::instance_ = new Block;
 
 void Block::SetSeed(uint64_t seed) {
   policy_ = static_cast<Policy>(seed % kPolicies);
@@ -81,7 +80,9 @@ void Block::Begin(const Launched& launched) {
   last_rank_ = policy_ == Policy::kDescending ? 0 : thread_count_ - 1;
   idle_yields_ = 0;
   abandoned_ = false;
-  PoisonShared();
+  BeginMemory();
+  ForgetRegions();
+  Order::Get().BeginBlock(thread_count_);
   BeginBarriers();
   BeginWarps();
 }
@@ -91,6 +92,7 @@ bool Block::Run(const Launched& launched) {
   Begin(launched);
   Fiber::Switch(os_thread_, FiberOf(*Pick()));
   current_ = nullptr;
+  WatchThread(nullptr);
   if (!abandoned_) return true;
   idle_.clear();
   for (const auto& fiber : fibers_) {
@@ -112,7 +114,9 @@ void Block::RunThreads() {
   for (;;) {
     Thread& thread = *block.current_;
     Fiber& fiber = *thread.fiber;
+    WatchThread(&thread);
     block.launched_->run_thread(block.launched_->arguments);
+    WatchThread(nullptr);
     block.End(thread);
     Thread* const next = block.Pick();
     if (next != nullptr && next->fiber == nullptr) {
@@ -195,11 +199,11 @@ Thread* Block::Pick() {
   return current_;
 }
 
-void Block::Wait(const char* what, Where where) {
+void Block::Wait(const char* what, Site site) {
   Thread& thread = *current_;
   thread.state = ThreadState::kWaits;
   thread.awaits = what;
-  thread.where = where;
+  thread.site = site;
   SetReady(thread, false);
   idle_yields_ = 0;
   Thread* const next = Pick();
@@ -213,14 +217,12 @@ void Block::MakeReady(Thread& thread) {
   SetReady(thread, true);
 }
 
-void Block::Yield(Where where) {
+bool Block::Yield() {
   Thread& thread = *current_;
-  if (++idle_yields_ > kIdleYieldsMax) {
-    Fail("starvation", "it polls for what nobody does any more", where);
-  }
+  if (++idle_yields_ > kIdleYieldsMax) return false;
   Thread* const next = Pick();
-  if (next == &thread) return;
-  Fiber::Switch(*thread.fiber, FiberOf(*next));
+  if (next != &thread) Fiber::Switch(*thread.fiber, FiberOf(*next));
+  return true;
 }
 
 // Says for each line at which threads wait how many there are.
@@ -230,7 +232,7 @@ void Block::ReportDeadlock() {
     const Thread& thread = threads_[rank];
     if (thread.state != ThreadState::kWaits) continue;
     auto& entry =
-        waits[std::string(thread.awaits) + " at " + LineOf(thread.where)];
+        waits[std::string(thread.awaits) + " at " + thread.site.Text()];
     if (entry.first++ == 0) entry.second = &thread;
   }
   std::string what = "nobody can go on:";
@@ -243,7 +245,7 @@ void Block::ReportDeadlock() {
   }
   what += " " + std::to_string(thread_count_ - alive_count_) + " have ended";
   current_ = &threads_[first->rank];
-  Fail("deadlock", what, first->where);
+  Fail("deadlock", what, first->site);
 }
 
 }  // namespace temper::simt

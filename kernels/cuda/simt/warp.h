@@ -17,6 +17,7 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 // waits.
 struct Meeting {
   const char* operation = nullptr;
+  uint32_t warp = 0;
   uint32_t named = 0;  // the lanes that the operation's mask names
   uint32_t came = 0;
   std::array<const void*, kWarpLanes> in = {};  // null: the lane has ended
@@ -31,7 +32,7 @@ struct Meeting {
 //                           another than who came before had;
 //   "divergent operations"  if lanes of one mask meet in different ones.
 void Meet(const char* operation, uint32_t mask, const void* in, void* out,
-          void (*combine)(const Meeting&), Where where);
+          void (*combine)(const Meeting&), Site site);
 
 enum class ShuffleKind { kIndex, kUp, kDown, kXor };
 
