@@ -7,6 +7,7 @@
 #include "kernels/cuda/simt/memory.h"
 #include "kernels/cuda/simt/report.h"
 #include "kernels/cuda/simt/shadow.h"
+#include "kernels/cuda/simt/wgmma.h"
 
 // The linker's bounds of the program.
 extern "C" const char __executable_start[];
@@ -165,7 +166,14 @@ inline void Look(const void* address, size_t bytes, size_t alignment,
       if (region.Holds(at, bytes)) return;
     }
   }
-  if (watch.stack.Holds(at, bytes)) return;
+  if (watch.stack.Holds(at, bytes)) {
+    const Thread& thread = *Block::Get().current();
+    if (HasMultiplies(thread)) {
+      CheckRegisters(thread, at, bytes, kind != AccessKind::kRead,
+                     Site::OfInstruction(return_address));
+    }
+    return;
+  }
   if (kind == AccessKind::kRead && watch.arguments.Holds(at, bytes)) return;
   const Site site = Site::OfInstruction(return_address);
   if (at % alignment != 0) CheckAligned(at, alignment, site);

@@ -7,10 +7,14 @@
 #include "kernels/base/log.h"
 #include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/barrier.h"
+#include "kernels/cuda/simt/copy.h"
+#include "kernels/cuda/simt/mbarrier.h"
 #include "kernels/cuda/simt/memory.h"
 #include "kernels/cuda/simt/order.h"
 #include "kernels/cuda/simt/report.h"
+#include "kernels/cuda/simt/tensor_copy.h"
 #include "kernels/cuda/simt/warp.h"
+#include "kernels/cuda/simt/wgmma.h"
 
 namespace temper::simt {
 namespace {
@@ -69,6 +73,8 @@ void Block::Begin(const Launched& launched) {
     thread.state = ThreadState::kReady;
     thread.fiber = nullptr;
     thread.awaits = nullptr;
+    thread.missing_arrivals = nullptr;
+    thread.missing_bytes = nullptr;
   }
   for (uint32_t warp = 0; warp < warp_count(); ++warp) {
     const uint32_t lanes = thread_count_ - warp * kWarpLanes;
@@ -85,6 +91,10 @@ void Block::Begin(const Launched& launched) {
   Order::Get().BeginBlock(thread_count_);
   BeginBarriers();
   BeginWarps();
+  BeginCopies();
+  BeginMbarriers();
+  BeginTensorCopies();
+  BeginMultiplies();
 }
 
 bool Block::Run(const Launched& launched) {
@@ -146,6 +156,8 @@ void Block::End(Thread& thread) {
   alive_[thread.warp] &= ~(1u << thread.lane);
   --alive_count_;
   idle_yields_ = 0;
+  EndThreadOfTensorCopies(thread);
+  EndThreadOfMultiplies(thread);
   EndThreadOfBarriers(thread);
   EndThreadOfWarp(thread);
 }
@@ -192,8 +204,14 @@ uint32_t Block::PickRank() {
 }
 
 Thread* Block::Pick() {
-  if (alive_count_ == 0) return nullptr;
-  if (ready_warps_ == 0) ReportDeadlock();
+  if (alive_count_ == 0) {
+    EndBlockOfTensorCopies();
+    return nullptr;
+  }
+  if (policy_ == Policy::kRandom && Draw() % 4 == 0) EndSomeCopy();
+  while (ready_warps_ == 0) {
+    if (!EndSomeCopy()) ReportDeadlock();
+  }
   last_rank_ = PickRank();
   current_ = &threads_[last_rank_];
   return current_;
@@ -231,8 +249,13 @@ void Block::ReportDeadlock() {
   for (uint32_t rank = 0; rank < thread_count_; ++rank) {
     const Thread& thread = threads_[rank];
     if (thread.state != ThreadState::kWaits) continue;
-    auto& entry =
-        waits[std::string(thread.awaits) + " at " + thread.site.Text()];
+    std::string wait = thread.awaits;
+    if (thread.missing_arrivals != nullptr) {
+      wait += " (which lacks " + std::to_string(*thread.missing_arrivals) +
+              " arrivals and " + std::to_string(*thread.missing_bytes) +
+              " bytes)";
+    }
+    auto& entry = waits[wait + " at " + thread.site.Text()];
     if (entry.first++ == 0) entry.second = &thread;
   }
   std::string what = "nobody can go on:";

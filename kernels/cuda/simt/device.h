@@ -17,7 +17,7 @@
 
 #ifdef __CUDACC__
 
-#include <cuda_runtime.h>
+#include "kernels/cuda/simt/ptx.h"
 
 #define TEMPER_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   kernel<<<(grid), (block), (shared_bytes),                           \
@@ -31,6 +31,7 @@
 
 #include "kernels/cuda/simt/launch.h"
 #include "kernels/cuda/simt/words.h"
+#include "kernels/cuda/simt/wrappers.h"
 
 #define TEMPER_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   (static_cast<void>(stream),                                         \

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/simt/block.h"
+#include "kernels/cuda/simt/memory.h"
 #include "kernels/cuda/simt/report.h"
 
 namespace temper::simt {
@@ -235,8 +236,8 @@ void Shadow::CheckWrite(const Cell& cell, size_t at,
     unordered = FindUnordered(access, reads_[i].read, &read);
   }
   if (unordered) {
-    Report("race", access, at, "which was read, with nothing between, by",
-           read);
+    Report(read.actor < kThreads ? "overwritten too early" : "race", access, at,
+           "which was read, with nothing between, by", read);
   }
   CheckFence(cell, at, access);
 }
@@ -284,7 +285,10 @@ void Shadow::Report(const char* name, const Access& access, size_t at,
                     const char* verb, const Event& other) const {
   std::string what = NameOfActor(access.actor);
   what += access.write ? " writes" : " reads";
-  what += " byte " + std::to_string(at) + " of shared memory, ";
+  const size_t dynamic = SharedOffset(DynamicRegion().low);
+  what += at < dynamic ? " static shared memory, "
+                       : " byte " + std::to_string(at - dynamic) +
+                             " of dynamic shared memory, ";
   what += verb;
   if (other.flags != 0) {
     what += " " + NameOfActor(other.actor) + " at " + other.site.Text();

@@ -9,7 +9,7 @@
 //   "read before its wait" an access to what an asynchronous copy still writes,
 //                          or wrote without the thread having waited for it.
 //   "overwritten too early" a write to what an asynchronous operation still
-//                          reads.
+//                          reads, or read without the thread having waited.
 //   "missing proxy fence"  an asynchronous operation on what a thread wrote and
 //                          did not fence since.
 //   "object"               a plain access to an mbarrier.

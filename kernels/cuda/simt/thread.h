@@ -28,8 +28,11 @@ struct Thread {
   uint3 index = {};
   ThreadState state = ThreadState::kReady;
   Fiber* fiber = nullptr;  // null until it has begun
-  // What it waits for, in words for a report, and since which line.
+  // What it waits for, in words for a report, and since which line; of an
+  // mbarrier how many arrivals and bytes are missing.
   const char* awaits = nullptr;
+  const int64_t* missing_arrivals = nullptr;
+  const int64_t* missing_bytes = nullptr;
   Site site;
 };
 

@@ -1,5 +1,6 @@
 #include "kernels/cuda/simt/warp.h"
 
+#include <bit>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,22 @@ std::string Hex(uint32_t mask) {
   return text;
 }
 
+const Thread& FirstOf(const Meeting& meeting) {
+  return Block::Get().thread(meeting.warp * kWarpLanes +
+                             std::countr_zero(meeting.came));
+}
+
 // Ends `meeting`: lanes but `self` wait and are made ready.
-void Hold(const Meeting& meeting, const Thread* self) {
+void Hold(const Meeting& meeting, const Thread* self, Site site) {
   Block& block = Block::Get();
+  if (meeting.whole && meeting.came != kAllLanes) {
+    Fail(
+        "divergent operations",
+        std::string(meeting.operation) +
+            " needs all lanes of a warp; these came and the rest have ended: " +
+            Hex(meeting.came),
+        site);
+  }
   meeting.combine(meeting);
   for (uint32_t lane = 0; lane < kWarpLanes; ++lane) {
     if ((meeting.came >> lane & 1) == 0) continue;
@@ -120,8 +134,10 @@ void CombineSync(const Meeting& meeting) {
 
 }  // namespace
 
-void Meet(const char* operation, uint32_t mask, const void* in, void* out,
-          void (*combine)(const Meeting&), Site site) {
+namespace {
+
+void MeetOf(bool whole, const char* operation, uint32_t mask, const void* in,
+            void* out, void (*combine)(const Meeting&), Site site) {
   Block& block = Block::Get();
   const Thread& thread = *block.current();
   const uint32_t bit = 1u << thread.lane;
@@ -139,6 +155,7 @@ void Meet(const char* operation, uint32_t mask, const void* in, void* out,
     meeting->operation = operation;
     meeting->warp = thread.warp;
     meeting->named = mask;
+    meeting->whole = whole;
     meeting->combine = combine;
   }
   meeting->came |= bit;
@@ -151,7 +168,19 @@ void Meet(const char* operation, uint32_t mask, const void* in, void* out,
   const Meeting complete = *meeting;
   *meeting = open.back();
   open.pop_back();
-  Hold(complete, &thread);
+  Hold(complete, &thread, site);
+}
+
+}  // namespace
+
+void Meet(const char* operation, uint32_t mask, const void* in, void* out,
+          void (*combine)(const Meeting&), Site site) {
+  MeetOf(false, operation, mask, in, out, combine, site);
+}
+
+void MeetWhole(const char* operation, const void* in, void* out,
+               void (*combine)(const Meeting&), Site site) {
+  MeetOf(true, operation, kAllLanes, in, out, combine, site);
 }
 
 uint64_t Shuffle(ShuffleKind kind, uint32_t mask, uint64_t bits, uint32_t by,
@@ -199,7 +228,7 @@ void EndThreadOfWarp(const Thread& thread) {
     const Meeting complete = open[i];
     open[i] = open.back();
     open.pop_back();
-    Hold(complete, nullptr);
+    Hold(complete, nullptr, FirstOf(complete).site);
   }
 }
 
