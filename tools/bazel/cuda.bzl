@@ -130,8 +130,16 @@ def cuda_kernels(name, srcs, hdrs = [], deps = [], testonly = False, visibility 
         testonly = True,
         srcs = sources,
         hdrs = hdrs,
-        # An fma is the instruction, which every machine of the tests has.
-        copts = ["-mfma", "-fno-math-errno"],
+        # An fma is the instruction, which every machine of the tests has. The
+        # emulator looks at every access by what the compiler calls for
+        # ThreadSanitizer, and wants their lines.
+        copts = [
+            "-mfma",
+            "-fno-math-errno",
+            "-fno-sanitize=address",
+            "-fsanitize=thread",
+            "-g1",
+        ],
         textual_hdrs = srcs,
         visibility = visibility,
         deps = deps + ["//kernels/cuda/simt:emulator"],

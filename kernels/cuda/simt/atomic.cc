@@ -2,7 +2,9 @@
 
 #include <cstring>
 
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/block.h"
+#include "kernels/cuda/simt/report.h"
 
 namespace temper::simt {
 namespace {
@@ -36,6 +38,9 @@ uint64_t Changed(AtomicOp op, bool is_signed, uint64_t old, uint64_t value,
 
 uint64_t Atomic(AtomicOp op, bool is_signed, void* at, size_t bytes,
                 uint64_t value, uint64_t compare, Where where) {
+  const InEmulator in_emulator;
+  const Site site = Site::OfCall(where);
+  CheckAccess(at, bytes, AccessKind::kAtomic, site);
   uint64_t old = 0;
   std::memcpy(&old, at, bytes);
   if (is_signed && bytes == 4) {
@@ -44,7 +49,9 @@ uint64_t Atomic(AtomicOp op, bool is_signed, void* at, size_t bytes,
   const uint64_t now = Changed(op, is_signed, old, value, compare);
   std::memcpy(at, &now, bytes);
   // One that changes nothing may be a poll: let the others run.
-  if (now == old) Block::Get().Yield(where);
+  if (now == old && !Block::Get().Yield()) {
+    Fail("starvation", "it polls for what nobody does any more", site);
+  }
   return old;
 }
 

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/block.h"
+#include "kernels/cuda/simt/order.h"
 #include "kernels/cuda/simt/report.h"
 
 namespace temper::simt {
@@ -17,13 +19,22 @@ struct BarrierState {
   bool open = false;  // somebody has arrived
   uint32_t threads = kWholeBlock;
   std::array<uint32_t, kWarps> arrived = {};  // a bit a lane
+  uint32_t arrived_count = 0;
+  std::array<Where, kWarps> first_line = {};  // of the warps that came
   std::vector<Thread*> waiting;
+  bool has_left = false;  // somebody has arrived and gone on
+  Handover of_those_who_left;
 };
 
 std::array<BarrierState, kBarriers> barriers;
+uint32_t open_barriers = 0;  // how many are
 
 bool Complete(const BarrierState& barrier) {
   Block& block = Block::Get();
+  if (barrier.threads == kWholeBlock &&
+      barrier.arrived_count < block.alive_count()) {
+    return false;
+  }
   uint32_t counted = 0;
   for (uint32_t warp = 0; warp < block.warp_count(); ++warp) {
     const uint32_t arrived = barrier.arrived[warp];
@@ -37,22 +48,35 @@ bool Complete(const BarrierState& barrier) {
   return counted >= barrier.threads;
 }
 
-void Release(BarrierState& barrier) {
+// `last` is who came last, if that one would have waited.
+void Release(BarrierState& barrier, const Thread* last) {
   Block& block = Block::Get();
-  for (Thread* thread : barrier.waiting) block.MakeReady(*thread);
-  barrier.waiting.clear();
-  barrier.arrived = {};
-  barrier.open = false;
+  Order& order = Order::Get();
+  std::vector<ActorId> actors;
+  if (last != nullptr) actors.push_back(ActorOf(*last));
+  for (Thread* thread : barrier.waiting) {
+    actors.push_back(ActorOf(*thread));
+    block.MakeReady(*thread);
+  }
+  order.Meet(actors);
+  if (barrier.has_left) {
+    for (const ActorId actor : actors) {
+      order.Acquire(actor, barrier.of_those_who_left);
+    }
+  }
+  barrier = BarrierState();
+  --open_barriers;
 }
 
 BarrierState& Arrive(uint32_t number, uint32_t threads, Where where) {
   const Thread& thread = *Block::Get().current();
+  const Site site = Site::OfCall(where);
   if (number >= kBarriers || threads % kWarpLanes != 0 ||
       threads > kBlockThreadsMax) {
     Fail("barrier misuse",
          "barrier " + std::to_string(number) + " of " +
              std::to_string(threads) + " threads: there are 16, of whole warps",
-         where);
+         site);
   }
   BarrierState& barrier = barriers[number];
   if (barrier.open && barrier.threads != threads) {
@@ -60,52 +84,58 @@ BarrierState& Arrive(uint32_t number, uint32_t threads, Where where) {
          "barrier " + std::to_string(number) + " of " +
              std::to_string(threads) + " threads, of " +
              std::to_string(barrier.threads) + " for those who wait there",
-         where);
+         site);
   }
-  for (const Thread* other : barrier.waiting) {
-    if (other->warp == thread.warp && other->where.line() != where.line()) {
-      Fail(
-          "divergent barrier",
-          NameOf(*other) + " of the same warp waits at " + LineOf(other->where),
-          where);
-    }
-    if (other->warp == thread.warp) break;
+  const Where& first = barrier.first_line[thread.warp];
+  if (barrier.arrived[thread.warp] != 0 && first.line() != where.line()) {
+    Fail("divergent barrier",
+         "another thread of the warp came there at " +
+             Site::OfCall(first).Text(),
+         site);
   }
+  barrier.first_line[thread.warp] = where;
+  if (!barrier.open) ++open_barriers;
   barrier.open = true;
   barrier.threads = threads;
   barrier.arrived[thread.warp] |= 1u << thread.lane;
+  ++barrier.arrived_count;
   return barrier;
 }
 
 }  // namespace
 
 void BarrierSync(uint32_t number, uint32_t threads, Where where) {
+  const InEmulator in_emulator;
   BarrierState& barrier = Arrive(number, threads, where);
+  Block& block = Block::Get();
   if (Complete(barrier)) {
-    Release(barrier);
+    Release(barrier, block.current());
     return;
   }
-  Block& block = Block::Get();
   barrier.waiting.push_back(block.current());
-  block.Wait(number == 0 ? "a barrier of the block" : "a named barrier", where);
+  block.Wait(number == 0 ? "a barrier of the block" : "a named barrier",
+             Site::OfCall(where));
 }
 
 void BarrierArrive(uint32_t number, uint32_t threads, Where where) {
+  const InEmulator in_emulator;
   BarrierState& barrier = Arrive(number, threads, where);
-  if (Complete(barrier)) Release(barrier);
+  barrier.has_left = true;
+  Order::Get().Release(ActorOf(*Block::Get().current()),
+                       barrier.of_those_who_left);
+  if (Complete(barrier)) Release(barrier, nullptr);
 }
 
 void BeginBarriers() {
-  for (BarrierState& barrier : barriers) {
-    barrier.open = false;
-    barrier.arrived = {};
-    barrier.waiting.clear();
-  }
+  if (open_barriers == 0) return;  // as after every block that ended
+  barriers.fill(BarrierState());
+  open_barriers = 0;
 }
 
 void EndThreadOfBarriers(const Thread&) {
+  if (open_barriers == 0) return;
   for (BarrierState& barrier : barriers) {
-    if (barrier.open && Complete(barrier)) Release(barrier);
+    if (barrier.open && Complete(barrier)) Release(barrier, nullptr);
   }
 }
 

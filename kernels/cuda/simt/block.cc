@@ -5,10 +5,16 @@
 #include <string>
 
 #include "kernels/base/log.h"
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/barrier.h"
+#include "kernels/cuda/simt/copy.h"
+#include "kernels/cuda/simt/mbarrier.h"
 #include "kernels/cuda/simt/memory.h"
+#include "kernels/cuda/simt/order.h"
 #include "kernels/cuda/simt/report.h"
+#include "kernels/cuda/simt/tensor_copy.h"
 #include "kernels/cuda/simt/warp.h"
+#include "kernels/cuda/simt/wgmma.h"
 
 namespace temper::simt {
 namespace {
@@ -34,10 +40,7 @@ uint32_t DrawnBit(uint32_t mask, uint64_t drawn) {
 
 }  // namespace
 
-Block& Block::Get() {
-  static Block& block = *new Block;  // outlives what static objects launch
-  return block;
-}
+Block* const Block::instance_ = new Block;
 
 void Block::SetSeed(uint64_t seed) {
   policy_ = static_cast<Policy>(seed % kPolicies);
@@ -70,6 +73,8 @@ void Block::Begin(const Launched& launched) {
     thread.state = ThreadState::kReady;
     thread.fiber = nullptr;
     thread.awaits = nullptr;
+    thread.missing_arrivals = nullptr;
+    thread.missing_bytes = nullptr;
   }
   for (uint32_t warp = 0; warp < warp_count(); ++warp) {
     const uint32_t lanes = thread_count_ - warp * kWarpLanes;
@@ -81,9 +86,15 @@ void Block::Begin(const Launched& launched) {
   last_rank_ = policy_ == Policy::kDescending ? 0 : thread_count_ - 1;
   idle_yields_ = 0;
   abandoned_ = false;
-  PoisonShared();
+  BeginMemory();
+  ForgetRegions();
+  Order::Get().BeginBlock(thread_count_);
   BeginBarriers();
   BeginWarps();
+  BeginCopies();
+  BeginMbarriers();
+  BeginTensorCopies();
+  BeginMultiplies();
 }
 
 bool Block::Run(const Launched& launched) {
@@ -91,6 +102,7 @@ bool Block::Run(const Launched& launched) {
   Begin(launched);
   Fiber::Switch(os_thread_, FiberOf(*Pick()));
   current_ = nullptr;
+  WatchThread(nullptr);
   if (!abandoned_) return true;
   idle_.clear();
   for (const auto& fiber : fibers_) {
@@ -112,7 +124,9 @@ void Block::RunThreads() {
   for (;;) {
     Thread& thread = *block.current_;
     Fiber& fiber = *thread.fiber;
+    WatchThread(&thread);
     block.launched_->run_thread(block.launched_->arguments);
+    WatchThread(nullptr);
     block.End(thread);
     Thread* const next = block.Pick();
     if (next != nullptr && next->fiber == nullptr) {
@@ -142,6 +156,8 @@ void Block::End(Thread& thread) {
   alive_[thread.warp] &= ~(1u << thread.lane);
   --alive_count_;
   idle_yields_ = 0;
+  EndThreadOfTensorCopies(thread);
+  EndThreadOfMultiplies(thread);
   EndThreadOfBarriers(thread);
   EndThreadOfWarp(thread);
 }
@@ -188,18 +204,24 @@ uint32_t Block::PickRank() {
 }
 
 Thread* Block::Pick() {
-  if (alive_count_ == 0) return nullptr;
-  if (ready_warps_ == 0) ReportDeadlock();
+  if (alive_count_ == 0) {
+    EndBlockOfTensorCopies();
+    return nullptr;
+  }
+  if (policy_ == Policy::kRandom && Draw() % 4 == 0) EndSomeCopy();
+  while (ready_warps_ == 0) {
+    if (!EndSomeCopy()) ReportDeadlock();
+  }
   last_rank_ = PickRank();
   current_ = &threads_[last_rank_];
   return current_;
 }
 
-void Block::Wait(const char* what, Where where) {
+void Block::Wait(const char* what, Site site) {
   Thread& thread = *current_;
   thread.state = ThreadState::kWaits;
   thread.awaits = what;
-  thread.where = where;
+  thread.site = site;
   SetReady(thread, false);
   idle_yields_ = 0;
   Thread* const next = Pick();
@@ -213,14 +235,12 @@ void Block::MakeReady(Thread& thread) {
   SetReady(thread, true);
 }
 
-void Block::Yield(Where where) {
+bool Block::Yield() {
   Thread& thread = *current_;
-  if (++idle_yields_ > kIdleYieldsMax) {
-    Fail("starvation", "it polls for what nobody does any more", where);
-  }
+  if (++idle_yields_ > kIdleYieldsMax) return false;
   Thread* const next = Pick();
-  if (next == &thread) return;
-  Fiber::Switch(*thread.fiber, FiberOf(*next));
+  if (next != &thread) Fiber::Switch(*thread.fiber, FiberOf(*next));
+  return true;
 }
 
 // Says for each line at which threads wait how many there are.
@@ -229,8 +249,13 @@ void Block::ReportDeadlock() {
   for (uint32_t rank = 0; rank < thread_count_; ++rank) {
     const Thread& thread = threads_[rank];
     if (thread.state != ThreadState::kWaits) continue;
-    auto& entry =
-        waits[std::string(thread.awaits) + " at " + LineOf(thread.where)];
+    std::string wait = thread.awaits;
+    if (thread.missing_arrivals != nullptr) {
+      wait += " (which lacks " + std::to_string(*thread.missing_arrivals) +
+              " arrivals and " + std::to_string(*thread.missing_bytes) +
+              " bytes)";
+    }
+    auto& entry = waits[wait + " at " + thread.site.Text()];
     if (entry.first++ == 0) entry.second = &thread;
   }
   std::string what = "nobody can go on:";
@@ -243,7 +268,7 @@ void Block::ReportDeadlock() {
   }
   what += " " + std::to_string(thread_count_ - alive_count_) + " have ended";
   current_ = &threads_[first->rank];
-  Fail("deadlock", what, first->where);
+  Fail("deadlock", what, first->site);
 }
 
 }  // namespace temper::simt

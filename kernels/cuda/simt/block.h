@@ -31,7 +31,7 @@ inline constexpr uint64_t kPolicies = 4;
 class Block {
  public:
   // The one that runs, or is to run.
-  static Block& Get();
+  static Block& Get() { return *instance_; }
 
   // The schedule of what is launched from here on.
   void SetSeed(uint64_t seed);
@@ -57,12 +57,15 @@ class Block {
   uint32_t alive_count() const { return alive_count_; }
 
   // The current thread waits, in words `what`, until it is made ready.
-  void Wait(const char* what, Where where);
+  void Wait(const char* what, Site site);
   void MakeReady(Thread& thread);
-  // Lets others run; the current thread stays ready. For loops that poll.
-  void Yield(Where where);
+  // Lets others run; the current thread stays ready. False if it has done so
+  // very often while nothing else happened.
+  bool Yield();
 
  private:
+  static Block* const instance_;  // never destroyed
+
   static void RunThreads();
   void Begin(const Launched& launched);
   // The next to run, made current; null when all have ended.

@@ -2,8 +2,7 @@
 // wrappers of PTX; under another compiler it is the emulator, which runs the
 // same source without a GPU, a fiber for each CUDA thread (emulator.h). A
 // kernel source
-//   - holds kernels and what launches them, in an anonymous namespace, with
-//     nothing on a kernel's stack that has a destructor;
+//   - has nothing on a kernel's stack that has a destructor;
 //   - has PTX by these wrappers alone, and no branch on which compiler it is;
 //   - writes alignas(n) before __shared__, not after it.
 //
@@ -18,7 +17,7 @@
 
 #ifdef __CUDACC__
 
-#include <cuda_runtime.h>
+#include "kernels/cuda/simt/ptx.h"
 
 #define TEMPER_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   kernel<<<(grid), (block), (shared_bytes),                           \
@@ -32,6 +31,7 @@
 
 #include "kernels/cuda/simt/launch.h"
 #include "kernels/cuda/simt/words.h"
+#include "kernels/cuda/simt/wrappers.h"
 
 #define TEMPER_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   (static_cast<void>(stream),                                         \

@@ -33,7 +33,8 @@ std::vector<uint64_t> BlockOrder(uint64_t count) {
 void SetSchedule(uint64_t seed) { Block::Get().SetSeed(seed); }
 
 void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
-                void (*run_thread)(const void*), const void* arguments) {
+                void (*run_thread)(const void*), const void* arguments,
+                size_t arguments_bytes) {
   CHECK(grid.x > 0 && grid.y > 0 && grid.y <= 65535 && grid.z > 0 &&
         grid.z <= 65535)
       << kernel << " is launched with a grid of " << grid.x << " by " << grid.y
@@ -44,6 +45,7 @@ void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
   launched.block = block;
   launched.run_thread = run_thread;
   launched.arguments = arguments;
+  launched.arguments_bytes = arguments_bytes;
   BeginLaunch(shared_bytes);
   const uint64_t count = uint64_t{grid.x} * grid.y * grid.z;
   for (const uint64_t rank : BlockOrder(count)) {
@@ -52,7 +54,6 @@ void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
                             static_cast<unsigned>(rank / grid.x / grid.y)};
     if (!Block::Get().Run(launched)) break;
   }
-  EndLaunch();
 }
 
 }  // namespace temper::simt

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/simt/memory.h"
+
 namespace temper::simt {
 
 // A stack, and where on it a computation stands. Whoever keeps a fiber keeps it
@@ -33,9 +35,7 @@ class Fiber {
   // Nothing on it is destroyed, so kernels own nothing.
   void Restart();
 
-  bool Owns(uintptr_t address) const {
-    return address - low_ < kStackBytes && low_ != 0;
-  }
+  Region stack() const { return {low_, kStackBytes}; }
 
   static constexpr size_t kStackBytes = 256 << 10;  // touched as it is used
 

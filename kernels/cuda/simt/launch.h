@@ -13,7 +13,7 @@ namespace temper::simt {
 // Runs the grid; `run_thread` is called once a thread with `arguments`.
 void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
                 void (*run_thread)(const void* arguments),
-                const void* arguments);
+                const void* arguments, size_t arguments_bytes);
 
 // Converts the arguments as a call of the kernel would, and copies them.
 template <typename... Parameters, typename... Arguments>
@@ -30,7 +30,7 @@ void Launch(const char* name, void (*kernel)(Parameters...), dim3 grid,
         const Call& call = *static_cast<const Call*>(opaque);
         std::apply(call.kernel, call.arguments);
       },
-      &call);
+      &call, sizeof(call));
 }
 
 }  // namespace temper::simt

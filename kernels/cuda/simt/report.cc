@@ -2,9 +2,9 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "kernels/base/log.h"
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/block.h"
 #include "kernels/cuda/simt/emulator.h"
 
@@ -30,31 +30,22 @@ class Failures {
   }
 };
 
-std::string LineOf(const Where& where) {
-  const char* name = std::strrchr(where.file_name(), '/');
-  return std::string(name == nullptr ? where.file_name() : name + 1) + ":" +
-         std::to_string(where.line());
-}
-
 std::string NameOf(const Thread& thread) {
   return "thread " + Triple(thread.index);
 }
 
-void Fail(const char* name, const std::string& what, const std::string& where) {
+void Fail(const char* name, const std::string& what, Site site) {
+  WatchThread(nullptr);
   Block& block = Block::Get();
   const Thread* thread = block.current();
   CHECK(thread != nullptr) << name << ": " << what;
   const std::string message = std::string(name) + ": " + what + "; " +
                               block.launched().kernel + ", block " +
                               Triple(block.launched().block_index) + ", " +
-                              NameOf(*thread) + ", " + where;
+                              NameOf(*thread) + ", " + site.Text();
   if (Failures::Keep(message)) block.Abandon();
   std::fprintf(stderr, "simt: %s\n", message.c_str());
   std::abort();
-}
-
-void Fail(const char* name, const std::string& what, Where where) {
-  Fail(name, what, LineOf(where));
 }
 
 FailureCatcher::FailureCatcher() {

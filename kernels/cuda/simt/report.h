@@ -12,12 +12,8 @@ namespace temper::simt {
 
 // Ends the launch that runs: the process, unless a FailureCatcher lives. From
 // within a thread it does not return.
-[[noreturn]] void Fail(const char* name, const std::string& what,
-                       const std::string& where);
-[[noreturn]] void Fail(const char* name, const std::string& what, Where where);
+[[noreturn]] void Fail(const char* name, const std::string& what, Site site);
 
-// The file's name, without folders, and the line.
-std::string LineOf(const Where& where);
 // "thread (0,1,2)".
 std::string NameOf(const Thread& thread);
 

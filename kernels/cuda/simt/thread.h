@@ -9,18 +9,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
-#include <vector>
 
 #include "kernels/cuda/simt/fiber.h"
+#include "kernels/cuda/simt/site.h"
 #include "kernels/cuda/simt/vector_types.h"
 
 namespace temper::simt {
 
 inline constexpr uint32_t kWarpLanes = 32;
 inline constexpr uint32_t kBlockThreadsMax = 1024;
-
-using Where = std::source_location;
 
 enum class ThreadState { kReady, kWaits, kEnded };
 
@@ -31,9 +28,12 @@ struct Thread {
   uint3 index = {};
   ThreadState state = ThreadState::kReady;
   Fiber* fiber = nullptr;  // null until it has begun
-  // What it waits for, in words for a report, and since which line.
+  // What it waits for, in words for a report, and since which line; of an
+  // mbarrier how many arrivals and bytes are missing.
   const char* awaits = nullptr;
-  Where where = {};
+  const int64_t* missing_arrivals = nullptr;
+  const int64_t* missing_bytes = nullptr;
+  Site site;
 };
 
 // The launch that runs, as its threads see it.
@@ -44,6 +44,7 @@ struct Launched {
   uint3 block_index = {};
   void (*run_thread)(const void* arguments) = nullptr;
   const void* arguments = nullptr;
+  size_t arguments_bytes = 0;
 };
 
 }  // namespace temper::simt

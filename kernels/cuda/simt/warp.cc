@@ -1,9 +1,12 @@
 #include "kernels/cuda/simt/warp.h"
 
+#include <bit>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/simt/access.h"
 #include "kernels/cuda/simt/block.h"
+#include "kernels/cuda/simt/order.h"
 #include "kernels/cuda/simt/report.h"
 
 namespace temper::simt {
@@ -23,33 +26,46 @@ std::string Hex(uint32_t mask) {
   return text;
 }
 
+const Thread& FirstOf(const Meeting& meeting) {
+  return Block::Get().thread(meeting.warp * kWarpLanes +
+                             std::countr_zero(meeting.came));
+}
+
 // Ends `meeting`: lanes but `self` wait and are made ready.
-void Hold(const Meeting& meeting, uint32_t warp, const Thread* self) {
+void Hold(const Meeting& meeting, const Thread* self, Site site) {
   Block& block = Block::Get();
-  if (meeting.combine != nullptr) meeting.combine(meeting);
+  if (meeting.whole && meeting.came != kAllLanes) {
+    Fail(
+        "divergent operations",
+        std::string(meeting.operation) +
+            " needs all lanes of a warp; these came and the rest have ended: " +
+            Hex(meeting.came),
+        site);
+  }
+  meeting.combine(meeting);
   for (uint32_t lane = 0; lane < kWarpLanes; ++lane) {
     if ((meeting.came >> lane & 1) == 0) continue;
-    Thread& thread = block.thread(warp * kWarpLanes + lane);
+    Thread& thread = block.thread(meeting.warp * kWarpLanes + lane);
     if (&thread != self) block.MakeReady(thread);
   }
 }
 
 // The open meeting that the lane is named in, or null.
 Meeting* Find(std::vector<Meeting>& open, const Thread& thread,
-              const char* operation, uint32_t mask, Where where) {
+              const char* operation, uint32_t mask, Site site) {
   for (Meeting& meeting : open) {
     if ((meeting.named & mask) == 0) continue;
     if (meeting.named != mask) {
       Fail("wrong mask",
            std::string(operation) + " of lanes " + Hex(mask) +
                ", while others of them wait in one of " + Hex(meeting.named),
-           where);
+           site);
     }
     if (meeting.operation != operation) {
       Fail("divergent operations",
            NameOf(thread) + " comes to " + operation +
                " while other lanes wait in " + meeting.operation,
-           where);
+           site);
     }
     return &meeting;
   }
@@ -105,10 +121,23 @@ void CombineBallot(const Meeting& meeting) {
   }
 }
 
+// Alone among a warp's operations it orders memory.
+void CombineSync(const Meeting& meeting) {
+  std::vector<ActorId> actors;
+  for (uint32_t lane = 0; lane < kWarpLanes; ++lane) {
+    if (meeting.in[lane] == nullptr) continue;
+    actors.push_back(
+        ActorOf(Block::Get().thread(meeting.warp * kWarpLanes + lane)));
+  }
+  Order::Get().Meet(actors);
+}
+
 }  // namespace
 
-void Meet(const char* operation, uint32_t mask, const void* in, void* out,
-          void (*combine)(const Meeting&), Where where) {
+namespace {
+
+void MeetOf(bool whole, const char* operation, uint32_t mask, const void* in,
+            void* out, void (*combine)(const Meeting&), Site site) {
   Block& block = Block::Get();
   const Thread& thread = *block.current();
   const uint32_t bit = 1u << thread.lane;
@@ -116,53 +145,72 @@ void Meet(const char* operation, uint32_t mask, const void* in, void* out,
     Fail("wrong mask",
          std::string(operation) + " of lanes " + Hex(mask) + ", which lane " +
              std::to_string(thread.lane) + " calls and is none of",
-         where);
+         site);
   }
   std::vector<Meeting>& open = open_meetings[thread.warp];
-  Meeting* meeting = Find(open, thread, operation, mask, where);
+  Meeting* meeting = Find(open, thread, operation, mask, site);
   if (meeting == nullptr) {
     open.emplace_back();
     meeting = &open.back();
     meeting->operation = operation;
+    meeting->warp = thread.warp;
     meeting->named = mask;
+    meeting->whole = whole;
     meeting->combine = combine;
   }
   meeting->came |= bit;
   meeting->in[thread.lane] = in;
   meeting->out[thread.lane] = out;
   if ((mask & block.alive_lanes(thread.warp) & ~meeting->came) != 0) {
-    block.Wait(operation, where);
+    block.Wait(operation, site);
     return;
   }
   const Meeting complete = *meeting;
   *meeting = open.back();
   open.pop_back();
-  Hold(complete, thread.warp, &thread);
+  Hold(complete, &thread, site);
+}
+
+}  // namespace
+
+void Meet(const char* operation, uint32_t mask, const void* in, void* out,
+          void (*combine)(const Meeting&), Site site) {
+  MeetOf(false, operation, mask, in, out, combine, site);
+}
+
+void MeetWhole(const char* operation, const void* in, void* out,
+               void (*combine)(const Meeting&), Site site) {
+  MeetOf(true, operation, kAllLanes, in, out, combine, site);
 }
 
 uint64_t Shuffle(ShuffleKind kind, uint32_t mask, uint64_t bits, uint32_t by,
                  uint32_t width, Where where) {
+  const InEmulator in_emulator;
+  const Site site = Site::OfCall(where);
   if (width == 0 || width > kWarpLanes || (width & (width - 1)) != 0) {
     Fail("wrong mask",
          "a shuffle of width " + std::to_string(width) +
              ": a power of two up to 32",
-         where);
+         site);
   }
   const ShuffleIn in = {kind, bits, by, width};
   uint64_t out = 0;
-  Meet("a shuffle", mask, &in, &out, &CombineShuffle, where);
+  Meet("a shuffle", mask, &in, &out, &CombineShuffle, site);
   return out;
 }
 
 uint32_t Ballot(uint32_t mask, bool predicate, Where where) {
+  const InEmulator in_emulator;
   uint32_t out = 0;
-  Meet("a vote", mask, &predicate, &out, &CombineBallot, where);
+  Meet("a vote", mask, &predicate, &out, &CombineBallot, Site::OfCall(where));
   return out;
 }
 
 void SyncWarp(uint32_t mask, Where where) {
+  const InEmulator in_emulator;
   const bool present = true;
-  Meet("__syncwarp", mask, &present, nullptr, nullptr, where);
+  Meet("__syncwarp", mask, &present, nullptr, &CombineSync,
+       Site::OfCall(where));
 }
 
 void BeginWarps() {
@@ -180,7 +228,7 @@ void EndThreadOfWarp(const Thread& thread) {
     const Meeting complete = open[i];
     open[i] = open.back();
     open.pop_back();
-    Hold(complete, thread.warp, nullptr);
+    Hold(complete, nullptr, FirstOf(complete).site);
   }
 }
 

@@ -17,6 +17,8 @@ inline constexpr uint32_t kAllLanes = 0xffffffffu;
 // waits.
 struct Meeting {
   const char* operation = nullptr;
+  uint32_t warp = 0;
+  bool whole = false;  // it needs every lane, ended or not
   uint32_t named = 0;  // the lanes that the operation's mask names
   uint32_t came = 0;
   std::array<const void*, kWarpLanes> in = {};  // null: the lane has ended
@@ -31,7 +33,12 @@ struct Meeting {
 //                           another than who came before had;
 //   "divergent operations"  if lanes of one mask meet in different ones.
 void Meet(const char* operation, uint32_t mask, const void* in, void* out,
-          void (*combine)(const Meeting&), Where where);
+          void (*combine)(const Meeting&), Site site);
+
+// The same of all lanes of a warp, none of which may have ended: for operations
+// that PTX calls .aligned. Else it fails as "divergent operations".
+void MeetWhole(const char* operation, const void* in, void* out,
+               void (*combine)(const Meeting&), Site site);
 
 enum class ShuffleKind { kIndex, kUp, kDown, kXor };
 

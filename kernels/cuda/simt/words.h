@@ -23,8 +23,9 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// Memory that lies together, so that the emulator knows it for shared.
-#define __shared__ static __attribute__((section("temper_simt_shared")))
+// The program's thread-local memory lies together, so that the emulator knows
+// it for shared. (A section of its own, g++ 12 forgets in templates.)
+#define __shared__ static thread_local
 
 namespace temper::simt {
 
