@@ -36,7 +36,8 @@ UNENDED = re.compile(r'^(\.[^/]*|[^.]+)$')
 # Not followed, for they are made by the build or hold data.
 SKIPPED_FOLDERS = ('.git', 'runs', '__pycache__', 'quickstart_model')
 # Directories of headers that are the system's although they have a slash.
-SYSTEM_FOLDERS = ('sys', 'linux', 'net', 'netinet', 'arpa', 'asm', 'bits')
+SYSTEM_FOLDERS = ('sys', 'linux', 'net', 'netinet', 'arpa', 'asm', 'bits',
+                  'sanitizer')
 # Headers without a directory that are a library's.
 LIBRARY_HEADERS = ('zmq.h', 'zmq.hpp', 'sqlite3.h', 'seccomp.h', 'pcre2.h')
 # Said in pieces, so that this file does not hold what it looks for.
@@ -208,7 +209,8 @@ def later(checkout):
 
 
 def of_tests(path):
-  return (path.startswith(('tests/', 'kernels/reference/')) or
+  return (path.startswith(('tests/', 'kernels/reference/',
+                           'kernels/cuda/simt/')) or
           '/testing/' in path or
           re.search(r'(_test|_cases|_fixture|_oracle|_benchmark|_golden|'
                     r'test_model|test_main|memory_attack|golden)\b',

@@ -8,12 +8,12 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -34,12 +34,7 @@ struct Mla {
         lse(AsRows<float>(args.lse)),
         top_k(selected.columns),
         row(RoundUp16(selected.columns)) {
-    CHECK_EQ(keys.columns, q.columns);
-    CHECK_EQ(selected.rows, q.rows);
-    CHECK(z.rows == q.rows && z.groups == q.groups && z.columns <= q.columns)
-        << args.z.DebugString() << " for q " << args.q.DebugString();
-    CHECK(lse.rows == q.rows && lse.columns == q.groups)
-        << args.lse.DebugString() << " for q " << args.q.DebugString();
+    CheckShapes(args);
   }
 
   // For the products with keys, whichever it is.
@@ -203,14 +198,6 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
   const int64_t heads = mla.q.groups;
   const int64_t latent = mla.z.columns;
   const bool narrow = mla.keys.narrow != nullptr;
-  CHECK(dout.rows == mla.z.rows && dout.groups == heads &&
-        dout.columns == latent)
-      << args.dz.DebugString();
-  CHECK(dquery.rows == mla.q.rows && dquery.groups == heads &&
-        dquery.columns == mla.q.columns)
-      << args.dq.DebugString();
-  CHECK(dkey.rows == mla.keys.rows && dkey.columns == mla.keys.columns)
-      << args.dkeys.DebugString();
   const int64_t record = MlaRecord::Floats(mla);
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
                                             std::max<int64_t>(mla.q.rows, 1));

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,10 +35,7 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
 // Matrices [groups, out, in] packed (kernels/cpu/gemm.h) for the uses they are
 // made for: floats, or pairs of bf16, which take a float's room.
 struct CpuWeight : public Weight {
-  int64_t groups = 0;
-  int64_t out = 0;
-  int64_t in = 0;
-  DType dtype = DType::kF32;
+  WeightSpec spec;
   int64_t forward_floats = 0;       // per group: columns are outputs; 0: none
   int64_t transposed_floats = 0;    // per group: columns are inputs; 0: none
   std::unique_ptr<Buffer> storage;  // forward packings, then transposed
@@ -46,9 +44,9 @@ struct CpuWeight : public Weight {
     CHECK((use == Use::kForward ? forward_floats : transposed_floats) > 0)
         << "a weight that is not packed for this product";
     const auto* first = static_cast<const float*>(storage->data());
-    return use == Use::kForward
-               ? first + group * forward_floats
-               : first + groups * forward_floats + group * transposed_floats;
+    return use == Use::kForward ? first + group * forward_floats
+                                : first + spec.groups * forward_floats +
+                                      group * transposed_floats;
   }
 };
 
@@ -68,6 +66,9 @@ class CpuBackend final : public Backend {
   absl::Status Sync() override;
   void Zero(const Tensor& x) override;
   int64_t BucketRows(int64_t rows) const override { return rows; }
+  absl::StatusOr<std::unique_ptr<Graph>> Capture(
+      std::function<void()> operations) override;
+  void Replay(const Graph& graph) override;
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;
   void SetWeight(const Tensor& values, Weight* weight) override;

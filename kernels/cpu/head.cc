@@ -12,6 +12,7 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
 #include "kernels/cpu/weight_product.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -27,8 +28,7 @@ struct HeadOperands {
   explicit HeadOperands(const Args& args)
       : x(AsRows<float>(args.x)),
         weight(static_cast<const CpuWeight&>(*args.w)) {
-    CHECK_EQ(weight.groups, 1);
-    CHECK_EQ(weight.in, x.columns);
+    CheckShapes(args, weight.spec);
     targets = AsVector<int32_t>(args.targets, x.rows);
     if (args.kept_offsets.empty()) return;
     offsets = AsVector<int32_t>(args.kept_offsets, x.rows + 1);
@@ -36,7 +36,7 @@ struct HeadOperands {
     ids = AsVector<int32_t>(args.kept_ids, -1);
     kept_size = args.kept_ids.dim(0);
     rows = AsStrip(args.rows);
-    CHECK(rows.rows == weight.out && rows.columns == weight.in)
+    CHECK(rows.rows == weight.spec.out && rows.columns == weight.spec.in)
         << args.rows.DebugString();
   }
 
@@ -45,7 +45,7 @@ struct HeadOperands {
   }
   const int32_t* kept(int64_t n) const { return ids + offsets[n]; }
   int64_t count(int64_t n) const {
-    return whole(n) ? weight.out : offsets[n + 1] - offsets[n];
+    return whole(n) ? weight.spec.out : offsets[n + 1] - offsets[n];
   }
   // Where the target stands among the row's ids.
   int64_t TargetPlace(int64_t n) const {
@@ -55,7 +55,7 @@ struct HeadOperands {
   // What is wrong with the first row that something is wrong with.
   DeviceFault FaultOf() const {
     for (int64_t n = 0; n < x.rows; ++n) {
-      if (targets[n] < 0 || targets[n] >= weight.out) {
+      if (targets[n] < 0 || targets[n] >= weight.spec.out) {
         return DeviceFault::kTarget;
       }
       if (whole(n)) continue;
@@ -65,7 +65,7 @@ struct HeadOperands {
       }
       const int32_t* const begin = kept(n);
       const int32_t* const end = begin + count(n);
-      if (*begin < 0 || end[-1] >= weight.out ||
+      if (*begin < 0 || end[-1] >= weight.spec.out ||
           std::adjacent_find(begin, end, std::greater_equal<int32_t>()) !=
               end) {
         return DeviceFault::kKeptSet;
@@ -78,8 +78,9 @@ struct HeadOperands {
   }
   // Rows whose logits, of the whole vocabulary if need be, exist at once.
   int64_t chunk() const {
-    return std::clamp<int64_t>(kLogitFloats / std::max<int64_t>(weight.out, 1),
-                               kPairBlock, kRowsMax);
+    return std::clamp<int64_t>(
+        kLogitFloats / std::max<int64_t>(weight.spec.out, 1), kPairBlock,
+        kRowsMax);
   }
   // Where the chunk that begins at `first` ends. A gradient takes a run of
   // whole rows in blocks of 32 from its first, so a run is cut between two
@@ -142,7 +143,7 @@ using ScratchOf = absl::FunctionRef<float*(int, int64_t)>;
 void ChunkLogits(const TierKernels& kernels, ThreadPool* pool,
                  const HeadOperands& in, int64_t first, int64_t last,
                  float temperature, ScratchOf scratch, float* logits) {
-  const int64_t vocabulary = in.weight.out;
+  const int64_t vocabulary = in.weight.spec.out;
   ForEachWholeRun(in, first, last, [&](int64_t begin, int64_t end) {
     MultiplyParallel(kernels, pool, in.weight, Use::kForward,
                      {.x = in.x.row(begin),
@@ -171,11 +172,10 @@ void CpuBackend::LogProb(const LogProbArgs& args) {
   if (const DeviceFault fault = in.FaultOf(); fault != DeviceFault::kNone) {
     return SetFault(fault);
   }
-  CHECK_GT(args.temperature, 0);
   float* logp_out = AsVector<float>(args.logp, in.x.rows);
   float* lse_out = AsVector<float>(args.lse, in.x.rows);
   float* entropy_out = AsVector<float>(args.entropy, in.x.rows);
-  const int64_t vocabulary = in.weight.out;
+  const int64_t vocabulary = in.weight.spec.out;
   const auto scratch = [this](int thread, int64_t floats) {
     return Scratch(thread, floats);
   };
@@ -208,8 +208,8 @@ void AddWeightGradient(const TierKernels& kernels, const HeadOperands& in,
                        int64_t first, int64_t last, const float* logits,
                        int64_t from, int64_t to, const Rows<float>& dw,
                        absl::FunctionRef<float*(int64_t)> scratch) {
-  const int64_t vocabulary = in.weight.out;
-  const bool narrow = in.weight.dtype == DType::kBF16;
+  const int64_t vocabulary = in.weight.spec.out;
+  const bool narrow = in.weight.spec.dtype == DType::kBF16;
   for (int64_t n = first; n < last;) {
     const bool whole = in.whole(n);
     int64_t end = n + 1;
@@ -260,17 +260,12 @@ void CpuBackend::LogProbBackward(const LogProbBackwardArgs& args) {
   if (const DeviceFault fault = in.FaultOf(); fault != DeviceFault::kNone) {
     return SetFault(fault);
   }
-  CHECK_GT(args.temperature, 0);
   const float* lse_in = AsVector<float>(args.lse, in.x.rows);
   const float* dout = AsVector<float>(args.dlogp, in.x.rows);
   const auto dinput = AsRows<float>(args.dx);
   const auto dweight = AsRows<float>(args.dw);
-  const int64_t vocabulary = in.weight.out;
+  const int64_t vocabulary = in.weight.spec.out;
   const int64_t depth = in.x.columns;
-  CHECK(dinput.rows == in.x.rows && dinput.columns == depth)
-      << args.dx.DebugString();
-  CHECK(dweight.rows == vocabulary && dweight.columns == depth)
-      << args.dw.DebugString();
   const auto scratch = [this](int thread, int64_t floats) {
     return Scratch(thread, floats);
   };

@@ -13,6 +13,7 @@
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -172,17 +173,13 @@ void ScoreTile(const TierKernels& kernels, const GroupedRows<float>& q,
 }  // namespace
 
 void CpuBackend::IndexerSelect(const IndexerSelectArgs& args) {
+  CheckShapes(args);
   const auto query = AsGroupedRows<float>(args.q);
   const auto weight = AsRows<float>(args.w);
   const Strip key = AsStrip(args.keys);
   const auto chosen = AsRows<int32_t>(args.selected);
   const bool tap = !args.scores.empty();
   const auto tapped = tap ? AsRows<float>(args.scores) : Rows<float>{};
-  CHECK(weight.rows == query.rows && weight.columns == query.groups)
-      << args.w.DebugString();
-  CHECK_EQ(key.columns, query.columns);
-  CHECK_EQ(chosen.rows, query.rows);
-  if (tap) CHECK_EQ(tapped.rows, query.rows);
   const KeyRows where(args.map, query.rows, key.rows);
   const int64_t top_k = chosen.columns;
 
@@ -247,15 +244,7 @@ struct KlOperands {
         map(args.map, q.rows, keys.rows),
         selected(AsRows<int32_t>(args.selected)),
         row(RoundUp16(selected.columns)) {
-    CHECK_EQ(keys.columns, q.columns);
-    CHECK(lse.rows == q.rows && lse.columns == q.groups)
-        << args.lse.DebugString();
-    CHECK_EQ(index_q.rows, q.rows);
-    CHECK(index_w.rows == q.rows && index_w.columns == index_q.groups)
-        << args.index_w.DebugString();
-    CHECK(index_keys.rows == keys.rows && index_keys.columns == index_q.columns)
-        << args.index_keys.DebugString();
-    CHECK_EQ(selected.rows, q.rows);
+    CheckShapes(args);
   }
 
   // Floats of KlRow's scratch.
@@ -406,14 +395,6 @@ void CpuBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
   const auto dkey = AsRows<float>(args.dindex_keys);
   const int64_t heads = in.index_q.groups;
   const bool narrow = in.index_keys.narrow != nullptr;
-  CHECK(dquery.rows == in.q.rows && dquery.groups == heads &&
-        dquery.columns == in.index_q.columns)
-      << args.dindex_q.DebugString();
-  CHECK(dweight.rows == in.q.rows && dweight.columns == heads)
-      << args.dindex_w.DebugString();
-  CHECK(dkey.rows == in.index_keys.rows &&
-        dkey.columns == in.index_keys.columns)
-      << args.dindex_keys.DebugString();
   // One query's record: the products' gradients, the args.keys' rows, their
   // count.
   const int64_t record = (heads + 1) * in.row + 16;

@@ -11,6 +11,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/weight_product.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -138,10 +139,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
   CHECK(spec.groups >= 1 && spec.out >= 1 && spec.in >= 1)
       << "[" << spec.groups << ", " << spec.out << ", " << spec.in << "]";
   auto weight = std::make_unique<CpuWeight>();
-  weight->groups = spec.groups;
-  weight->out = spec.out;
-  weight->in = spec.in;
-  weight->dtype = spec.dtype;
+  weight->spec = spec;
   const auto packed = spec.dtype == DType::kBF16 ? PackedPairs : PackedFloats;
   if (spec.packed_for != PackedFor::kTransposed) {
     weight->forward_floats = packed(spec.out, spec.in);
@@ -164,13 +162,14 @@ void PackPanel(const CpuWeight& w, Use use, int64_t group, int64_t panel,
                const T* matrix, int64_t row, int64_t column) {
   const bool forward = use == Use::kForward;
   const int64_t first = panel * kPanel;
-  const int64_t columns = std::min(kPanel, (forward ? w.out : w.in) - first);
-  const int64_t depth = forward ? w.in : w.out;
+  const int64_t columns =
+      std::min(kPanel, (forward ? w.spec.out : w.spec.in) - first);
+  const int64_t depth = forward ? w.spec.in : w.spec.out;
   const T* from = matrix + first * (forward ? row : column);
   const int64_t column_stride = forward ? row : column;
   const int64_t depth_stride = forward ? column : row;
   float* to = const_cast<float*>(w.packed(use, group));
-  if (w.dtype == DType::kBF16) {
+  if (w.spec.dtype == DType::kBF16) {
     PackPairs(from, columns, depth, column_stride, depth_stride,
               reinterpret_cast<uint32_t*>(to + panel * PairPanel(depth)));
   } else if constexpr (std::is_same_v<T, float>) {
@@ -185,14 +184,11 @@ void PackPanel(const CpuWeight& w, Use use, int64_t group, int64_t panel,
 
 void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
   const auto* w = static_cast<const CpuWeight*>(weight);
-  CHECK_EQ(values.rank(), 3) << values.DebugString();
-  CHECK(values.dim(0) == w->groups && values.dim(1) == w->out &&
-        values.dim(2) == w->in)
-      << values.DebugString();
+  CheckWeightValues(values, w->spec);
   const int64_t forward_panels =
-      w->forward_floats == 0 ? 0 : (w->out + kPanel - 1) / kPanel;
+      w->forward_floats == 0 ? 0 : (w->spec.out + kPanel - 1) / kPanel;
   const int64_t transposed_panels =
-      w->transposed_floats == 0 ? 0 : (w->in + kPanel - 1) / kPanel;
+      w->transposed_floats == 0 ? 0 : (w->spec.in + kPanel - 1) / kPanel;
   const int64_t panels = forward_panels + transposed_panels;
   const auto pack = [&](auto* from, int64_t group, int64_t panel) {
     const bool forward = panel < forward_panels;
@@ -202,9 +198,9 @@ void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
               values.stride(2));
   };
   const bool narrow = values.dtype() == DType::kBF16;
-  CHECK(!narrow || w->dtype == DType::kBF16) << values.DebugString();
+  CHECK(!narrow || w->spec.dtype == DType::kBF16) << values.DebugString();
   pool_.ParallelFor(
-      w->groups * panels, 4, [&](int, int64_t begin, int64_t end) {
+      w->spec.groups * panels, 4, [&](int, int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           if (narrow) {
             pack(reinterpret_cast<const uint16_t*>(values.as<BF16>()),
@@ -221,9 +217,7 @@ void CpuBackend::Linear(const Tensor& x, const Weight& w, Use use,
   const auto from = AsRows<const float>(x);
   const auto to = AsRows<float>(y);
   const CpuWeight& weight = AsCpuWeight(w);
-  CHECK(from.columns == ColumnsFrom(weight, use) &&
-        to.columns == ColumnsTo(weight, use) && from.rows == to.rows)
-      << x.DebugString() << " to " << y.DebugString();
+  CheckLinear(x, weight.spec, use, y);
   MultiplyParallel(tier_, &pool_, weight, use,
                    {from.data, from.stride, from.rows, to.data, to.stride});
 }
@@ -232,9 +226,7 @@ void CpuBackend::LinearWeightGrad(const WeightGradArgs& args) {
   const auto in = AsRows<const float>(args.x);
   const auto out = AsRows<const float>(args.dy);
   const auto grad = AsRows<float>(args.dw);
-  CHECK(in.rows == out.rows && grad.rows == out.columns &&
-        grad.columns == in.columns)
-      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
+  CheckLinearWeightGrad(args);
   const WeightGrad product = {in.data,    in.stride,   out.data,
                               out.stride, in.rows,     out.columns,
                               grad.data,  grad.stride, IsNarrow(args.operand)};
@@ -254,14 +246,11 @@ void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
   const auto from = AsGroupedRows<const float>(x);
   const auto to = AsGroupedRows<float>(y);
   const CpuWeight& weight = AsCpuWeight(w);
-  CHECK(from.groups == weight.groups && to.groups == weight.groups &&
-        from.columns == ColumnsFrom(weight, use) &&
-        to.columns == ColumnsTo(weight, use) && from.rows == to.rows)
-      << x.DebugString() << " to " << y.DebugString();
+  CheckHeadLinear(x, weight.spec, use, y);
   const int64_t blocks = (from.rows + kTaskRows - 1) / kTaskRows;
   // Head by head, so that a thread's panels stay in its cache.
   pool_.ParallelFor(
-      weight.groups * blocks, 1, [&](int, int64_t begin, int64_t end) {
+      weight.spec.groups * blocks, 1, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
           const int64_t group = task / blocks;
           const int64_t row = task % blocks * kTaskRows;
@@ -277,10 +266,7 @@ void CpuBackend::HeadLinearWeightGrad(const WeightGradArgs& args) {
   const auto in = AsGroupedRows<const float>(args.x);
   const auto out = AsGroupedRows<const float>(args.dy);
   const auto grad = AsGroupedRows<float>(args.dw);  // rows are heads
-  CHECK(in.rows == out.rows && in.groups == out.groups &&
-        grad.rows == in.groups && grad.groups == out.columns &&
-        grad.columns == in.columns)
-      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
+  CheckHeadLinearWeightGrad(args);
   const int64_t step = ColumnsPerTask(in.columns, 1);
   const int64_t cuts = (in.columns + step - 1) / step;
   pool_.ParallelFor(
@@ -304,18 +290,16 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
   const auto to = AsRows<float>(args.y);
   const CpuWeight& weight = AsCpuWeight(*args.w);
   const int32_t* offset =
-      AsVector<const int32_t>(args.offsets, weight.groups + 1);
-  CHECK(from.columns == ColumnsFrom(weight, args.use) &&
-        to.columns == ColumnsTo(weight, args.use) && from.rows == to.rows)
-      << args.x.DebugString() << " to " << args.y.DebugString();
-  if (!Tile(offset, weight.groups, from.rows)) {
+      AsVector<const int32_t>(args.offsets, weight.spec.groups + 1);
+  CheckGroupedLinear(args, weight.spec);
+  if (!Tile(offset, weight.spec.groups, from.rows)) {
     return SetFault(DeviceFault::kOffsets);
   }
   // Threads take equal ranges of rows, cut again where an expert ends.
   pool_.ParallelFor(from.rows, 1, [&](int, int64_t begin, int64_t end) {
     int64_t group =
-        std::upper_bound(offset, offset + weight.groups + 1, begin) - offset -
-        1;
+        std::upper_bound(offset, offset + weight.spec.groups + 1, begin) -
+        offset - 1;
     for (int64_t row = begin; row < end; ++group) {
       const int64_t last = std::min<int64_t>(end, offset[group + 1]);
       MultiplySerial(
@@ -332,9 +316,7 @@ void CpuBackend::GroupedLinearWeightGrad(
   const auto out = AsRows<const float>(args.dy);
   const auto grad = AsGroupedRows<float>(args.dw);  // rows are experts
   const int32_t* offset = AsVector<const int32_t>(args.offsets, grad.rows + 1);
-  CHECK(in.rows == out.rows && grad.groups == out.columns &&
-        grad.columns == in.columns)
-      << args.x.DebugString() << args.dy.DebugString() << args.dw.DebugString();
+  CheckShapes(args);
   if (!Tile(offset, grad.rows, in.rows)) {
     return SetFault(DeviceFault::kOffsets);
   }

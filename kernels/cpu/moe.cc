@@ -8,6 +8,7 @@
 #include "kernels/base/log.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -95,8 +96,7 @@ void ChooseExperts(const GateOptions& options, const float* scores,
 // for it lies beside every cached token.
 class RouteStrip {
  public:
-  RouteStrip(const Tensor& strip, const Tensor& slot, int64_t rows,
-             int64_t slots) {
+  RouteStrip(const Tensor& strip, const Tensor& slot, int64_t rows) {
     if (strip.empty()) return;
     slot_ = AsVector<const int32_t>(slot, rows);
     if (strip.dtype() == DType::kU8) {
@@ -104,7 +104,6 @@ class RouteStrip {
     } else {
       words_ = AsRows<uint16_t>(strip);
     }
-    CHECK_EQ(strip.dim(1), slots) << strip.DebugString();
   }
 
   // False if the row's slot is beyond the strip.
@@ -134,24 +133,14 @@ float ScoreSum(const float* scores, const int32_t* routes, int64_t slots) {
 }  // namespace
 
 void CpuBackend::MoeGate(const MoeGateArgs& args) {
+  CheckShapes(args);
   const auto from = AsRows<const float>(args.logits);
   const auto score = AsRows<float>(args.scores);
   const auto route = AsRows<int32_t>(args.routes);
   const auto gate = AsRows<float>(args.gates);
   const int64_t experts = from.columns, slots = route.columns;
   const float* expert_bias = AsVector<const float>(args.bias, experts);
-  CHECK(score.rows == from.rows && score.columns == experts &&
-        route.rows == from.rows && gate.rows == from.rows &&
-        gate.columns == slots)
-      << args.logits.DebugString() << args.routes.DebugString()
-      << args.gates.DebugString();
-  CHECK(args.options.n_group >= 1 && experts % args.options.n_group == 0 &&
-        args.options.topk_group >= 1 &&
-        args.options.topk_group <= args.options.n_group &&
-        slots <= experts / args.options.n_group * args.options.topk_group)
-      << slots << " of " << experts << " experts from "
-      << args.options.topk_group << " of " << args.options.n_group << " groups";
-  const RouteStrip strip(args.strip, args.slot, from.rows, slots);
+  const RouteStrip strip(args.strip, args.slot, from.rows);
   pool_.ParallelFor(
       from.rows, RowGrain(16 * experts),
       [&](int thread, int64_t begin, int64_t end) {
@@ -185,16 +174,12 @@ void CpuBackend::MoeGate(const MoeGateArgs& args) {
 }
 
 void CpuBackend::MoeGateBackward(const MoeGateBackwardArgs& args) {
+  CheckShapes(args);
   const auto score = AsRows<const float>(args.scores);
   const auto route = AsRows<const int32_t>(args.routes);
   const auto grad = AsRows<const float>(args.dgates);
   const auto out = AsRows<float>(args.dlogits);
   const int64_t slots = route.columns;
-  CHECK(route.rows == score.rows && grad.rows == score.rows &&
-        grad.columns == slots && out.rows == score.rows &&
-        out.columns == score.columns)
-      << args.scores.DebugString() << args.routes.DebugString()
-      << args.dgates.DebugString();
   pool_.ParallelFor(score.rows, RowGrain(2 * score.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -218,14 +203,13 @@ void CpuBackend::MoeGateBackward(const MoeGateBackwardArgs& args) {
 }
 
 void CpuBackend::MoePlan(const MoePlanArgs& args) {
+  CheckShapes(args);
   const auto route = AsRows<const int32_t>(args.routes);
   const auto at = AsRows<int32_t>(args.place);
   const int64_t slots = route.columns;
   int32_t* offset = AsVector<int32_t>(args.offsets, -1);
   int32_t* row = AsVector<int32_t>(args.rows, route.rows * slots);
   const int64_t experts = args.offsets.dim(0) - 1;
-  CHECK(at.rows == route.rows && at.columns == slots)
-      << args.place.DebugString();
   std::fill_n(offset, experts + 1, 0);
   for (int64_t n = 0; n < route.rows; ++n) {
     for (int64_t a = 0; a < slots; ++a) {
@@ -253,18 +237,12 @@ void CpuBackend::MoePlan(const MoePlanArgs& args) {
 }
 
 void CpuBackend::MoeCombine(const MoeCombineArgs& args) {
+  CheckShapes(args);
   const auto from = AsRows<const float>(args.x);
   const auto at = AsRows<const int32_t>(args.place);
   const auto to = AsRows<float>(args.y);
   Rows<const float> gate;
-  if (!args.gates.empty()) {
-    gate = AsRows<const float>(args.gates);
-    CHECK(gate.rows == at.rows && gate.columns == at.columns)
-        << args.gates.DebugString();
-  }
-  CHECK(from.columns == to.columns && at.rows == to.rows)
-      << args.x.DebugString() << args.place.DebugString()
-      << args.y.DebugString();
+  if (!args.gates.empty()) gate = AsRows<const float>(args.gates);
   pool_.ParallelFor(to.rows, RowGrain(2 * to.columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -283,6 +261,7 @@ void CpuBackend::MoeCombine(const MoeCombineArgs& args) {
 }
 
 void CpuBackend::MoeCombineBackward(const MoeCombineBackwardArgs& args) {
+  CheckShapes(args);
   const auto from = AsRows<const float>(args.x);
   const auto at = AsRows<const int32_t>(args.place);
   const auto gate = AsRows<const float>(args.gates);
@@ -290,12 +269,6 @@ void CpuBackend::MoeCombineBackward(const MoeCombineBackwardArgs& args) {
   const auto to = AsRows<float>(args.dx);
   const auto gate_grad = AsRows<float>(args.dgates);
   const int64_t columns = grad.columns;
-  CHECK(from.columns == columns && to.columns == columns &&
-        to.rows == from.rows && at.rows == grad.rows && gate.rows == at.rows &&
-        gate.columns == at.columns && gate_grad.rows == at.rows &&
-        gate_grad.columns == at.columns)
-      << args.x.DebugString() << args.place.DebugString()
-      << args.dy.DebugString();
   pool_.ParallelFor(grad.rows, RowGrain(2 * columns * at.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {

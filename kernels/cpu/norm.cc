@@ -5,6 +5,7 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -35,8 +36,7 @@ void NormBackward(const Args& args, float* bias_grad, const TierKernels& tier,
   const auto from = AsRows<const float>(args.x);
   const auto grad = AsRows<const float>(args.dy);
   const auto to = AsRows<float>(args.dx);
-  CheckSameShape(from, grad);
-  CheckSameShape(from, to);
+  CheckShapes(args);
   const int64_t columns = from.columns;
   const float* weight = AsVector<const float>(args.w, columns);
   float* weight_grad = AsVector<float>(args.dw, columns);
@@ -63,7 +63,7 @@ void CpuBackend::RmsNorm(const Tensor& x, const Tensor& w, float eps,
                          const Tensor& y) {
   const auto from = AsRows<const float>(x);
   const auto to = AsRows<float>(y);
-  CheckSameShape(from, to);
+  CheckRmsNorm(x, w, y);
   const float* weight = AsVector<const float>(w, from.columns);
   ForEachRow(&pool_, from, [&](int64_t n) {
     const float inverse = tier_.rms_inverse(from.row(n), eps, from.columns);
@@ -87,7 +87,7 @@ void CpuBackend::RmsNormBackward(const RmsNormBackwardArgs& args) {
 void CpuBackend::LayerNorm(const LayerNormArgs& args) {
   const auto from = AsRows<const float>(args.x);
   const auto to = AsRows<float>(args.y);
-  CheckSameShape(from, to);
+  CheckShapes(args);
   const int64_t columns = from.columns;
   const float* weight = AsVector<const float>(args.w, columns);
   const float* bias = AsVector<const float>(args.b, columns);

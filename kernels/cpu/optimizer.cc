@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/ops/shape_check.h"
 #include "kernels/tensor/bf16.h"
 
 namespace temper {
@@ -95,10 +96,7 @@ void CpuBackend::AdamW(const AdamWOptions& options,
                        absl::Span<const AdamWTensor> tensors) {
   int64_t elements = 0;
   for (const AdamWTensor& tensor : tensors) {
-    for (const Tensor* x : {&tensor.grad, &tensor.p, &tensor.m, &tensor.v}) {
-      CHECK(x->contiguous() && x->dtype() == DType::kF32) << x->DebugString();
-      CHECK_EQ(x->elements(), tensor.p.elements());
-    }
+    CheckShapes(tensor);
     elements += tensor.p.elements();
   }
   CHECK(options.bias_correction1 > 0 && options.bias_correction2 > 0);

@@ -8,6 +8,7 @@
 #include "kernels/cpu/row_copy.h"
 #include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -57,7 +58,7 @@ void CpuBackend::EmbedBackward(const Tensor& ids, const Tensor& dx,
   const auto from = AsRows<const float>(dx);
   const auto to = AsRows<float>(dtable);
   const int32_t* id = AsVector<const int32_t>(ids, from.rows);
-  CHECK_EQ(from.columns, to.columns);
+  CheckEmbedBackward(ids, dx, dtable);
   // Tokens ascend in every column.
   pool_.ParallelFor(from.columns, 16, [&](int, int64_t begin, int64_t end) {
     for (int64_t n = 0; n < from.rows; ++n) {
@@ -120,9 +121,7 @@ void CpuBackend::Rope(const Tensor& x, const Tensor& position,
   const auto table = AsRows<const float>(cos_sin);
   const int32_t* at = AsVector<const int32_t>(position, rows.rows);
   const int64_t half = rows.columns / 2;
-  CHECK(rows.columns % 2 == 0 && rows.columns <= kRopeDimsMax &&
-        table.columns == rows.columns)
-      << x.DebugString() << " by " << cos_sin.DebugString();
+  CheckRope(x, position, cos_sin);
   pool_.ParallelFor(
       rows.rows, RowGrain(rows.groups * rows.columns),
       [&](int, int64_t begin, int64_t end) {
@@ -159,8 +158,8 @@ void CpuBackend::SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) {
   const auto g = AsRows<const float>(gate);
   const auto u = AsRows<const float>(up);
   const auto out = AsRows<float>(h);
-  CheckSameShape(g, u);
-  CheckSameShape(g, out);
+  CheckSameShape(gate, up);
+  CheckSameShape(gate, h);
   pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {
@@ -175,10 +174,7 @@ void CpuBackend::SwiGluBackward(const SwiGluBackwardArgs& args) {
   const auto d = AsRows<const float>(args.dh);
   const auto dg = AsRows<float>(args.dgate);
   const auto du = AsRows<float>(args.dup);
-  CheckSameShape(g, u);
-  CheckSameShape(g, d);
-  CheckSameShape(dg, du);
-  CheckSameShape(g, dg);
+  CheckShapes(args);
   pool_.ParallelFor(g.rows, RowGrain(8 * g.columns),
                     [&](int, int64_t begin, int64_t end) {
                       for (int64_t n = begin; n < end; ++n) {

@@ -7,21 +7,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/base/log.h"
 #include "kernels/cpu/tier.h"
+#include "kernels/ops/shape_check.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
-
-// CHECKs that rows of `from` can become rows of `to`.
-inline void CheckCopyable(const Tensor& from, const Tensor& to) {
-  const auto are = [&](DType a, DType b) {
-    return from.dtype() == a && to.dtype() == b;
-  };
-  CHECK(from.dtype() == to.dtype() || are(DType::kF32, DType::kBF16) ||
-        are(DType::kBF16, DType::kF32))
-      << from.DebugString() << " to " << to.DebugString();
-}
 
 // `elements` from `source` to `target`, which have the types given.
 inline void CopyRow(const TierKernels& tier, DType from, const void* source,

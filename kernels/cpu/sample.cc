@@ -13,6 +13,7 @@
 #include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/softmax_log.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -20,7 +21,6 @@ namespace {
 // A mass is floor(e 2^40), e = exp(z - largest) <= 1: of a vocabulary below
 // 2^23 the sum is below 2^63.
 constexpr int kMassBits = 40;
-constexpr int64_t kVocabularyMax = int64_t{1} << 23;
 
 // Times a power of two is exact; a NaN, of broken weights, has no mass.
 uint64_t MassOf(float e) {
@@ -142,16 +142,11 @@ bool CanSample(const SampleRow& row, int64_t kept_columns) {
          row.options.kept_max <= kept_columns;
 }
 
-Rows<const int32_t> AsSampleRows(const Tensor& x) {
-  const auto rows = AsRows<const int32_t>(x);
-  CHECK_EQ(rows.columns, kSampleRowInts) << x.DebugString();
-  return rows;
-}
-
 }  // namespace
 
 void CpuBackend::DrawWords(const Tensor& rows, const Tensor& words) {
-  const auto from = AsSampleRows(rows);
+  CheckDrawWords(rows, words);
+  const auto from = AsRows<const int32_t>(rows);
   int32_t* const word = AsVector<int32_t>(words, from.rows);
   for (int64_t n = 0; n < from.rows; ++n) {
     const SampleRow row = RowAt(from, n);
@@ -162,16 +157,14 @@ void CpuBackend::DrawWords(const Tensor& rows, const Tensor& words) {
 }
 
 void CpuBackend::Sample(const SampleArgs& args) {
+  CheckShapes(args);
   const auto in = AsRows<float>(args.logits);
-  const auto rows = AsSampleRows(args.rows);
+  const auto rows = AsRows<const int32_t>(args.rows);
   const int32_t* word = AsVector<int32_t>(args.words, in.rows);
   int32_t* id_out = AsVector<int32_t>(args.ids, in.rows);
   float* logp_out = AsVector<float>(args.logp, in.rows);
   const auto kept_out = AsRows<int32_t>(args.kept_ids);
   int32_t* count_out = AsVector<int32_t>(args.kept_counts, in.rows);
-  CHECK(rows.rows == in.rows && kept_out.rows == in.rows)
-      << args.rows.DebugString() << args.kept_ids.DebugString();
-  CHECK(in.columns >= 1 && in.columns < kVocabularyMax) << in.columns;
   const int64_t vocabulary = in.columns;
   const int64_t width = RoundUp16(vocabulary);
   pool_.ParallelFor(in.rows, 1, [&](int thread, int64_t begin, int64_t end) {

@@ -10,6 +10,7 @@
 #include "kernels/cpu/row_copy.h"
 #include "kernels/cpu/row_walk.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
@@ -23,8 +24,6 @@ bool WriteRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
   CheckCopyable(from, to);
   const RowWalk target(to, /*leading_axes=*/1);
   const int32_t* const row = AsVector<const int32_t>(slot, source.rows);
-  CHECK_EQ(source.columns, target.row_elements())
-      << from.DebugString() << " to " << to.DebugString();
   std::atomic<bool> all_there{true};
   pool->ParallelFor(source.rows, kGrainRows,
                     [&](int, int64_t begin, int64_t end) {
@@ -44,6 +43,7 @@ bool WriteRows(const TierKernels& tier, ThreadPool* pool, const Tensor& from,
 }  // namespace
 
 void CpuBackend::WriteKeys(const WriteKeysArgs& args) {
+  CheckShapes(args);
   const bool latent =
       WriteRows(tier_, &pool_, args.latent, args.slot, args.latent_strip);
   const bool index =
@@ -55,8 +55,7 @@ void CpuBackend::CountEqualRows(const Tensor& a, const Tensor& b,
                                 const Tensor& count) {
   const auto one = AsRows<const int32_t>(a);
   const auto other = AsRows<const int32_t>(b);
-  CHECK(one.rows == other.rows && one.columns == other.columns)
-      << a.DebugString() << " and " << b.DebugString();
+  CheckSameShape(a, b);
   int64_t* const total = AsVector<int64_t>(count, 1);
   const size_t bytes = static_cast<size_t>(one.columns) * sizeof(int32_t);
   // A few integers a row: less than handing them to another thread costs.

@@ -2,15 +2,16 @@
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/ops/shape_check.h"
 
 namespace temper {
 namespace {
 
 GemmBlock Floats(const CpuWeight& weight, Use use, int64_t group,
                  const WeightRows& rows) {
-  const int64_t depth = ColumnsFrom(weight, use);
+  const int64_t depth = ColumnsFrom(weight.spec, use);
   return {.rows = rows.rows,
-          .columns = ColumnsTo(weight, use),
+          .columns = ColumnsTo(weight.spec, use),
           .depth = depth,
           .a = rows.x,
           .a_row = rows.x_row,
@@ -22,9 +23,9 @@ GemmBlock Floats(const CpuWeight& weight, Use use, int64_t group,
 
 PairGemm Pairs(const CpuWeight& weight, Use use, int64_t group,
                const WeightRows& rows) {
-  const int64_t depth = ColumnsFrom(weight, use);
+  const int64_t depth = ColumnsFrom(weight.spec, use);
   return {.rows = rows.rows,
-          .columns = ColumnsTo(weight, use),
+          .columns = ColumnsTo(weight.spec, use),
           .depth = depth,
           .a = rows.x,
           .a_row = rows.x_row,
@@ -36,17 +37,9 @@ PairGemm Pairs(const CpuWeight& weight, Use use, int64_t group,
 
 }  // namespace
 
-int64_t ColumnsFrom(const CpuWeight& weight, Use use) {
-  return use == Use::kForward ? weight.in : weight.out;
-}
-
-int64_t ColumnsTo(const CpuWeight& weight, Use use) {
-  return use == Use::kForward ? weight.out : weight.in;
-}
-
 void MultiplySerial(const TierKernels& tier, const CpuWeight& weight, Use use,
                     int64_t group, const WeightRows& rows) {
-  if (weight.dtype == DType::kBF16) {
+  if (weight.spec.dtype == DType::kBF16) {
     PairGemmSerial(tier, Pairs(weight, use, group, rows));
   } else {
     GemmSerial(tier, Floats(weight, use, group, rows));
@@ -56,8 +49,8 @@ void MultiplySerial(const TierKernels& tier, const CpuWeight& weight, Use use,
 void MultiplyParallel(const TierKernels& tier, ThreadPool* pool,
                       const CpuWeight& weight, Use use,
                       const WeightRows& rows) {
-  CHECK_EQ(weight.groups, 1);
-  if (weight.dtype == DType::kBF16) {
+  CHECK_EQ(weight.spec.groups, 1);
+  if (weight.spec.dtype == DType::kBF16) {
     PairGemmParallel(tier, pool, Pairs(weight, use, 0, rows));
   } else {
     GemmParallel(tier, pool, Floats(weight, use, 0, rows));

@@ -21,10 +21,6 @@ struct WeightRows {
   int64_t y_row = 0;
 };
 
-// Columns that a use takes and gives.
-int64_t ColumnsFrom(const CpuWeight& weight, Use use);
-int64_t ColumnsTo(const CpuWeight& weight, Use use);
-
 // In the calling thread.
 void MultiplySerial(const TierKernels& tier, const CpuWeight& weight, Use use,
                     int64_t group, const WeightRows& rows);

@@ -29,6 +29,7 @@
 #define KERNELS_OPS_BACKEND_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -36,40 +37,12 @@
 #include "absl/types/span.h"
 #include "kernels/ops/attention_arguments.h"
 #include "kernels/ops/device_fault.h"
+#include "kernels/ops/device_objects.h"
 #include "kernels/ops/op_arguments.h"
 #include "kernels/ops/sample_arguments.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
-
-// Owns device memory, zeroed, 64-byte aligned; freed with its last owner.
-class Buffer {
- public:
-  virtual ~Buffer() = default;
-  virtual void* data() const = 0;
-  virtual int64_t bytes() const = 0;
-};
-
-// Memory of the host that a device copies into by itself (page-locked, where
-// that means something). Freed with its last owner.
-class HostBuffer {
- public:
-  virtual ~HostBuffer() = default;
-  virtual void* data() const = 0;
-  virtual int64_t bytes() const = 0;
-};
-
-// A place in a backend's queue.
-struct Event {
-  uint64_t number = 0;
-};
-
-// A backend's own packing of a matrix (or a stack of them), made by NewWeight
-// and filled by SetWeight. Opaque above the backend; packings never travel.
-class Weight {
- public:
-  virtual ~Weight() = default;
-};
 
 class Backend {
  public:
@@ -98,6 +71,19 @@ class Backend {
   // How many rows a batch of `rows` is given, those beyond it skipped: a device
   // that replays captured steps has few shapes. At least `rows`.
   virtual int64_t BucketRows(int64_t rows) const = 0;
+
+  // --- Graphs ---------------------------------------------------------------
+  // Keeps what `operations` enqueues, without running it, for Replay: the same
+  // operations on the same tensors, with the values that those have then.
+  // Operations, Zero and CopyToHost alone, and none over several tensors
+  // (SumSquares, AdamW): nothing comes up, is allocated, or waited for (CHECKed
+  // by who cannot). `operations` may be called more than once, now, or as the
+  // CPU does at each replay, so it must stay callable while the graph lives,
+  // and mean the same.
+  virtual absl::StatusOr<std::unique_ptr<Graph>> Capture(
+      std::function<void()> operations) = 0;
+  // Enqueues them, at a launch's cost for all of them together.
+  virtual void Replay(const Graph& graph) = 0;
 
   // --- Weights ------------------------------------------------------------
   // A handle to be multiplied by, in the uses that the spec names (CHECKed by

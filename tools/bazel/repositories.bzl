@@ -2,7 +2,8 @@
 
 The build never reaches the network: every library comes from a Debian package
 (tools/setup.sh installs them) and is found by pkg-config, or for the packages
-that ship headers alone, by the compiler's default path.
+that ship headers alone, by the compiler's default path. CUDA, where it is, lies
+in CUDA_HOME or /usr/local/cuda.
 """
 
 _RULES_CC_DEFS = """\
@@ -37,6 +38,24 @@ def _pkg_config_impl(ctx):
         lines.append("cc_library(name = \"%s\")" % name)
     ctx.file("BUILD", "\n".join(lines) + "\n")
 
+def _cuda_impl(ctx):
+    # With no toolkit the repository is there all the same, so that //... loads:
+    # cuda.bzl then leaves out what needs one.
+    root = ctx.os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    lines = ["package(default_visibility = [\"//visibility:public\"])"]
+    found = ctx.path(root + "/bin/nvcc").exists
+    linkopts = ["-L%s/lib64" % root, "-lcudart_static", "-ldl", "-lpthread", "-lrt"]
+    lines.append("cc_library(name = \"cudart\", linkopts = %s)" % repr(linkopts if found else []))
+
+    # For what speaks to the runtime and holds no kernel.
+    if found:
+        ctx.symlink(root + "/include", "include")
+        lines.append("cc_library(name = \"headers\", includes = [\"include\"], " +
+                     "hdrs = glob([\"include/*.h\", \"include/*.hpp\", \"include/crt/**\"]))")
+    ctx.file("BUILD", "\n".join(lines) + "\n")
+    ctx.file("defs.bzl", "NVCC = %s\n" % repr(root + "/bin/nvcc" if found else ""))
+
+_cuda = repository_rule(implementation = _cuda_impl, environ = ["CUDA_HOME"])
 _rules_cc = repository_rule(implementation = _rules_cc_impl)
 _coverage_tools = repository_rule(implementation = _coverage_tools_impl)
 _pkg_config = repository_rule(
@@ -52,6 +71,7 @@ def system_repositories():
     _rules_cc(name = "rules_cc")
     _coverage_tools(name = "remote_coverage_tools")
     native.local_repository(name = "rules_java", path = "/usr/share/bazel/rules/java")
+    _cuda(name = "cuda")
     _pkg_config(
         name = "system",
         header_only = ["cli11", "cppzmq", "nlohmann_json"],

@@ -5,6 +5,7 @@
 #define KERNELS_OPS_TESTING_FORWARDING_BACKEND_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -65,6 +66,11 @@ class ForwardingBackendBy : public Backend {
   }
   absl::Status Sync() override { return inner_->Sync(); }
   void Zero(const Tensor& x) override { pass_(inner_, &Backend::Zero, x); }
+  absl::StatusOr<std::unique_ptr<Graph>> Capture(
+      std::function<void()> operations) override {
+    return inner_->Capture(std::move(operations));
+  }
+  void Replay(const Graph& graph) override { inner_->Replay(graph); }
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override {
     return inner_->NewWeight(spec);

@@ -267,7 +267,7 @@ TEST(HeadTest, BitsDependOnNeitherTierThreadsNorBatch) {
     Problem problem(33, 131, depth, 0.85f,
                     depth == 19 ? DType::kBF16 : DType::kF32);
     const Result want = problem.Run(Machines().front(), problem.rows);
-    for (const Machine& machine : Machines()) {
+    for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const Result got = problem.Run(machine, batch);
         ExpectSameBits(got.logp, want.logp, "logp");

@@ -157,7 +157,7 @@ TEST(IndexerTest, BitsDependOnNeitherTierThreadsPagesBatchNorTap) {
   for (const Shape& shape : kShapes) {
     Problem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
     const Selection want = problem.Run(Machines().front(), shape.queries, true);
-    for (const Machine& machine : Machines()) {
+    for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const Selection got = problem.Run(machine, batch, true);
         ExpectSameBits(got.scores, want.scores, "scores");
@@ -324,7 +324,7 @@ TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
   for (const KlShape& shape : kKlShapes) {
     KlProblem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
     const KlResult want = problem.Run(Machines().front(), shape.queries);
-    for (const Machine& machine : Machines()) {
+    for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
         const KlResult got = problem.Run(machine, batch);
         ExpectSameBits(got.kl, want.kl, "kl");

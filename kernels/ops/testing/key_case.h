@@ -25,10 +25,12 @@ struct Machine {
   int32_t page_tokens;
 };
 
-// Every machine whose bits must agree; the first is the definition.
-inline std::vector<Machine> Machines() {
+// Every machine whose bits must agree in products of the type; the first is the
+// definition.
+inline std::vector<Machine> Machines(DType type = DType::kF32) {
   std::vector<Machine> machines;
   for (const auto& [name, backend] : BackendsUnderTest()) {
+    if (!Multiplies(*backend, type)) continue;
     for (const int32_t page_tokens : {64, 1}) {
       machines.push_back({name + ", pages of " + std::to_string(page_tokens),
                           backend.get(), page_tokens});

@@ -54,6 +54,13 @@ std::vector<T> As(const Floats& x) {
   return std::vector<T>(x.begin(), x.end());
 }
 
+// Whether a backend has products of that type; one that has not refuses it by
+// name.
+inline bool Multiplies(Backend& backend, DType type) {
+  return type == DType::kF32 ||
+         backend.NewWeight({.out = 1, .in = 1, .dtype = type}).ok();
+}
+
 inline Backend& Definition() { return *BackendsUnderTest().front().backend; }
 
 // Values in the type that a weight, a table or a strip of keys has.
@@ -139,18 +146,23 @@ inline void ExpectSameBits(const Floats& got, const Floats& want,
   }
 }
 
+// `type`: of the products in it.
 inline void ExpectSameBitsEverywhere(const OpRun& run, int64_t rows,
-                                     const std::string& what) {
+                                     const std::string& what,
+                                     DType type = DType::kF32) {
   const Floats want = run(Definition(), 0, rows);
   for (const auto& [name, backend] : BackendsUnderTest()) {
+    if (!Multiplies(*backend, type)) continue;
     ExpectSameBits(run(*backend, 0, rows), want, what + " on " + name);
   }
 }
 
 // Batches of 1, 2, 3, 8 and 33 rows give the bits of the whole.
 inline void ExpectRowsAloneAsInTheBatch(const OpRun& run, int64_t rows,
-                                        const std::string& what) {
+                                        const std::string& what,
+                                        DType type = DType::kF32) {
   for (const auto& [name, backend] : BackendsUnderTest()) {
+    if (!Multiplies(*backend, type)) continue;
     const Floats want = run(*backend, 0, rows);
     for (const int64_t batch : {1, 2, 3, 8, 33}) {
       Floats got;
