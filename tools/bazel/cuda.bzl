@@ -61,7 +61,10 @@ def _nvcc_library_impl(ctx):
         disallow_dynamic_library = True,
     )
     return [
-        DefaultInfo(files = depset(objects)),
+        DefaultInfo(
+            data_runfiles = ctx.runfiles(files = objects),
+            files = depset(objects),
+        ),
         cc_common.merge_cc_infos(
             direct_cc_infos = [CcInfo(
                 compilation_context = cc_common.create_compilation_context(headers = headers),
@@ -132,13 +135,15 @@ def cuda_kernels(name, srcs, hdrs = [], deps = [], testonly = False, visibility 
         hdrs = hdrs,
         # An fma is the instruction, which every machine of the tests has. The
         # emulator looks at every access by what the compiler calls for
-        # ThreadSanitizer, and wants their lines.
+        # ThreadSanitizer, and wants their lines (of DWARF 5 addr2line 2.40
+        # names another file).
         copts = [
             "-mfma",
             "-fno-math-errno",
-            "-fno-sanitize=address",
+            "-fno-sanitize=address,alignment",
             "-fsanitize=thread",
             "-g1",
+            "-gdwarf-4",
         ],
         textual_hdrs = srcs,
         visibility = visibility,

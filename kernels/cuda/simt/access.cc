@@ -16,11 +16,11 @@ extern "C" const char _end[];
 namespace temper::simt {
 namespace {
 
-// Accesses of one thread after which others get a turn, and turns after which
-// it has taken all too many. (A loop over plain loads may wait for a flag.)
+// Accesses after which others get a turn: a loop over plain loads may wait for
+// one of them. It waits in vain if nobody has written for so many accesses.
 constexpr uint32_t kTurn = 1 << 22;
-constexpr uint32_t kTurnsMax = 64;
 constexpr uint32_t kRandomTurn = 1 << 9;
+constexpr uint64_t kQuietMax = 1 << 26;
 
 // Looked at by every access: the allocations touched last come first.
 struct {
@@ -32,7 +32,8 @@ struct {
   Region arguments;  // of the launch
   Region dynamic_shared;
   Region static_shared;
-  uint32_t turns = 0;
+  uint32_t turn_length = kTurn;
+  uint64_t quiet = 0;  // whole turns' accesses since somebody wrote
 } watch;
 
 bool TouchesGlobal(uintptr_t at, size_t bytes) {
@@ -86,12 +87,15 @@ void CheckAligned(uintptr_t at, size_t alignment, Site site) {
 
 void TakeTurn(Site site) {
   Block& block = Block::Get();
-  const bool random = block.policy() == Policy::kRandom;
-  watch.turn = random ? 1 + block.Draw() % kRandomTurn : kTurn;
-  if (!random && ++watch.turns > kTurnsMax) {
-    Fail("starvation", "it goes on and on; does it wait for a plain load?",
-         site);
+  watch.quiet += watch.turn_length;
+  if (watch.quiet > kQuietMax) {
+    Fail("starvation",
+         "nobody writes, and it goes on; does it wait for a load?", site);
   }
+  watch.turn_length = block.policy() == Policy::kRandom
+                          ? 1 + block.Draw() % kRandomTurn
+                          : kTurn;
+  watch.turn = watch.turn_length;
   const InEmulator in_emulator;
   block.Yield();
 }
@@ -149,8 +153,9 @@ void ForgetRegions() {
                      launched.arguments_bytes};
   watch.dynamic_shared = DynamicRegion();
   watch.static_shared = StaticRegion();
-  watch.turn = kTurn;
-  watch.turns = 0;
+  const bool random = Block::Get().policy() == Policy::kRandom;
+  watch.turn = watch.turn_length = random ? 1 : kTurn;
+  watch.quiet = 0;
 }
 
 namespace {
@@ -159,6 +164,7 @@ namespace {
 inline void Look(const void* address, size_t bytes, size_t alignment,
                  AccessKind kind, const void* return_address) {
   if (!watch.on) return;
+  if (kind == AccessKind::kWrite) watch.quiet = 0;
   if (--watch.turn == 0) TakeTurn(Site::OfInstruction(return_address));
   const uintptr_t at = reinterpret_cast<uintptr_t>(address);
   if (at % alignment == 0) {

@@ -49,7 +49,9 @@ uint64_t Atomic(AtomicOp op, bool is_signed, void* at, size_t bytes,
   const uint64_t now = Changed(op, is_signed, old, value, compare);
   std::memcpy(at, &now, bytes);
   // One that changes nothing may be a poll: let the others run.
-  if (now == old && !Block::Get().Yield()) {
+  if (now != old) {
+    Block::Get().NoteProgress();
+  } else if (!Block::Get().Poll()) {
     Fail("starvation", "it polls for what nobody does any more", site);
   }
   return old;

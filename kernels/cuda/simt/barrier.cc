@@ -87,7 +87,7 @@ BarrierState& Arrive(uint32_t number, uint32_t threads, Where where) {
          site);
   }
   const Where& first = barrier.first_line[thread.warp];
-  if (barrier.arrived[thread.warp] != 0 && first.line() != where.line()) {
+  if (barrier.arrived[thread.warp] != 0 && first.line != where.line) {
     Fail("divergent barrier",
          "another thread of the warp came there at " +
              Site::OfCall(first).Text(),

@@ -21,7 +21,7 @@ namespace {
 
 // Of threads that poll while nobody else gets on: enough for any flag that a
 // thread of the block still sets.
-constexpr uint32_t kIdleYieldsMax = 1 << 20;
+constexpr uint32_t kPollsMax = 1 << 20;
 
 // The lowest bit of `mask` at or above `from`, else the lowest of all.
 uint32_t NextBit(uint32_t mask, uint32_t from) {
@@ -84,7 +84,8 @@ void Block::Begin(const Launched& launched) {
   }
   alive_count_ = thread_count_;
   last_rank_ = policy_ == Policy::kDescending ? 0 : thread_count_ - 1;
-  idle_yields_ = 0;
+  polls_ = 0;
+  leaves_warp_ = false;
   abandoned_ = false;
   BeginMemory();
   ForgetRegions();
@@ -155,7 +156,7 @@ void Block::End(Thread& thread) {
   SetReady(thread, false);
   alive_[thread.warp] &= ~(1u << thread.lane);
   --alive_count_;
-  idle_yields_ = 0;
+  polls_ = 0;
   EndThreadOfTensorCopies(thread);
   EndThreadOfMultiplies(thread);
   EndThreadOfBarriers(thread);
@@ -192,7 +193,10 @@ uint32_t Block::PickRank() {
       }
       break;
     case Policy::kGreedyWarp:
-      if (ready_[warp] == 0) warp = DrawnBit(ready_warps_, Draw());
+      if (ready_[warp] == 0 || leaves_warp_) {
+        warp = DrawnBit(ready_warps_, Draw());
+      }
+      leaves_warp_ = false;
       lane = NextBit(ready_[warp], (lane + 1) % kWarpLanes);
       break;
     case Policy::kRandom:
@@ -223,7 +227,7 @@ void Block::Wait(const char* what, Site site) {
   thread.awaits = what;
   thread.site = site;
   SetReady(thread, false);
-  idle_yields_ = 0;
+  polls_ = 0;
   Thread* const next = Pick();
   if (next == &thread) return;
   Fiber::Switch(*thread.fiber, FiberOf(*next));
@@ -235,11 +239,16 @@ void Block::MakeReady(Thread& thread) {
   SetReady(thread, true);
 }
 
-bool Block::Yield() {
+void Block::Yield() {
   Thread& thread = *current_;
-  if (++idle_yields_ > kIdleYieldsMax) return false;
+  leaves_warp_ = true;
   Thread* const next = Pick();
   if (next != &thread) Fiber::Switch(*thread.fiber, FiberOf(*next));
+}
+
+bool Block::Poll() {
+  if (++polls_ > kPollsMax) return false;
+  Yield();
   return true;
 }
 

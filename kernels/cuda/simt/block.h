@@ -59,9 +59,12 @@ class Block {
   // The current thread waits, in words `what`, until it is made ready.
   void Wait(const char* what, Site site);
   void MakeReady(Thread& thread);
-  // Lets others run; the current thread stays ready. False if it has done so
-  // very often while nothing else happened.
-  bool Yield();
+  // Lets others run; the current thread stays ready.
+  void Yield();
+  // The same of a thread that polls. False if threads have done so very often
+  // while nothing happened that they may poll for.
+  bool Poll();
+  void NoteProgress() { polls_ = 0; }
 
  private:
   static Block* const instance_;  // never destroyed
@@ -89,7 +92,8 @@ class Block {
   uint32_t alive_count_ = 0;
   Thread* current_ = nullptr;
   uint32_t last_rank_ = 0;  // of whoever ran last
-  uint32_t idle_yields_ = 0;
+  uint32_t polls_ = 0;
+  bool leaves_warp_ = false;  // who ran last gave way
   bool abandoned_ = false;
   Fiber os_thread_;
   std::vector<std::unique_ptr<Fiber>> fibers_;

@@ -80,7 +80,9 @@ void WaitCopies(uint32_t pending, bool all) {
       continue;
     }
     std::memset(copy.to, 0, copy.bytes);
-    std::memcpy(copy.to, copy.from, copy.source_bytes);
+    if (copy.source_bytes > 0) {
+      std::memcpy(copy.to, copy.from, copy.source_bytes);
+    }
     Shadow::Get().EndWrite(copy.at, copy.bytes, WriteOf(copy));
   }
   mine.begun = std::move(left);

@@ -4,7 +4,9 @@
 //
 // A kernel that is wrong ends the process, after one line on stderr that begins
 // with "simt: " and the failure's name, or the launch, if a FailureCatcher
-// lives. The names are in DESIGN.md section 12.
+// lives. The names stand with what fails by them: here "deadlock" and
+// "starvation"; the rest in access.h, shadow.h, barrier.h, warp.h, mbarrier.h,
+// tensor_copy.h and wgmma.h.
 //
 // Not thread-safe: everything here and every launch is one OS thread's at a
 // time, and a launch runs its blocks one after another on it. So a block that

@@ -62,6 +62,7 @@ void EndPhaseIfDone(Mbarrier& mbarrier) {
   mbarrier.missing_arrivals = mbarrier.arrivals;
   mbarrier.ended = mbarrier.running;
   Block& block = Block::Get();
+  block.NoteProgress();
   for (Thread* thread : mbarrier.waiting) {
     Order::Get().Acquire(ActorOf(*thread), mbarrier.ended);
     thread->missing_arrivals = thread->missing_bytes = nullptr;
@@ -163,7 +164,7 @@ bool TestMbarrier(uint64_t* address, uint32_t parity, Where where) {
     Order::Get().Acquire(Me(), mbarrier.ended);
     return true;
   }
-  if (!Block::Get().Yield()) {
+  if (!Block::Get().Poll()) {
     Fail("starvation", "it polls an mbarrier at which nobody arrives any more",
          site);
   }

@@ -3,8 +3,10 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 // Where the linker put the program's first byte.
 extern "C" const char __executable_start[];
@@ -13,6 +15,10 @@ namespace temper::simt {
 namespace {
 
 constexpr uint32_t kOfCall = 0x80000000u;
+
+// The lines of calls, by their numbers, and numbers by a hash of the line.
+std::vector<Where> calls;
+std::array<uint32_t, 256> numbers = {};
 
 uint32_t OffsetOf(const void* address) {
   return static_cast<uint32_t>(static_cast<const char*>(address) -
@@ -58,24 +64,32 @@ Site Site::OfInstruction(const void* return_address) {
 }
 
 Site Site::OfCall(const Where& where) {
-  // The standard's class is a pointer to what the compiler wrote down.
-  static_assert(sizeof(Where) == sizeof(void*));
-  const void* written = nullptr;
-  std::memcpy(&written, &where, sizeof(written));
-  return Site(OffsetOf(written) | kOfCall);
+  // Most calls are of a line that was met before.
+  const size_t hash =
+      (reinterpret_cast<uintptr_t>(where.file) + where.line * size_t{31}) %
+      numbers.size();
+  uint32_t& number = numbers[hash];
+  if (number >= calls.size() || calls[number].file != where.file ||
+      calls[number].line != where.line) {
+    number = 0;
+    while (number < calls.size() && (calls[number].file != where.file ||
+                                     calls[number].line != where.line)) {
+      ++number;
+    }
+    if (number == calls.size()) calls.push_back(where);
+  }
+  return Site(number | kOfCall);
 }
 
 std::string Site::Text() const {
-  const char* const address = __executable_start + (code_ & ~kOfCall);
   if ((code_ & kOfCall) != 0) {
-    Where where;
-    std::memcpy(static_cast<void*>(&where), &address, sizeof(where));
-    const char* name = std::strrchr(where.file_name(), '/');
-    return std::string(name == nullptr ? where.file_name() : name + 1) + ":" +
-           std::to_string(where.line());
+    const Where& where = calls[code_ & ~kOfCall];
+    const char* name = std::strrchr(where.file, '/');
+    return std::string(name == nullptr ? where.file : name + 1) + ":" +
+           std::to_string(where.line);
   }
-  const std::string line =
-      LineOfInstruction(reinterpret_cast<uintptr_t>(address));
+  const std::string line = LineOfInstruction(
+      reinterpret_cast<uintptr_t>(__executable_start + code_));
   if (!line.empty() && line[0] != '?') return line;
   char text[32];
   std::snprintf(text, sizeof(text), "instruction 0x%x", code_);

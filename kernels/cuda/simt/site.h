@@ -7,12 +7,21 @@
 #define KERNELS_CUDA_SIMT_SITE_H_
 
 #include <cstdint>
-#include <source_location>
 #include <string>
 
 namespace temper::simt {
 
-using Where = std::source_location;
+// The line of a call, as a default argument. (What clang 14 has of the
+// standard's.)
+struct Where {
+  static constexpr Where Here(const char* file = __builtin_FILE(),
+                              uint32_t line = __builtin_LINE()) {
+    return {file, line};
+  }
+
+  const char* file = "";
+  uint32_t line = 0;
+};
 
 class Site {
  public:
@@ -29,7 +38,9 @@ class Site {
  private:
   explicit Site(uint32_t code) : code_(code) {}
 
-  uint32_t code_ = 0;  // an offset in the program, and which of the two
+  // Of an instruction its offset in the program; else the top bit, and the
+  // call's number.
+  uint32_t code_ = 0;
 };
 
 }  // namespace temper::simt

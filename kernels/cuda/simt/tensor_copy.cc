@@ -167,8 +167,9 @@ void End(size_t index) {
   const Copy copy = std::move(copies[index]);
   copies.erase(copies.begin() + index);
   for (const Piece& piece : copy.pieces) {
+    if (copy.load) std::memset(piece.shared, 0, piece.bytes);
+    if (piece.held == 0) continue;
     if (copy.load) {
-      std::memset(piece.shared, 0, piece.bytes);
       std::memcpy(piece.shared + piece.first, piece.global, piece.held);
     } else {
       std::memcpy(piece.global, piece.shared + piece.first, piece.held);

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #include "kernels/cuda/simt/atomic.h"
@@ -47,7 +46,7 @@ inline constexpr int warpSize = 32;
 // Barriers, shuffles, votes. Where a word says so, it is a word's line that a
 // report names.
 #define TEMPER_SIMT_WHERE \
-  std::source_location where = std::source_location::current()
+  ::temper::simt::Where where = ::temper::simt::Where::Here()
 
 inline void __syncthreads(TEMPER_SIMT_WHERE) {
   temper::simt::BarrierSync(0, temper::simt::kWholeBlock, where);

@@ -5,7 +5,6 @@
 #define KERNELS_CUDA_SIMT_WRAPPERS_H_
 
 #include <cstdint>
-#include <source_location>
 
 #include "kernels/cuda/simt/barrier.h"
 #include "kernels/cuda/simt/copy.h"
@@ -15,7 +14,7 @@
 #include "kernels/cuda/simt/wgmma.h"
 
 #define TEMPER_SIMT_WHERE \
-  std::source_location where = std::source_location::current()
+  ::temper::simt::Where where = ::temper::simt::Where::Here()
 
 namespace temper::simt {
 
