@@ -3,6 +3,9 @@
 
 #include "environments/fresh_runs.h"
 
+#include <atomic>
+#include <thread>
+
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -89,6 +92,29 @@ TEST(FreshRunsTest, ARunFindsNothingOfTheLast) {
   const std::string first = CallF(&runs, leave).value;
   EXPECT_THAT(first, HasSubstr("[False, False, False, None, 0."));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(CallF(&runs, leave).value, first);
+}
+
+// Or who waits would wait for as many others as it has tests.
+TEST(FreshRunsTest, ItsSlotIsNobodyElsesBetweenRuns) {
+  SandboxSupervisorOptions options;
+  options.slots_max = 1;
+  auto supervisor = *SandboxSupervisor::Start(options);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  const std::string six = "def f(): return 6";
+  FreshRuns runs(pool.get(), 1, FreshRunsLimits());
+  EXPECT_EQ(CallF(&runs, six).value, "6");
+  std::atomic<bool> served = false;
+  std::thread other([&] {
+    FreshRuns waits(pool.get(), 1, FreshRunsLimits());
+    EXPECT_EQ(CallF(&waits, six).value, "6");
+    served = true;
+  });
+  while (pool->waiting() == 0) std::this_thread::yield();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(CallF(&runs, six).value, "6");
+  EXPECT_FALSE(served);
+  runs.Release();
+  other.join();
+  EXPECT_TRUE(served);
 }
 
 // Whatever it does is its own failure, the machine's never, and the next run
