@@ -167,6 +167,7 @@ TEST(FreshRunsTest, TimeAndNumberOfRunsAreBoundedTogether) {
     EXPECT_EQ(CallF(&slow, "while True: pass").outcome, OUTCOME_TIMEOUT);
   }
   EXPECT_THAT(CallF(&slow, "def f(): pass").error, HasSubstr("not run"));
+  slow.Release();  // there may be one slot only
   limits.run_count_max = 2;
   FreshRuns few(sandboxes, 1, limits);
   EXPECT_EQ(CallF(&few, "def f(): return 1").value, "1");
