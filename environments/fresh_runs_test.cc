@@ -3,6 +3,9 @@
 
 #include "environments/fresh_runs.h"
 
+#include <atomic>
+#include <thread>
+
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -91,6 +94,29 @@ TEST(FreshRunsTest, ARunFindsNothingOfTheLast) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(CallF(&runs, leave).value, first);
 }
 
+// Or who waits would wait for as many others as it has tests.
+TEST(FreshRunsTest, ItsSlotIsNobodyElsesBetweenRuns) {
+  SandboxSupervisorOptions options;
+  options.slots_max = 1;
+  auto supervisor = *SandboxSupervisor::Start(options);
+  auto pool = *SandboxPool::Create(supervisor.get());
+  const std::string six = "def f(): return 6";
+  FreshRuns runs(pool.get(), 1, FreshRunsLimits());
+  EXPECT_EQ(CallF(&runs, six).value, "6");
+  std::atomic<bool> served = false;
+  std::thread other([&] {
+    FreshRuns waits(pool.get(), 1, FreshRunsLimits());
+    EXPECT_EQ(CallF(&waits, six).value, "6");
+    served = true;
+  });
+  while (pool->waiting() == 0) std::this_thread::yield();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(CallF(&runs, six).value, "6");
+  EXPECT_FALSE(served);
+  runs.Release();
+  other.join();
+  EXPECT_TRUE(served);
+}
+
 // Whatever it does is its own failure, the machine's never, and the next run
 // is served.
 TEST(FreshRunsTest, NoCandidateIsAnInfrastructureFailure) {
@@ -141,6 +167,7 @@ TEST(FreshRunsTest, TimeAndNumberOfRunsAreBoundedTogether) {
     EXPECT_EQ(CallF(&slow, "while True: pass").outcome, OUTCOME_TIMEOUT);
   }
   EXPECT_THAT(CallF(&slow, "def f(): pass").error, HasSubstr("not run"));
+  slow.Release();  // there may be one slot only
   limits.run_count_max = 2;
   FreshRuns few(sandboxes, 1, limits);
   EXPECT_EQ(CallF(&few, "def f(): return 1").value, "1");

@@ -1,6 +1,8 @@
 #include "rewards/reward.h"
 
 #include <cmath>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,8 @@ namespace temper {
 namespace {
 
 constexpr double kWeightMax = 100;
+constexpr int kScoresMax = 16;
+constexpr size_t kScoreNameBytesMax = 32;
 
 absl::Status CheckWeight(const char* field, double weight) {
   if (std::isfinite(weight) && std::abs(weight) <= kWeightMax) {
@@ -23,9 +27,50 @@ absl::Status CheckWeight(const char* field, double weight) {
                    " and ", kWeightMax));
 }
 
+bool IsScoreName(const std::string& name) {
+  return !name.empty() && name.size() <= kScoreNameBytesMax &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") ==
+             std::string::npos;
+}
+
+absl::Status CheckScores(const Verdict& verdict) {
+  if (verdict.scores_size() > kScoresMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the verdict has ", verdict.scores_size(),
+                     " scores; at most ", kScoresMax));
+  }
+  std::set<std::string> names;
+  for (const VerdictScore& score : verdict.scores()) {
+    if (!IsScoreName(score.name()) || !names.insert(score.name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a score is called \"", score.name(),
+                       "\"; it must have a name of its "
+                       "own, 1 to ",
+                       kScoreNameBytesMax, " of a to z, 0 to 9 and _"));
+    }
+    // Written so that a NaN fails.
+    if (!(score.value() >= -1 && score.value() <= 1 && score.weight() >= 0 &&
+          score.weight() <= 1)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "score ", score.name(), " is ", score.value(), " of weight ",
+          score.weight(), "; a value is within -1 and 1, a weight 0 and 1"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+RewardPart MakePart(const std::string& name, double value, double weight) {
+  RewardPart part;
+  part.set_name(name);
+  part.set_value(value);
+  part.set_weight(weight);
+  return part;
+}
+
 }  // namespace
 
-Reward::Reward(std::vector<Weighted> parts) : parts_(std::move(parts)) {}
+Reward::Reward(std::vector<Weighted> parts, double score_weight)
+    : parts_(std::move(parts)), score_weight_(score_weight) {}
 
 absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
     const RewardConfig& config) {
@@ -35,7 +80,8 @@ absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
         "them");
   }
   std::vector<Weighted> parts;
-  bool any = false;
+  RETURN_IF_ERROR(CheckWeight("score_weight", config.score_weight()));
+  bool any = config.score_weight() != 0;
   for (const RewardPartRow& row : kRewardParts) {
     const double weight = (config.*row.weight)();
     RETURN_IF_ERROR(CheckWeight(row.weight_key, weight));
@@ -55,7 +101,8 @@ absl::StatusOr<std::unique_ptr<Reward>> Reward::Create(
         "every reward weight is 0, so nothing would be learnt; set rule_weight "
         "or another");
   }
-  return std::unique_ptr<Reward>(new Reward(std::move(parts)));
+  return std::unique_ptr<Reward>(
+      new Reward(std::move(parts), config.score_weight()));
 }
 
 absl::StatusOr<std::vector<RewardPart>> Reward::Score(
@@ -69,16 +116,18 @@ absl::StatusOr<std::vector<RewardPart>> Reward::Score(
     return absl::FailedPreconditionError(
         "no verifier ran to its end, so there is no reward");
   }
+  RETURN_IF_ERROR(CheckScores(input.verdict));
   std::vector<RewardPart> scored;
   for (const Weighted& weighted : parts_) {
     const double value = weighted.function->Score(input);
     CHECK(value >= -1 && value <= 1)
         << weighted.function->name() << " " << value;
-    RewardPart part;
-    part.set_name(weighted.function->name());
-    part.set_value(value);
-    part.set_weight(weighted.weight);
-    scored.push_back(part);
+    scored.push_back(
+        MakePart(weighted.function->name(), value, weighted.weight));
+  }
+  for (const VerdictScore& score : input.verdict.scores()) {
+    scored.push_back(MakePart(absl::StrCat("score_", score.name()),
+                              score.value(), score_weight_ * score.weight()));
   }
   return scored;
 }

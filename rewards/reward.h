@@ -1,5 +1,7 @@
 // Turns what an environment found (a Verdict) into the number that is trained
-// on: a sum of named parts (rewards/reward_parts.h), each logged.
+// on: a sum of named parts (rewards/reward_parts.h), each logged. The verdict's
+// scores are parts too: one called x is the part score_x, its weight times the
+// run's score_weight.
 //
 // A reward exists only if a verifier ran (promise P4). Thread-safe: a Reward is
 // constant after construction.
@@ -48,7 +50,10 @@ class Reward {
 
   // Every part, those of weight 0 included so that they are logged; length is
   // left out where there is no target. FailedPrecondition, and no reward, if
-  // the verdict is not `verified` or its outcome carries none.
+  // the verdict is not `verified` or its outcome carries none. InvalidArgument,
+  // and none either, if a score of it is not as VerdictScore of
+  // proto/task.proto says, with the name and the value: an environment may be
+  // anybody's, and one NaN would be the whole batch's.
   absl::StatusOr<std::vector<RewardPart>> Score(const RewardInput& input) const;
 
   // The sum of value * weight, in the order of `parts`.
@@ -60,9 +65,10 @@ class Reward {
     double weight;
   };
 
-  explicit Reward(std::vector<Weighted> parts);
+  Reward(std::vector<Weighted> parts, double score_weight);
 
   const std::vector<Weighted> parts_;
+  const double score_weight_;
 };
 
 }  // namespace temper

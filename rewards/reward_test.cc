@@ -71,6 +71,70 @@ TEST(RewardTest, SumsNamedPartsByWeight) {
   EXPECT_EQ(Reward::Sum(*parts), 1 + 0.5 - 0.125 + 0.125);
 }
 
+Episode WithScore(const std::string& name, double value, double weight) {
+  Episode episode = Solved();
+  VerdictScore* const score = episode.verdict.add_scores();
+  score->set_name(name);
+  score->set_value(value);
+  score->set_weight(weight);
+  return episode;
+}
+
+absl::StatusOr<std::vector<RewardPart>> ScoreOf(const Episode& episode,
+                                                double score_weight) {
+  RewardConfig config;
+  config.set_rule_weight(1);
+  config.set_score_weight(score_weight);
+  return (*Reward::Create(config))
+      ->Score({episode.transcript, episode.prompt_messages, episode.verdict,
+               episode.sampled_tokens, episode.thinking});
+}
+
+TEST(RewardTest, ScoresArePartsPaidByBothWeights) {
+  const auto parts = ScoreOf(WithScore("tests_passed", 0.75, 0.5), 0.25);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  EXPECT_EQ(parts->back().name(), "score_tests_passed");
+  EXPECT_EQ(parts->back().value(), 0.75);
+  EXPECT_EQ(parts->back().weight(), 0.125);
+  EXPECT_EQ(Reward::Sum(*parts), 1 + 0.75 * 0.125);
+  // Logged where it is not paid.
+  const auto unpaid = ScoreOf(WithScore("tests_passed", 0.75, 0.5), 0);
+  EXPECT_EQ(unpaid->back().name(), "score_tests_passed");
+  EXPECT_EQ(Reward::Sum(*unpaid), 1);
+}
+
+TEST(RewardTest, AScoreThatIsNoneIsRefusedByNameAndValue) {
+  const double kNan = std::numeric_limits<double>::quiet_NaN();
+  const double kInf = std::numeric_limits<double>::infinity();
+  std::vector<Episode> bad = {WithScore("x", kNan, 1),
+                              WithScore("x", kInf, 1),
+                              WithScore("x", -kInf, 1),
+                              WithScore("x", 1e9, 1),
+                              WithScore("x", -1.01, 1),
+                              WithScore("x", 0, kNan),
+                              WithScore("x", 0, -0.1),
+                              WithScore("x", 0, 1.1),
+                              WithScore("", 0, 1),
+                              WithScore("a b", 0, 1),
+                              WithScore(std::string(33, 'x'), 0, 1)};
+  bad.push_back(WithScore("x", 0, 1));
+  *bad.back().verdict.add_scores() = bad.back().verdict.scores(0);
+  bad.push_back(Solved());
+  for (int i = 0; i < 17; ++i) {
+    bad.back().verdict.add_scores()->set_name("x" + std::to_string(i));
+  }
+  for (const Episode& episode : bad) {
+    for (const double score_weight : {0., 1.}) {
+      const auto status = ScoreOf(episode, score_weight).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_THAT(status.ToString(), testing::HasSubstr("score"));
+    }
+  }
+  EXPECT_THAT(ScoreOf(bad[3], 1).status().ToString(),
+              testing::HasSubstr("score x is 1e+09"));
+  EXPECT_TRUE(ScoreOf(WithScore("x", -1, 0), 1).ok());
+}
+
 TEST(RewardTest, ExistsOnlyIfAVerifierRan) {
   for (int outcome = 0; outcome <= OUTCOME_CANCELLED; ++outcome) {
     Episode episode = Solved();

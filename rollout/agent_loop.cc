@@ -327,6 +327,8 @@ void AgentLoop::OnGraded() {
   const Verdict& verdict = work_->verdict;
   trajectory_.set_outcome(verdict.outcome());
   *trajectory_.mutable_verdict() = verdict;
+  // They are parts of the reward from here on.
+  trajectory_.mutable_verdict()->clear_scores();
   if (IsGraded(verdict.outcome()) && verdict.verified()) {
     trajectory_.set_has_reward(true);
     for (const RewardPart& part : work_->reward_parts) {

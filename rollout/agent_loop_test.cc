@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -30,6 +32,7 @@ struct Behaviour {
   absl::Status reset, step, grade;
   std::shared_future<void> step_waits_for;
   bool verified = true;
+  std::optional<double> score;
   std::string last_role = "user";  // of the prompt's last message
   std::string assistant;           // what one wrote before it; empty: nothing
 };
@@ -102,6 +105,10 @@ class FakeEnvironment : public Environment {
     verdict.set_outcome(outcome);
     verdict.set_verified(behaviour_.verified);
     verdict.set_correct(transcript.back().content() == "42");
+    if (behaviour_.score.has_value()) {
+      verdict.add_scores()->set_name("x");
+      verdict.mutable_scores(0)->set_value(*behaviour_.score);
+    }
     return verdict;
   }
 
@@ -347,6 +354,19 @@ TEST_F(AgentLoopTest, EnvironmentsOwnFailureHasNoReward) {
     EXPECT_EQ(t.reward_parts_size(), 0);
     EXPECT_FALSE(t.error().empty());
   }
+}
+
+TEST_F(AgentLoopTest, AScoreThatIsNoneCostsItsEpisodeAlone) {
+  behaviours_["nan"].score = std::numeric_limits<double>::quiet_NaN();
+  behaviours_["good"].score = 0.5;
+  engine_.Play(1, {kAnswer});
+  engine_.Play(2, {kAnswer});
+  const Trajectory bad = RunOne(Spec(1, "nan"));
+  EXPECT_EQ(bad.outcome(), OUTCOME_ENVIRONMENT_ERROR);
+  EXPECT_NE(bad.error().find("score x is nan"), std::string::npos);
+  const Trajectory good = RunOne(Spec(2, "good"));
+  EXPECT_EQ(good.reward_parts().rbegin()->name(), "score_x");
+  EXPECT_EQ(good.reward_parts().rbegin()->value(), 0.5);
 }
 
 TEST_F(AgentLoopTest, NobodyWaitsForAnothersTool) {

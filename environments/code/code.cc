@@ -96,7 +96,7 @@ class CodeEnvironment : public Environment {
     if (content != nullptr) {
       ASSIGN_OR_RETURN(passed, GradeCode(ExtractCode(*content), &verdict));
     }
-    Score* const score = verdict.add_scores();
+    VerdictScore* const score = verdict.add_scores();
     score->set_name("tests_passed");
     score->set_value(passed);
     score->set_weight(1);

@@ -28,38 +28,39 @@ TestReport Failed(const FreshRun& run, const std::string& what) {
   return report;
 }
 
-absl::StatusOr<TestReport> RunCall(const CodeTask& task,
-                                   const std::string& code,
-                                   const CodeTest& test, FreshRuns* runs) {
-  const std::string arguments = ToPython(test.arguments);
-  // A tuple of one has a comma, which a call's arguments may have too.
-  const std::string call = absl::StrCat(task.entry_point, arguments);
-  ASSIGN_OR_RETURN(const FreshRun run, runs->Call(task.prelude, code, call));
+// What came of `call`, as text.
+TestReport JudgeCall(const std::string& call, const CodeTest& test,
+                     const FreshRun& run) {
   const std::string shown = Shown(call);
-  const auto report_with = [&](TestReport report) {
-    report.printed = run.printed;
-    return report;
-  };
   if (run.outcome != OUTCOME_OK) {
-    return report_with(
-        Failed(run, absl::StrCat(shown, ": ", Shown(run.error))));
+    return Failed(run, absl::StrCat(shown, ": ", Shown(run.error)));
   }
   const absl::StatusOr<PythonValue> value = ParsePythonValue(run.value);
   if (!value.ok()) {
-    return report_with(
-        Failed(run, absl::StrCat(shown, ": ", value.status().message())));
+    return Failed(run, absl::StrCat(shown, ": ", value.status().message()));
   }
   TestReport report;
   report.passed =
       Passes(test.check, test.value, test.tolerance, test.arguments, *value);
-  const std::string expected =
-      test.check == ValueCheck::kRoot
-          ? std::string("expected a root of its polynomial")
-          : absl::StrCat("expected ", ShownValue(test.value));
-  report.what =
-      absl::StrCat(shown, " returned ", ShownValue(*value),
-                   report.passed ? "" : ", ", report.passed ? "" : expected);
-  return report_with(std::move(report));
+  report.what = absl::StrCat(shown, " returned ", ShownValue(*value));
+  if (!report.passed && test.check == ValueCheck::kRoot) {
+    absl::StrAppend(&report.what, ", which is no root");
+  } else if (!report.passed) {
+    absl::StrAppend(&report.what, ", expected ", ShownValue(test.value));
+  }
+  return report;
+}
+
+absl::StatusOr<TestReport> RunCall(const CodeTask& task,
+                                   const std::string& code,
+                                   const CodeTest& test, FreshRuns* runs) {
+  // A tuple of one has a comma, which a call's arguments may have too.
+  const std::string call =
+      absl::StrCat(task.entry_point, ToPython(test.arguments));
+  ASSIGN_OR_RETURN(const FreshRun run, runs->Call(task.prelude, code, call));
+  TestReport report = JudgeCall(call, test, run);
+  report.printed = run.printed;
+  return report;
 }
 
 TestReport CompareOutput(const CodeTest& test, const FreshRun& run) {
@@ -76,11 +77,10 @@ TestReport CompareOutput(const CodeTest& test, const FreshRun& run) {
   TestReport report;
   report.passed =
       CanonicalOutput(run.printed) == CanonicalOutput(test.stdout_text);
-  report.what = absl::StrCat(
-      given, report.passed ? " printed what it should" : " printed:\n",
-      report.passed ? "" : Shown(run.printed),
-      report.passed ? "" : "\nexpected:\n",
-      report.passed ? "" : Shown(test.stdout_text));
+  report.what = report.passed
+                    ? absl::StrCat(given, " printed what it should")
+                    : absl::StrCat(given, " printed:\n", Shown(run.printed),
+                                   "\nexpected:\n", Shown(test.stdout_text));
   return report;
 }
 

@@ -13,6 +13,7 @@
 //      default with the payload {"answer": kSecret}. Add a case
 //      if yours wants another; its right answer is to be kSecret. PlausibleCall
 //      makes a call of each tool, every argument a string: likewise.
+//      One that grades code has a self_test among its facts (environment.h).
 //   4. bazel test //environments:conformance_test holds it to what
 //      environment.h promises; add a test of what is its own.
 //   5. `temper env test name --tasks FILE` plays real tasks of it.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -256,7 +258,12 @@ absl::Status TrajectoryDoor::CheckReward(const Trajectory& trajectory) const {
   }
   double sum = 0;
   double scale = 1;
+  std::set<std::string> names;
   for (const RewardPart& part : trajectory.reward_parts()) {
+    if (part.name().empty() || !names.insert(part.name()).second) {
+      return Invalid("a reward part is called \"", part.name(),
+                     "\"; each has a name of its own");
+    }
     const double term = part.value() * part.weight();
     if (!std::isfinite(part.value()) || !std::isfinite(part.weight()) ||
         !std::isfinite(term)) {

@@ -251,6 +251,13 @@ TEST(TrajectoryDoorTest, ARewardIsThereIffAVerifierRanAndTheOutcomeIsGraded) {
               }),
               HasSubstr("reward inf"));
   EXPECT_THAT(
+      Refusal([](Trajectory* t) { t->mutable_reward_parts(0)->set_name(""); }),
+      HasSubstr("a reward part is called \"\""));
+  EXPECT_THAT(Refusal([](Trajectory* t) {
+                *t->add_reward_parts() = t->reward_parts(0);
+              }),
+              HasSubstr("each has a name of its own"));
+  EXPECT_THAT(
       Refusal([](Trajectory* t) { t->set_outcome(OUTCOME_UNSPECIFIED); }),
       HasSubstr("outcome 0"));
   EXPECT_EQ(Refusal([](Trajectory* t) { t->set_outcome(OUTCOME_TRUNCATED); }),

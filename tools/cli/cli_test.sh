@@ -114,6 +114,7 @@ expect 2 'no run at /no/run/run.db; name a run directory' status /no/run
 expect 2 'no run at /no/run; name a run directory' train --resume /no/run
 expect 2 'cli.err is no run.db; name a run directory' status "$dir/cli.err"
 expect 2 'list .*; name the directory' inspect runs --runs-dir "$dir/cli.err"
+expect 2 'math has no self-test; name a tasks.jsonl' env test math
 expect 2 'no environment "chess"; there are' env test chess --tasks no.jsonl
 
 printf '{"title": "A", "text": "one two"}\n\n{"contents": "two"}\n' \

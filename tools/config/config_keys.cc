@@ -169,6 +169,9 @@ std::vector<ConfigKey> OtherKeys() {
              "Weight of the penalty on long responses."),
       Number("language_weight", "0", 0, 100, kFixed,
              "Weight of keeping to the prompt's language."),
+      Number("score_weight", "0", 0, 100, kFixed,
+             "Weight of the scores that environments give beside right and "
+             "wrong, times each one's own."),
       Number("length_target_tokens", "0", 0, kEpisodeTokensMax, kFixed,
              "Sampled tokens at which the penalty on length starts."),
       Text("domain_name", "", kFixed,

@@ -1,5 +1,6 @@
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "environments/registry.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
+#include "environments/self_test.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
@@ -165,6 +167,8 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
 }
 
 struct TestResult {
+  std::optional<SelfTestReport>
+      known;  // of an environment that has a self-test
   int64_t played = 0;
   int64_t others = 0;  // tasks of other environments: not looked at
 };
@@ -177,8 +181,13 @@ absl::StatusOr<TestResult> Test(const std::string& name,
     return NewEnvironment(name, EnvironmentContext()).status();
   }
   TestResult result;
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks,
-                   ValidTasks(name, path, &result.others));
+  std::vector<Task> tasks;
+  if (!path.empty()) {
+    ASSIGN_OR_RETURN(tasks, ValidTasks(name, path, &result.others));
+  } else if (facts->self_test == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, " has no self-test; name a tasks.jsonl file by --tasks"));
+  }
   std::unique_ptr<SandboxSupervisor> supervisor;
   std::unique_ptr<SandboxPool> pool;
   // In this process: what is tested is the environment, not its wire.
@@ -189,6 +198,9 @@ absl::StatusOr<TestResult> Test(const std::string& name,
   }
   EnvironmentContext context;
   context.sandboxes = pool.get();
+  if (facts->self_test != nullptr) {
+    ASSIGN_OR_RETURN(result.known, RunSelfTest(*facts, context));
+  }
   for (const Task& task : tasks) {
     // All were checked; playing takes a sandbox each.
     if (result.played == tasks_max) break;
@@ -203,6 +215,16 @@ absl::StatusOr<TestResult> Test(const std::string& name,
   return result;
 }
 
+void PrintSelfTest(const std::string& name, const SelfTestReport& report) {
+  PrintOut(
+      "%s: %d right answers are correct; %d wrong, %d empty and %d attacks "
+      "are not\n",
+      name, report.good, report.bad, report.empty, report.attacks);
+  for (const std::string& skipped : report.skipped) {
+    PrintOut("not tried: %s\n", skipped);
+  }
+}
+
 int TestVerb(int argc, char** argv) {
   std::string name;
   std::string tasks;
@@ -211,11 +233,13 @@ int TestVerb(int argc, char** argv) {
   bool json = false;
   Flags flags("env test",
               "Checks all tasks of an environment in a file, then plays some "
-              "without a model and checks what the environment promises.");
+              "without a model and checks what the environment promises. One "
+              "that grades code is first held to answers whose verdicts are "
+              "known, attacks among them.");
   flags.Text("NAME", &name, "The environment; `temper env list` lists them.");
   flags.Require();
-  flags.Text("--tasks", &tasks, "A tasks.jsonl file.");
-  flags.Require();
+  flags.Text("--tasks", &tasks,
+             "A tasks.jsonl file; may be left out where there is a self-test.");
   flags.Number("--seed", &seed, 0, INT64_MAX, "Of the episodes; default 1.");
   flags.Number("--count", &tasks_max, 1, 1 << 20,
                "Tasks to play at most; default 16.");
@@ -225,11 +249,21 @@ int TestVerb(int argc, char** argv) {
       Test(name, tasks, static_cast<uint64_t>(seed), tasks_max);
   if (!result.ok()) return ReportError("env test", result.status());
   if (json) {
-    PrintJson({{"environment", name},
-               {"tasks", result->played},
-               {"other_tasks", result->others}});
+    Json document = {{"environment", name},
+                     {"tasks", result->played},
+                     {"other_tasks", result->others}};
+    if (result->known.has_value()) {
+      document["self_test"] = {{"good", result->known->good},
+                               {"bad", result->known->bad},
+                               {"empty", result->known->empty},
+                               {"attacks", result->known->attacks},
+                               {"skipped", result->known->skipped}};
+    }
+    PrintJson(document);
     return kExitDone;
   }
+  if (result->known.has_value()) PrintSelfTest(name, *result->known);
+  if (tasks.empty()) return kExitDone;
   PrintOut("%s: %d tasks keep its promises\n", name, result->played);
   if (result->others > 0) {
     PrintOut("%d tasks of other environments were not looked at\n",
