@@ -5,7 +5,7 @@ load("@cuda//:defs.bzl", "NVCC")
 
 # One kind of GPU, and the arithmetic of DESIGN.md section 6: no contraction,
 # denormals to zero, IEEE division and square root.
-_NVCC_FLAGS = [
+NVCC_FLAGS = [
     "-std=c++20",
     "-O3",
     "-gencode=arch=compute_90a,code=sm_90a",
@@ -32,7 +32,7 @@ def _nvcc_library_impl(ctx):
     for src in ctx.files.srcs:
         obj = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".o")
         args = ctx.actions.args()
-        args.add_all(_NVCC_FLAGS)
+        args.add_all(NVCC_FLAGS)
         args.add("-I.")
         args.add_all(includes, format_each = "-I%s")
         args.add_all(["-c", src, "-o", obj])

@@ -46,6 +46,12 @@ def _cuda_impl(ctx):
     found = ctx.path(root + "/bin/nvcc").exists
     linkopts = ["-L%s/lib64" % root, "-lcudart_static", "-ldl", "-lpthread", "-lrt"]
     lines.append("cc_library(name = \"cudart\", linkopts = %s)" % repr(linkopts if found else []))
+
+    # For what speaks to the runtime and holds no kernel.
+    if found:
+        ctx.symlink(root + "/include", "include")
+        lines.append("cc_library(name = \"headers\", includes = [\"include\"], " +
+                     "hdrs = glob([\"include/*.h\", \"include/*.hpp\", \"include/crt/**\"]))")
     ctx.file("BUILD", "\n".join(lines) + "\n")
     ctx.file("defs.bzl", "NVCC = %s\n" % repr(root + "/bin/nvcc" if found else ""))
 

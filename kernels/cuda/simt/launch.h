@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <tuple>
 
+#include "kernels/cuda/simt/launch_observer.h"
 #include "kernels/cuda/simt/vector_types.h"
 
 namespace temper::simt {
@@ -24,13 +25,20 @@ void Launch(const char* name, void (*kernel)(Parameters...), dim3 grid,
     std::tuple<std::decay_t<Parameters>...> arguments;
   };
   const Call call = {kernel, {static_cast<Parameters>(arguments)...}};
-  LaunchGrid(
-      name, grid, block, shared_bytes,
-      [](const void* opaque) {
-        const Call& call = *static_cast<const Call*>(opaque);
-        std::apply(call.kernel, call.arguments);
-      },
-      &call, sizeof(call));
+  const auto run = [name, grid, block, shared_bytes, call] {
+    LaunchGrid(
+        name, grid, block, shared_bytes,
+        [](const void* opaque) {
+          const Call& call = *static_cast<const Call*>(opaque);
+          std::apply(call.kernel, call.arguments);
+        },
+        &call, sizeof(call));
+  };
+  if (LaunchObserver* observer = TheLaunchObserver()) {
+    observer->OnLaunch(name, grid, block, shared_bytes, run);
+  } else {
+    run();
+  }
 }
 
 }  // namespace temper::simt

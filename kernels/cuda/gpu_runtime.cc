@@ -1,0 +1,176 @@
+#include "kernels/cuda/gpu_runtime.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper::cuda {
+namespace {
+
+std::string Words(cudaError_t error) {
+  return absl::StrCat(cudaGetErrorName(error), ": ", cudaGetErrorString(error));
+}
+
+absl::Status ErrorOf(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("cuda: ", what, ": ", Words(error)));
+}
+
+class GpuRuntime final : public Runtime {
+ public:
+  GpuRuntime() = default;
+  ~GpuRuntime() override {
+    for (const cudaEvent_t event : events_) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  }
+  GpuRuntime(const GpuRuntime&) = delete;
+  GpuRuntime& operator=(const GpuRuntime&) = delete;
+
+  absl::Status Start() {
+    RETURN_IF_ERROR(
+        ErrorOf(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
+                "a stream"));
+    for (cudaEvent_t& event : events_) {
+      RETURN_IF_ERROR(
+          ErrorOf(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+                  "an event"));
+    }
+    return absl::OkStatus();
+  }
+
+  Stream stream() const override { return stream_; }
+
+  absl::StatusOr<void*> Allocate(int64_t bytes) override {
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // it is no failure of the device
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no memory on the GPU for a buffer of ", bytes,
+                       " bytes; use a smaller batch or model"));
+    }
+    RETURN_IF_ERROR(ErrorOf(error, "cudaMalloc"));
+    Zero(memory, bytes);
+    return memory;
+  }
+  void Free(void* memory) override { Keep(cudaFree(memory), "cudaFree"); }
+
+  absl::StatusOr<void*> AllocateHost(int64_t bytes) override {
+    void* memory = nullptr;
+    const cudaError_t error =
+        cudaMallocHost(&memory, static_cast<size_t>(bytes));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no memory that can be page-locked for a buffer of ",
+                       bytes, " bytes; use a smaller batch"));
+    }
+    RETURN_IF_ERROR(ErrorOf(error, "cudaMallocHost"));
+    std::fill_n(static_cast<char*>(memory), bytes, '\0');
+    return memory;
+  }
+  void FreeHost(void* memory) override {
+    Keep(cudaFreeHost(memory), "cudaFreeHost");
+  }
+
+  void CopyUp(const void* host, void* device, int64_t bytes) override {
+    CopyBy(host, device, bytes, cudaMemcpyHostToDevice);
+  }
+  void CopyDown(const void* device, void* host, int64_t bytes) override {
+    CopyBy(device, host, bytes, cudaMemcpyDeviceToHost);
+  }
+  void CopyOnDevice(const void* from, void* to, int64_t bytes) override {
+    CopyBy(from, to, bytes, cudaMemcpyDeviceToDevice);
+  }
+  void Zero(void* device, int64_t bytes) override {
+    Keep(cudaMemsetAsync(device, 0, static_cast<size_t>(bytes), stream_),
+         "cudaMemsetAsync");
+  }
+
+  void Record(int event) override {
+    Keep(cudaEventRecord(events_[event], stream_), "cudaEventRecord");
+  }
+  absl::Status Wait(int event) override {
+    Keep(cudaGetLastError(), "a launch");
+    Keep(cudaEventSynchronize(events_[event]), "cudaEventSynchronize");
+    return failure_;
+  }
+
+  absl::Status BeginCapture() override {
+    RETURN_IF_ERROR(failure_);
+    return ErrorOf(
+        cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+        "cudaStreamBeginCapture");
+  }
+  absl::StatusOr<void*> EndCapture() override {
+    cudaGraph_t graph = nullptr;
+    RETURN_IF_ERROR(
+        ErrorOf(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture"));
+    cudaGraphExec_t runnable = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&runnable, graph, 0);
+    cudaGraphDestroy(graph);
+    RETURN_IF_ERROR(ErrorOf(error, "cudaGraphInstantiate"));
+    return static_cast<void*>(runnable);
+  }
+  void Replay(void* graph) override {
+    Keep(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_),
+         "cudaGraphLaunch");
+  }
+  void FreeGraph(void* graph) override {
+    Keep(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)),
+         "cudaGraphExecDestroy");
+  }
+
+ private:
+  void CopyBy(const void* from, void* to, int64_t bytes, cudaMemcpyKind kind) {
+    Keep(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_),
+         "cudaMemcpyAsync");
+  }
+
+  // The first failure stands: what comes after it is its consequence.
+  void Keep(cudaError_t error, const char* what) {
+    if (failure_.ok()) failure_ = ErrorOf(error, what);
+  }
+
+  cudaStream_t stream_ = nullptr;
+  std::array<cudaEvent_t, kRuntimeEvents> events_ = {};
+  absl::Status failure_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Runtime>> NewGpuRuntime() {
+  int devices = 0;
+  const cudaError_t found = cudaGetDeviceCount(&devices);
+  if (found != cudaSuccess || devices == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "no GPU that CUDA can use: ",
+        found == cudaSuccess ? "the driver sees none" : Words(found),
+        "; `nvidia-smi` tells what the driver sees, and the driver must be one "
+        "of CUDA 13"));
+  }
+  cudaDeviceProp properties;
+  RETURN_IF_ERROR(ErrorOf(cudaGetDeviceProperties(&properties, 0),
+                          "cudaGetDeviceProperties"));
+  if (properties.major != 9 || properties.minor != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the GPU ", properties.name, " has compute capability ",
+                     properties.major, ".", properties.minor,
+                     "; the kernels are compiled for 9.0 (H100, H200) alone"));
+  }
+  RETURN_IF_ERROR(ErrorOf(cudaSetDevice(0), "cudaSetDevice"));
+  auto runtime = std::make_unique<GpuRuntime>();
+  RETURN_IF_ERROR(runtime->Start());
+  return std::unique_ptr<Runtime>(std::move(runtime));
+}
+
+}  // namespace temper::cuda

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""What ptxas makes of each kernel: nothing spilled, registers and shared memory
+as planned, no warning. resources_test.py NVCC FLAG.. -- SOURCE..
+
+A block of 256 threads with 128 registers each leaves room for a second one on a
+multiprocessor; without shared memory to speak of, small kernels are to fill it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+# Registers of a thread at most, bytes of shared memory.
+SMALL = (64, 0)
+PLANNED = {
+    "index_scores_f32": (128, 11776),
+    "kl_scores_f32": (128, 11776),
+    "mla_score_grads_f32": (128, 9760),
+    "norm_weight_grad_f32": (64, 256),
+    "plan_count_i32": (64, 32),
+    "plan_places_i32": (64, 32),
+    "product_f32<4,8>": (128, 896),
+    "product_f32<8,8>": (128, 1152),
+    "product_f32<16,16>": (128, 2176),
+    "product_f32<32,32>": (128, 4224),
+    "product_f32<64,64>": (128, 8320),
+    "sample_f32": (128, 2088),
+    "sparse_mla_f32": (128, 11880),
+    "top_k_f32": (64, 1064),
+}
+KERNELS = 53  # with the ten of the products
+
+NAME = re.compile(r"_GLOBAL__N__.*?\d([a-z][a-z0-9_]*_(?:f32|f64|i32|u32|any))(?:ILi(\d+)ELi(\d+)E)?")
+
+
+def resources(nvcc, flags, source, cubin):
+    """[kernel, spilled bytes, registers, shared bytes] of each in a source."""
+    run = subprocess.run([nvcc, *flags, "-I.", "-Xptxas=-v", "-cubin", source, "-o", cubin],
+                         stderr=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        raise AssertionError(run.stderr)
+    found = []
+    for part in run.stderr.split("Compiling entry function")[1:]:
+        name, *tile = NAME.search(part).groups()
+        if tile[0]:
+            name += "<%s,%s>" % tuple(tile)
+        spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill", part))
+        registers = int(re.search(r"Used (\d+) registers", part).group(1))
+        shared = re.search(r"(\d+) bytes smem", part)
+        found.append((name, spilled, registers, int(shared.group(1)) if shared else 0))
+    return found
+
+
+class ResourcesTest(unittest.TestCase):
+    def test_every_kernel_is_as_planned(self):
+        seen = []
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as folder:
+            for source in SOURCES:
+                seen += resources(NVCC, FLAGS, source, os.path.join(folder, "cubin"))
+        for name, spilled, registers, shared in seen:
+            registers_max, shared_planned = PLANNED.get(name, SMALL)
+            with self.subTest(name):
+                self.assertEqual(spilled, 0, "bytes spilled")
+                self.assertLessEqual(registers, registers_max, "registers")
+                self.assertEqual(shared, shared_planned, "bytes of shared memory")
+        self.assertEqual(len(seen), KERNELS, sorted(set(name for name, *_ in seen)))
+        self.assertEqual(set(PLANNED) - set(name for name, *_ in seen), set())
+
+
+if __name__ == "__main__":
+    cut = sys.argv.index("--")
+    NVCC, FLAGS, SOURCES = sys.argv[1], sys.argv[2:cut], sys.argv[cut + 1:]
+    unittest.main(argv=sys.argv[:1])
