@@ -14,12 +14,13 @@
 namespace temper {
 
 struct BackendSpec {
-  std::string name;  // one of BackendNames(); empty: the fastest here
+  std::string name;  // of BackendNames(), or "cuda"; empty: the fastest tier
   int threads = 1;   // that compute, the caller included; at least 1
 };
 
-// Those that this machine can run, slowest first; the first is the definition
-// of every number. Today the CPU's tiers (kernels/cpu/cpu_tier.h).
+// The CPU's tiers that this machine can run (kernels/cpu/cpu_tier.h), slowest
+// first; the first is the definition of every number. A GPU is asked for by its
+// name, "cuda", alone.
 std::vector<std::string> BackendNames();
 
 struct BackendChoice {
@@ -32,8 +33,9 @@ struct BackendChoice {
 absl::StatusOr<BackendChoice> ChooseBackend(const std::string& name);
 
 // InvalidArgument, naming those there are, for a name that is none of them;
-// FailedPrecondition where the machine can run none, or where the backend does
-// not reproduce the definition. The calling thread must have the float mode of
+// FailedPrecondition where the machine can run none, where the backend does not
+// reproduce the definition, or for "cuda" where there is no GPU or the program
+// was built without it. The calling thread must have the float mode of
 // kernels/base/float_mode.h (CHECKed).
 absl::StatusOr<std::unique_ptr<Backend>> FindBackend(const BackendSpec& spec);
 

@@ -6,7 +6,6 @@
 // at the engine's own counts to see that what it speaks of took place.
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,10 +17,9 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/find_backend.h"
-#include "learner/train/packer.h"
-#include "learner/train/token_logprob.h"
 #include "rollout/engine.h"
 #include "tests/delivery.h"
+#include "tests/mismatch.h"
 #include "tests/row_dependent_backend.h"
 #include "tests/trial_model.h"
 
@@ -44,125 +42,6 @@ TrialModel ModelByName(const std::string& name, const std::string& numerics) {
   TrialModel model = models->at(name);
   model.numerics = *NumericsNamed(numerics);
   return model;
-}
-
-struct SamplerSetup {
-  int together = 8;  // sequences at once
-  int64_t batch_tokens = 2048;
-  int32_t pages = 1024;
-  SampleOptions sampling;
-  SamplingMask mask = SamplingMask::kKeep;
-};
-
-struct Sampled {
-  std::vector<SequenceRecord> records;
-  EngineStats stats;
-};
-
-// Samples conversations [begin, begin + setup.together), `count` at most, and
-// closes them.
-void SampleTogether(const TrialModel& model, const SamplerSetup& setup,
-                    int begin, int count, Engine* engine, Sampled* sampled) {
-  const int end = std::min(count, begin + setup.together);
-  std::vector<int64_t> ids;
-  for (int s = begin; s < end; ++s) {
-    SequenceOptions options;
-    options.key = {11, static_cast<uint64_t>(s), 0};
-    options.sampling = setup.sampling;
-    options.mask = setup.mask;
-    options.stop_token = model.stop_token;
-    ids.push_back(*engine->Open(options));
-  }
-  for (const auto part : {&Conversation::prompt, &Conversation::tool_result}) {
-    for (int s = begin; s < end; ++s) {
-      const absl::Status status = engine->Extend(
-          ids[s - begin], model.conversations[s].*part, model.turn_tokens);
-      CHECK(status.ok()) << status;
-    }
-    while (engine->has_running()) CHECK(engine->Step().ok());
-  }
-  for (const int64_t id : ids) {
-    sampled->records.push_back(engine->record(id));
-    engine->Close(id);
-  }
-}
-
-// Two turns of the first `count` conversations, as one engine records them.
-Sampled SampleAll(Backend* backend, const TrialModel& model,
-                  const SamplerSetup& setup, int count) {
-  const auto weights = WeightsOf(backend, model);
-  EngineOptions options;
-  options.pages = setup.pages;
-  options.batch_tokens_max = setup.batch_tokens;
-  auto engine = *Engine::Create(backend, weights.get(), 1, options);
-  Sampled sampled;
-  for (int begin = 0; begin < count; begin += setup.together) {
-    SampleTogether(model, setup, begin, count, engine.get(), &sampled);
-  }
-  sampled.stats = engine->stats();
-  return sampled;
-}
-
-struct Comparison {
-  int64_t tokens = 0;
-  int64_t different = 0;
-  int64_t rows = 0;           // that the learner computed
-  int64_t rows_unshared = 0;  // that it would without sharing
-};
-
-struct LearnerSetup {
-  PrefixSharing sharing = PrefixSharing::kShared;
-  int together = kConversations;  // episodes of a forward, at most
-  bool keep_sampling_mask = true;
-};
-
-// The learner's log-probabilities against the sampler's record.
-Comparison Compare(Backend* backend, const TrialModel& model,
-                   const std::vector<Episode>& episodes, float temperature,
-                   const LearnerSetup& setup) {
-  const auto weights = WeightsOf(backend, model);
-  const int64_t rows_max =
-      model.longest() * std::min<int64_t>(setup.together, episodes.size());
-  auto transformer = *Transformer::Create(backend, weights.get(), rows_max);
-  auto tape = *transformer->NewTape(rows_max);
-  TokenLogProb logprob(backend);
-  Comparison comparison;
-  for (size_t begin = 0; begin < episodes.size(); begin += setup.together) {
-    std::vector<const Episode*> pointers;
-    for (size_t e = begin;
-         e < std::min(episodes.size(), begin + setup.together); ++e) {
-      pointers.push_back(&episodes[e]);
-    }
-    auto batches = PackEpisodes(model.config, pointers, rows_max,
-                                /*keep_routing=*/true, setup.sharing);
-    CHECK(batches.ok()) << batches.status();
-    CHECK_EQ(batches->size(), 1u);
-    PackedBatch& packed = batches->front();
-    comparison.rows += packed.batch.size();
-    comparison.rows_unshared += packed.tokens_unshared;
-    Tensor hidden;
-    const absl::Status status =
-        transformer->Forward(&packed.batch, nullptr, tape.get(), {}, &hidden);
-    CHECK(status.ok()) << status;
-    const auto result = logprob.Forward(*weights, hidden, packed, temperature,
-                                        setup.keep_sampling_mask);
-    CHECK(result.ok()) << result.status();
-    for (size_t i = 0; i < packed.logp_old.size(); ++i) {
-      ++comparison.tokens;
-      comparison.different += std::memcmp(&result->logp[i], &packed.logp_old[i],
-                                          sizeof(float)) != 0;
-    }
-  }
-  return comparison;
-}
-
-bool SameRecord(const SequenceRecord& a, const SequenceRecord& b) {
-  return a.tokens == b.tokens && a.sampled == b.sampled &&
-         a.logprobs.size() == b.logprobs.size() &&
-         std::memcmp(a.logprobs.data(), b.logprobs.data(),
-                     a.logprobs.size() * sizeof(float)) == 0 &&
-         a.kept_offsets == b.kept_offsets && a.kept_ids == b.kept_ids &&
-         a.routes == b.routes;
 }
 
 // Of a model, its numerics, and a temperature.

@@ -15,6 +15,7 @@ NVCC_FLAGS = [
     "-prec-sqrt=true",
     "-Werror=all-warnings",
     "-Xcompiler=-Wall,-Wextra,-Werror",
+    "-Xptxas=-v",
 ]
 
 def _nvcc_library_impl(ctx):
@@ -29,6 +30,7 @@ def _nvcc_library_impl(ctx):
         for folders in [context.quote_includes, context.system_includes, context.includes]
     ])
     objects = []
+    logs = []
     for src in ctx.files.srcs:
         obj = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".o")
         args = ctx.actions.args()
@@ -36,14 +38,17 @@ def _nvcc_library_impl(ctx):
         args.add("-I.")
         args.add_all(includes, format_each = "-I%s")
         args.add_all(["-c", src, "-o", obj])
-        ctx.actions.run(
-            executable = NVCC,
-            arguments = [args],
+        # What ptxas says of each kernel is kept: a test may hold it to a plan.
+        log = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".ptxas")
+        ctx.actions.run_shell(
+            command = 'log=$1; shift; "$@" 2> "$log" || { cat "$log" >&2; exit 1; }',
+            arguments = [log.path, NVCC, args],
             inputs = depset([src], transitive = [headers]),
-            outputs = [obj],
+            outputs = [obj, log],
             mnemonic = "Nvcc",
             use_default_shell_env = True,
         )
+        logs.append(log)
         objects.append(obj)
 
     toolchain = find_cpp_toolchain(ctx)
@@ -65,6 +70,7 @@ def _nvcc_library_impl(ctx):
             data_runfiles = ctx.runfiles(files = objects),
             files = depset(objects),
         ),
+        OutputGroupInfo(ptxas = depset(logs)),
         cc_common.merge_cc_infos(
             direct_cc_infos = [CcInfo(
                 compilation_context = cc_common.create_compilation_context(headers = headers),
