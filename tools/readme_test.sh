@@ -55,7 +55,7 @@ while read -r command; do
 done <<<"$commands"
 [ "$verbs" -ge 5 ] || complain "only $verbs commands of temper were found"
 
-for path in $(grep -oE '(tools|tests|kernels|learner|rollout|environments|proto|rewards)/[a-z0-9_/]+\.(sh|h|cc|proto|textproto|py|json)' "$readme" | sort -u); do
+for path in $(grep -oE '(tools|tests|kernels|learner|rollout|environments|proto|rewards)/[a-z0-9_/]+\.(sh|h|cc|proto|textproto|py|jsonl?)' "$readme" | sort -u); do
   [ -e "$path" ] || complain "no file $path"
 done
 
