@@ -99,7 +99,7 @@ BAD = [
     (task("b", payload_json="answer: 2"),
      "task b: payload_json is not JSON; its keys are answer, tools"),
     (task("b", environment="maths"),
-     'task b: there is no environment "maths"; there are example, '),
+     'task b: there is no environment "maths"; there are code, example, '),
     (task("b", split="test"), 'split is "test", not train or heldout'),
     (task("b", mesages=[]), "of fields id, environment, domain, split, mess"),
     (task("b", messages=[user(), {"role": "tool", "content": "4"}]),

@@ -28,8 +28,9 @@ absl::StatusOr<int64_t> InsertEpisode(Transaction* transaction,
                                       const SegmentRef& bulk, int64_t attempt,
                                       int64_t received_us);
 
-// The trajectory that InsertEpisode was given, field for field. `run` fills
-// its key. NotFound for an unknown id; DataLoss where the segment is damaged.
+// The trajectory that InsertEpisode was given, field for field, but for its
+// verdict's scores, which are reward parts (rewards/reward.h). `run` fills its
+// key. NotFound for an unknown id; DataLoss where the segment is damaged.
 absl::StatusOr<Trajectory> LoadEpisode(Transaction* transaction,
                                        const std::string& segment_directory,
                                        const std::string& run, int64_t id);

@@ -112,6 +112,8 @@ TEST_F(EpisodeRowsTest, EveryFieldComesBackAsItWas) {
   trajectory.set_wire_version(kWireVersion);
   trajectory.mutable_key()->set_run("trial");
   trajectory.mutable_key()->set_group(1);
+  // What a verdict scored is kept as reward parts.
+  trajectory.mutable_verdict()->clear_scores();
   const auto loaded = Load(Insert(trajectory));
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   MessageDifferencer differ;
