@@ -1,5 +1,8 @@
 #include "environments/tool_call.h"
 
+#include <chrono>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "environments/environment.h"
 #include "environments/text.h"
@@ -59,6 +62,22 @@ absl::Status CheckCallCount(const std::vector<ToolCall>& calls) {
   if (calls.size() <= kToolCallsPerStepMax) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       calls.size(), " tool calls in one step, at most ", kToolCallsPerStepMax));
+}
+
+absl::StatusOr<std::vector<ToolResult>> AnswerCalls(
+    const std::vector<ToolCall>& calls,
+    absl::FunctionRef<absl::StatusOr<ToolResult>(const ToolCall&)> answer) {
+  RETURN_IF_ERROR(CheckCallCount(calls));
+  std::vector<ToolResult> results;
+  for (const ToolCall& call : calls) {
+    const auto begin = std::chrono::steady_clock::now();
+    ASSIGN_OR_RETURN(ToolResult result, answer(call));
+    const auto elapsed = std::chrono::steady_clock::now() - begin;
+    result.set_elapsed_us(
+        std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
+    results.push_back(std::move(result));
+  }
+  return results;
 }
 
 }  // namespace temper

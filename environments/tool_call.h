@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
 #include "proto/task.pb.h"
@@ -30,6 +32,12 @@ ToolResult UnknownTool(const ToolCall& call);
 
 // InvalidArgument if there are more calls than a step may have.
 absl::Status CheckCallCount(const std::vector<ToolCall>& calls);
+
+// What `answer` makes of each call, in order, with the time that it took. Its
+// first error ends the step: InvalidArgument too if there are too many calls.
+absl::StatusOr<std::vector<ToolResult>> AnswerCalls(
+    const std::vector<ToolCall>& calls,
+    absl::FunctionRef<absl::StatusOr<ToolResult>(const ToolCall&)> answer);
 
 }  // namespace temper
 

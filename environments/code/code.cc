@@ -1,6 +1,5 @@
 #include "environments/code/code.h"
 
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -69,17 +68,10 @@ class CodeEnvironment : public Environment {
 
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
-    RETURN_IF_ERROR(CheckCallCount(calls));
-    std::vector<ToolResult> results;
-    for (const ToolCall& call : calls) {
-      const auto begin = std::chrono::steady_clock::now();
-      ASSIGN_OR_RETURN(ToolResult result, Answer(call));
-      const auto elapsed = std::chrono::steady_clock::now() - begin;
-      result.set_elapsed_us(
-          std::chrono::duration_cast<std::chrono::microseconds>(elapsed)
-              .count());
-      results.push_back(std::move(result));
-    }
+    ASSIGN_OR_RETURN(std::vector<ToolResult> results,
+                     AnswerCalls(calls, [this](const ToolCall& call) {
+                       return Answer(call);
+                     }));
     // Whoever waits may have the slot while the model thinks.
     trials_->Release();
     return results;

@@ -1,6 +1,5 @@
 #include "environments/interpreter/interpreter.h"
 
-#include <chrono>
 #include <map>
 #include <string>
 #include <utility>
@@ -82,19 +81,11 @@ class InterpreterEnvironment : public Environment {
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
     CHECK(session_ != nullptr) << "Step before Reset";
-    RETURN_IF_ERROR(CheckCallCount(calls));
-    std::vector<ToolResult> results;
-    for (const ToolCall& call : calls) {
-      const auto begin = std::chrono::steady_clock::now();
-      // An error here is no sandbox, for which the rest of the calls has none
-      // either.
-      ASSIGN_OR_RETURN(ToolResult result, Answer(call));
-      const auto elapsed = std::chrono::steady_clock::now() - begin;
-      result.set_elapsed_us(
-          std::chrono::duration_cast<std::chrono::microseconds>(elapsed)
-              .count());
-      results.push_back(std::move(result));
-    }
+    // An error is no sandbox, for which the rest of the calls has none either.
+    ASSIGN_OR_RETURN(std::vector<ToolResult> results,
+                     AnswerCalls(calls, [this](const ToolCall& call) {
+                       return Answer(call);
+                     }));
     // Whoever waits may have the slot while the model thinks.
     session_->EndStep();
     return results;

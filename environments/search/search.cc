@@ -1,6 +1,5 @@
 #include "environments/search/search.h"
 
-#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,18 +107,9 @@ class SearchEnvironment : public Environment {
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
     CHECK(index_ != nullptr) << "Step before Reset";
-    RETURN_IF_ERROR(CheckCallCount(calls));
-    std::vector<ToolResult> results;
-    for (const ToolCall& call : calls) {
-      const auto begin = std::chrono::steady_clock::now();
-      ASSIGN_OR_RETURN(ToolResult result, AnswerSearchCall(*index_, call));
-      const auto elapsed = std::chrono::steady_clock::now() - begin;
-      result.set_elapsed_us(
-          std::chrono::duration_cast<std::chrono::microseconds>(elapsed)
-              .count());
-      results.push_back(std::move(result));
-    }
-    return results;
+    return AnswerCalls(calls, [this](const ToolCall& call) {
+      return AnswerSearchCall(*index_, call);
+    });
   }
 
   absl::StatusOr<Verdict> Grade(

@@ -23,14 +23,16 @@ static_assert(kStagingEvent + 2 == cuda::kRuntimeEvents);
 
 constexpr int64_t kStagingHalf = int64_t{4} << 20;
 
-class DeviceBuffer final : public Buffer {
+// Memory that the runtime gave, and takes back by kFree.
+template <typename Base, void (cuda::Runtime::*kFree)(void*)>
+class RuntimeMemory final : public Base {
  public:
-  DeviceBuffer(std::shared_ptr<cuda::Runtime> runtime, void* data,
-               int64_t bytes)
+  RuntimeMemory(std::shared_ptr<cuda::Runtime> runtime, void* data,
+                int64_t bytes)
       : runtime_(std::move(runtime)), data_(data), bytes_(bytes) {}
-  ~DeviceBuffer() override { runtime_->Free(data_); }
-  DeviceBuffer(const DeviceBuffer&) = delete;
-  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+  ~RuntimeMemory() override { (runtime_.get()->*kFree)(data_); }
+  RuntimeMemory(const RuntimeMemory&) = delete;
+  RuntimeMemory& operator=(const RuntimeMemory&) = delete;
   void* data() const override { return data_; }
   int64_t bytes() const override { return bytes_; }
 
@@ -40,22 +42,8 @@ class DeviceBuffer final : public Buffer {
   const int64_t bytes_;
 };
 
-class LockedBuffer final : public HostBuffer {
- public:
-  LockedBuffer(std::shared_ptr<cuda::Runtime> runtime, void* data,
-               int64_t bytes)
-      : runtime_(std::move(runtime)), data_(data), bytes_(bytes) {}
-  ~LockedBuffer() override { runtime_->FreeHost(data_); }
-  LockedBuffer(const LockedBuffer&) = delete;
-  LockedBuffer& operator=(const LockedBuffer&) = delete;
-  void* data() const override { return data_; }
-  int64_t bytes() const override { return bytes_; }
-
- private:
-  const std::shared_ptr<cuda::Runtime> runtime_;
-  void* const data_;
-  const int64_t bytes_;
-};
+using DeviceBuffer = RuntimeMemory<Buffer, &cuda::Runtime::Free>;
+using LockedBuffer = RuntimeMemory<HostBuffer, &cuda::Runtime::FreeHost>;
 
 // Holds the scratch that its kernels were given.
 class CudaGraph final : public Graph {
