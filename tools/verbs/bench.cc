@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -226,8 +227,15 @@ Json ToJson(const SearchBenchResult& result) {
 
 // In a directory of its own, which is gone afterwards.
 absl::StatusOr<SearchBenchResult> MeasureSearch(uint32_t passages) {
-  std::string dir =
-      (std::filesystem::temp_directory_path() / "temper-bench.XXXXXX").string();
+  std::error_code error;
+  const std::filesystem::path parent =
+      std::filesystem::temp_directory_path(error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no directory for temporary files: ", error.message(),
+                     "; set TMPDIR to one with a gigabyte free"));
+  }
+  std::string dir = parent / "temper-bench.XXXXXX";
   if (mkdtemp(dir.data()) == nullptr) return FileError("make", dir, errno);
   auto result = BenchSearch(passages, dir, SystemClock());
   RETURN_IF_ERROR(RemoveAll(dir));
