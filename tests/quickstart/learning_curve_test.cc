@@ -118,7 +118,8 @@ class QuickstartLearningCurveTest : public testing::Test {
  protected:
   void SetUp() override {
     if (kSanitized) {
-      GTEST_SKIP() << "hours; //tests:train_run_test has these processes too";
+      GTEST_SKIP() << "a quarter of an hour and more; //tests:train_run_test "
+                      "has these processes too";
     }
   }
 };
