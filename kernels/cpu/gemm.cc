@@ -71,7 +71,7 @@ void GemmSerial(const TierKernels& tier, const GemmBlock& whole) {
         block.a = copied;
         block.a_row = kCopiedRow;
       }
-      block.b = whole.b + begin * whole.b_k;
+      block.b = whole.b + begin * kPanel;
       block.accumulate = whole.accumulate || cut > 0;
       tier.gemm(block);
     }

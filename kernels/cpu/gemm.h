@@ -22,7 +22,7 @@ constexpr int64_t PackedFloats(int64_t columns, int64_t depth) {
 
 // packed[(j / 16) * 16 * depth + k * 16 + j % 16] =
 //   b[j * column_stride + k * depth_stride], zero where j >= columns.
-// So b_panel is 16 * depth and b_k is 16.
+// So b_panel is 16 * depth.
 void PackPanels(const float* b, int64_t columns, int64_t depth,
                 int64_t column_stride, int64_t depth_stride, float* packed);
 

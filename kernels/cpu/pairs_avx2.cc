@@ -45,6 +45,7 @@ void Chain(const char* a, int64_t a_row, const uint32_t* b, int64_t b_panel,
     for (int j = 0; j < kVectors; ++j) sum[i][j] = _mm256_setzero_ps();
   }
   a += kOdd ? sizeof(float) : 0;
+#pragma GCC unroll 2
   for (int64_t p = 0; p < pairs; ++p) {
     __m256 row[kVectors];
 #pragma GCC unroll 8

@@ -22,7 +22,7 @@
 namespace temper {
 
 // c[i, j] = (accumulate ? c[i, j] : 0) + sum over k ascending of
-//   a[i a_row + k a_k] * b[(j / 16) b_panel + k b_k + j % 16],
+//   a[i a_row + k a_k] * b[(j / 16) b_panel + 16 k + j % 16],
 // one chain of FMAs per (i, j). b is read in whole panels of 16 columns (the
 // last one padded by its owner; what the padding holds does not matter);
 // c is written for j < columns only.
@@ -35,7 +35,6 @@ struct GemmBlock {
   int64_t a_k = 1;
   const float* b = nullptr;
   int64_t b_panel = 0;  // elements from one panel to the next
-  int64_t b_k = 16;
   float* c = nullptr;
   int64_t c_row = 0;
   bool accumulate = false;

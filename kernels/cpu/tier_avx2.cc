@@ -130,7 +130,9 @@ void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
     }
   }
   const int64_t a_row = g.a_row, a_k = kDense ? 1 : g.a_k;
-  const int64_t b_k = g.b_k, b_panel = g.b_panel;
+  const int64_t b_panel = g.b_panel;
+  // Two k a turn: counting takes slots of the ports that the FMAs need.
+#pragma GCC unroll 2
   for (int64_t k = g.depth; k > 0; --k) {
     __m256 row[2 * kPanels];
 #pragma GCC unroll 8
@@ -146,9 +148,9 @@ void Tile(const GemmBlock& g, const float* a, const float* b, float* c,
       }
     }
     _mm_prefetch(next, _MM_HINT_T1);
-    next += b_k;
+    next += 16;
     a += a_k;
-    b += b_k;
+    b += 16;
   }
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {

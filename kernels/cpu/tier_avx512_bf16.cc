@@ -92,6 +92,7 @@ void Tile(const PairBlock& g, int64_t row, int64_t first, __mmask16 last) {
         even[i][j] = odd[i][j] = _mm512_setzero_ps();
       }
     }
+#pragma GCC unroll 2
     for (int64_t q = 0; q < quads; ++q) {
       Chosen pairs[kPanels];
 #pragma GCC unroll 8

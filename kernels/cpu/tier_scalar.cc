@@ -131,7 +131,7 @@ void Gemm(const GemmBlock& g) {
       if (g.accumulate) chain = LoadPart(c, width);
       for (int64_t k = 0; k < g.depth; ++k) {
         const float a = g.a[i * g.a_row + k * g.a_k];
-        const float* b = panel + k * g.b_k;
+        const float* b = panel + 16 * k;
         for (int j = 0; j < 16; ++j) {
           chain.lane[j] = __builtin_fmaf(a, b[j], chain.lane[j]);
         }
