@@ -2,6 +2,7 @@
 // goldens, sampling, a training step, zero mismatch.
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -13,6 +14,7 @@
 #include "kernels/cuda/simt/emulator.h"
 #include "kernels/cuda/testing/simt_runtime.h"
 #include "kernels/find_backend.h"
+#include "kernels/ops/testing/forwarding_backend.h"
 #include "tests/delivery.h"
 #include "tests/golden_values.h"
 #include "tests/mismatch.h"
@@ -85,6 +87,23 @@ TEST_F(CudaModelTest, LogitsSamplesAndTrainedWeightsAreTheCommittedOnes) {
   }
 }
 
+// Counts graphs that are made and replayed.
+class GraphCounter final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  absl::StatusOr<std::unique_ptr<Graph>> Capture(
+      const std::function<void()>& operations) override {
+    ++captured;
+    return ForwardingBackend::Capture(operations);
+  }
+  void Replay(const Graph& graph) override {
+    ++replayed;
+    ForwardingBackend::Replay(graph);
+  }
+
+  int64_t captured = 0, replayed = 0;
+};
+
 // A tiny model's first conversations, short ones where time asks.
 TrialModel Trial() {
   TrialModel model = TinyTrialModel();
@@ -116,6 +135,22 @@ std::vector<SequenceRecord> Alone(const SamplerSetup& like, int count) {
   SamplerSetup setup = like;
   setup.together = 1;
   return SampleAll(NewScalar().get(), Trial(), setup, count).records;
+}
+
+TEST_F(CudaModelTest, ForwardsOfOneShapeAreCapturedOnceAndReplayed) {
+  const auto device = NewCuda();
+  GraphCounter counter(device.get());
+  SamplerSetup setup;
+  setup.together = 2;
+  const auto alone = Alone(setup, 2);
+  const Sampled sampled = SampleAll(&counter, Trial(), setup, 2);
+  for (size_t s = 0; s < sampled.records.size(); ++s) {
+    EXPECT_TRUE(SameRecord(sampled.records[s], alone[s])) << s;
+  }
+  EXPECT_EQ(counter.replayed, sampled.stats.steps);
+  // Prefills of several lengths, decode steps of two sequences and of one.
+  EXPECT_GT(counter.captured, 2);
+  EXPECT_LT(counter.captured, sampled.stats.steps / 2);
 }
 
 TEST_F(CudaModelTest, NoMismatchWhateverRunsBesideASequenceAndHowItIsCut) {

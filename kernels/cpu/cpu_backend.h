@@ -67,7 +67,7 @@ class CpuBackend final : public Backend {
   void Zero(const Tensor& x) override;
   int64_t BucketRows(int64_t rows) const override { return rows; }
   absl::StatusOr<std::unique_ptr<Graph>> Capture(
-      std::function<void()> operations) override;
+      const std::function<void()>& operations) override;
   void Replay(const Graph& graph) override;
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;

@@ -265,7 +265,7 @@ char* CudaBackend::Scratch(int64_t bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<Graph>> CudaBackend::Capture(
-    std::function<void()> operations) {
+    const std::function<void()>& operations) {
   CHECK(!capturing_) << "a capture in a capture";
   // Twice at most: by then the scratch is what the first try wanted.
   for (;;) {

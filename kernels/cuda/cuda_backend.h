@@ -66,7 +66,7 @@ class CudaBackend final : public Backend {
   // Powers of two, so that steps have few shapes.
   int64_t BucketRows(int64_t rows) const override;
   absl::StatusOr<std::unique_ptr<Graph>> Capture(
-      std::function<void()> operations) override;
+      const std::function<void()>& operations) override;
   void Replay(const Graph& graph) override;
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;

@@ -185,36 +185,38 @@ struct Step {
 };
 
 TEST_F(CudaBackendTest, AGraphIsItsOperationsWithTheValuesOfTheDay) {
-  for (Machine* machine : {&scalar_, &device_}) {
-    Step plain(&scalar_), step(machine);
-    // Nothing ran before, so that the capture has no scratch yet.
-    auto graph = (*machine)->Capture([&] { step.Enqueue(); });
-    ASSERT_TRUE(graph.ok()) << graph.status();
-    step.SetInput(4);
-    EXPECT_EQ(step.Result(), Floats(3 * Step::kRows, 0.0f)) << "it ran";
-    for (const uint64_t seed : {5, 6}) {
-      step.SetInput(seed);
-      // Another takes more scratch between: the graph keeps its own.
-      Floats big = Normals(8, 64 * 300);
-      const Tensor wide = machine->Put(big, {64, 300});
-      const Tensor dw = machine->Room(DType::kF32, {300});
-      (*machine)->RmsNormBackward({.x = wide,
-                                   .w = machine->Put(Floats(300, 1), {300}),
-                                   .eps = 1e-5f,
-                                   .dy = wide,
-                                   .dx = wide,
-                                   .dw = dw});
-      (*machine)->Replay(**graph);
-      plain.SetInput(seed);
-      plain.Enqueue();
-      EXPECT_EQ(step.Result(), plain.Result());
-    }
-    // A fault within a graph is said as any other.
-    const Floats huge(Step::kRows * Step::kIn, HUGE_VALF);
-    ASSERT_TRUE((*machine)->CopyFromHost(huge.data(), step.x).ok());
-    (*machine)->Replay(**graph);
-    EXPECT_EQ((*machine)->Sync(), StatusOf(DeviceFault::kNumbers));
+  // The CPU has none, and calls nothing.
+  auto none = scalar_->Capture([] { FAIL(); });
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_EQ(*none, nullptr);
+  Step plain(&scalar_), step(&device_);
+  // Nothing ran before, so that the capture has no scratch yet.
+  auto graph = device_->Capture([&] { step.Enqueue(); });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  step.SetInput(4);
+  EXPECT_EQ(step.Result(), Floats(3 * Step::kRows, 0.0f)) << "it ran";
+  for (const uint64_t seed : {5, 6}) {
+    step.SetInput(seed);
+    // Another takes more scratch between: the graph keeps its own.
+    Floats big = Normals(8, 64 * 300);
+    const Tensor wide = device_.Put(big, {64, 300});
+    const Tensor dw = device_.Room(DType::kF32, {300});
+    device_->RmsNormBackward({.x = wide,
+                              .w = device_.Put(Floats(300, 1), {300}),
+                              .eps = 1e-5f,
+                              .dy = wide,
+                              .dx = wide,
+                              .dw = dw});
+    device_->Replay(**graph);
+    plain.SetInput(seed);
+    plain.Enqueue();
+    EXPECT_EQ(step.Result(), plain.Result());
   }
+  // A fault within a graph is said as any other.
+  const Floats huge(Step::kRows * Step::kIn, HUGE_VALF);
+  ASSERT_TRUE(device_->CopyFromHost(huge.data(), step.x).ok());
+  device_->Replay(**graph);
+  EXPECT_EQ(device_->Sync(), StatusOf(DeviceFault::kNumbers));
 }
 
 TEST_F(CudaBackendTest, WhatNoGraphCanHoldEndsTheProcess) {

@@ -19,6 +19,9 @@ namespace temper {
 namespace {
 
 constexpr int64_t kTokensMax = 1 << 22;
+// Shapes come again and again: of rows and sequences the powers of two, of
+// pages too.
+constexpr size_t kGraphsMax = 256;
 
 }  // namespace
 
@@ -174,14 +177,11 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
 
   if (taps != nullptr) taps->Begin(selected_width);
   const BlockContext context = Context(map, a->slot);
-  backend_->Embed(weights_.embed_tokens(), a->tokens, a->layers[0].h_in);
-  for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
-    RETURN_IF_ERROR(ForwardLayer(l, context, *a, cache, options));
+  if (cache != nullptr && taps == nullptr && options.agreement.empty()) {
+    RETURN_IF_ERROR(ReplayLayers(context, *a, cache));
+  } else {
+    RETURN_IF_ERROR(EnqueueLayers(context, *a, cache, options));
   }
-  const Tensor& last = a->layers.back().h_out;
-  backend_->RmsNorm(last, weights_.norm(), eps(), a->hidden);
-  backend_->CheckNumbers(last, kRootMeanSquareMax);
-  backend_->CheckNumbers(a->hidden, kRootMeanSquareMax);
   CheckHead();
   if (options.read_routes) {
     RETURN_IF_ERROR(Explained(ReadRoutes(*a, batch)));
@@ -191,6 +191,51 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
     impl->tokens = batch->size();
   }
   *hidden = a->hidden;
+  return absl::OkStatus();
+}
+
+absl::Status TransformerImpl::EnqueueLayers(const BlockContext& context,
+                                            const Activations& a,
+                                            KvCache* cache,
+                                            const ForwardOptions& options) {
+  backend_->Embed(weights_.embed_tokens(), a.tokens, a.layers[0].h_in);
+  for (int64_t l = 0; l < config_.num_hidden_layers; ++l) {
+    RETURN_IF_ERROR(ForwardLayer(l, context, a, cache, options));
+  }
+  const Tensor& last = a.layers.back().h_out;
+  backend_->RmsNorm(last, weights_.norm(), eps(), a.hidden);
+  backend_->CheckNumbers(last, kRootMeanSquareMax);
+  backend_->CheckNumbers(a.hidden, kRootMeanSquareMax);
+  return absl::OkStatus();
+}
+
+absl::Status TransformerImpl::ReplayLayers(const BlockContext& context,
+                                           const Activations& a,
+                                           KvCache* cache) {
+  const auto enqueue = [&] {
+    const absl::Status status = EnqueueLayers(context, a, cache, {});
+    CHECK(status.ok()) << status;  // no options, so nothing to fail
+  };
+  const auto at = [](const Tensor& x) {
+    return reinterpret_cast<intptr_t>(x.data());
+  };
+  const GraphKey key = {
+      a.tokens.dim(0),     a.blocks.dim(0),
+      a.blocks.dim(1),     a.layers[0].indexer.selected.dim(1),
+      at(a.batch),         at(a.hidden),
+      at(context.cos_sin), at(cache->layer(0).latent)};
+  auto found = graphs_.find(key);
+  if (found == graphs_.end() && has_graphs_) {
+    ASSIGN_OR_RETURN(auto graph, backend_->Capture(enqueue));
+    has_graphs_ = graph != nullptr;
+    if (graphs_.size() >= kGraphsMax) graphs_.clear();
+    if (has_graphs_) found = graphs_.emplace(key, std::move(graph)).first;
+  }
+  if (has_graphs_) {
+    backend_->Replay(*found->second);
+  } else {
+    enqueue();
+  }
   return absl::OkStatus();
 }
 

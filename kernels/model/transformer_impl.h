@@ -4,7 +4,9 @@
 #ifndef KERNELS_MODEL_TRANSFORMER_IMPL_H_
 #define KERNELS_MODEL_TRANSFORMER_IMPL_H_
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -23,6 +25,11 @@ struct TapeImpl : public Tape {
   KeyMap map;
   int64_t tokens = 0;  // of the maker's last forward; 0: none to go back over
 };
+
+// All that the operations of a forward over a cache depend on but the values:
+// how many tokens, sequences and pages, how wide the selection is, and where
+// the buffers lie.
+using GraphKey = std::array<int64_t, 8>;
 
 class TransformerImpl : public Transformer {
  public:
@@ -51,6 +58,13 @@ class TransformerImpl : public Transformer {
   absl::Status Prepare(const TokenBatch& batch, int64_t selected_width,
                        TapeImpl* tape, Activations** a);
   absl::Status CopyBatch(const TokenBatch& batch, const Activations& a);
+  // From the embedding to the last norm, by operations alone unless `options`
+  // ask to be told more.
+  absl::Status EnqueueLayers(const BlockContext& context, const Activations& a,
+                             KvCache* cache, const ForwardOptions& options);
+  // The same over a cache, as one launch where the device has such.
+  absl::Status ReplayLayers(const BlockContext& context, const Activations& a,
+                            KvCache* cache);
   absl::Status ForwardLayer(int64_t l, const BlockContext& context,
                             const Activations& a, KvCache* cache,
                             const ForwardOptions& options);
@@ -80,7 +94,9 @@ class TransformerImpl : public Transformer {
   RopeCache rope_;
   uint64_t head_checked_ = 0;  // the publication whose lm_head was looked at
   LayerScratch scratch_;
-  std::vector<int32_t> host_batch_;      // as Activations::batch
+  std::vector<int32_t> host_batch_;  // as Activations::batch
+  bool has_graphs_ = true;  // as far as is known: the device may have none
+  std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::vector<int32_t> last_positions_;  // CheckBatch's
 };
 

@@ -31,8 +31,8 @@ struct Event {
   uint64_t number = 0;
 };
 
-// Operations to be enqueued again (Capture). Freed with its last owner; must
-// not outlive the tensors and weights that they were given.
+// Operations to be enqueued again (Capture), as long as the tensors and weights
+// that they were given are there.
 class Graph {
  public:
   virtual ~Graph() = default;

@@ -67,8 +67,8 @@ class ForwardingBackendBy : public Backend {
   absl::Status Sync() override { return inner_->Sync(); }
   void Zero(const Tensor& x) override { pass_(inner_, &Backend::Zero, x); }
   absl::StatusOr<std::unique_ptr<Graph>> Capture(
-      std::function<void()> operations) override {
-    return inner_->Capture(std::move(operations));
+      const std::function<void()>& operations) override {
+    return inner_->Capture(operations);
   }
   void Replay(const Graph& graph) override { inner_->Replay(graph); }
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
