@@ -12,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace temper {
@@ -48,7 +49,10 @@ std::string OwnPath(const std::string& controller) {
     const size_t first = line.find(':');
     const size_t second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    if (line.substr(first + 1, second - first - 1) == controller) {
+    // Several may be of one hierarchy: "cpu,cpuacct".
+    const std::string names = line.substr(first + 1, second - first - 1);
+    if (absl::StrContains(absl::StrCat(",", names, ","),
+                          absl::StrCat(",", controller, ","))) {
       const std::string path = line.substr(second + 1);
       return path == "/" ? "" : path;
     }
@@ -82,7 +86,8 @@ void RemoveStale(const std::string& parent) {
   for (const std::string& path : stale) rmdir(path.c_str());
 }
 
-// Whether a group can be made there; notes whether it holds swap.
+// Whether a group can be made there; notes whether it holds swap and has a
+// share of the CPU.
 bool Works(CgroupHierarchy* hierarchy) {
   Cgroup probe(*hierarchy);
   if (!probe.Create("probe", 8, 64 << 20).ok()) return false;
@@ -91,6 +96,9 @@ bool Works(CgroupHierarchy* hierarchy) {
     hierarchy->holds_swap =
         Exists(absl::StrCat(probe.paths()[limit.parent], "/", limit.file));
   }
+  // Shares are equal as groups are made.
+  hierarchy->shares_cpu = Exists(probe.paths().back() + "/cpu.weight") ||
+                          Exists(probe.paths().back() + "/cpu.shares");
   probe.Remove();
   return true;
 }
@@ -101,7 +109,10 @@ bool TryV2(CgroupHierarchy* found) {
     if (!Exists(root + "/cgroup.controllers")) continue;
     for (const std::string& path : {root + OwnPath(""), root}) {
       // Refused where the group has processes of its own; the probe tells.
-      WriteFile(path + "/cgroup.subtree_control", "+pids +memory");
+      // Each alone: one that is not there refuses its neighbours.
+      for (const char* controller : {"+pids", "+memory", "+cpu"}) {
+        WriteFile(path + "/cgroup.subtree_control", controller);
+      }
       CgroupHierarchy hierarchy = {CgroupMode::kV2, {path}};
       if (!Works(&hierarchy)) continue;
       *found = hierarchy;
@@ -113,7 +124,8 @@ bool TryV2(CgroupHierarchy* found) {
 
 bool TryV1(CgroupHierarchy* found) {
   CgroupHierarchy hierarchy = {CgroupMode::kV1, {}};
-  for (const char* controller : {"pids", "memory"}) {
+  for (const char* controller : {"pids", "memory", "cpu"}) {
+    const size_t before = hierarchy.parents.size();
     const std::string root = absl::StrCat(kRoot, "/", controller);
     for (const std::string& path : {root + OwnPath(controller), root}) {
       CgroupHierarchy longer = hierarchy;
@@ -123,6 +135,7 @@ bool TryV1(CgroupHierarchy* found) {
       break;
     }
     if (hierarchy.parents.empty()) return false;  // no pids: no use
+    if (hierarchy.parents.size() == before) break;
   }
   *found = hierarchy;
   return true;
@@ -134,7 +147,8 @@ std::string CgroupHierarchy::Describe() const {
   if (mode == CgroupMode::kNone) return "no cgroup (rlimits only)";
   return absl::StrCat(mode == CgroupMode::kV2 ? "cgroup v2" : "cgroup v1",
                       " (pids", holds_memory() ? ", memory" : "",
-                      holds_swap ? ", swap" : "", ")");
+                      holds_swap ? ", swap" : "", shares_cpu ? ", cpu" : "",
+                      ")");
 }
 
 CgroupHierarchy DetectCgroups() {

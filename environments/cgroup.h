@@ -1,6 +1,7 @@
 // One control group per sandbox, for what rlimits cannot hold: the memory, swap
-// included, and the number of all its processes together. Speaks cgroup v2,
-// cgroup v1, or says that there is none.
+// included, and the number of all its processes together; and so that all of
+// them together have no more of a busy CPU than one other process. Speaks
+// cgroup v2, cgroup v1, or says that there is none.
 //
 // Not thread-safe; used by the sandbox supervisor, which has one thread.
 
@@ -23,17 +24,20 @@ enum class CgroupMode { kNone, kV1, kV2 };
 // Where groups can be made: found by making one, not by reading what should be.
 struct CgroupHierarchy {
   CgroupMode mode = CgroupMode::kNone;
-  // v2: {unified}; v1: {pids, memory}, the second absent if not writable.
+  // v2: {unified}; v1: {pids, memory, cpu}, cut at the first that is not
+  // writable.
   std::vector<std::string> parents;
+  // Whether a group has a share of the CPU however many its processes are.
+  bool shares_cpu = false;
   // Whether what is swapped out is held too. A kernel without the file that
   // says so either has no swap or does not count it.
   bool holds_swap = false;
 
   bool holds_processes() const { return mode != CgroupMode::kNone; }
   bool holds_memory() const {
-    return mode == CgroupMode::kV2 || parents.size() == 2;
+    return mode == CgroupMode::kV2 || parents.size() >= 2;
   }
-  // For people: "cgroup v1 (pids, memory, swap)".
+  // For people: "cgroup v1 (pids, memory, swap, cpu)".
   std::string Describe() const;
 };
 

@@ -14,3 +14,9 @@ grep -q '^code: 3 tasks keep its promises$' "$TEST_TMPDIR/out" ||
   fail "no word of the tasks"
 "$temper" env list | grep -q '^code .*sandbox .*hidden tests' ||
   fail "code is not listed"
+
+"$temper" bench sandbox --runs 3 --json >"$TEST_TMPDIR/out" \
+  2>"$TEST_TMPDIR/err" || fail "bench sandbox: exit $?"
+grep -q '"run_p95_ms": [0-9]' "$TEST_TMPDIR/out" || fail "no time of a run"
+"$temper" bench sandbox --runs 3 | grep -q 'of a bare zygote' ||
+  fail "no rate"

@@ -54,7 +54,8 @@ int RunConfigVerb(int argc, char** argv);
 
 // `temper bench {gemm, forward, decode, train}`: how fast this machine
 // computes, as a fraction of what it does at most; `search`: how fast the index
-// of environment search answers, beside SQLite's.
+// of environment search answers, beside SQLite's; `sandbox`: how fast sandboxes
+// start and end, beside bubblewrap's.
 int RunBenchVerb(int argc, char** argv);
 
 // `temper doctor` checks what a run needs of this machine, a line each, and

@@ -1,21 +1,9 @@
-// How fast sandboxes are on this machine, beside what it can do at all. A run
-// is a session from nothing to nothing: a slot's sandbox starts, runs one
-// trivial cell, ends, and the slot is free.
-//
-//   bazel run -c opt //environments:sandbox_benchmark -- [RUNS]
-//
-// Milliseconds: of runs with a pause between them, so that the zygote has
-// forked ahead, and, in turn with them, of bubblewrap running /usr/bin/true.
-// Then runs a second, back to back, everything on one core, beside those of a
-// bare zygote that forks, loads the same system call filter and runs the cell.
-// On a busy machine only the ratios tell something.
+#include "tools/bench/sandbox_bench.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -195,15 +183,6 @@ SandboxSupervisorOptions OneSlot() {
   return options;
 }
 
-struct SandboxSpeed {
-  std::string walls;  // which are up, for people
-  double run_p50_ms = 0;
-  double run_p95_ms = 0;
-  double bwrap_p50_ms = 0;
-  double runs_per_core = 0;
-  double bare_runs_per_core = 0;
-};
-
 absl::Status MeasureTimes(int runs, SandboxSpeed* speed) {
   ASSIGN_OR_RETURN(const auto supervisor, SandboxSupervisor::Start(OneSlot()));
   ASSIGN_OR_RETURN(const auto pool, SandboxPool::Create(supervisor.get()));
@@ -241,31 +220,13 @@ absl::Status MeasureRates(int runs, SandboxSpeed* speed) {
   return absl::OkStatus();
 }
 
-absl::Status Main(int runs) {
+}  // namespace
+
+absl::StatusOr<SandboxSpeed> BenchSandbox(int runs) {
   SandboxSpeed speed;
   RETURN_IF_ERROR(MeasureTimes(runs, &speed));
   RETURN_IF_ERROR(MeasureRates(runs, &speed));
-  printf("%s\n", speed.walls.c_str());
-  printf(
-      "a run: p50 %.2f ms, p95 %.2f ms; bwrap true: p50 %.2f ms (%.2f, %.2f)\n",
-      speed.run_p50_ms, speed.run_p95_ms, speed.bwrap_p50_ms,
-      speed.run_p50_ms / speed.bwrap_p50_ms,
-      speed.run_p95_ms / speed.bwrap_p50_ms);
-  printf("runs a second on a core: %.0f; of a bare zygote: %.0f (%.2f)\n",
-         speed.runs_per_core, speed.bare_runs_per_core,
-         speed.runs_per_core / speed.bare_runs_per_core);
-  return absl::OkStatus();
+  return speed;
 }
 
-}  // namespace
 }  // namespace temper
-
-int main(int argc, char** argv) {
-  const int runs = argc > 1 ? atoi(argv[1]) : 200;
-  const absl::Status status =
-      runs > 0 ? temper::Main(runs)
-               : absl::InvalidArgumentError("RUNS is not above 0");
-  if (status.ok()) return 0;
-  fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-  return 1;
-}

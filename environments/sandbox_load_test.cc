@@ -1,0 +1,251 @@
+// What one session costs another, and what many leave behind: nothing.
+//
+//   sandbox_load_test RUNS
+
+#include <dirent.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "environments/cgroup.h"
+#include "environments/python_session.h"
+#include "environments/sandbox_processes_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace temper {
+
+int runs_total = 0;
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr uint32_t kSlots = 4;
+
+// Ends in their own outcomes, or not at all: a time limit is part of the mix.
+constexpr const char* kHostile[] = {
+    // As many that compute as there may be.
+    "import os\ntry:\n  while os.fork(): pass\nexcept OSError: pass\n"
+    "while True: pass",
+    // Threads, likewise.
+    "import threading\ndef spin():\n  while True: pass\ntry:\n"
+    "  while True: threading.Thread(target=spin).start()\n"
+    "except RuntimeError: pass\nspin()",
+    "x = []\nwhile True: x.append(bytearray(16 << 20))",
+    "while True: print('x' * 100000)",
+    "import os\nf = open('/tmp/full', 'wb')\nwhile True: f.write(bytes(1 << "
+    "20))",
+    "import os\ni = 0\nwhile True:\n  open('/tmp/%d' % i, 'w').close()\n  i += "
+    "1",
+    "import os, signal\nos.kill(-1, signal.SIGKILL)",
+    "import os\nfor pid in range(2, 40000):\n  try: os.kill(pid, 9)\n"
+    "  except OSError: pass",
+    "import os\nf = []\nwhile True: f.append(os.open('/dev/null', 0))",
+    "import os\nwhile True:\n  for root, dirs, files in os.walk('/proc'): pass",
+    "import os\nos.abort()",
+    "import ctypes\nctypes.string_at(0)",
+    "def f(): f()\nimport sys\nsys.setrecursionlimit(10 ** 9)\nf()",
+};
+constexpr const char* kHonest[] = {
+    "sum(i * i for i in range(8000000))",
+    "x = bytearray(64 << 20)\nx[::4096] = b'y' * len(x[::4096])\nx.count(b'y')",
+    "open('/tmp/a', 'w').write('z' * 100000)\nlen(open('/tmp/a').read())",
+    "import os\nos.listdir('/tmp')",
+    "import random\nrandom.random()",
+    "import subprocess\nsubprocess.run(['/usr/bin/echo', 'a'], "
+    "capture_output=True).stdout",
+    "len(open('/dev/null').read())",
+    "1/0",
+};
+
+class SandboxLoadTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    SandboxSupervisorOptions options;
+    options.slots_max = kSlots;
+    auto supervisor = SandboxSupervisor::Start(options);
+    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+    supervisor_ = *std::move(supervisor);
+    pool_ = *SandboxPool::Create(supervisor_.get());
+  }
+
+  bool SharesCpu() const {
+    return absl::StrContains(supervisor_->description(), ", cpu)");
+  }
+
+  // What the honest cells print and end in, as the cells of one session.
+  std::string Honest(milliseconds cell_max) {
+    PythonSessionLimits limits;
+    limits.cell_max = cell_max;
+    limits.session_max = 4 * cell_max;
+    PythonSession session(pool_.get(), /*seed=*/3, limits);
+    std::string all;
+    for (const char* cell : kHonest) {
+      const auto result = session.Run(cell);
+      EXPECT_TRUE(result.ok()) << result.status();
+      if (!result.ok()) break;
+      absl::StrAppend(&all, result->outcome(), ": ", result->content(), "\n");
+    }
+    return all;
+  }
+
+  std::unique_ptr<SandboxSupervisor> supervisor_;
+  std::unique_ptr<SandboxPool> pool_;
+};
+
+// Runs one cell of a session of its own, whatever it comes to.
+void RunAlone(SandboxPool* pool, const char* cell, milliseconds cell_max) {
+  PythonSessionLimits limits;
+  limits.cell_max = cell_max;
+  PythonSession session(pool, /*seed=*/1, limits);
+  const auto result = session.Run(cell);
+  EXPECT_TRUE(result.ok()) << result.status() << " of " << cell;
+}
+
+TEST_F(SandboxLoadTest, AHostileSessionBesideItChangesNothingOfAnHonestOne) {
+  const std::string alone = Honest(milliseconds(60'000));
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(Honest(milliseconds(60'000)), alone);
+  const auto took = std::chrono::duration_cast<milliseconds>(
+      std::chrono::steady_clock::now() - begin);
+  // Of two sessions that compute each has half of the CPU, or a thirtieth where
+  // the other has all that its processes get.
+  const milliseconds patience = std::max(5 * took, milliseconds(1000));
+  for (const char* cell : kHostile) {
+    if (!SharesCpu() && absl::StrContains(cell, "while True: pass")) continue;
+    std::atomic<bool> over = false;
+    std::thread hostile([&] {
+      while (!over) RunAlone(pool_.get(), cell, milliseconds(1500));
+    });
+    std::this_thread::sleep_for(milliseconds(200));  // until it is at work
+    EXPECT_EQ(Honest(patience), alone) << "beside " << cell;
+    over = true;
+    hostile.join();
+  }
+}
+
+size_t OpenDescriptors() {
+  DIR* const directory = opendir("/proc/self/fd");
+  size_t count = 0;
+  while (readdir(directory) != nullptr) ++count;
+  closedir(directory);
+  return count;
+}
+
+std::string MountsHere() {
+  std::ifstream in("/proc/self/mountinfo");
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Groups of sandboxes that nobody will remove, their makers being dead.
+std::vector<std::string> Orphans(const CgroupHierarchy& hierarchy) {
+  std::vector<std::string> orphans;
+  for (const std::string& parent : hierarchy.parents) {
+    DIR* const directory = opendir(parent.c_str());
+    while (const dirent* entry = readdir(directory)) {
+      const std::vector<std::string> parts =
+          absl::StrSplit(entry->d_name, '_');  // temper_sandbox_SPACE_PID_NAME
+      int pid = 0;
+      if (parts.size() < 5 || parts[1] != "sandbox" ||
+          !absl::SimpleAtoi(parts[3], &pid)) {
+        continue;
+      }
+      if (kill(pid, 0) != 0) orphans.push_back(entry->d_name);
+    }
+    closedir(directory);
+  }
+  return orphans;
+}
+
+// Names of all that lives below the helper, sorted; waits until it is `want`.
+std::vector<std::string> NamesBelow(pid_t helper,
+                                    const std::vector<std::string>& want) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 500; ++i) {
+    names.clear();
+    for (const auto& process : ProcessesBelow(helper)) {
+      names.push_back(
+          absl::StrCat(process.name, process.state == 'Z' ? " Z" : ""));
+    }
+    std::sort(names.begin(), names.end());
+    if (names == want) break;
+    usleep(10'000);
+  }
+  return names;
+}
+
+TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
+  // Here, for it removes what others left.
+  const CgroupHierarchy hierarchy = DetectCgroups();
+  const pid_t helper = supervisor_->helper_pid();
+  const auto run_all = [&](int runs) {
+    std::atomic<int> next = 0;
+    std::vector<std::thread> threads;
+    for (uint32_t i = 0; i < kSlots; ++i) {
+      threads.emplace_back([&] {
+        for (int run = next++; run < runs; run = next++) {
+          // Three of four are honest, as a model's cells are.
+          const char* const cell = run % 4 == 0
+                                       ? kHostile[run / 4 % std::size(kHostile)]
+                                       : kHonest[run % std::size(kHonest)];
+          RunAlone(pool_.get(), cell, milliseconds(300));
+          if ((run + 1) % 1000 == 0) {
+            fprintf(stderr, "%d of %d runs\n", run + 1, runs);
+          }
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  };
+  // Every slot has its keeper then.
+  run_all(4 * kSlots);
+  std::vector<std::string> names;
+  for (uint32_t slot = 0; slot < kSlots; ++slot) {
+    for (const char* name : {"bwrap", "bwrap", "temper-driver",
+                             "temper-sandboxe", "temper-zygote"}) {
+      names.push_back(name);
+    }
+  }
+  std::sort(names.begin(), names.end());
+  ASSERT_EQ(NamesBelow(helper, names), names);
+  const size_t descriptors = OpenDescriptors();
+  const std::string mounts = MountsHere();
+  run_all(runs_total);
+  EXPECT_EQ(NamesBelow(helper, names), names);
+  EXPECT_EQ(OpenDescriptors(), descriptors);
+  EXPECT_EQ(MountsHere(), mounts);
+  pool_.reset();
+  supervisor_.reset();
+  EXPECT_EQ(NamesBelow(helper, {}), std::vector<std::string>());
+  EXPECT_EQ(Orphans(hierarchy), std::vector<std::string>());
+}
+
+}  // namespace
+}  // namespace temper
+
+int main(int argc, char** argv) {
+  testing::InitGoogleMock(&argc, argv);
+  temper::runs_total = argc > 1 ? std::atoi(argv[1]) : 0;
+  if (temper::runs_total < 1) {
+    fprintf(stderr, "usage: %s RUNS\n", argv[0]);
+    return 2;
+  }
+  return RUN_ALL_TESTS();
+}
