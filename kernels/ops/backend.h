@@ -73,12 +73,12 @@ class Backend {
   virtual int64_t BucketRows(int64_t rows) const = 0;
 
   // --- Graphs ---------------------------------------------------------------
-  // Keeps what `operations` enqueues, called now (twice at most) without running
-  // it, for Replay: the same operations on the same tensors, with the values
-  // that those have then. Operations, Zero and CopyToHost alone, and none over
-  // several tensors (SumSquares, AdamW): nothing comes up, is allocated, or
-  // waited for (CHECKed). Null, and nothing called, where launches cost nothing:
-  // whoever asked enqueues them.
+  // Keeps what `operations` enqueues, called now (twice at most) without
+  // running it, for Replay: the same operations on the same tensors, with the
+  // values that those have then. Operations, Zero and CopyToHost alone, and
+  // none over several tensors (SumSquares, AdamW): nothing comes up, is
+  // allocated, or waited for (CHECKed). Null, and nothing called, where
+  // launches cost nothing: whoever asked enqueues them.
   virtual absl::StatusOr<std::unique_ptr<Graph>> Capture(
       const std::function<void()>& operations) = 0;
   // Enqueues them, at a launch's cost for all of them together.
