@@ -277,8 +277,11 @@ class ZeroMismatchMatrix : public ZeroMismatchTest {
   // Conversations whose prompts share no beginning: nothing is found in the
   // cache, and training has nothing to share.
   void MakePromptsDiffer() {
+    // By two tokens: there are fewer than conversations.
+    const int firsts = static_cast<int>(model_.config.vocab_size) - 2;
     for (int s = 0; s < kConversations; ++s) {
-      model_.conversations[s].prompt[0] = 2 + s;
+      model_.conversations[s].prompt[0] = 2 + s % firsts;
+      model_.conversations[s].prompt[1] = 2 + s / firsts;
     }
   }
 
