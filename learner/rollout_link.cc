@@ -48,6 +48,10 @@ absl::Status RolloutLink::OpenQueue() {
   TaskQueueOptions options;
   options.seed = config_.seed();
   options.group_size = config_.objective().group_size();
+  for (const DomainConfig& domain : config_.domain()) {
+    if (domain.domain_weight() == 0) continue;
+    options.domain_weights[domain.domain_name()] = domain.domain_weight();
+  }
   ASSIGN_OR_RETURN(
       queue_, TaskQueue::Create(std::move(tasks), options, records_->ledger()));
   return absl::OkStatus();

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/base/rng.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/task_file.h"
 
@@ -44,9 +43,9 @@ absl::StatusOr<std::unique_ptr<TaskQueue>> TaskQueue::Create(
       return absl::InvalidArgumentError(
           absl::StrCat("two tasks have the id \"", task.id(), "\""));
     }
-    if (task.split() == "train") queue->train_.push_back(i);
   }
   MutexLock lock(&queue->mutex_);
+  RETURN_IF_ERROR(queue->OrderTasks());
   // Read once, counted on from here: one queue a ledger, and the ledger would
   // refuse a number twice.
   ASSIGN_OR_RETURN(queue->next_train_group_, ledger->NextGroup(PURPOSE_TRAIN));
@@ -67,19 +66,35 @@ absl::StatusOr<std::unique_ptr<TaskQueue>> TaskQueue::Create(
   return queue;
 }
 
-size_t TaskQueue::TaskAt(int64_t position) {
-  const auto count = static_cast<int64_t>(train_.size());
-  const int64_t epoch = position / count;
-  // A permutation an epoch, not one draw a position: each task comes once
-  // before any comes twice. Keyed by the epoch alone, it is the same after a
-  // resume, whatever was issued before.
-  if (epoch != order_epoch_) {
-    order_ = Permutation(
-        {options_.seed, RngPurpose::kTaskOrder, static_cast<uint64_t>(epoch)},
-        static_cast<uint32_t>(count));
-    order_epoch_ = epoch;
+absl::Status TaskQueue::OrderTasks() {
+  std::map<std::string, std::vector<size_t>> by_domain;
+  const bool weighted = !options_.domain_weights.empty();
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    if (tasks_[i].split() != "train") continue;
+    by_domain[weighted ? tasks_[i].domain() : ""].push_back(i);
   }
-  return train_[order_[static_cast<size_t>(position % count)]];
+  std::vector<TaskOrder::Part> parts;
+  for (auto& [domain, tasks] : by_domain) {
+    const auto weight = options_.domain_weights.find(domain);
+    if (weighted && weight == options_.domain_weights.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("train task ", tasks_[tasks[0]].id(), " is of domain \"",
+                       domain, "\", which has no weight"));
+    }
+    parts.push_back({weighted ? weight->second : 1, std::move(tasks)});
+  }
+  for (const auto& [domain, weight] : options_.domain_weights) {
+    if (by_domain.count(domain) > 0) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain ", domain, " has the weight ", weight,
+                     " and no task of the split train"));
+  }
+  if (!parts.empty()) order_.emplace(options_.seed, std::move(parts));
+  return absl::OkStatus();
+}
+
+const std::string& TaskQueue::TaskIdAt(int64_t position) {
+  return tasks_[order_->TaskAt(position)].id();
 }
 
 absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {
@@ -88,7 +103,7 @@ absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {
         absl::StrCat("cannot issue ", count, " groups"));
   }
   MutexLock lock(&mutex_);
-  if (train_.empty()) {
+  if (!order_.has_value()) {
     return absl::InvalidArgumentError(
         "there are no tasks with split \"train\" to issue");
   }
@@ -103,7 +118,7 @@ absl::StatusOr<std::vector<uint64_t>> TaskQueue::IssueTrain(int count) {
     GroupRecord& record = fresh.emplace_back();
     record.group = next_train_group_ + static_cast<uint64_t>(step);
     record.position = next_position_ + step;
-    record.task_id = tasks_[TaskAt(*record.position)].id();
+    record.task_id = TaskIdAt(*record.position);
     record.size = options_.group_size;
   }
   // In the ledger before anything changes here: on its error the numbers are
@@ -260,7 +275,7 @@ std::optional<GroupRecord> TaskQueue::MakeReplacement(uint64_t group) {
     replacement_counts_[record.group] = dropped.replacements + 1;
   } else {
     record.position = next_position_++;
-    record.task_id = tasks_[TaskAt(*record.position)].id();
+    record.task_id = TaskIdAt(*record.position);
   }
   return record;
 }

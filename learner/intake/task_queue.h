@@ -1,6 +1,5 @@
 // Which samples are wanted, and who has them: TRAIN groups in the seed's task
-// order, EVAL groups as asked for. Every epoch of the train split is its own
-// permutation, a function of (seed, epoch) alone. Group ids count up and are
+// order (task_order.h), EVAL groups as asked for. Group ids count up and are
 // never used again; a group dropped is replaced under a new one.
 //
 // A group is open from its issue until Remove. A sample of an open group is
@@ -25,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/mutex.h"
+#include "learner/intake/task_order.h"
 #include "learner/store/ledger.h"
 #include "proto/task.pb.h"
 
@@ -33,6 +33,9 @@ namespace temper {
 struct TaskQueueOptions {
   uint64_t seed = 1;
   uint32_t group_size = 8;  // samples of a TRAIN group
+  // Shares of the domains in the TRAIN groups. Empty: each task comes as often
+  // as any other.
+  std::map<std::string, double> domain_weights = {};
 };
 
 struct QueueLease {
@@ -45,9 +48,10 @@ struct QueueLease {
 
 class TaskQueue {
  public:
-  // Splits "train" and "heldout" of `tasks`; ids are unique. TRAIN groups that
-  // the ledger has not settled come first in IssueTrain. `ledger` outlives the
-  // queue.
+  // Splits "train" and "heldout" of `tasks`; ids are unique. Weights, where
+  // there are any, are those of all domains of the train split. TRAIN groups
+  // that the ledger has not settled come first in IssueTrain. `ledger` outlives
+  // the queue.
   static absl::StatusOr<std::unique_ptr<TaskQueue>> Create(
       std::vector<Task> tasks, const TaskQueueOptions& options, Ledger* ledger);
 
@@ -104,8 +108,10 @@ class TaskQueue {
 
   TaskQueue(std::vector<Task> tasks, const TaskQueueOptions& options,
             Ledger* ledger);
-  // Position -> index into tasks_.
-  size_t TaskAt(int64_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sets order_, if there is a train split.
+  absl::Status OrderTasks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const std::string& TaskIdAt(int64_t position)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Open(const GroupRecord& record, const std::vector<uint32_t>& wanted,
             int replacements) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -113,7 +119,6 @@ class TaskQueue {
   const std::vector<Task> tasks_;
   const TaskQueueOptions options_;
   Ledger* const ledger_;
-  std::vector<size_t> train_;  // indices into tasks_; constant after Create
   std::unordered_map<std::string, size_t> by_id_;  // constant after Create
 
   mutable Mutex mutex_;
@@ -121,9 +126,8 @@ class TaskQueue {
   uint64_t next_eval_group_ ABSL_GUARDED_BY(mutex_) = kEvalGroupBase;
   uint64_t next_lease_ ABSL_GUARDED_BY(mutex_) = 1;
   int64_t next_position_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t order_epoch_ ABSL_GUARDED_BY(mutex_) = -1;
-  // Of that epoch: indices into train_.
-  std::vector<uint32_t> order_ ABSL_GUARDED_BY(mutex_);
+  // Of indices into tasks_; none without a train split.
+  std::optional<TaskOrder> order_ ABSL_GUARDED_BY(mutex_);
   // Unsettled groups of an earlier attempt, ascending.
   std::deque<PendingGroup> backlog_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, OpenGroup> open_ ABSL_GUARDED_BY(mutex_);

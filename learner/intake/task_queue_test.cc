@@ -144,6 +144,35 @@ TEST_F(TaskQueueTest, ATaskGivenUpIsReplacedByTheNextAtOnce) {
   queue->GiveUpTask(99);  // no such group
 }
 
+TEST_F(TaskQueueTest, DomainsHaveTheirSharesWithoutAndAfterARestart) {
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    tasks_[i].set_domain(i % 5 == 0 ? "rare" : "usual");
+  }
+  const TaskQueueOptions even = {1, 2, {{"rare", 3}, {"usual", 3}}};
+  const auto queue = [&] {
+    return *TaskQueue::Create(tasks_, even, ledger_.get());
+  };
+  const auto whole = Issue(queue().get(), 12);
+  EXPECT_EQ(std::count(whole.begin(), whole.end(), "t0") +
+                std::count(whole.begin(), whole.end(), "t5"),
+            6);
+  FreshRun();
+  ASSERT_TRUE(queue()->IssueTrain(5).ok());
+  ASSERT_TRUE(ledger_->Resume(1, 0).ok());
+  EXPECT_EQ(Issue(queue().get(), 12), whole);
+
+  const auto refusal = [&](std::map<std::string, double> weights) {
+    return std::string(
+        TaskQueue::Create(tasks_, {1, 2, std::move(weights)}, ledger_.get())
+            .status()
+            .message());
+  };
+  EXPECT_THAT(refusal({{"rare", 1}}),
+              testing::HasSubstr("of domain \"usual\", which has no weight"));
+  EXPECT_THAT(refusal({{"rare", 1}, {"usual", 1}, {"x", 2}}),
+              testing::HasSubstr("domain x has the weight 2 and no task"));
+}
+
 TEST_F(TaskQueueTest, TwoTasksOfOneIdOrNoSplitAreRefused) {
   tasks_[1].set_id("t0");
   EXPECT_TRUE(absl::IsInvalidArgument(

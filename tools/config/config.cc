@@ -37,9 +37,11 @@ absl::Status CheckName(const std::string& name) {
                    "digits, '-', '_' and '.', and no '.' in front"));
 }
 
-// Each names a domain of its own; their coefficients are checked by then.
+// Each names a domain of its own, and all have a weight or none; the numbers
+// themselves are checked by then.
 absl::Status CheckDomains(const RunConfig& config) {
   std::vector<std::string> seen;
+  std::string with_weight, without;
   for (const DomainConfig& domain : config.domain()) {
     const std::string& name = domain.domain_name();
     if (name.empty()) {
@@ -54,8 +56,12 @@ absl::Status CheckDomains(const RunConfig& config) {
       }
     }
     seen.push_back(name);
+    (domain.domain_weight() > 0 ? with_weight : without) = name;
   }
-  return absl::OkStatus();
+  if (with_weight.empty() || without.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("domain ", without, " has no domain_weight, and domain ",
+                   with_weight, " has one; give it to each, or to none"));
 }
 
 bool AnyKl(const RunConfig& config) {
@@ -198,7 +204,9 @@ absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
   }
   if (leaf.InRepeated()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        name, " is one domain's; write --set domain=NAME:KL_COEF"));
+        name,
+        " is one domain's; write --set domain=NAME:KL_COEF, or domain { } "
+        "in the file"));
   }
   RETURN_IF_ERROR(CheckChoice(Keys(), leaf, text));
   // A copy, so that a refusal changes nothing: MutableParent makes the section.

@@ -179,6 +179,10 @@ std::vector<ConfigKey> OtherKeys() {
            "domain=NAME:KL_COEF."),
       Number("domain_kl_coef", "0.001", 0, 100, kFixed,
              "kl_coef of that domain's tasks."),
+      Number("domain_weight", "0", 0, 1e6, kFixed,
+             "Share of that domain's tasks in the prompts, beside the other "
+             "domains' weights: all have one or none. 0 in all: each task "
+             "comes as often as any other."),
   };
 }
 

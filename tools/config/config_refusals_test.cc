@@ -84,7 +84,7 @@ std::vector<Refused> RefusedNames() {
         "names: save_interval, eval_interval, eval_tasks"}},
       {"domain_kl_coef=1",
        {"domain_kl_coef is one domain's; write --set "
-        "domain=NAME:KL_COEF"}},
+        "domain=NAME:KL_COEF, or domain { } in the file"}},
       {"steps", {"--set steps: write it as key=value"}},
       {"=5", {"--set =5: write it as key=value"}},
       {"domain=math",
@@ -240,6 +240,10 @@ std::vector<Refused> RefusedFileValues() {
         " domain of the tasks"}},
       {"domain { domain_name: \"m\" } domain { domain_name: \"m\" }",
        {"domain m is given twice; keep one"}},
+      {"domain { domain_name: \"m\" domain_weight: 2 } "
+       "domain { domain_name: \"n\" }",
+       {"domain n has no domain_weight, and domain m has one; give it to each, "
+        "or to none"}},
       {"objective { kl_coef: 0 kl_estimator: k1 }",
        {"kl_estimator k1 has no effect: every kl_coef is 0; raise one or "
         "remove it"}},

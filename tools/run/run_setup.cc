@@ -120,7 +120,9 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
 
 // A configuration without domains has one coefficient for all; one that has
 // some and not a task's has misspelt it, or forgotten it.
+// `used` and `trained`: domains of all tasks, and of those to train on.
 absl::Status CheckDomains(const std::set<std::string>& used,
+                          const std::set<std::string>& trained,
                           const RunConfig& config) {
   std::set<std::string> named = {""};
   for (const DomainConfig& domain : config.domain()) {
@@ -128,6 +130,14 @@ absl::Status CheckDomains(const std::set<std::string>& used,
       return absl::InvalidArgumentError(
           absl::StrCat("domain ", domain.domain_name(),
                        " has no effect: no task is of it; remove it"));
+    }
+    if (domain.domain_weight() > 0 &&
+        trained.count(domain.domain_name()) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "domain ", domain.domain_name(), " has the domain_weight ",
+          domain.domain_weight(),
+          ", and none of its tasks is of the split train; remove the weights, "
+          "or give it such tasks"));
     }
     named.insert(domain.domain_name());
   }
@@ -138,6 +148,12 @@ absl::Status CheckDomains(const std::set<std::string>& used,
           ", which no domain { } of the configuration names; add it, or take "
           "the domain from these tasks: kl_coef is then theirs"));
     }
+  }
+  if (used.count("") > 0 && config.domain_size() > 0 &&
+      config.domain(0).domain_weight() > 0) {
+    return absl::InvalidArgumentError(
+        "tasks are of no domain, and the domains have a domain_weight; give "
+        "these tasks one too, or no domain a weight");
   }
   return absl::OkStatus();
 }
@@ -330,11 +346,12 @@ absl::StatusOr<std::vector<Task>> MakeTasks(
 }
 
 absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
-  std::set<std::string> used, domains;
+  std::set<std::string> used, domains, trained;
   std::map<std::string, uint64_t> heldout;
   for (const Task& task : tasks) {
     used.insert(task.environment());
     domains.insert(task.domain());
+    if (task.split() == "train") trained.insert(task.domain());
     heldout[task.environment()] += task.split() == "heldout";
   }
   RETURN_IF_ERROR(CheckEnvironments(used, config));
@@ -345,7 +362,7 @@ absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
           count, " held-out tasks of environment ", name, "; lower it"));
     }
   }
-  return CheckDomains(domains, *config);
+  return CheckDomains(domains, trained, *config);
 }
 
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,

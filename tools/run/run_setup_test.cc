@@ -203,6 +203,32 @@ TEST_F(RunSetupTest, ADomainIsNamedOnBothSidesOrNowhere) {
   EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
 }
 
+TEST_F(RunSetupTest, AWeightIsForEachDomainThatIsTrainedOn) {
+  auto tasks = MakeTasks(config_, {});
+  ASSERT_TRUE(tasks.ok());
+  for (Task& task : *tasks) task.set_domain("sums");
+  config_.set_tasks(directory_ + "/tasks.jsonl");
+  DomainConfig* domain = config_.add_domain();
+  domain->set_domain_name("sums");
+  domain->set_domain_weight(2);
+  tasks->front().set_domain("");
+  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
+  EXPECT_THAT(Refusal("seed=2"), HasSubstr("tasks are of no domain, and the"));
+  for (Task& task : *tasks) {
+    if (task.split() == "heldout") task.set_domain("other");
+  }
+  tasks->front().set_domain("sums");
+  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
+  DomainConfig* other = config_.add_domain();
+  other->set_domain_name("other");
+  other->set_domain_weight(1);
+  EXPECT_THAT(Refusal("seed=2"), HasSubstr("domain other has the domain_weight "
+                                           "1, and none of its tasks"));
+  tasks->front().set_domain("other");
+  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
+  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+}
+
 TEST_F(RunSetupTest, MaxTokensThatLeaveNoRoomAreThatKeysFault) {
   const std::string refusal = Refusal("max_tokens=16384");
   EXPECT_THAT(refusal, HasSubstr("max_tokens is 16384, which leaves no"));

@@ -48,7 +48,8 @@ Json ToJson(const RunConfig& config) {
   Json& domains = values["domain"] = Json::array();
   for (const DomainConfig& domain : config.domain()) {
     domains.push_back({{"domain_name", domain.domain_name()},
-                       {"domain_kl_coef", domain.domain_kl_coef()}});
+                       {"domain_kl_coef", domain.domain_kl_coef()},
+                       {"domain_weight", domain.domain_weight()}});
   }
   return values;
 }
