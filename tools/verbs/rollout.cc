@@ -11,6 +11,7 @@
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
 #include "proto/wire/episode_limit.h"
+#include "proto/wire/run_numerics.h"
 #include "rollout/worker.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
@@ -105,6 +106,7 @@ absl::Status Work(const RolloutFlags& flags) {
   ASSIGN_OR_RETURN(options.learner.address, AwaitAddress(learner));
   ASSIGN_OR_RETURN(const auto backend,
                    NewComputeBackend(static_cast<int>(flags.threads)));
+  options.numerics = NumericsOf(config);
   std::atomic<bool> stop{StopSignalCount() > 0};
   const StopWatch watch(&stop);
   return RunWorker(options, backend.get(), &stop);
