@@ -1,5 +1,5 @@
-// The whole model by the CUDA kernels, on the emulator, to the CPU's bits:
-// goldens, sampling, a training step, zero mismatch.
+// The whole model by the CUDA kernels, on the emulator or a GPU, to the CPU's
+// bits: goldens, sampling, a training step, zero mismatch.
 
 #include <cstring>
 #include <memory>
@@ -10,8 +10,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/simt/emulator.h"
-#include "kernels/cuda/testing/simt_runtime.h"
+#include "kernels/cuda/testing/test_runtime.h"
 #include "kernels/find_backend.h"
 #include "tests/delivery.h"
 #include "tests/golden_values.h"
@@ -23,7 +22,8 @@ namespace temper {
 namespace {
 
 std::unique_ptr<Backend> NewCuda() {
-  auto backend = NewCudaBackend(cuda::NewSimtRuntime());
+  // On the emulator any thread at any time: what hangs on an order shows.
+  auto backend = NewCudaBackend(cuda::NewTestRuntime(/*schedule=*/3));
   CHECK(backend.ok()) << backend.status();
   return *std::move(backend);
 }
@@ -36,11 +36,7 @@ std::unique_ptr<Backend> NewScalar() {
 
 class CudaModelTest : public testing::Test {
  protected:
-  void SetUp() override {
-    SetFlushDenormals();
-    // Any thread at any time: what hangs on an order shows.
-    simt::SetSchedule(3);
-  }
+  void SetUp() override { SetFlushDenormals(); }
 };
 
 GoldenTensors Computed(Backend* backend, const std::string& golden) {
