@@ -44,6 +44,15 @@ absl::StatusOr<BackendChoice> ChooseTier(const std::string& name,
   return BackendChoice{choice.tier->name, Device::kCpu, choice.why + note};
 }
 
+BackendChoice CudaOf(const GpuSurvey& found) {
+  const GpuDevice& gpu = found.devices.front();
+  return {kCuda, Device::kCuda,
+          absl::StrCat(gpu.name, ", ", gpu.memory_bytes >> 20, " MiB, driver ",
+                       found.driver),
+          gpu.memory_bytes};
+}
+
+// Cuda or an error.
 absl::StatusOr<BackendChoice> ChooseCuda(
     const Numerics& numerics, const std::function<GpuSurvey()>& survey) {
   if (const std::string lack = LackOfCuda(numerics); !lack.empty()) {
@@ -52,27 +61,21 @@ absl::StatusOr<BackendChoice> ChooseCuda(
                      NumericsThatRunOn(Device::kCuda), ", or device to cpu"));
   }
   const GpuSurvey found = survey();
-  if (!found.missing.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device cuda: ", found.missing, "; ", found.remedy,
-                     ", or set device to cpu"));
-  }
-  const GpuDevice& gpu = found.devices.front();
-  return BackendChoice{kCuda, Device::kCuda,
-                       absl::StrCat(gpu.name, ", ", gpu.memory_bytes >> 20,
-                                    " MiB, driver ", found.driver),
-                       gpu.memory_bytes};
+  if (found.missing.empty()) return CudaOf(found);
+  return absl::InvalidArgumentError(absl::StrCat("device cuda: ", found.missing,
+                                                 "; ", found.remedy,
+                                                 ", or set device to cpu"));
 }
 
-// Nobody said where.
+// Cuda or the CPU, which then says why it is not cuda.
 absl::StatusOr<BackendChoice> ChooseFreely(
     const Numerics& numerics, const std::function<GpuSurvey()>& survey) {
   if (const std::string lack = LackOfCuda(numerics); !lack.empty()) {
     return ChooseTier("", absl::StrCat("; ", lack));
   }
-  const std::string missing = survey().missing;
-  if (!missing.empty()) return ChooseTier("", absl::StrCat("; ", missing));
-  return ChooseCuda(numerics, survey);
+  const GpuSurvey found = survey();
+  if (found.missing.empty()) return CudaOf(found);
+  return ChooseTier("", absl::StrCat("; ", found.missing));
 }
 
 }  // namespace
