@@ -5,30 +5,127 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
+#include "kernels/tensor/numerics.h"
 
 namespace temper {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+GpuSurvey AnH100() {
+  GpuSurvey survey;
+  survey.driver = "580.1, CUDA 13.0";
+  survey.devices = {{"NVIDIA H100", int64_t{80} << 30}};
+  return survey;
+}
+
+GpuSurvey NoDevice() {
+  GpuSurvey survey;
+  survey.driver = "580.1, CUDA 13.0";
+  survey.missing = "no GPU at all";
+  survey.remedy = "plug one in";
+  return survey;
+}
+
+GpuSurvey NobodyAsks() {
+  ADD_FAILURE() << "the driver was started";
+  return {};
+}
+
+std::string Refusal(const BackendWish& wish, GpuSurvey (*survey)()) {
+  const auto choice = ChooseBackend(wish, survey);
+  EXPECT_EQ(choice.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(choice.status().message());
+}
+
+class FindBackendTest : public ::testing::Test {
+ protected:
+  void SetUp() override { SetFlushDenormals(); }
+};
+
 // Whatever this machine and this build are: a GPU, or one line that says what
 // is missing.
-TEST(FindBackendTest, CudaIsThereOrSaysWhatIsMissing) {
-  SetFlushDenormals();
-  EXPECT_EQ(ChooseBackend("cuda")->name, "cuda");
+TEST_F(FindBackendTest, CudaIsThereOrSaysWhatIsMissing) {
   const auto backend = FindBackend({.name = "cuda"});
+  const auto choice = ChooseBackend({.name = "cuda"});
+  EXPECT_EQ(choice.ok(), backend.ok()) << choice.status();
   if (backend.ok()) {
     EXPECT_EQ((*backend)->device(), Device::kCuda);
     return;
   }
   EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(backend.status().message()),
-              testing::AnyOf(testing::HasSubstr("--config=cuda"),
-                             testing::HasSubstr("no GPU that CUDA can use"),
-                             testing::HasSubstr("compiled for 9.0")));
+  for (const absl::Status& status : {backend.status(), choice.status()}) {
+    EXPECT_THAT(
+        std::string(status.message()),
+        AnyOf(HasSubstr("--config=cuda"), HasSubstr("no GPU that CUDA can use"),
+              HasSubstr("compiled for 9.0")));
+  }
 }
 
-TEST(FindBackendTest, AGpuIsNoTierAndNeverTakenUnasked) {
-  EXPECT_THAT(BackendNames(), testing::Not(testing::Contains("cuda")));
-  EXPECT_NE(ChooseBackend("")->name, "cuda");
+TEST_F(FindBackendTest, AGpuIsNoTier) {
+  EXPECT_THAT(BackendNames(), Not(Contains("cuda")));
+  EXPECT_TRUE(CheckBackendName("cuda").ok());
+  EXPECT_TRUE(CheckBackendName("").ok());
+  EXPECT_TRUE(CheckBackendName("scalar").ok());
+  EXPECT_FALSE(CheckBackendName("abacus").ok());
+}
+
+TEST_F(FindBackendTest, NothingSaidTakesTheGpuThatIsThere) {
+  const auto choice = ChooseBackend({}, AnH100);
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  EXPECT_EQ(choice->name, "cuda");
+  EXPECT_EQ(choice->device, Device::kCuda);
+  EXPECT_EQ(choice->why, "NVIDIA H100, 81920 MiB, driver 580.1, CUDA 13.0");
+  EXPECT_EQ(choice->gpu_memory_bytes, int64_t{80} << 30);
+}
+
+TEST_F(FindBackendTest, NothingSaidTakesTheCpuWithoutOneAndSaysWhy) {
+  const auto choice = ChooseBackend({}, NoDevice);
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  EXPECT_EQ(choice->device, Device::kCpu);
+  EXPECT_THAT(BackendNames(), Contains(choice->name));
+  EXPECT_THAT(choice->why, HasSubstr("; no GPU at all"));
+}
+
+TEST_F(FindBackendTest, NothingSaidTakesTheCpuForWhatCudaCannotCompute) {
+  const auto choice = ChooseBackend({.numerics = kBf16}, NobodyAsks);
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  EXPECT_EQ(choice->device, Device::kCpu);
+  EXPECT_THAT(choice->why, HasSubstr("; cuda has no kernels of bf16 yet"));
+}
+
+TEST_F(FindBackendTest, CudaAskedForIsHadOrRefusedByWhatIsMissing) {
+  for (const BackendWish& wish :
+       {BackendWish{.device = Device::kCuda}, BackendWish{.name = "cuda"},
+        BackendWish{.name = "cuda", .device = Device::kCuda}}) {
+    EXPECT_EQ(ChooseBackend(wish, AnH100)->name, "cuda");
+    EXPECT_THAT(Refusal(wish, NoDevice),
+                AllOf(HasSubstr("cuda: no GPU at all; plug one in"),
+                      HasSubstr("device to cpu")));
+  }
+  EXPECT_THAT(Refusal({.device = Device::kCuda, .numerics = kBf16}, NobodyAsks),
+              HasSubstr("no kernels of bf16 yet; set numerics to fp32"));
+}
+
+// Nor is the driver started for it: that makes threads.
+TEST_F(FindBackendTest, TheCpuAskedForIsTakenWhateverElseThereIs) {
+  EXPECT_EQ(ChooseBackend({.name = "scalar"}, NobodyAsks)->name, "scalar");
+  const auto choice = ChooseBackend({.device = Device::kCpu}, NobodyAsks);
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  EXPECT_EQ(choice->device, Device::kCpu);
+  EXPECT_THAT(choice->why, Not(HasSubstr("cuda")));
+  EXPECT_EQ(choice->gpu_memory_bytes, 0);
+}
+
+TEST_F(FindBackendTest, ANameAndADeviceThatAreNotOfEachOtherAreRefused) {
+  EXPECT_THAT(Refusal({.name = "scalar", .device = Device::kCuda}, NobodyAsks),
+              HasSubstr("scalar is named, of device cpu, and device is cuda"));
+  EXPECT_THAT(Refusal({.name = "cuda", .device = Device::kCpu}, NobodyAsks),
+              HasSubstr("cuda is named, of device cuda, and device is cpu"));
 }
 
 }  // namespace

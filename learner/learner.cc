@@ -10,6 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/tensor/device_name.h"
+#include "kernels/tensor/numerics.h"
 #include "learner/evaluation.h"
 #include "learner/learner_wait.h"
 #include "learner/rollout_link.h"
@@ -18,6 +20,7 @@
 #include "learner/train/learner_model.h"
 #include "learner/train/learner_state.h"
 #include "learner/trajectory_wait.h"
+#include "proto/wire/run_numerics.h"
 
 namespace temper {
 namespace {
@@ -92,7 +95,7 @@ absl::Status Loop::Open() {
   }
   // Last: a worker that connects is leased to at once, and everything behind
   // the lease must be there.
-  return link_->Serve();
+  return link_->Serve(backend_->device());
 }
 
 absl::Status Loop::OpenRecords() {
@@ -102,6 +105,8 @@ absl::Status Loop::OpenRecords() {
   info.config = config_.DebugString();
   info.revision = options_.revision;
   info.machine = options_.machine;
+  info.numerics = NameOf(NumericsOf(config_));
+  info.device = NameOf(backend_->device());
   ASSIGN_OR_RETURN(info.tasks_sha256, TasksSha256(options_.run_dir));
   ASSIGN_OR_RETURN(records_,
                    options_.resume

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/tensor/device_name.h"
 #include "kernels/tensor/dtype.h"
 #include "learner/store/run_model.h"
 #include "proto/wire/task_file.h"
@@ -118,7 +119,7 @@ absl::Status RolloutLink::Publish(const LearnerCounters& counters,
   return absl::OkStatus();
 }
 
-absl::Status RolloutLink::Serve() {
+absl::Status RolloutLink::Serve(Device device) {
   LearnerWelcome welcome;
   welcome.set_wire_version(kWireVersion);
   welcome.set_run(config_.name());
@@ -127,6 +128,7 @@ absl::Status RolloutLink::Serve() {
   welcome.set_weights_chunks(publisher_->chunk_endpoint());
   // A worker is told all that it needs here; nothing is left to its own flags.
   welcome.set_weight_version(version_);
+  welcome.set_device(NameOf(device));
   welcome.set_model_dir(RunModelDir(run_dir_, config_.model()));
   ASSIGN_OR_RETURN(service_, LearnerService::Start({}, welcome, broker_.get(),
                                                    worker_records_.get()));

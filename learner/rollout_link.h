@@ -20,6 +20,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/model/config.h"
 #include "kernels/model/published_weights.h"
+#include "kernels/tensor/tensor.h"
 #include "learner/intake/learner_service.h"
 #include "learner/intake/lease_broker.h"
 #include "learner/intake/task_queue.h"
@@ -51,8 +52,8 @@ class RolloutLink {
                        const PublishedWeights& weights);
 
   // Lets workers in; their address is in <run_dir>/learner.address from then
-  // on. After the first Publish.
-  absl::Status Serve();
+  // on. `device` is what the learner computes on. After the first Publish.
+  absl::Status Serve(Device device);
 
   // Waits until every connected worker has the published weights. Workers that
   // are not ready by `deadline_ms` are recorded as an event and get no leases

@@ -58,7 +58,7 @@ class RolloutLinkTest : public testing::Test {
     link_ = *std::move(link);
     counters_.weight_version = 1;
     ASSERT_TRUE(link_->Publish(counters_, *weights_).ok());
-    ASSERT_TRUE(link_->Serve().ok());
+    ASSERT_TRUE(link_->Serve(Device::kCpu).ok());
     Connect();
   }
 
@@ -74,6 +74,8 @@ class RolloutLinkTest : public testing::Test {
     message.mutable_hello()->set_wire_version(kWireVersion);
     message.mutable_hello()->set_worker("w0");
     message.mutable_hello()->set_capacity_samples(8);
+    message.mutable_hello()->set_numerics("fp32");
+    message.mutable_hello()->set_device("cpu");
     ASSERT_TRUE(stream_->Write(message));
     EXPECT_EQ(ReadUntil(LearnerMessage::kWelcome).welcome().weight_version(),
               1u);

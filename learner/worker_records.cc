@@ -30,8 +30,9 @@ absl::StatusOr<TrajectoryAck> WorkerRecords::OnTrajectory(
   return ack;
 }
 
-void WorkerRecords::OnJoined(const std::string& worker) {
-  records_->Event(worker, EventKind::kWorkerJoined, "");
+void WorkerRecords::OnJoined(const std::string& worker,
+                             const std::string& computes) {
+  records_->Event(worker, EventKind::kWorkerJoined, computes);
 }
 
 void WorkerRecords::OnLeft(const std::string& worker, const std::string& why,

@@ -24,7 +24,8 @@ class WorkerRecords final : public WorkerObserver {
   // A refusal is an event of the learner's. Errors as TrajectoryBuffer's.
   absl::StatusOr<TrajectoryAck> OnTrajectory(const TrajectoryKey& key,
                                              const std::string& bytes) override;
-  void OnJoined(const std::string& worker) override;
+  void OnJoined(const std::string& worker,
+                const std::string& computes) override;
   void OnLeft(const std::string& worker, const std::string& why,
               int samples) override;
   // Waits that cannot be written are logged.

@@ -45,6 +45,9 @@ struct LearnerClientOptions {
   std::string run;      // empty: whatever the learner serves
   std::string worker;   // unique among live workers
   uint32_t capacity_samples = 64;
+  // What the worker computes in and on, as the configuration names them.
+  std::string numerics = "fp32";
+  std::string device = "cpu";
   int64_t heartbeat_ms = 2000;
   int64_t peer_timeout_ms = 30000;
   int64_t credit_timeout_ms = 120000;

@@ -190,6 +190,8 @@ void LearnerClient::Session::MakeHello(WorkerHello* hello) const {
   hello->set_run(options.run);
   hello->set_worker(options.worker);
   hello->set_capacity_samples(options.capacity_samples);
+  hello->set_numerics(options.numerics);
+  hello->set_device(options.device);
 }
 
 void LearnerClient::Session::MakeHeartbeat(int64_t now, Heartbeat* heartbeat) {

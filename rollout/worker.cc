@@ -15,7 +15,7 @@
 #include "kernels/model/chat/parser.h"
 #include "kernels/model/chat/template.h"
 #include "kernels/model/tokenizer_file.h"
-#include "proto/wire/run_numerics.h"
+#include "kernels/tensor/device_name.h"
 #include "rollout/episode_runner.h"
 #include "rollout/job_pool.h"
 #include "rollout/weight_client.h"
@@ -106,6 +106,8 @@ class Worker {
 absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   LearnerClientOptions learner = options_.learner;
   learner.stop = stop;
+  learner.numerics = temper::NameOf(options_.numerics);
+  learner.device = temper::NameOf(backend_->device());
   ASSIGN_OR_RETURN(client_, LearnerClient::Connect(learner));
   const LearnerWelcome& welcome = client_->welcome();
   ASSIGN_OR_RETURN(const ModelConfig config,
@@ -116,9 +118,9 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   ASSIGN_OR_RETURN(chat_template_, ChatTemplate::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(chat_parser_, ChatParser::Create(tokenizer_.get()));
   ASSIGN_OR_RETURN(reward_, Reward::Create(welcome.config().rewards()));
-  ASSIGN_OR_RETURN(weights_, PublishedWeights::Create(
-                                 backend_, config, NumericsOf(welcome.config()),
-                                 Passes::kForward));
+  ASSIGN_OR_RETURN(weights_,
+                   PublishedWeights::Create(backend_, config, options_.numerics,
+                                            Passes::kForward));
   if (!welcome.config().objective().has_keep_sampling_mask()) {
     return absl::InvalidArgumentError(
         "the learner's welcome lacks keep_sampling_mask; it must carry the "

@@ -22,6 +22,7 @@
 #include "environments/step_limits.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
 #include "rollout/agent_loop.h"
 #include "rollout/engine.h"
 #include "rollout/learner_client.h"
@@ -45,6 +46,7 @@ static_assert(kJobThreads <= kStepsPerSlotMax,
 struct WorkerOptions {
   // Where the learner is, the worker's name, how many episodes it holds.
   LearnerClientOptions learner;
+  Numerics numerics = kFp32;  // the run's; the learner refuses others
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
   EnvironmentFactory new_environment;

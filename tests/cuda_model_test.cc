@@ -1,5 +1,5 @@
-// The whole model by the CUDA kernels, on the emulator, to the CPU's bits:
-// goldens, sampling, a training step, zero mismatch.
+// The whole model by the CUDA kernels, on the emulator or a GPU, to the CPU's
+// bits: goldens, sampling, a training step, zero mismatch.
 
 #include <cstring>
 #include <functional>
@@ -11,8 +11,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/log.h"
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/simt/emulator.h"
-#include "kernels/cuda/testing/simt_runtime.h"
+#include "kernels/cuda/testing/test_runtime.h"
 #include "kernels/find_backend.h"
 #include "kernels/ops/testing/forwarding_backend.h"
 #include "tests/delivery.h"
@@ -25,7 +24,8 @@ namespace temper {
 namespace {
 
 std::unique_ptr<Backend> NewCuda() {
-  auto backend = NewCudaBackend(cuda::NewSimtRuntime());
+  // On the emulator any thread at any time: what hangs on an order shows.
+  auto backend = NewCudaBackend(cuda::NewTestRuntime(/*schedule=*/3));
   CHECK(backend.ok()) << backend.status();
   return *std::move(backend);
 }
@@ -38,11 +38,7 @@ std::unique_ptr<Backend> NewScalar() {
 
 class CudaModelTest : public testing::Test {
  protected:
-  void SetUp() override {
-    SetFlushDenormals();
-    // Any thread at any time: what hangs on an order shows.
-    simt::SetSchedule(3);
-  }
+  void SetUp() override { SetFlushDenormals(); }
 };
 
 GoldenTensors Computed(Backend* backend, const std::string& golden) {

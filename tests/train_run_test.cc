@@ -223,6 +223,18 @@ TEST_F(TrainRunTest, MetricsAreThoseThatTheDesignLists) {
   EXPECT_THAT(unwritten, IsEmpty()) << "listed, and of no run";
 }
 
+TEST_F(TrainRunTest, TheRecordSaysWhatItWasComputedInAndOn) {
+  First();
+  EXPECT_EQ(QueryNumber("first",
+                        "SELECT count(*) FROM run WHERE numerics = 'fp32' AND "
+                        "device = 'cpu'"),
+            1);
+  EXPECT_EQ(QueryNumber("first",
+                        "SELECT count(*) FROM event WHERE "
+                        "kind = 'worker_joined' AND detail != 'fp32 on cpu'"),
+            0);
+}
+
 TEST_F(TrainRunTest, TheTerminalShowsPlanStepsAndTheRunDirectory) {
   First();
   const std::string out = ReadAll(TrialPath("first.out"));
@@ -332,13 +344,18 @@ TEST_F(TrainRunTest, MisuseExitsWithTwoAndNamesWhatIsWrong) {
   EXPECT_EQ(no_model->Wait(kDeadlineMs).value_or(-1), 2);
   EXPECT_THAT(no_model->err(), HasSubstr(TrialPath("nowhere")));
 
+  const auto no_kernels =
+      Start("no-kernels", {"--set", "device=cuda", "--set", "numerics=bf16"});
+  EXPECT_EQ(no_kernels->Wait(kDeadlineMs).value_or(-1), 2);
+  EXPECT_THAT(no_kernels->err(), HasSubstr("cuda has no kernels of bf16 yet"));
+
   TemperProcess no_tier(kTemper, {"train", TrialPath("small.textproto")},
                         TrialPath("no-tier"), {"TEMPER_ISA=abacus"});
   EXPECT_EQ(no_tier.Wait(kDeadlineMs).value_or(-1), 2);
   EXPECT_THAT(no_tier.err(), HasSubstr("TEMPER_ISA=abacus"));
 
   // None of them began a run.
-  for (const char* run : {"misspelt", "no-model"}) {
+  for (const char* run : {"misspelt", "no-model", "no-kernels"}) {
     struct stat info;
     EXPECT_NE(stat(RunDir(run).c_str(), &info), 0) << run;
   }

@@ -17,9 +17,9 @@ int Main(int argc, char** argv) {
   // computed depends on it (DESIGN.md section 6).
   SetFlushDenormals();
   // A tier that is not there is refused whatever the verb, before it starts.
-  const auto tier = ChooseComputeBackend();
-  if (!tier.ok()) {
-    PrintErr("temper: %s\n", tier.status().message());
+  const absl::Status named = CheckNamedBackend();
+  if (!named.ok()) {
+    PrintErr("temper: %s\n", named.message());
     return kExitMisused;
   }
   if (argc == 2 && std::string(argv[1]) == "--version") {

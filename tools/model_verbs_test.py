@@ -20,6 +20,13 @@ def check_bench():
   expect("threads", said["threads"], 1)
   _, err = temper(2, "bench", "gemm", "--tier", "abacus")
   expect_in('no CPU tier is called "abacus"', err)
+  for verb in ("bench", "gemm"), ("generate", MODEL, "--prompt", "hello"):
+    _, err2 = temper(2, *verb, "--device", "gpu")
+    expect_in("--device gpu is none of auto | cpu | cuda", err2)
+  _, err2 = temper(2, "bench", "gemm", "--device", "cuda", "--numerics", "bf16")
+  expect_in("cuda has no kernels of bf16 yet", err2)
+  _, err2 = temper(2, "bench", "gemm", "--device", "cuda", "--tier", "scalar")
+  expect_in("scalar is named, of device cpu, and device is cuda", err2)
   tiers = re.search("this CPU can run (.*)", err).group(1).split(", ")
   expect("tier", said["tier"] in tiers, True)
   expect("names", [row["name"] for row in said["measurements"]],
@@ -77,6 +84,10 @@ def check_eval():
                   "domain=math:1"):
     _, err = temper(2, "eval", MODEL, *settings, "--set", setting)
     expect_in("--set %s has no effect on eval" % setting, err)
+  _, err = temper(2, "eval", MODEL, "--set", "tasks=quickstart", "--set",
+                  "environments=math", "--set", "eval_tasks=1", "--set",
+                  "device=cuda", "--set", "numerics=bf16")
+  expect_in("cuda has no kernels of bf16 yet", err)
   # The file that a run was made from may hold such keys.
   config = write("run.textproto", "optimizer { learning_rate: 1 }\n")
   _, err = temper(2, "eval", MODEL, config, *settings[:2],

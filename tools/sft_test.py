@@ -260,6 +260,8 @@ def refusals(resume, long, lines):
             err)
   for text, said in (
       (LONG + "seed: 2", "seed is 2, and began as 1; a resume may change only "),
+      # What auto came to.
+      (LONG + "device: cuda", "device is cuda, and began as cpu"),
       (LONG.replace("steps: 389", "steps: 388"), "stage 3 (\"sparse\"): steps is 388, and began as 389"),
       (LONG.replace("learning_rate: 1e-3 w", "learning_rate: 1e-2 w"),
        "stage 1 (\"dense\"): learning_rate is 0.01, and began as 0.001"),

@@ -163,6 +163,20 @@ def includes(checkout):
         yield f'{path}: #include "{name}" is the system\'s: <{name}>'
 
 
+def device_code(checkout):
+  """nvcc reads a .cu file, and what it includes, without our libraries."""
+  pattern = re.compile(r'^#include "([^"]+)"', re.M)
+  kernels = [path for path in checkout.code('.cu')]
+  seen = set(kernels)
+  for path in kernels:  # grows
+    for name in pattern.findall(checkout.text[path]):
+      if name.startswith(('absl/', 'google/')) or name.endswith('.pb.h'):
+        yield f'{path}: #include "{name}" is nothing that nvcc may read'
+      elif name in checkout.text and name not in seen:
+        seen.add(name)
+        kernels.append(name)
+
+
 def comments_of(path, text):
   """(line number, text) of each line that a reader reads as prose."""
   for number, line in enumerate(text.split('\n'), 1):
@@ -337,8 +351,8 @@ def formatting(checkout):
     yield f'{path}: not as clang-format has it: clang-format -i {path}'
 
 
-CHECKS = (sizes, functions, openings, includes, citations, later, dead_symbols,
-          prose, repeats, comment_breach, formatting)
+CHECKS = (sizes, functions, openings, includes, device_code, citations,
+          later, dead_symbols, prose, repeats, comment_breach, formatting)
 
 
 def main(argv):

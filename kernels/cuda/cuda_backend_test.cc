@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/base/rng.h"
-#include "kernels/cuda/testing/simt_runtime.h"
+#include "kernels/cuda/testing/test_runtime.h"
 #include "kernels/find_backend.h"
 
 namespace temper {
@@ -68,7 +68,7 @@ class CudaBackendTest : public testing::Test {
  protected:
   static void SetUpTestSuite() { SetFlushDenormals(); }
 
-  Machine device_{*NewCudaBackend(cuda::NewSimtRuntime())};
+  Machine device_{*NewCudaBackend(cuda::NewTestRuntime())};
   Machine scalar_{*FindBackend({.name = "scalar"})};
 };
 

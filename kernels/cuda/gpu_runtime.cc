@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -21,6 +22,18 @@ std::string Words(cudaError_t error) {
 absl::Status ErrorOf(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("cuda: ", what, ": ", Words(error)));
+}
+
+// The driver's own version, and the newest CUDA that it speaks; empty: there is
+// none.
+std::string DriverVersion() {
+  int cuda = 0;
+  if (cudaDriverGetVersion(&cuda) != cudaSuccess || cuda == 0) return "";
+  const std::string speaks =
+      absl::StrCat("CUDA ", cuda / 1000, ".", cuda % 1000 / 10);
+  std::ifstream file("/sys/module/nvidia/version");
+  std::string version;
+  return file >> version ? absl::StrCat(version, ", ", speaks) : speaks;
 }
 
 class GpuRuntime final : public Runtime {
@@ -148,24 +161,47 @@ class GpuRuntime final : public Runtime {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Runtime>> NewGpuRuntime() {
+GpuSurvey SurveyGpus() {
+  GpuSurvey survey;
+  survey.driver = DriverVersion();
   int devices = 0;
   const cudaError_t found = cudaGetDeviceCount(&devices);
   if (found != cudaSuccess || devices == 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    cudaGetLastError();  // it is told here
+    survey.missing = absl::StrCat(
         "no GPU that CUDA can use: ",
-        found == cudaSuccess ? "the driver sees none" : Words(found),
-        "; `nvidia-smi` tells what the driver sees, and the driver must be one "
-        "of CUDA 13"));
+        found == cudaSuccess ? "the driver sees none" : Words(found));
+    survey.remedy =
+        "`nvidia-smi` tells what the driver sees, and the driver must be one "
+        "of CUDA 13";
+    return survey;
   }
-  cudaDeviceProp properties;
-  RETURN_IF_ERROR(ErrorOf(cudaGetDeviceProperties(&properties, 0),
-                          "cudaGetDeviceProperties"));
-  if (properties.major != 9 || properties.minor != 0) {
-    return absl::FailedPreconditionError(
+  for (int i = 0; i < devices; ++i) {
+    cudaDeviceProp properties;
+    const cudaError_t read = cudaGetDeviceProperties(&properties, i);
+    if (read != cudaSuccess) {
+      survey.missing =
+          absl::StrCat("GPU ", i, " cannot be asked: ", Words(read));
+      survey.remedy = "`nvidia-smi` tells what the driver sees";
+      return survey;
+    }
+    survey.devices.push_back(
+        {properties.name, static_cast<int64_t>(properties.totalGlobalMem)});
+    if (i > 0 || (properties.major == 9 && properties.minor == 0)) continue;
+    survey.missing =
         absl::StrCat("the GPU ", properties.name, " has compute capability ",
                      properties.major, ".", properties.minor,
-                     "; the kernels are compiled for 9.0 (H100, H200) alone"));
+                     "; the kernels are compiled for 9.0 (H100, H200) alone");
+    survey.remedy = "if there is another, name it by CUDA_VISIBLE_DEVICES";
+  }
+  return survey;
+}
+
+absl::StatusOr<std::unique_ptr<Runtime>> NewGpuRuntime() {
+  const GpuSurvey survey = SurveyGpus();
+  if (!survey.missing.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(survey.missing, "; ", survey.remedy));
   }
   RETURN_IF_ERROR(ErrorOf(cudaSetDevice(0), "cudaSetDevice"));
   auto runtime = std::make_unique<GpuRuntime>();

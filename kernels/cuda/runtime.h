@@ -1,6 +1,6 @@
 // What CudaBackend asks of a device beside its kernels: memory, copies, events,
 // graphs. One implementation is CUDA's runtime (gpu_runtime.h), one the
-// emulator's memory for tests (testing/simt_runtime.h).
+// emulator's memory for tests (testing/simt_runtime.cc).
 //
 // All but waits and allocations enqueue on the one stream and return; what
 // fails there the next wait says. Not thread-safe.

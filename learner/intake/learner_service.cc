@@ -13,12 +13,14 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/tensor/numerics.h"
 #include "learner/intake/call_watchdog.h"
 #include "learner/intake/worker_stream.h"
 #include "proto/learner.grpc.pb.h"
 #include "proto/wire/episode_limit.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/loopback.h"
+#include "proto/wire/run_numerics.h"
 #include "proto/wire/trajectory_stream.h"
 
 namespace temper {
@@ -97,7 +99,8 @@ class Service final : public LearnerService, public Learner::Service {
         !status.ok()) {
       return ToGrpcStatus(status);
     }
-    observer_->OnJoined(hello.worker());
+    observer_->OnJoined(hello.worker(),
+                        absl::StrCat(hello.numerics(), " on ", hello.device()));
     Serve(hello.worker(), &worker);
     // Told once the samples are there again: whoever reads it may count on it.
     const int returned = broker_->RemoveWorker(hello.worker());
@@ -146,6 +149,27 @@ class Service final : public LearnerService, public Learner::Service {
       return {grpc::StatusCode::INVALID_ARGUMENT,
               absl::StrCat("the worker's name has ", hello.worker().size(),
                            " bytes; at most ", kNameBytesMax)};
+    }
+    return CheckArithmetic(hello);
+  }
+
+  // What it samples has the learner's bits only if both compute alike: in fp32
+  // any two kinds of device do.
+  grpc::Status CheckArithmetic(const WorkerHello& hello)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const std::string ours = NameOf(NumericsOf(welcome_.config()));
+    if (hello.numerics() != ours) {
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              absl::StrCat("worker computes in \"", hello.numerics(),
+                           "\"; this run in ", ours,
+                           ": start it with this run's directory")};
+    }
+    if (hello.device() != welcome_.device() && ours != NameOf(kFp32)) {
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              absl::StrCat("worker computes on \"", hello.device(),
+                           "\" and this learner on ", welcome_.device(),
+                           ", whose bits differ in ", ours,
+                           "; start it on the same kind of device")};
     }
     return grpc::Status::OK;
   }

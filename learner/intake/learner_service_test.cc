@@ -42,13 +42,16 @@ class Observer : public WorkerObserver {
     ack.set_result(TrajectoryAck::COMMITTED);
     return ack;
   }
-  void OnJoined(const std::string&) override {}
+  void OnJoined(const std::string&, const std::string& computes) override {
+    joined = computes;
+  }
   void OnLeft(const std::string&, const std::string& why,
               int samples) override {
     left.set_value(absl::StrCat(why, "; ", samples, " samples return"));
   }
   void OnHeartbeat(const std::string&, const Heartbeat&) override {}
 
+  std::string joined;  // what it computes; read once it has left
   std::promise<std::string> left;
 };
 
@@ -71,6 +74,8 @@ class LearnerServiceTest : public RunDbFixture {
     options.streams_max = kStreamsMax;
     LearnerWelcome welcome;
     welcome.set_run("trial");
+    welcome.mutable_config()->set_numerics(run_numerics_);
+    welcome.set_device("cuda");
     auto service =
         LearnerService::Start(options, welcome, broker_.get(), &observer_);
     ASSERT_TRUE(service.ok()) << service.status();
@@ -88,7 +93,18 @@ class LearnerServiceTest : public RunDbFixture {
     message.mutable_hello()->set_wire_version(kWireVersion);
     message.mutable_hello()->set_worker("w0");
     message.mutable_hello()->set_capacity_samples(8);
+    message.mutable_hello()->set_numerics(numerics_);
+    message.mutable_hello()->set_device(device_);
     return stream_->Write(message);
+  }
+
+  std::string Refusal() {
+    EXPECT_TRUE(SayHello());
+    LearnerMessage message;
+    EXPECT_FALSE(stream_->Read(&message));
+    const grpc::Status status = stream_->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
   }
 
   // Reads up to the next message with this body.
@@ -123,7 +139,47 @@ class LearnerServiceTest : public RunDbFixture {
   std::unique_ptr<Learner::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<ClientStream> stream_;
+  // The learner is of cuda.
+  RunConfig::Numerics run_numerics_ = RunConfig::fp32;
+  std::string numerics_ = "fp32";
+  std::string device_ = "cuda";
 };
+
+TEST_F(LearnerServiceTest, AWorkerOfAnotherDeviceIsTakenInFp32AndKnown) {
+  device_ = "cpu";
+  Start("question", kDeadlineMs);
+  ASSERT_TRUE(SayHello());
+  EXPECT_EQ(ReadUntil(LearnerMessage::kWelcome).welcome().device(), "cuda");
+  context_.TryCancel();
+  EXPECT_THAT(AwaitLeft(), HasSubstr("the stream ended"));
+  EXPECT_EQ(observer_.joined, "fp32 on cpu");
+}
+
+TEST_F(LearnerServiceTest, AWorkerOfAnotherDeviceIsRefusedInBf16) {
+  run_numerics_ = RunConfig::bf16;
+  numerics_ = "bf16";
+  device_ = "cpu";
+  Start("question", kDeadlineMs);
+  EXPECT_THAT(Refusal(), HasSubstr("computes on \"cpu\" and this learner on "
+                                   "cuda, whose bits differ in bf16"));
+}
+
+TEST_F(LearnerServiceTest, AWorkerOfTheSameDeviceIsTakenInBf16) {
+  run_numerics_ = RunConfig::bf16;
+  numerics_ = "bf16";
+  Start("question", kDeadlineMs);
+  ASSERT_TRUE(SayHello());
+  ReadUntil(LearnerMessage::kWelcome);
+  context_.TryCancel();
+  EXPECT_THAT(AwaitLeft(), HasSubstr("the stream ended"));
+}
+
+// One of an older program, which says nothing, too.
+TEST_F(LearnerServiceTest, AWorkerOfOtherNumericsIsRefused) {
+  numerics_ = "";
+  Start("question", kDeadlineMs);
+  EXPECT_THAT(Refusal(), HasSubstr("computes in \"\"; this run in fp32"));
+}
 
 TEST_F(LearnerServiceTest, AnswersTheStandardHealthCheck) {
   Start("1+1", kDeadlineMs);

@@ -24,7 +24,9 @@ class WorkerObserver {
   virtual absl::StatusOr<TrajectoryAck> OnTrajectory(
       const TrajectoryKey& key, const std::string& bytes) = 0;
 
-  virtual void OnJoined(const std::string& worker) = 0;
+  // `computes`: "fp32 on cpu".
+  virtual void OnJoined(const std::string& worker,
+                        const std::string& computes) = 0;
   // Its stream has ended, `why`; the `samples` that it held are available
   // again.
   virtual void OnLeft(const std::string& worker, const std::string& why,

@@ -141,10 +141,10 @@ absl::Status RunDb::StartRun(const RunInfo& info) {
         "run.db already holds a run; resume it, or choose another name");
   }
   RETURN_IF_ERROR(transaction->Run(
-      "INSERT INTO run(id, name, seed, created_us, tasks_sha256) "
-      "VALUES (1, ?, ?, ?, ?)",
+      "INSERT INTO run(id, name, seed, created_us, tasks_sha256, numerics, "
+      "device) VALUES (1, ?, ?, ?, ?, ?, ?)",
       {info.name, static_cast<int64_t>(info.seed), clock_->UnixMicros(),
-       info.tasks_sha256}));
+       info.tasks_sha256, info.numerics, info.device}));
   RETURN_IF_ERROR(transaction->Run(
       "INSERT INTO attempt VALUES (1, 0, ?, ?, ?, ?)",
       {clock_->UnixMicros(), info.config, info.revision, info.machine}));
@@ -161,6 +161,8 @@ absl::Status RunDb::RecordAttempt(const RunInfo& info) {
       // Once known it stays: it is what later resumes are compared with.
       "UPDATE run SET tasks_sha256 = ? WHERE tasks_sha256 = ''",
       {info.tasks_sha256}));
+  RETURN_IF_ERROR(transaction->Run(
+      "UPDATE run SET numerics = ? WHERE numerics = ''", {info.numerics}));
   return transaction->Commit();
 }
 
@@ -170,12 +172,14 @@ absl::StatusOr<RunInfo> RunDb::ReadRun() {
       absl::StrCat("SELECT name, seed, config, revision, machine, ",
                    // A reader has the file as an older program left it.
                    version_ >= 3 ? "tasks_sha256" : "''",
+                   version_ >= 4 ? ", numerics, device" : ", '', 'cpu'",
                    " FROM run, attempt ORDER BY attempt DESC LIMIT 1");
   ASSIGN_OR_RETURN(const auto rows, transaction->Query(query.c_str()));
   if (rows.empty()) return absl::NotFoundError("run.db holds no run yet");
   const SqlRow& row = rows[0];
   return RunInfo{row[0].AsString(), row[1].AsUint(),   row[2].AsString(),
-                 row[3].AsString(), row[4].AsString(), row[5].AsString()};
+                 row[3].AsString(), row[4].AsString(), row[5].AsString(),
+                 row[6].AsString(), row[7].AsString()};
 }
 
 absl::StatusOr<int64_t> RunDb::CurrentAttempt() {

@@ -40,6 +40,10 @@ struct RunInfo {
   // SHA-256 of the run's tasks.jsonl, hexadecimal; empty: not known, as of a
   // run that was begun before it was kept.
   std::string tasks_sha256 = {};
+  // What is computed in and on, as the configuration names them; numerics
+  // empty: not known, likewise.
+  std::string numerics = {};
+  std::string device = "cpu";
 };
 
 struct MetricValue {
@@ -99,8 +103,8 @@ class RunDb {
   // has a run: then Ledger::Resume goes on with it.
   absl::Status StartRun(const RunInfo& info);
   // What the current attempt runs with: configuration, revision, machine, and
-  // the digest of the tasks where the run has none yet. Until it is said, an
-  // attempt is taken to run with what the one before did.
+  // the digest of the tasks and the numerics where the run has none yet. Until
+  // it is said, an attempt is taken to run with what the one before did.
   absl::Status RecordAttempt(const RunInfo& info);
   // The run, as its current attempt runs it. NotFound before StartRun.
   absl::StatusOr<RunInfo> ReadRun();

@@ -24,7 +24,7 @@ namespace temper {
 
 // PRAGMA application_id: "TMPR". PRAGMA user_version: the schema's version.
 inline constexpr int kRunDbApplicationId = 0x544D5052;
-inline constexpr int kRunDbVersion = 3;     // what a writer leaves
+inline constexpr int kRunDbVersion = 4;     // what a writer leaves
 inline constexpr int kRunDbVersionMin = 2;  // the oldest that can be read
 
 // Which tasks the run is of and which of them failed; names of the enums: as in
@@ -76,6 +76,13 @@ CREATE VIEW lineage_episode AS
   SELECT e.* FROM named_episode e JOIN ledger l ON l.episode = e.id;
 )sql";
 
+// What the run is computed in and on: a resume may not change it. What was
+// begun before there was a choice of device is of the CPU.
+inline constexpr char kRunDbToVersion4[] = R"sql(
+ALTER TABLE run ADD COLUMN numerics TEXT NOT NULL DEFAULT '';  -- '': not known
+ALTER TABLE run ADD COLUMN device TEXT NOT NULL DEFAULT 'cpu'; -- or 'cuda'
+)sql";
+
 struct RunDbMigration {
   int to;  // the version it leads to, from the one before it in the list
   const char* sql;
@@ -83,6 +90,7 @@ struct RunDbMigration {
 inline constexpr RunDbMigration kRunDbMigrations[] = {
     {2, kRunDbToVersion2},
     {3, kRunDbToVersion3},
+    {4, kRunDbToVersion4},
 };
 
 }  // namespace temper

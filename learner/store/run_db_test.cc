@@ -28,7 +28,8 @@ std::string FreshPath() {
          ".db";
 }
 
-const RunInfo kInfo{"trial", 7, "seed: 7", "abc", "box"};
+const RunInfo kInfo{"trial", 7,       "seed: 7", "abc",
+                    "box",   "tasks", "bf16",    "cuda"};
 
 std::unique_ptr<RunDb> OpenStarted(const std::string& path, Clock* clock) {
   auto db = RunDb::OpenWriter(path, clock);
@@ -53,6 +54,8 @@ TEST(RunDbTest, ARunIsStartedOnceAndReadBackByAReader) {
   EXPECT_EQ(info.name, "trial");
   EXPECT_EQ(info.seed, 7u);
   EXPECT_EQ(info.config, "seed: 7");
+  EXPECT_EQ(info.numerics, "bf16");
+  EXPECT_EQ(info.device, "cuda");
   EXPECT_EQ(*reader->CurrentAttempt(), 1);
 }
 

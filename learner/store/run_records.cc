@@ -47,6 +47,17 @@ absl::Status CheckSameTasks(const RunInfo& was, const std::string& now,
       "; put it back as it was, or start a new run with the other tasks"));
 }
 
+absl::Status CheckSameArithmetic(const RunInfo& was, const RunInfo& now,
+                                 const std::string& run_dir) {
+  const bool same_numerics =
+      was.numerics.empty() || was.numerics == now.numerics;
+  if (same_numerics && was.device == now.device) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      run_dir, " was computed in ", was.numerics, " on ", was.device,
+      " and would go on in ", now.numerics, " on ", now.device,
+      "; go on with it as it was, or start a new run"));
+}
+
 absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Open(
     const std::string& run_dir, Clock* clock) {
   std::unique_ptr<RunRecords> records(new RunRecords());
@@ -78,6 +89,7 @@ absl::StatusOr<std::unique_ptr<RunRecords>> RunRecords::Resume(
   } else {
     RETURN_IF_ERROR(was.status());
     RETURN_IF_ERROR(CheckSameTasks(*was, info.tasks_sha256, run_dir));
+    RETURN_IF_ERROR(CheckSameArithmetic(*was, info, run_dir));
   }
   // GoOn begins the attempt, with the configuration of the one before;
   // RecordAttempt then says this one's. A death between the two leaves an

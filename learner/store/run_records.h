@@ -37,6 +37,11 @@ absl::StatusOr<std::string> TasksSha256(const std::string& run_dir);
 absl::Status CheckSameTasks(const RunInfo& was, const std::string& now,
                             const std::string& run_dir);
 
+// InvalidArgument if the run `was` computed in other numerics, or on another
+// kind of device, than `now` would. OK where `was` does not know its numerics.
+absl::Status CheckSameArithmetic(const RunInfo& was, const RunInfo& now,
+                                 const std::string& run_dir);
+
 class RunRecords {
  public:
   // Begins the run. AlreadyExists if the directory has one. `clock` outlives
@@ -48,7 +53,8 @@ class RunRecords {
   // records what was skipped. A run that died before it recorded any checkpoint
   // or step goes on from step 0 without one; one that died before it began,
   // begins. NotFound if it had checkpoints and none can be loaded;
-  // InvalidArgument, nothing changed, by CheckSameTasks.
+  // InvalidArgument, nothing changed, by CheckSameTasks and
+  // CheckSameArithmetic.
   static absl::StatusOr<std::unique_ptr<RunRecords>> Resume(
       const std::string& run_dir, const RunInfo& info, Clock* clock);
 

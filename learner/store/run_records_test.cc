@@ -83,6 +83,38 @@ TEST_F(RunRecordsTest, EachAttemptHasTheConfigurationItRunsWith) {
   EXPECT_EQ(rows[0][1].AsString(), "first");
 }
 
+TEST_F(RunRecordsTest, AResumeInOtherNumericsOrOnAnotherDeviceIsRefused) {
+  info_.numerics = "fp32";
+  info_.device = "cuda";
+  Start().reset();
+  info_.device = "cpu";
+  const absl::Status other_device = Resume().status();
+  EXPECT_TRUE(absl::IsInvalidArgument(other_device)) << other_device;
+  EXPECT_THAT(std::string(other_device.message()),
+              HasSubstr("fp32 on cuda and would go on in fp32 on cpu"));
+  info_.device = "cuda";
+  info_.numerics = "bf16";
+  EXPECT_TRUE(absl::IsInvalidArgument(Resume().status()));
+  info_.numerics = "fp32";
+  const auto records = Resume();
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)->counters().attempt, 2);  // refusals began none
+}
+
+// Nobody wrote them down: the first resume does.
+TEST_F(RunRecordsTest, AnOlderRunsNumericsAreThoseOfItsNextAttempt) {
+  Start().reset();
+  info_.numerics = "bf16";
+  {
+    const auto records = Resume();
+    ASSERT_TRUE(records.ok()) << records.status();
+    EXPECT_EQ((*records)->db()->ReadRun()->numerics, "bf16");
+    EXPECT_EQ((*records)->db()->ReadRun()->device, "cpu");
+  }
+  info_.numerics = "fp32";
+  EXPECT_TRUE(absl::IsInvalidArgument(Resume().status()));
+}
+
 TEST_F(RunRecordsTest, ARunThatDiedBeforeItsFirstCheckpointGoesOnFromStepZero) {
   Start().reset();
   auto records = Resume();

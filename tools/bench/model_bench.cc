@@ -63,7 +63,9 @@ Episode RandomEpisode(const ModelConfig& config, int number, int64_t tokens) {
   return episode;
 }
 
+// None, if there is no peak.
 Work Fmas(MachinePeak* peak) {
+  if (peak == nullptr) return {};
   return [peak]() -> absl::StatusOr<double> { return peak->RunFmas(); };
 }
 

@@ -32,6 +32,8 @@ absl::StatusOr<BenchModel> LoadBenchModel(Backend* backend,
 
 enum class BenchPass { kForward, kForwardBackward };
 
+// `peak` may be null, here and below: then there is none to be held against.
+
 // Two sequences of 256 tokens: log-probabilities of all of them, and with
 // kForwardBackward the gradients of their mean.
 absl::StatusOr<Measurements> BenchPack(Backend* backend, MachinePeak* peak,

@@ -48,12 +48,14 @@ absl::StatusOr<PairedRate> MeasurePaired(const Work& work, const Work& yard,
     }
     ASSIGN_OR_RETURN(const double rate,
                      RateOf(work, options.slice_micros, clock));
-    ASSIGN_OR_RETURN(const double yard_rate,
-                     RateOf(yard, options.slice_micros, clock));
+    double yard_rate = 0;
+    if (yard) {
+      ASSIGN_OR_RETURN(yard_rate, RateOf(yard, options.slice_micros, clock));
+    }
     if (pair < 0) continue;
     rates.push_back(rate);
     yards.push_back(yard_rate);
-    ratios.push_back(rate / yard_rate);
+    ratios.push_back(yard ? rate / yard_rate : 0);
   }
   PairedRate result;
   result.pairs = static_cast<int64_t>(ratios.size());

@@ -35,7 +35,8 @@ struct PairedRate {
 };
 
 // A first pair warms up and is not counted. An error of either is returned as
-// it is.
+// it is. An empty yardstick is none: work alone is measured, and the yard's
+// rate and the fraction are 0.
 absl::StatusOr<PairedRate> MeasurePaired(const Work& work, const Work& yard,
                                          const PairedOptions& options,
                                          Clock* clock);

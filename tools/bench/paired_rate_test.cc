@@ -25,6 +25,16 @@ TEST(PairedRateTest, IsWorkOverTimeAgainstTheYardstick) {
   EXPECT_DOUBLE_EQ(rate->fraction, 0.25);
 }
 
+TEST(PairedRateTest, WithoutAYardstickItIsTheWorkAlone) {
+  FakeClock clock;
+  const auto rate =
+      MeasurePaired(Taking(&clock, 3'000, 30), Work(), {}, &clock);
+  ASSERT_TRUE(rate.ok()) << rate.status();
+  EXPECT_DOUBLE_EQ(rate->per_second, 10'000);
+  EXPECT_EQ(rate->yard_per_second, 0);
+  EXPECT_EQ(rate->fraction, 0);
+}
+
 // Half of all turns run on a machine that others slow down eightfold; a ratio
 // of medians over unequal halves would be off, the median of ratios is not.
 TEST(PairedRateTest, AMachineThatSlowsDownSlowsBoth) {

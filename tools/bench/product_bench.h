@@ -13,6 +13,7 @@
 
 namespace temper {
 
+// `peak` may be null: then there is none to be held against.
 // ResourceExhausted where the machine lacks the memory for a set of weights
 // that is twice its last cache, or 256 MiB where that is more or unknown.
 absl::StatusOr<Measurements> BenchProducts(Backend* backend, MachinePeak* peak,

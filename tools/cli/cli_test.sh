@@ -183,9 +183,14 @@ for tier in sse2 AVX2; do
 done
 TEMPER_ISA=scalar expect 0 '' config explain
 
+TEMPER_ISA=cuda expect 0 '' config explain device
+prints 'default  auto'
+
 # The doctor starts what a run starts, and names what the kernel denies.
 expect 0 '' doctor
 prints '^sandbox +ok +bubblewrap, seccomp, .*cgroup.*, [0-9]+ slots? of [0-9]+ processes'
+prints '^cpu +ok +.* cores; computes in fp32, bf16$'
+prints '^gpu +ok +.*(none is computed on: |the first computes in fp32)'
 denied='echo 0 >/proc/sys/user/max_user_namespaces && "$0" doctor >"$1"'
 if unshare --user --map-root-user true 2>/dev/null; then
   unshare --user --map-root-user sh -c "$denied" "$temper" "$dir/out"

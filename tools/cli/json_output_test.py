@@ -168,7 +168,7 @@ def main():
   check_environments(os.path.join(runs, "trial", "tasks.jsonl"))
   check_models()
   found = document("doctor")
-  expect("doctor", (found["good"], len(found["findings"])), (True, 6))
+  expect("doctor", (found["good"], len(found["findings"])), (True, 7))
   # What fails prints no document.
   expect("stdout", run("status", "none", "--runs-dir", runs, "--json", code=2),
          "")

@@ -43,6 +43,10 @@ std::vector<ConfigKey> SharedKeys() {
       Number("threads", "0", 0, 1024, kMayChange,
              "Compute threads of each process. 0: all cores, but that rollout "
              "workers, which take turns with the learner, share them evenly."),
+      Choice("device", "auto", kFixed, nullptr,
+             "What computes: this machine's GPU by CUDA, or its CPU. auto: "
+             "cuda where there is a GPU for it and this program has it for the "
+             "numerics; the plan says which and why, and it stays that."),
       Number("grad_clip", "1", 1e-9, kInf, kFixed,
              "The gradient's norm is scaled down to this. inf is off."),
       Number("save_interval", "20", 1, 1e6, kMayChange,

@@ -105,7 +105,6 @@ constexpr std::pair<const char*, const char*> kLater[] = {
     {"async", "asynchronous mode"},
     {"asynchronous", "asynchronous mode"},
     {"fp8", "FP8"},
-    {"device", "GPU kernels"},
     {"teacher", "distillation"},
     {"teacher_model", "distillation"},
     {"rubric", "rubric rewards"},

@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/checksum.h"
 #include "kernels/base/file.h"
-#include "tools/run/compute.h"
 
 namespace temper {
 namespace {
@@ -42,16 +41,14 @@ std::string Revision() {
                       HexOf(Sha256Of(*program)).substr(0, kDigestDigits));
 }
 
-std::string MachineDescription() {
+std::string MachineDescription(const std::string& backend) {
   utsname kernel = {};
   uname(&kernel);
   const int64_t mib =
       int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / (1 << 20);
-  const auto tier = ChooseComputeBackend();
   return absl::StrCat(ProcessorName(), ", ", sysconf(_SC_NPROCESSORS_ONLN),
                       " cores, ", mib, " MiB, ", kernel.sysname, " ",
-                      kernel.release, ", tier ",
-                      tier.ok() ? tier->name : "none");
+                      kernel.release, ", tier ", backend);
 }
 
 }  // namespace temper

@@ -10,8 +10,9 @@ namespace temper {
 // The program, by the SHA-256 of its own file: "sha256:0123456789ab".
 std::string Revision();
 
-// Processor, cores, memory, kernel, CPU tier: one line.
-std::string MachineDescription();
+// Processor, cores, memory, kernel, what computes (a CPU tier or cuda): one
+// line.
+std::string MachineDescription(const std::string& backend);
 
 }  // namespace temper
 

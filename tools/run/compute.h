@@ -1,24 +1,56 @@
-// The backend a verb computes with: the tier that TEMPER_ISA names or the best
-// there is, and so many threads.
+// The backend a verb computes with: on the device that is asked for, the tier
+// that TEMPER_ISA names or the best there is, and so many threads.
 
 #ifndef TOOLS_RUN_COMPUTE_H_
 #define TOOLS_RUN_COMPUTE_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/find_backend.h"
 #include "kernels/ops/backend.h"
+#include "kernels/tensor/numerics.h"
+#include "kernels/tensor/tensor.h"
+#include "proto/config.pb.h"
+#include "proto/sft_config.pb.h"
 
 namespace temper {
 
-// `threads` 0 stands for this machine's cores. The calling thread must have the
-// float mode that main sets.
-absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(int threads);
+// What a configuration, or a verb's flags, ask for.
+struct ComputeWish {
+  std::string tier = {};              // by a flag; empty: TEMPER_ISA's
+  std::optional<Device> device = {};  // none: auto
+  Numerics numerics = kFp32;
+  int threads = 0;  // 0: this machine's cores
+};
 
-// What the backend above would use, and why: "avx2", "named by TEMPER_ISA".
-absl::StatusOr<BackendChoice> ChooseComputeBackend();
+ComputeWish WishOf(const RunConfig& config);
+ComputeWish WishOf(const SftConfig& config);
+
+// Of the key device: none for auto, and back.
+std::optional<Device> DeviceOf(RunConfig::Device key);
+RunConfig::Device KeyOf(Device device);
+
+// What a flag --device says: auto, cpu or cuda. InvalidArgument for another.
+absl::StatusOr<std::optional<Device>> DeviceNamed(const std::string& text);
+
+// What is computed with, and why: "avx2", "named by TEMPER_ISA". Errors as
+// ChooseBackend's.
+absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish);
+
+// The backend of that choice. The calling thread must have the float mode that
+// main sets.
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
+    const ComputeWish& wish);
+
+// Whether TEMPER_ISA names what is computed with.
+bool BackendIsNamed();
+
+// InvalidArgument where it names what there is not. The GPU is not looked for.
+absl::Status CheckNamedBackend();
 
 // From now on this process and its children compute on the backend of this
 // name. Not while another thread runs.

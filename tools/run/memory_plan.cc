@@ -27,6 +27,27 @@ double Mebibytes(int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
+using Parts = std::vector<std::pair<std::string, int64_t>>;
+
+// What a process asks its backend for, and what is the host's whatever that is.
+void Place(const RunConfig& config, const Parts& backend, const Parts& host,
+           ProcessMemory* process) {
+  if (config.device() == RunConfig::cuda) {
+    process->gpu_parts = backend;
+    process->gpu_parts.emplace_back("process", kGpuProcessBytes);
+  } else {
+    process->parts = backend;
+  }
+  process->parts.insert(process->parts.end(), host.begin(), host.end());
+  process->parts.emplace_back("process", kProcessBytes);
+}
+
+// A GPU's weight is one matrix, read either way.
+Passes PackedPasses(const RunConfig& config) {
+  return config.device() == RunConfig::cuda ? Passes::kForward
+                                            : Passes::kForwardAndBackward;
+}
+
 ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
   const auto step = MakeTrainStepOptions(config);
   CHECK(step.ok()) << step.status();
@@ -34,27 +55,28 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
   const Numerics numerics = NumericsOf(config);
   const int64_t masters = MasterWeights::BytesFor(model);
   const int64_t published = PublishedWeights::BytesFor(model, numerics);
-  ProcessMemory learner;
-  learner.name = "learner";
-  learner.parts = {
+  Parts backend = {
       // What is published in fp32 is the masters' own memory.
       {"weights",
        masters + published - PublishedWeights::Fp32BytesFor(model, numerics)},
-      {"packings", PublishedWeights::PackingBytesFor(
-                       model, numerics, Passes::kForwardAndBackward)},
+      {"packings", PublishedWeights::PackingBytesFor(model, numerics,
+                                                     PackedPasses(config))},
       {"gradients", ModelGradients::BytesFor(model)},
       {"optimizer", Optimizer::BytesFor(model)},
-      {"activations", Transformer::TrainingBytes(model, numerics, rows)},
-      // The kept versions, and the next before the oldest goes.
-      {"publication", (WeightPublisher::kVersionsKept + 1) * published}};
+      {"activations", Transformer::TrainingBytes(model, numerics, rows)}};
   if (step->NeedsReference()) {
-    learner.parts.push_back(
-        {"reference", published +
-                          PublishedWeights::PackingBytesFor(model, numerics,
-                                                            Passes::kForward) +
-                          Transformer::BorrowedTapeBytes(model, rows)});
+    backend.emplace_back(
+        "reference", published +
+                         PublishedWeights::PackingBytesFor(model, numerics,
+                                                           Passes::kForward) +
+                         Transformer::BorrowedTapeBytes(model, rows));
   }
-  learner.parts.push_back({"process", kProcessBytes});
+  ProcessMemory learner;
+  learner.name = "learner";
+  // The kept versions, and the next before the oldest goes.
+  Place(config, backend,
+        {{"publication", (WeightPublisher::kVersionsKept + 1) * published}},
+        &learner);
   return learner;
 }
 
@@ -64,21 +86,41 @@ ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
       SizeEngine(WorkerDemand(config, prompt_tokens), model);
   const Numerics numerics = NumericsOf(config);
   const int64_t cache = KvCache::BytesFor(model, numerics, engine.pages);
+  const int64_t published = PublishedWeights::BytesFor(model, numerics);
   ProcessMemory worker;
   worker.name = "each worker";
   worker.processes = config.workers();
-  const int64_t published = PublishedWeights::BytesFor(model, numerics);
-  worker.parts = {
-      {"weights", published},
-      {"packings",
-       PublishedWeights::PackingBytesFor(model, numerics, Passes::kForward)},
-      {"KV cache", cache},
-      {"activations", Engine::BytesFor(model, numerics, engine) - cache},
-      // One whole version until the engine takes it, and the next
-      // on its way.
-      {"new weights", 2 * published},
-      {"process", kProcessBytes}};
+  Place(config,
+        {{"weights", published},
+         {"packings",
+          PublishedWeights::PackingBytesFor(model, numerics, Passes::kForward)},
+         {"KV cache", cache},
+         {"activations", Engine::BytesFor(model, numerics, engine) - cache}},
+        // One whole version until the engine takes it, and the next on its way.
+        {{"new weights", 2 * published}}, &worker);
   return worker;
+}
+
+int64_t Sum(const Parts& parts) {
+  int64_t sum = 0;
+  for (const auto& [name, part] : parts) sum += part;
+  return sum;
+}
+
+std::string Total(int64_t bytes, int64_t there, const char* where) {
+  const std::string total = absl::StrFormat("about %.0f MiB", Mebibytes(bytes));
+  if (there == 0) return total;
+  return absl::StrCat(
+      total, absl::StrFormat(" of the %.0f MiB %s", Mebibytes(there), where));
+}
+
+std::string Listed(int64_t bytes, const Parts& parts) {
+  std::vector<std::string> words;
+  for (const auto& [name, part] : parts) {
+    words.push_back(absl::StrFormat("%s %.0f", name, Mebibytes(part)));
+  }
+  return absl::StrFormat("%.0f MiB: %s", Mebibytes(bytes),
+                         absl::StrJoin(words, ", "));
 }
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
@@ -109,16 +151,21 @@ int64_t LeftInGroup(const std::string& limit_path, const std::string& stat_path,
 
 }  // namespace
 
-int64_t ProcessMemory::bytes() const {
-  int64_t sum = 0;
-  for (const auto& [name, part] : parts) sum += part;
-  return sum;
-}
+int64_t ProcessMemory::bytes() const { return Sum(parts); }
+int64_t ProcessMemory::gpu_bytes() const { return Sum(gpu_parts); }
 
 int64_t MemoryPlan::bytes() const {
   int64_t sum = 0;
   for (const ProcessMemory& process : processes) {
     sum += process.processes * process.bytes();
+  }
+  return sum;
+}
+
+int64_t MemoryPlan::gpu_bytes() const {
+  int64_t sum = 0;
+  for (const ProcessMemory& process : processes) {
+    sum += process.processes * process.gpu_bytes();
   }
   return sum;
 }
@@ -141,36 +188,38 @@ int64_t AvailableMemoryBytes() {
 }
 
 std::vector<std::pair<std::string, std::string>> DescribeMemory(
-    const MemoryPlan& plan, int64_t available_bytes) {
-  std::string total =
-      absl::StrFormat("about %.0f MiB", Mebibytes(plan.bytes()));
-  if (available_bytes > 0) {
-    absl::StrAppend(&total, absl::StrFormat(" of the %.0f MiB available here",
-                                            Mebibytes(available_bytes)));
-  }
-  std::vector<std::pair<std::string, std::string>> lines = {{"memory", total}};
+    const MemoryPlan& plan, const MemoryThere& there) {
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"memory", Total(plan.bytes(), there.bytes, "available here")}};
   for (const ProcessMemory& process : plan.processes) {
-    std::vector<std::string> parts;
-    for (const auto& [name, bytes] : process.parts) {
-      parts.push_back(absl::StrFormat("%s %.0f", name, Mebibytes(bytes)));
-    }
-    lines.emplace_back(
-        absl::StrCat("  ", process.name),
-        absl::StrFormat("%.0f MiB: %s", Mebibytes(process.bytes()),
-                        absl::StrJoin(parts, ", ")));
+    lines.emplace_back(absl::StrCat("  ", process.name),
+                       Listed(process.bytes(), process.parts));
+  }
+  if (plan.gpu_bytes() == 0) return lines;
+  lines.emplace_back("GPU memory",
+                     Total(plan.gpu_bytes(), there.gpu_bytes, "of the GPU"));
+  for (const ProcessMemory& process : plan.processes) {
+    lines.emplace_back(absl::StrCat("  ", process.name),
+                       Listed(process.gpu_bytes(), process.gpu_parts));
   }
   return lines;
 }
 
-std::string MemoryWarning(const MemoryPlan& plan, int64_t available_bytes) {
+std::string MemoryWarning(const MemoryPlan& plan, const MemoryThere& there) {
+  const bool gpu = there.gpu_bytes > 0 && plan.gpu_bytes() > there.gpu_bytes;
   // Only a warning: swap and shared pages may well make it fit.
-  if (available_bytes == 0 || plan.bytes() <= available_bytes) return "";
+  const bool host = there.bytes > 0 && plan.bytes() > there.bytes;
+  if (!gpu && !host) return "";
+  const std::string next = gpu ? "a process of the run will find none left"
+                               : "the system may kill a process of the run";
   return absl::StrFormat(
-      "the plan takes %.0f MiB of memory and %.0f MiB are available: the "
-      "system may kill a process of the run. Lower workers, prompts_per_step, "
-      "group_size or max_tokens, shorten the longest prompts, take a smaller "
-      "model, or end what else runs here",
-      Mebibytes(plan.bytes()), Mebibytes(available_bytes));
+      "the plan takes %.0f MiB of %s and %.0f MiB are %s: %s. Lower workers, "
+      "prompts_per_step, group_size or max_tokens, shorten the longest "
+      "prompts, take a smaller model, or end what else runs here",
+      Mebibytes(gpu ? plan.gpu_bytes() : plan.bytes()),
+      gpu ? "the GPU's memory" : "memory",
+      Mebibytes(gpu ? there.gpu_bytes : there.bytes), gpu ? "all" : "available",
+      next);
 }
 
 }  // namespace temper

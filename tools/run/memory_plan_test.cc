@@ -111,16 +111,59 @@ TEST(MemoryPlanTest, TheCacheHoldsTheLongestPromptsAndAnyOneEpisode) {
 TEST(MemoryPlanTest, APlanAboveWhatIsThereWarnsAndNamesWhatToLower) {
   const MemoryPlan plan = {{{"learner", 1, {{"weights", 300 * kMiB}}},
                             {"each worker", 2, {{"weights", 100 * kMiB}}}}};
-  EXPECT_EQ(MemoryWarning(plan, 500 * kMiB), "");
-  EXPECT_EQ(MemoryWarning(plan, 0), "");
-  EXPECT_THAT(MemoryWarning(plan, 499 * kMiB),
+  EXPECT_EQ(MemoryWarning(plan, {500 * kMiB}), "");
+  EXPECT_EQ(MemoryWarning(plan, {}), "");
+  EXPECT_THAT(MemoryWarning(plan, {499 * kMiB}),
               AllOf(HasSubstr("500 MiB"), HasSubstr("499 MiB"),
                     HasSubstr("Lower workers")));
-  const auto lines = DescribeMemory(plan, 800 * kMiB);
+  const auto lines = DescribeMemory(plan, {800 * kMiB});
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0].second, "about 500 MiB of the 800 MiB available here");
   EXPECT_EQ(lines[2].first, "  each worker");
   EXPECT_EQ(lines[2].second, "100 MiB: weights 100");
+}
+
+// One GPU, which learner and workers share; what the host keeps stays the
+// host's.
+TEST(MemoryPlanTest, OnCudaWhatTheBackendHoldsIsTheGpus) {
+  const ModelConfig model = TinyConfig();
+  const MemoryPlan cpu = PlanMemory(Config(), model, kPromptTokens);
+  RunConfig config = Config();
+  config.set_device(RunConfig::cuda);
+  const MemoryPlan plan = PlanMemory(config, model, kPromptTokens);
+  const ProcessMemory& learner = plan.processes[0];
+  const ProcessMemory& worker = plan.processes[1];
+  EXPECT_EQ(Part(learner, "optimizer"), 0);
+  EXPECT_EQ(Part(learner, "publication"),
+            Part(cpu.processes[0], "publication"));
+  EXPECT_EQ(Part(worker, "new weights"), Part(cpu.processes[1], "new weights"));
+  EXPECT_EQ(worker.bytes() + worker.gpu_bytes(),
+            cpu.processes[1].bytes() + kGpuProcessBytes);
+  // Of a matrix that goes both ways there is one on a GPU.
+  EXPECT_EQ(
+      learner.bytes() + learner.gpu_bytes(),
+      cpu.processes[0].bytes() + kGpuProcessBytes -
+          PublishedWeights::PackingBytesFor(model, kFp32,
+                                            Passes::kForwardAndBackward) +
+          PublishedWeights::PackingBytesFor(model, kFp32, Passes::kForward));
+  EXPECT_EQ(plan.gpu_bytes(), learner.gpu_bytes() + 2 * worker.gpu_bytes());
+  EXPECT_EQ(cpu.gpu_bytes(), 0);
+}
+
+TEST(MemoryPlanTest, APlanAboveTheGpuWarns) {
+  const MemoryPlan plan = {
+      {{"learner", 1, {{"process", kMiB}}, {{"weights", 300 * kMiB}}},
+       {"each worker", 2, {{"process", kMiB}}, {{"weights", 100 * kMiB}}}}};
+  EXPECT_EQ(MemoryWarning(plan, {10 * kMiB, 500 * kMiB}), "");
+  EXPECT_THAT(MemoryWarning(plan, {10 * kMiB, 499 * kMiB}),
+              AllOf(HasSubstr("500 MiB of the GPU's memory"),
+                    HasSubstr("499 MiB are all")));
+  const auto lines = DescribeMemory(plan, {10 * kMiB, 800 * kMiB});
+  ASSERT_EQ(lines.size(), 6u);
+  EXPECT_EQ(lines[0].second, "about 3 MiB of the 10 MiB available here");
+  EXPECT_EQ(lines[3].first, "GPU memory");
+  EXPECT_EQ(lines[3].second, "about 500 MiB of the 800 MiB of the GPU");
+  EXPECT_EQ(lines[5].second, "100 MiB: weights 100");
 }
 
 TEST(MemoryPlanTest, ThisMachineSaysWhatItHas) {

@@ -26,13 +26,21 @@ absl::Status CheckSameConfig(const std::string& dir, const RunInfo& was,
   began->set_runs_dir(file.runs_dir());
   began->set_tasks(file.tasks());
   if (!ResolveConfig(&*began).ok()) return absl::OkStatus();
-  const absl::Status same = CheckResume(*began, file);
+  RunConfig now = file;
+  FillInDevice(&*began);
+  FillInDevice(&now);
+  const absl::Status same = CheckResume(*began, now);
   if (same.ok()) return same;
   return absl::InvalidArgumentError(
       absl::StrCat(dir, "/config.textproto: ", std::string(same.message())));
 }
 
 }  // namespace
+
+void FillInDevice(RunConfig* config) {
+  if (config->device() != RunConfig::auto_) return;
+  config->set_device(RunConfig::cpu);
+}
 
 absl::StatusOr<bool> CheckGoesOn(const std::string& dir, const RunConfig& file,
                                  const RunConfig& config) {

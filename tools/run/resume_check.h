@@ -13,6 +13,9 @@
 
 namespace temper {
 
+// The device of a run that was begun before its configuration had one.
+void FillInDevice(RunConfig* config);
+
 // Whether the run at `dir` has done and evaluated all the steps of `config`.
 // `file` is its config.textproto as it lies there, `config` the same with what
 // the resume changes. InvalidArgument: the file or tasks.jsonl is not what the

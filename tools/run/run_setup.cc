@@ -52,6 +52,14 @@ absl::Status MakePathsAbsolute(RunConfig* config) {
   return absl::OkStatus();
 }
 
+// From here on the run is of one kind of device, whatever the machine of a
+// resume has.
+absl::Status SettleDevice(PreparedRun* run) {
+  ASSIGN_OR_RETURN(run->compute, ChooseComputeBackend(WishOf(run->config)));
+  run->config.set_device(KeyOf(run->compute.device));
+  return absl::OkStatus();
+}
+
 bool Exists(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0;
@@ -323,6 +331,7 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir) {
       text.status(), "name a run directory, which `temper train` makes"));
   ASSIGN_OR_RETURN(RunConfig config, ParseConfig(*text, path));
   RETURN_IF_ERROR(ResolveConfig(&config));
+  FillInDevice(&config);
   return config;
 }
 
@@ -393,8 +402,9 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      " has no task of split \"train\", of which a run has one "
                      "at least; `temper eval` does without"));
   }
-  // From here on something is on disk: what could be refused has been.
   run.config = std::move(config);
+  RETURN_IF_ERROR(SettleDevice(&run));
+  // From here on something is on disk: what could be refused has been.
   RETURN_IF_ERROR(MakeRunDirectory(&run));
   const absl::Status filled = FillRunDirectory(run, tasks);
   if (filled.ok()) return run;
@@ -434,6 +444,7 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   // All checks before the first write: a resume that is refused leaves the run
   // as it was.
   RETURN_IF_ERROR(CheckResume(was, run.config));
+  RETURN_IF_ERROR(SettleDevice(&run));
   ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, was, run.config));
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
   ASSIGN_OR_RETURN(const auto check, TaskCheck::Create(model_dir, run.model,

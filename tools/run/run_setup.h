@@ -25,14 +25,16 @@
 #include "kernels/model/config.h"
 #include "proto/config.pb.h"
 #include "proto/task.pb.h"
+#include "tools/run/compute.h"
 
 namespace temper {
 
 // A run that processes can be started on.
 struct PreparedRun {
   std::string dir;  // absolute
-  // Resolved; name and environments filled in, every path absolute.
+  // Resolved; name, environments and device filled in, every path absolute.
   RunConfig config;
+  BackendChoice compute;  // of the device that config has
   ModelConfig model;
   int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
@@ -47,7 +49,8 @@ struct PreparedRun {
 // Makes the directory of a new run from a configuration as the user gave it;
 // `config_path` names the run where `name` is empty, with `unix_seconds`.
 // InvalidArgument or NotFound names what is wrong with a key, the model, any of
-// the tasks, or that the directory exists; nothing is made then. Of two that
+// the tasks, what the device lacks, or that the directory exists; nothing is
+// made then. Of two that
 // make the same run at once, one is told that it exists.
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
@@ -61,7 +64,8 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
                                        const std::string& runs_dir);
 
 // A run that is there already, to go on with: `sets` may change what a resume
-// may change, and config.textproto then says so. FailedPrecondition while
+// may change, and config.textproto then says so. The kind of device stays: one
+// that is not there now is InvalidArgument. FailedPrecondition while
 // another holds the run or its learner lives; on any error config.textproto is
 // what it was.
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,

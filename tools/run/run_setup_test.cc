@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
 #include "learner/store/checkpoint.h"
 #include "learner/store/run_db.h"
 #include "learner/store/run_db_fixture.h"
@@ -32,6 +33,7 @@ using ::testing::Pair;
 class RunSetupTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    SetFlushDenormals();
     directory_ = absl::StrCat(
         getenv("TEST_TMPDIR"), "/",
         ::testing::UnitTest::GetInstance()->current_test_info()->name());
@@ -87,6 +89,28 @@ TEST_F(RunSetupTest, NewRunHoldsItsResolvedConfigurationAndTasks) {
   const auto text = ReadFile(run->dir + "/config.textproto", 1 << 20);
   EXPECT_EQ(*text, FormatConfig(run->config));
   EXPECT_EQ(access((run->dir + "/logs").c_str(), F_OK), 0);
+}
+
+TEST_F(RunSetupTest, TheDeviceIsSettledWhenARunBegins) {
+  auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  const RunConfig::Device device = run->config.device();
+  EXPECT_EQ(device, KeyOf(run->compute.device));
+  EXPECT_EQ(ReadRunConfig(run->dir)->device(), device);
+  const char* other = device == RunConfig::cpu ? "device=cuda" : "device=cpu";
+  EXPECT_THAT(std::string(ReopenRun(run->dir, {other}).status().message()),
+              HasSubstr("a resume may change only"));
+  // One of before there was a choice has none in its file.
+  run->config.clear_device();
+  const std::string file = FormatConfig(run->config);
+  ASSERT_TRUE(WriteFileDurably(run->dir + "/config.textproto", file).ok());
+  EXPECT_EQ(ReopenRun(run->dir, {})->compute.device, Device::kCpu);
+}
+
+TEST_F(RunSetupTest, CudaIsRefusedInNumericsThatItLacks) {
+  ASSERT_TRUE(SetConfigValue("numerics=bf16", &config_).ok());
+  EXPECT_THAT(Refusal("device=cuda"), HasSubstr("no kernels of bf16"));
 }
 
 TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {

@@ -115,6 +115,8 @@ class Making {
 
  private:
   absl::Status CheckUnchanged(const SftRequest& request);
+  // From here on the making is of one kind of device.
+  absl::Status SettleDevice();
   absl::Status Open();  // the trainer
   absl::Status Save();
   void Report(const SftProgress& progress);
@@ -122,6 +124,7 @@ class Making {
   std::string output_;  // as the user named it
   SftConfig config_;
   SftState state_;
+  BackendChoice compute_;
   std::unique_ptr<Backend> backend_;
   SftInputs inputs_;
   std::unique_ptr<SftTrainer> trainer_;
@@ -141,11 +144,11 @@ absl::Status Making::Begin(const SftRequest& request) {
   // A resume may be called from elsewhere. What is printed stays as the user
   // wrote it.
   RETURN_IF_ERROR(MakePathsAbsolute(&state_.config));
+  RETURN_IF_ERROR(SettleDevice());
   state_.revision = request.revision;
   state_.steps = TotalSteps(config_);
   if (request.steps > 0) state_.steps = std::min(state_.steps, request.steps);
-  ASSIGN_OR_RETURN(backend_,
-                   NewComputeBackend(static_cast<int>(config_.threads())));
+  ASSIGN_OR_RETURN(backend_, NewComputeBackend(WishOf(config_)));
   ASSIGN_OR_RETURN(inputs_,
                    ReadSftInputs(config_, state_.steps, backend_.get()));
   state_.demonstrations_sha256 = inputs_.source->digest();
@@ -183,8 +186,8 @@ absl::Status Making::Resume(const SftRequest& request,
   }
   ASSIGN_OR_RETURN(state_, ReadSftState(loaded->directory));
   RETURN_IF_ERROR(CheckUnchanged(request));
-  ASSIGN_OR_RETURN(backend_,
-                   NewComputeBackend(static_cast<int>(config_.threads())));
+  RETURN_IF_ERROR(SettleDevice());
+  ASSIGN_OR_RETURN(backend_, NewComputeBackend(WishOf(config_)));
   const std::string model_dir = loaded->directory + "/model";
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(model_dir));
   ASSIGN_OR_RETURN(inputs_.weights,
@@ -199,14 +202,29 @@ absl::Status Making::Resume(const SftRequest& request,
   return trainer_->Resume(state_.step, state_.updates, loaded->directory);
 }
 
+absl::Status Making::SettleDevice() {
+  ASSIGN_OR_RETURN(compute_, ChooseComputeBackend(WishOf(config_)));
+  config_.set_device(KeyOf(compute_.device));
+  state_.config.set_device(config_.device());
+  return absl::OkStatus();
+}
+
 // Sets the configuration to go on with, and opens the demonstrations.
 absl::Status Making::CheckUnchanged(const SftRequest& request) {
   // As this version has it: one that began it may have known fewer keys.
   RETURN_IF_ERROR(ResolveSftConfig(&state_.config));
+  // One of before there was a choice.
+  if (state_.config.device() == RunConfig::auto_) {
+    state_.config.set_device(RunConfig::cpu);
+  }
   config_ = state_.config;
   if (!request.config_path.empty()) {
     ASSIGN_OR_RETURN(config_, ReadSftConfig(request.config_path, output_));
     RETURN_IF_ERROR(MakePathsAbsolute(&config_));
+    // What auto came to when it began.
+    if (config_.device() == RunConfig::auto_) {
+      config_.set_device(state_.config.device());
+    }
     const absl::Status same = CheckSameMaking(state_.config, config_);
     if (!same.ok()) {
       return absl::InvalidArgumentError(
@@ -232,10 +250,9 @@ absl::Status Making::Open() {
       SftTrainer::Create(config_, backend_.get(), inputs_.tokenizer.get(),
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
-  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
   PrintErr("%d parameters, %d of them active; %d tokens; %s, %d threads\n",
            model.parameter_count(), model.active_parameter_count(),
-           inputs_.tokenizer->vocab_size(), choice.name,
+           inputs_.tokenizer->vocab_size(), compute_.name,
            ComputeThreads(static_cast<int>(config_.threads())));
   PrintErr(
       "%d steps; a checkpoint every %d in %s, the model at the end in "

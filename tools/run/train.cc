@@ -104,8 +104,7 @@ absl::Status StartChildren(const TrainOptions& options,
   }
   // The plan's tier is theirs: asked themselves, two that are about as fast
   // could be chosen differently.
-  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
-  HandDownBackend(choice.name);
+  HandDownBackend(options.run.compute.name);
   for (const ChildSpec& child : PlanChildren(options)) {
     RETURN_IF_ERROR(supervisor->Start(child));
   }
@@ -132,10 +131,10 @@ int TrainRun(const TrainOptions& options) {
   // A pipe is not flushed by itself, and the plan is to be read while the run
   // starts.
   fflush(stdout);
-  const std::string warning =
-      MemoryWarning(PlanMemory(options.run.config, options.run.model,
-                               options.run.prompt_tokens),
-                    AvailableMemoryBytes());
+  const std::string warning = MemoryWarning(
+      PlanMemory(options.run.config, options.run.model,
+                 options.run.prompt_tokens),
+      {AvailableMemoryBytes(), options.run.compute.gpu_memory_bytes});
   if (!warning.empty()) {
     PrintErr("temper train: warning: %s\n", warning);
   }

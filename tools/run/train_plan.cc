@@ -129,7 +129,6 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
   const PreparedRun& run = options.run;
   const RunConfig& config = run.config;
   const ModelConfig& model = run.model;
-  const auto tier = ChooseComputeBackend();
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", run.dir},
       {"model",
@@ -138,10 +137,10 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                     " active a token, ", model.num_hidden_layers,
                     " layers, index_topk ", model.index_topk)},
       {"numerics",
-       absl::StrCat(RunConfig::Numerics_Name(config.numerics()),
-                    " on CPU tier ",
-                    tier.ok() ? absl::StrCat(tier->name, " (", tier->why, ")")
-                              : "none")},
+       absl::StrCat(
+           RunConfig::Numerics_Name(config.numerics()),
+           run.compute.device == Device::kCpu ? " on CPU tier " : " on ",
+           run.compute.name, " (", run.compute.why, ")")},
       {"processes", DescribeProcesses(options)},
       {"tasks", DescribeTasks(run)},
       {"steps", absl::StrCat(config.steps(), " of ",
@@ -152,8 +151,9 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   " held-out tasks an environment, with the "
                                   "run's own sampling")},
   };
-  const auto memory = DescribeMemory(
-      PlanMemory(config, model, run.prompt_tokens), AvailableMemoryBytes());
+  const auto memory =
+      DescribeMemory(PlanMemory(config, model, run.prompt_tokens),
+                     {AvailableMemoryBytes(), run.compute.gpu_memory_bytes});
   lines.insert(lines.end(), memory.begin(), memory.end());
   if (model.num_nextn_predict_layers > 0) {
     lines.emplace_back("MTP", "carried through every save, not trained");

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
 #include "kernels/model/config.h"
 #include "learner/store/run_db_fixture.h"
 #include "tools/config/config.h"
@@ -43,6 +44,10 @@ TrainOptions Options() {
   options.run.config.set_tasks("quickstart");
   const absl::Status resolved = ResolveConfig(&options.run.config);
   EXPECT_TRUE(resolved.ok()) << resolved;
+  SetFlushDenormals();
+  const auto compute = ChooseComputeBackend(WishOf(options.run.config));
+  EXPECT_TRUE(compute.ok()) << compute.status();
+  options.run.compute = *compute;
   return options;
 }
 

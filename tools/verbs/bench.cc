@@ -31,6 +31,7 @@ constexpr int64_t kThreadsMax = 1024;
 // What every sub-verb takes.
 struct BenchFlags {
   std::string tier;
+  std::string device = "auto";
   int64_t threads = 0;
   std::string model;
   std::string numerics = "fp32";
@@ -39,6 +40,8 @@ struct BenchFlags {
   void AddTo(Flags* flags) {
     flags->Text("--tier", &tier,
                 "The CPU tier; without it TEMPER_ISA's, or the best here.");
+    flags->Text("--device", &device,
+                "auto (the default), cpu or cuda, as the key device has it.");
     flags->Text("--numerics", &numerics, "fp32 (the default) or bf16.");
     flags->Number("--threads", &threads, 0, kThreadsMax,
                   "Threads that compute; 0: this machine's cores.");
@@ -46,7 +49,8 @@ struct BenchFlags {
   }
 };
 
-// The device that is measured, and its yardstick.
+// The device that is measured, and its yardstick: none for a GPU, whose peak
+// nothing here knows.
 struct Bench {
   std::string tier;
   Numerics numerics;
@@ -58,14 +62,16 @@ struct Bench {
 absl::StatusOr<Bench> NewBench(const BenchFlags& flags) {
   Bench bench;
   ASSIGN_OR_RETURN(bench.numerics, NumericsNamed(flags.numerics));
-  bench.tier = flags.tier;
-  if (bench.tier.empty()) {
-    ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend());
-    bench.tier = choice.name;
-  }
+  ComputeWish wish;
+  wish.tier = flags.tier;
+  wish.numerics = bench.numerics;
+  ASSIGN_OR_RETURN(wish.device, DeviceNamed(flags.device));
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
+  bench.tier = choice.name;
   bench.threads = ComputeThreads(static_cast<int>(flags.threads));
   ASSIGN_OR_RETURN(bench.backend,
                    FindBackend({.name = bench.tier, .threads = bench.threads}));
+  if (choice.device == Device::kCuda) return bench;
   ASSIGN_OR_RETURN(
       bench.peak,
       MachinePeak::Create(bench.tier, bench.numerics.operand, bench.threads));
@@ -73,24 +79,31 @@ absl::StatusOr<Bench> NewBench(const BenchFlags& flags) {
 }
 
 void PrintText(const Bench& bench, const Measurements& measurements) {
-  PrintOut(
-      "%s on tier %s, %d %s; medians of pairs, each held against the machine's "
-      "peak beside it\n",
-      NameOf(bench.numerics), bench.tier, bench.threads,
-      bench.threads == 1 ? "thread" : "threads");
+  const char* held = bench.peak == nullptr
+                         ? "medians"
+                         : "medians of pairs, each held against the machine's "
+                           "peak beside it";
+  PrintOut("%s on tier %s, %d %s; %s\n", NameOf(bench.numerics), bench.tier,
+           bench.threads, bench.threads == 1 ? "thread" : "threads", held);
   PrintOut("%-44s %14s %14s %14s %8s\n", "", "tokens/s", "G/s", "peak G/s",
            "of peak");
   for (const Measurement& row : measurements) {
     const std::string tokens =
         row.unit == "tokens" ? absl::StrFormat("%.1f", row.per_second) : "";
-    PrintOut("%-44s %14s %10.2f %-3s %10.2f %-3s %8.3f\n", row.name, tokens,
-             row.of_peak.per_second * 1e-9, row.peak_unit,
-             row.of_peak.yard_per_second * 1e-9, row.peak_unit,
-             row.of_peak.fraction);
+    PrintOut("%-44s %14s %10.2f %-3s", row.name, tokens,
+             row.of_peak.per_second * 1e-9, row.peak_unit);
+    if (bench.peak != nullptr) {
+      PrintOut(" %10.2f %-3s %8.3f", row.of_peak.yard_per_second * 1e-9,
+               row.peak_unit, row.of_peak.fraction);
+    }
+    PrintOut("\n");
   }
 }
 
 Json ToJson(const Bench& bench, const Measurements& measurements) {
+  const auto of_peak = [&](double value) {
+    return bench.peak == nullptr ? Json(nullptr) : Json(value);
+  };
   Json rows = Json::array();
   for (const Measurement& row : measurements) {
     rows.push_back({{"name", row.name},
@@ -98,8 +111,8 @@ Json ToJson(const Bench& bench, const Measurements& measurements) {
                     {"per_second", row.per_second},
                     {"work_unit", row.peak_unit},
                     {"work_per_second", row.of_peak.per_second},
-                    {"peak_per_second", row.of_peak.yard_per_second},
-                    {"fraction_of_peak", row.of_peak.fraction},
+                    {"peak_per_second", of_peak(row.of_peak.yard_per_second)},
+                    {"fraction_of_peak", of_peak(row.of_peak.fraction)},
                     {"pairs", row.of_peak.pairs}});
   }
   return {{"numerics", NameOf(bench.numerics)},

@@ -75,13 +75,37 @@ int ProbeProgram(const std::vector<const char*>& argv) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// The tier that TEMPER_ISA names or the best; where it names cuda, the best.
 Finding CheckCpu() {
-  const auto tier = ChooseComputeBackend();
+  ComputeWish wish;
+  wish.device = Device::kCpu;
+  auto tier = ChooseComputeBackend(wish);
+  if (!tier.ok()) tier = ChooseBackend({.device = Device::kCpu});
   if (!tier.ok()) return {"cpu", false, std::string(tier.status().message())};
-  return {"cpu", true,
-          absl::StrCat(tier->name, " of ", absl::StrJoin(BackendNames(), ", "),
-                       " (", tier->why, "); ", sysconf(_SC_NPROCESSORS_ONLN),
-                       " cores")};
+  return {
+      "cpu", true,
+      absl::StrCat(tier->name, " of ", absl::StrJoin(BackendNames(), ", "),
+                   " (", tier->why, "); ", sysconf(_SC_NPROCESSORS_ONLN),
+                   " cores; computes in ", NumericsThatRunOn(Device::kCpu))};
+}
+
+// A run does without one: where it is missing, nothing is.
+Finding CheckGpu() {
+  const GpuSurvey found = SurveyGpus();
+  std::vector<std::string> parts;
+  for (const GpuDevice& gpu : found.devices) {
+    parts.push_back(
+        absl::StrCat(gpu.name, ", ", gpu.memory_bytes >> 20, " MiB"));
+  }
+  if (!found.driver.empty()) {
+    parts.push_back(absl::StrCat("driver ", found.driver));
+  }
+  parts.push_back(found.missing.empty()
+                      ? absl::StrCat("the first computes in ",
+                                     NumericsThatRunOn(Device::kCuda))
+                      : absl::StrCat("none is computed on: ", found.missing,
+                                     "; ", found.remedy));
+  return {"gpu", true, absl::StrJoin(parts, "; ")};
 }
 
 Finding CheckMemory() {
@@ -160,8 +184,10 @@ int RunDoctorVerb(int argc, char** argv) {
       // As the sandbox starts it, without the user's own modules.
       CheckProgram("python", {"python3", "-I", "-S", "-c", "pass"},
                    "run tools/setup.sh"),
-      // Last: it takes longest, and says most of what the others cannot.
+      // It takes longest, and says most of what the others cannot.
       CheckSandbox(),
+      // Last: a GPU's driver makes threads, and the sandbox's helper is forked.
+      CheckGpu(),
   };
   bool good = true;
   Json rows = Json::array();

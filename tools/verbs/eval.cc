@@ -175,7 +175,8 @@ absl::Status CheckMeasured(
 // Of a configuration that was written to train by, eval heeds the sampling and
 // these. A file may say the rest as well, --set may not.
 constexpr const char* kHeededKeys[] = {"seed",     "tasks",   "environments",
-                                       "numerics", "threads", "eval_tasks"};
+                                       "numerics", "threads", "eval_tasks",
+                                       "device"};
 
 bool IsHeeded(const ConfigLeaf& leaf) {
   if (leaf.section != nullptr && leaf.section->name() == "sampling") {
@@ -268,8 +269,8 @@ absl::Status Evaluate(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const Sandboxes sandboxes, StartSandboxes(config));
   EnvironmentContext context;
   context.sandboxes = sandboxes.pool.get();
-  ASSIGN_OR_RETURN(const auto backend,
-                   NewComputeBackend(static_cast<int>(config.threads())));
+  // After the sandboxes' helper was forked: a GPU's driver makes threads.
+  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(WishOf(config)));
   ASSIGN_OR_RETURN(const LoadedModel model,
                    LoadModel(backend.get(), NumericsOf(config), flags.model));
   LocalRolloutOptions options;

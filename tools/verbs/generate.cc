@@ -40,6 +40,7 @@ struct GenerateFlags {
   int64_t max_tokens = 256;
   int64_t seed = 1;
   int64_t threads = 0;
+  std::string device = "auto";
   double temperature = 1;
   double top_p = 0.95;
   bool no_thinking = false;
@@ -219,6 +220,9 @@ absl::Status Print(const GenerateFlags& flags,
 absl::Status Generate(const GenerateFlags& flags) {
   RETURN_IF_ERROR(CheckUtf8("--prompt", flags.prompt));
   RETURN_IF_ERROR(CheckUtf8("--system", flags.system));
+  ComputeWish wish;
+  wish.threads = static_cast<int>(flags.threads);
+  ASSIGN_OR_RETURN(wish.device, DeviceNamed(flags.device));
   ASSIGN_OR_RETURN(const ModelConfig named, ReadNamedConfig(flags.model));
   LocalRolloutOptions options;
   options.rewards.set_rule_weight(1);  // it is not shown
@@ -242,8 +246,7 @@ absl::Status Generate(const GenerateFlags& flags) {
                                .prompt_tokens = check->prompt_tokens(),
                                .max_tokens = flags.max_tokens},
                               named);
-  ASSIGN_OR_RETURN(const auto backend,
-                   NewComputeBackend(static_cast<int>(flags.threads)));
+  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(wish));
   ASSIGN_OR_RETURN(const LoadedModel model,
                    LoadModel(backend.get(), kFp32, flags.model));
   ASSIGN_OR_RETURN(
@@ -276,6 +279,8 @@ int RunGenerateVerb(int argc, char** argv) {
   flags.Number("--seed", &values.seed, 0, INT64_MAX, "Default 1.");
   flags.Number("--threads", &values.threads, 0, 1024,
                "Compute threads; 0: this machine's cores.");
+  flags.Text("--device", &values.device,
+             "auto (the default), cpu or cuda, as the key device has it.");
   flags.Switch("--no-thinking", &values.no_thinking,
                "Answer without a thinking part.");
   AddJsonFlag(&flags, &values.json);

@@ -22,12 +22,12 @@ absl::Status Learn(const std::string& run_dir, bool resume) {
   ASSIGN_OR_RETURN(options.config, ReadRunConfig(run_dir));
   // What a run was made with stands in run.db, attempt by attempt.
   options.revision = Revision();
-  options.machine = MachineDescription();
   // Asked between two waits: the learner ends by itself, behind a checkpoint.
   options.stop = [] { return StopSignalCount() > 0; };
-  ASSIGN_OR_RETURN(
-      const auto backend,
-      NewComputeBackend(static_cast<int>(options.config.threads())));
+  const ComputeWish wish = WishOf(options.config);
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
+  options.machine = MachineDescription(choice.name);
+  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(wish));
   return RunLearner(options, backend.get()).status();
 }
 

@@ -103,8 +103,13 @@ absl::Status Work(const RolloutFlags& flags) {
     return IsBeingWritten(flags.run_dir + "/run.db");
   };
   ASSIGN_OR_RETURN(options.learner.address, AwaitAddress(learner));
-  ASSIGN_OR_RETURN(const auto backend,
-                   NewComputeBackend(static_cast<int>(flags.threads)));
+  ComputeWish wish = WishOf(config);
+  // One that is started by hand may be of another kind of device than the run,
+  // whose learner then says whether it takes it.
+  if (BackendIsNamed()) wish.device.reset();
+  wish.threads = static_cast<int>(flags.threads);
+  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(wish));
+  options.numerics = wish.numerics;
   std::atomic<bool> stop{StopSignalCount() > 0};
   const StopWatch watch(&stop);
   return RunWorker(options, backend.get(), &stop);

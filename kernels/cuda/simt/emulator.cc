@@ -32,6 +32,8 @@ std::vector<uint64_t> BlockOrder(uint64_t count) {
 
 void SetSchedule(uint64_t seed) { Block::Get().SetSeed(seed); }
 
+void FinishLaunches() {}
+
 void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
                 void (*run_thread)(const void*), const void* arguments,
                 size_t arguments_bytes) {

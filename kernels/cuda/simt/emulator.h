@@ -34,6 +34,10 @@ inline constexpr uint64_t kSchedules = 8;
 void* AllocateGlobal(size_t bytes);
 void FreeGlobal(void* memory);
 
+// What was launched has run. Here it has when the launch returns; where tests
+// are linked with a GPU (on_gpu.cc) it is waited for.
+void FinishLaunches();
+
 // While one lives, a launch that fails ends, and its failure is kept here.
 class FailureCatcher {
  public:

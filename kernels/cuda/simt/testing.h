@@ -21,13 +21,18 @@ class GlobalArray {
   GlobalArray(const GlobalArray&) = delete;
   GlobalArray& operator=(const GlobalArray&) = delete;
 
-  T* data() { return data_; }
+  T* data() { return Finished(); }
   size_t size() const { return size_; }
-  T* begin() { return data_; }
-  T* end() { return data_ + size_; }
-  T& operator[](size_t i) { return data_[i]; }
+  T* begin() { return Finished(); }
+  T* end() { return Finished() + size_; }
+  T& operator[](size_t i) { return Finished()[i]; }
 
  private:
+  T* Finished() {
+    FinishLaunches();
+    return data_;
+  }
+
   T* const data_;
   const size_t size_;
 };

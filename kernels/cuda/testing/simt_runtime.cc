@@ -1,5 +1,3 @@
-#include "kernels/cuda/testing/simt_runtime.h"
-
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -9,6 +7,7 @@
 #include "kernels/base/log.h"
 #include "kernels/cuda/simt/emulator.h"
 #include "kernels/cuda/simt/launch_observer.h"
+#include "kernels/cuda/testing/test_runtime.h"
 
 namespace temper::cuda {
 namespace {
@@ -107,7 +106,8 @@ class SimtRuntime final : public Runtime, private simt::LaunchObserver {
 
 }  // namespace
 
-std::unique_ptr<Runtime> NewSimtRuntime() {
+std::unique_ptr<Runtime> NewTestRuntime(uint64_t schedule) {
+  simt::SetSchedule(schedule);
   return std::make_unique<SimtRuntime>();
 }
 

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# tools/device/check.sh where there is no GPU, on a bundle of what this build
+# has: what runs, what a failure and a time-out are, and that a GPU that is seen
+# and cannot be used fails.
+#   device_check_test.sh SCRIPTS_DIR TEMPER DIGESTS_TEST GOLDENS_TEST
+set -uo pipefail
+scripts=$PWD/$1
+programs=("${@:2}")
+failures=0
+unset TEMPER_ISA
+if [[ -e /dev/nvidia0 ]]; then
+  echo "skipped: there is a GPU here, whose check is no test of every day"
+  exit 0
+fi
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+mkdir -p "$dir/files/bin" "$dir/path" "$dir/device"
+cp -L "${programs[@]}" "$dir/files/bin/"
+mkdir -p "$dir/files/tests/golden/model" "$dir/files/tools"
+cp -rL tests/golden/model/{A,C,rules.json} "$dir/files/tests/golden/model/"
+cp -rL tools/configs tools/quickstart_model "$dir/files/tools/"
+echo stand-in >"$dir/files/revision"
+cp -L "$scripts"/* "$dir/device/"
+# Whatever this machine has.
+printf '#!/bin/sh\nexit 9\n' >"$dir/path/nvidia-smi"
+chmod +x "$dir/path/nvidia-smi"
+PATH=$dir/path:$PATH
+
+pack() { tar -C "$dir/files" -cf - . | xz -0 >"$dir/device/bundle.tar.xz"; }
+
+# expect CODE ARGUMENTS..: runs check.sh; its output is in $dir/out.
+expect() {
+  bash "$dir/device/check.sh" "${@:2}" >"$dir/out" 2>&1
+  local code=$?
+  ((code == $1)) && return
+  echo "FAILED: check.sh ${*:2} exited $code and not $1:"
+  cat "$dir/out"
+  failures=1
+}
+prints() {
+  grep -qE -- "$1" "$dir/out" && return
+  echo "FAILED: $1 is not in:"
+  cat "$dir/out"
+  failures=1
+}
+lacks() {
+  grep -qE -- "$1" "$dir/out" || return 0
+  echo "FAILED: $1 is in:"
+  cat "$dir/out"
+  failures=1
+}
+
+pack
+expect 0
+prints '^revision stand-in, '
+for stage in doctor digests goldens; do prints "^=== $stage passed, [0-9]+ s"; done
+prints '^gpu +ok '
+prints '^no GPU here .*: not run: probe conformance backend model generate train '
+prints '^0 failed$'
+lacks '=== conformance'
+
+expect 64 --only nothing
+prints 'there is no stage nothing; .*doctor digests .* machine_code$'
+expect 64 digests
+
+# A failed stage and one without an end: both are counted, the rest runs.
+printf '#!/bin/sh\nexit 3\n' >"$dir/files/bin/numerics_digest_test"
+printf '#!/bin/sh\nsleep 60\n' >"$dir/files/bin/model_parity_test"
+sed -i 's/goldens:40/goldens:1/' "$dir/device/stages.sh"
+pack
+expect 2
+prints '^=== doctor passed'
+prints '^=== digests FAILED, exit status 3'
+prints '^goldens: ended at its limit of 1 s$'
+prints '^=== goldens FAILED, exit status 124'
+prints '^2 failed$'
+expect 1 --only digests
+lacks 'doctor|goldens|no GPU'
+
+# A GPU that the driver lists and CUDA does not get at.
+printf '#!/bin/sh\necho "GPU 0: one"\n' >"$dir/path/nvidia-smi"
+expect 1 --only conformance
+expect 1 --only generate
+prints 'built without CUDA|no GPU that CUDA can use'
+expect 9
+for stage in probe conformance backend model generate train bench; do
+  prints "^=== $stage FAILED"
+done
+prints '^9 failed$'
+
+# What the stage train compares by.
+change() {  # FILE SQL
+  python3 -c 'import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db: db.execute(sys.argv[2])' "$@"
+}
+finds() {  # SQL, of one of two runs that were the same
+  cp "$dir/one.db" "$dir/other.db"
+  change "$dir/other.db" "$1"
+  python3 "$scripts/same_runs.py" "$dir/one.db" "$dir/other.db" >"$dir/out" || return 0
+  echo "FAILED: same_runs.py finds nothing after $1"
+  failures=1
+}
+cp -L tests/version2_run/run/run.db "$dir/one.db"
+chmod u+w "$dir/one.db"
+# Its rewards were all alike, so that no weight moved.
+finds "UPDATE run SET id = 1"
+prints ': nothing was trained$'
+change "$dir/one.db" "UPDATE weight_version SET sha256 = x'01' WHERE step = 2"
+cp "$dir/one.db" "$dir/other.db"
+python3 "$scripts/same_runs.py" "$dir/one.db" "$dir/other.db" >"$dir/out" ||
+  { cat "$dir/out"; failures=1; }
+prints 'step 2: mismatch 0.0 over [1-9][0-9]* tokens$'
+prints '^step 2: weights 01 = 01$'
+finds "UPDATE weight_version SET sha256 = x'02' WHERE step = 2"
+finds "UPDATE metric SET value = 1e-9 WHERE name = 'train_rollout_logprob_abs_diff/max' AND step = 2"
+finds "UPDATE metric SET value = NULL WHERE name = 'train_rollout_logprob_abs_diff/tokens'"
+finds "DELETE FROM metric"
+exit "$failures"

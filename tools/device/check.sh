@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Checks the CUDA kernels on the GPU of this machine, by what bundle.sh packed
+# beside this file. Each stage has its own time-out and prints as it goes; one
+# that fails does not stop the next; the exit status is how many failed. Without
+# a GPU the stages of the CPU run, which is one more kind to hold to the
+# committed digests, and that there is none is said.
+#   check.sh                all of it, 7 minutes at most
+#   check.sh --only train   one stage, GPU or not
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/stages.sh"
+
+usage() {
+  echo "check.sh: $1; usage: check.sh [--only STAGE], of" \
+    "$(stage_names "${cpu_stages[@]}" "${gpu_stages[@]}")" >&2
+  exit 64
+}
+
+stage_names() { printf '%s\n' "$@" | cut -d: -f1 | paste -sd' '; }
+
+only=
+if (($# > 0)); then
+  [[ $# == 2 && $1 == --only ]] || usage "what are the arguments \"$*\""
+  only=$2
+  [[ " $(stage_names "${cpu_stages[@]}" "${gpu_stages[@]}") " == *" $only "* ]] ||
+    usage "there is no stage $only"
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/temper-check.XXXXXX") || exit 64
+trap 'rm -rf "$work"' EXIT
+tar -C "$work" -xJf "$here/bundle.tar.xz" || { echo "check.sh: bundle.tar.xz cannot be unpacked into $work" >&2; exit 64; }
+cd "$work" || exit 64
+# A libc that is older than the C++ library packed has a fitting one beside it.
+bin/temper --version >/dev/null 2>&1 || rm -f lib/libstdc++.so.6 lib/libgcc_s.so.1
+bin/temper --version >/dev/null || { echo "check.sh: temper does not start here; it is for x86-64 with glibc 2.35" >&2; exit 64; }
+
+# One that CUDA cannot use is to be seen to fail.
+has_gpu() { [[ -e /dev/nvidia0 ]] || nvidia-smi -L 2>/dev/null | grep -q "^GPU"; }
+
+# ---- stages: what each prints is its table ----
+
+doctor() {
+  # A report: what sandboxes lack is no matter of these stages.
+  bin/temper doctor
+  if command -v nvidia-smi >/dev/null; then
+    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv
+  fi
+  return 0
+}
+
+digests() { bin/numerics_digest_test --gtest_brief=1; }
+
+goldens() { bin/model_parity_test --gtest_brief=1 '--gtest_filter=Goldens/*A:Goldens/*C'; }
+
+# First, on a GPU that was never seen: whether single instructions do what the
+# emulator does. What tests misuse is the emulator's alone to find.
+probe() {
+  bin/instructions_on_gpu --gtest_brief=1 '--gtest_filter=Schedules/WgmmaTest.Every*/0:Schedules/WgmmaTest.StridesAreHeeded/0:Schedules/WgmmaTest.AFromRegisters/0:Schedules/MatrixTest.*Follow*/0:Schedules/WarpTest.ShufflesRead*/0:Schedules/WarpTest.VotesCount*/0:Schedules/WarpTest.PartsOfAWarpMeetApart/0:Schedules/WarpTest.NamedBarriers*/0:Schedules/BlockTest.EveryThread*/0:Schedules/BlockTest.ABlockSums*/0:Schedules/BlockTest.BlocksOfAnySize*/0:Schedules/BlockTest.BarriersDoNotWait*/0:Schedules/BlockTest.AtomicsLoseNothing/0'
+}
+
+# Every case of every operation, to the bits of the scalar tier.
+conformance() { bin/op_conformance_on_gpu --gtest_brief=1; }
+
+# Left out: what may not be there yet before a wait, a GPU may have brought. A
+# process that has a GPU cannot be forked, so what is to die is started anew.
+backend() {
+  bin/cuda_backend_on_gpu --gtest_brief=1 --gtest_death_test_style=threadsafe \
+    '--gtest_filter=-*WhatComesDownIsThereOnceItsEventWasWaitedFor'
+}
+
+# Goldens, committed digests of logits, samples and three steps of training,
+# zero mismatch on the device and across devices.
+model() { bin/cuda_model_on_gpu '--gtest_filter=-*GoldenB*'; }
+
+# Exit status 1 is that no sample is well-formed: this model calls tools, and
+# there are none. What was sampled is compared.
+generate() {
+  local device code
+  for device in cpu cuda; do
+    bin/temper generate tools/quickstart_model --prompt 'What is 17 + 25?' \
+      --samples 4 --seed 1 --device "$device" --json >"$device.json"
+    code=$?
+    ((code <= 1)) || return "$code"
+  done
+  [[ -s cuda.json ]] || return 1
+  cat cuda.json
+  cmp cpu.json cuda.json && echo "the same as on the CPU"
+}
+
+train() {
+  local device
+  for device in cuda cpu; do
+    bin/temper train tools/configs/quickstart.textproto --name "$device" \
+      --runs-dir "$work/runs" --set environments=math --set steps=3 \
+      --set eval_tasks=8 --set device="$device" || return 1
+  done
+  python3 "$here/same_runs.py" runs/cuda/run.db runs/cpu/run.db
+}
+
+bench() {
+  bin/temper bench gemm --device cuda || return 1
+  bin/temper bench train --model tools/configs/bench_60m.json --device cuda || return 1
+  bin/temper bench decode --model tools/quickstart_model --device cuda || return 1
+  # The machine's own, beside them.
+  python3 "$here/ceilings.py"
+}
+
+# Of what launches little. A tool that is not there is said, and is no failure.
+sanitizer() {
+  local tool=/usr/local/cuda/bin/compute-sanitizer kind
+  [[ -x $tool ]] || { echo "no $tool"; return 0; }
+  for kind in memcheck racecheck; do
+    "$tool" --tool "$kind" --error-exitcode 9 bin/cuda_backend_on_gpu --gtest_brief=1 \
+      '--gtest_filter=*.AGraph*:*.AFault*' || return 1
+  done
+}
+
+# Spills to local memory are in no plan.
+machine_code() {
+  local tool=/usr/local/cuda/bin/cuobjdump spills
+  [[ -x $tool ]] || { echo "no $tool"; return 0; }
+  "$tool" -sass bin/temper >sass || return 1
+  spills=$(grep -cE '\<(LDL|STL)' sass)
+  echo "$(grep -c 'Function :' sass) kernels, $spills accesses of local memory"
+  ((spills == 0))
+}
+
+# ---- how they run ----
+
+failed=0
+run_stage() {  # NAME:SECONDS
+  local name=${1%:*} seconds=${1#*:} start=$SECONDS code
+  [[ -z $only || $only == "$name" ]] || return 0
+  echo "=== $name (at most $seconds s)"
+  # By a shell of its own, which a time-out ends with all that it started.
+  timeout -k 5 "$seconds" bash -c "$name" 2>&1
+  code=$?
+  if ((code == 0)); then
+    echo "=== $name passed, $((SECONDS - start)) s"
+  else
+    ((code == 124 || code == 137)) && echo "$name: ended at its limit of $seconds s"
+    echo "=== $name FAILED, exit status $code, $((SECONDS - start)) s"
+    ((++failed))
+  fi
+}
+export work here
+export -f doctor digests goldens probe conformance backend model generate train bench \
+  sanitizer machine_code
+
+echo "revision $(cat revision), $(nproc) cores, $(date -u +%Y-%m-%dT%H:%MZ)"
+for stage in "${cpu_stages[@]}"; do run_stage "$stage"; done
+if [[ -n $only ]] || has_gpu; then
+  for stage in "${gpu_stages[@]}"; do run_stage "$stage"; done
+else
+  echo "no GPU here (nvidia-smi lists none): not run: $(stage_names "${gpu_stages[@]}")"
+fi
+echo "$failed failed"
+exit "$failed"

@@ -1,0 +1,18 @@
+# What bundle.sh packs and check.sh runs: programs, and the stages that they are
+# for. Sourced by both.
+
+program_targets=(
+  //tools:temper
+  //tests:numerics_digest_test
+  //tests:model_parity_test
+  //tests:cuda_model_on_gpu
+  //kernels/cuda:op_conformance_on_gpu
+  //kernels/cuda:cuda_backend_on_gpu
+  //kernels/cuda/simt:instructions_on_gpu
+)
+
+# Those that need no GPU, then those that do. Each is a function of check.sh;
+# beside it the seconds it may take, 420 in all.
+cpu_stages=(doctor:10 digests:40 goldens:40)
+gpu_stages=(probe:20 conformance:40 backend:15 model:45 generate:15 train:80
+  bench:75 sanitizer:30 machine_code:10)
