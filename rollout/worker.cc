@@ -310,7 +310,7 @@ void Worker::ReportWaits() {
     const EnvironmentLimits limits =
         options_.environment_limits
             ? options_.environment_limits(wait.environment)
-            : EnvironmentLimits();
+            : EnvironmentLimits{0, 0, 0};
     add(absl::StrCat(wait.environment, " ", NameOf(wait.call), ", ",
                      wait.episodes, " episodes"),
         wait.since_us / 1000, LimitOf(wait.call, limits));

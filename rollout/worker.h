@@ -19,6 +19,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "environments/environment.h"
 #include "environments/step_limits.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
@@ -27,14 +28,6 @@
 #include "rollout/learner_client.h"
 
 namespace temper {
-
-// How long the calls of an environment may take, from when a job's thread has
-// taken them up; 0: it bounds them itself.
-struct EnvironmentLimits {
-  int64_t reset_ms = 0;
-  int64_t step_ms = 0;
-  int64_t grade_ms = 0;
-};
 
 // Environment calls at once. Where each worker has a sandbox, their Steps end
 // before their deadline whatever candidates do.
@@ -48,8 +41,9 @@ struct WorkerOptions {
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
   EnvironmentFactory new_environment;
-  // What new_environment's environments keep to, told where a wait for one is
-  // reported; empty: none is known.
+  // What new_environment's environments keep to, from when a job's thread has
+  // taken a call up; told where a wait for one is reported; empty: none is
+  // known.
   std::function<EnvironmentLimits(const std::string& environment)>
       environment_limits;
   int job_threads = kJobThreads;
