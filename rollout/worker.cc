@@ -143,6 +143,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   services.reward = reward_.get();
   services.jobs = jobs_.get();
   services.new_environment = options_.new_environment;
+  services.apart = options_.apart;
   services.worker = options_.learner.worker;
   runner_ = std::make_unique<EpisodeRunner>(services, capacity);
 

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -46,7 +47,9 @@ struct WorkerOptions {
   // known.
   std::function<EnvironmentLimits(const std::string& environment)>
       environment_limits;
-  int job_threads = kJobThreads;
+  // Environments that share neither threads nor a host with another.
+  std::set<std::string> apart;
+  int job_threads = kJobThreads;  // of those that share, and of each apart
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;
 };
