@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/uid_claim.h"
@@ -255,10 +256,15 @@ std::string EnvironmentCommand::LastLine() const {
 
 absl::Status EnvironmentCommand::Ended(const std::string& how) {
   const std::string last = LastLine();
+  // The Python that environments begin with is Debian's, as bubblewrap shows
+  // it.
+  const bool no_grpc = absl::StrContains(last, "No module named 'grpc'");
   return absl::UnavailableError(absl::StrCat(
       "environment ", registration_.name(), ": `",
       absl::StrJoin(registration_.command(), " "), "` ", how,
-      last.empty() ? "" : absl::StrCat("; its last line: ", ShownLine(last))));
+      last.empty() ? "" : absl::StrCat("; its last line: ", ShownLine(last)),
+      no_grpc ? "; run tools/setup.sh, or apt-get install python3-grpcio"
+              : ""));
 }
 
 absl::Status EnvironmentCommand::Check() {

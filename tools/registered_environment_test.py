@@ -5,6 +5,7 @@ not as it should be. Through the real binary, on the quickstart's model."""
 
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import time
@@ -100,6 +101,34 @@ def test_words():
   expect_in("golden.txt has another transcript, from", err)
   program("words", ("str(a - b)", "str(a + b)"))
   temper(0, *test)
+
+
+def free_port():
+  with socket.socket() as one:
+    one.bind(("127.0.0.1", 0))
+    return one.getsockname()[1]
+
+
+def test_an_address():
+  """A host that somebody else starts."""
+  variant("far")
+  address = "127.0.0.1:%d" % free_port()
+  host = subprocess.Popen(["/usr/bin/python3", "environment.py", address],
+                          cwd=os.path.join(HOME, "far"))
+  try:
+    within_deadline("a host at " + address, lambda: subprocess.run(
+        [TEMPER, "env", "register", "far", "--address", address], cwd=HOME,
+        capture_output=True).returncode == 0)
+    out, _ = temper(0, "env", "test", "far", "--tasks", "far/tasks.jsonl",
+                    "--count", "1")
+    expect_in("far: 1 tasks keep its promises", out)
+    expect_in("far: a sum", temper(0, "env", "register", "far", "--address",
+                                   address)[0])
+  finally:
+    host.kill()
+    host.wait()
+  _, err = temper(1, "env", "validate", "far", "far/tasks.jsonl")
+  expect_in("environment far at " + address, err)
 
 
 def test_walls():
@@ -263,13 +292,61 @@ def test_run_survives_its_death():
   expect("samples", query(
       db, "SELECT count(*), count(DISTINCT grp || '/' || sample) FROM "
       "lineage_trained"), [(48, 48)])
+  # What it was registered with is the run's own by now.
+  os.rename(os.path.join(HOME, "environments.jsonl"),
+            os.path.join(HOME, "away.jsonl"))
+  out, _ = temper(0, "train", "--resume", "killed", "--set", "steps=7")
+  expect_in("words (python3 environment.py in", out)
+  expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(7,)])
+  os.rename(os.path.join(HOME, "away.jsonl"),
+            os.path.join(HOME, "environments.jsonl"))
   expect("sockets left", [one for one in sockets if os.path.exists(
       os.path.dirname(one))], [])
 
 
+def test_one_that_hangs_or_lies_costs_its_own_episodes():
+  """Beside math, which is whole: `stuck` hangs whenever it is to grade, until
+  its deadline, and `false` gives scores that are no numbers."""
+  names = ("stuck", "false")
+  variant("stuck", ("grade_ms=10000", "grade_ms=200"),
+          ("    same = sum", "    import time; time.sleep(9)\n    same = sum"))
+  variant("false", ("value=same / max(len(said), len(truth))",
+                    "value=float('nan')"))
+  tasks = []
+  for name in names:
+    temper(0, "env", "register", name)
+    with open(os.path.join(HOME, name, "tasks.jsonl")) as file:
+      lines = [json.loads(line) for line in file]
+    for line in lines[:2]:
+      tasks.append(dict(line, id="%s-%s" % (name, line["id"]), split="train"))
+    tasks += [dict(line, id="math-%s-%s" % (name, line["id"]),
+                   environment="math", split="train") for line in lines[2:12]]
+  mixed = write_tasks("mixed.jsonl", tasks)
+  out, err = temper(0, "train", "--name", "mixed", "--set", "tasks=" + mixed,
+                    "--set", "steps=10", *RUN[:-1], "eval_tasks=0")
+  db = os.path.join(HOME, "runs/mixed/run.db")
+  # All of math's tasks, so all of the others' came too.
+  expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(10,)])
+  told = query(db, "SELECT environment, reason FROM task_failure")
+  expect("tasks that failed", sorted(name for name, _ in told),
+         ["false", "false", "stuck", "stuck"])
+  for name, reason in told:
+    expect_in({"stuck": "DEADLINE_EXCEEDED",
+               "false": "score digits is nan"}[name], reason)
+  expect("environments trained on", query(
+      db, "SELECT DISTINCT e.environment FROM lineage_trained t JOIN "
+      "lineage_episode e ON e.grp = t.grp AND e.sample = t.sample"),
+         [("math",)])
+  expect("of math without a verdict", query(
+      db, "SELECT count(*) FROM lineage_episode WHERE environment = 'math' AND "
+      "outcome_name IN ('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
+
+
 skip_without_grpc()
 test_words()
+test_an_address()
 test_walls()
 test_broken_ones()
 test_run_survives_its_death()
+test_one_that_hangs_or_lies_costs_its_own_episodes()
 finish()

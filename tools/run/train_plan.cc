@@ -213,7 +213,9 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   "run's own sampling")},
   };
   if (StartsCommands(run)) {
-    lines.emplace_back("their walls", EnvironmentCommand::DescribeWalls());
+    lines.emplace_back(
+        "isolation",
+        absl::StrCat("of commands: ", EnvironmentCommand::DescribeWalls()));
   }
   const auto memory = DescribeMemory(
       PlanMemory(config, model, run.prompt_tokens), AvailableMemoryBytes());

@@ -148,6 +148,14 @@ absl::Status AddToRegistry(const std::string& name, const std::string& camel) {
   return WriteFileDurably(kRegistryBuild, build);
 }
 
+// `text` without what begins so, to the end of the paragraph.
+std::string Without(const std::string& text, const std::string& begin) {
+  const size_t from = text.find(begin);
+  if (from == std::string::npos) return text;
+  const size_t end = text.find("\n\n", from + 1);
+  return text.substr(0, from) + text.substr(end + 1);
+}
+
 // A copy of environments/example under another name.
 absl::Status InitCpp(const std::string& name) {
   if (name.find('-') != std::string::npos) {
@@ -175,15 +183,16 @@ absl::Status InitCpp(const std::string& name) {
       {"example", name},
       {"Example", camel},
       {"EXAMPLE", absl::AsciiStrToUpper(name)}};
-  std::string header = FileText(kExampleCppHeader);
-  // How to copy it, which is done.
-  const size_t steps = header.find("//\n// To make an environment");
-  header.erase(steps, header.find("\n\n", steps) + 1 - steps);
+  // Without what they say of being copied, which is done.
+  const std::string header =
+      Without(FileText(kExampleCppHeader), "//\n// To make an environment");
+  const std::string build =
+      Without(FileText(kExampleCppBuild), "\n# For `temper env init --cpp`.");
   RETURN_IF_ERROR(MakeDirectories(dir));
   for (const auto& [file, text] :
        {std::pair<std::string, std::string>{name + ".h", header},
         {name + ".cc", FileText(kExampleCppSource)},
-        {"BUILD", FileText(kExampleCppBuild)}}) {
+        {"BUILD", build}}) {
     RETURN_IF_ERROR(WriteFileDurably(absl::StrCat(dir, "/", file),
                                      absl::StrReplaceAll(text, names)));
   }
