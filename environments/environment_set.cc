@@ -122,7 +122,8 @@ absl::Status CheckAsRegistered(
 
 class EnvironmentSet::Registered {
  public:
-  // `address_file` is "" if what has a command is started here.
+  // `address_file` is "" if what has a command is started here; else where a
+  // run says its address.
   Registered(const Registration& registration, std::string address_file)
       : registration_(registration),
         facts_(registration.description()),
@@ -133,15 +134,22 @@ class EnvironmentSet::Registered {
   absl::StatusOr<std::unique_ptr<Environment>> New() {
     MutexLock lock(&mutex_);
     if (served_.client == nullptr) RETURN_IF_ERROR(Connect());
+    // Nobody starts it again: what ended it is told at once.
+    if (served_.command != nullptr) RETURN_IF_ERROR(served_.command->Check());
     return served_.client->NewEnvironment(&facts_.facts());
   }
 
  private:
   absl::Status Connect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!address_file_.empty() && registration_.address().empty()) {
-      // Who serves it checks what it says of itself, each time that it starts.
+    if (!address_file_.empty()) {
+      // Who began the run has asked what it says of itself, and `temper env
+      // serve` does when it starts; here one that is away is waited for.
       served_.client = std::make_unique<EnvironmentClient>(
-          [file = address_file_] { return ReadFile(file, kAddressBytesMax); },
+          [address = registration_.address(),
+           file = address_file_]() -> absl::StatusOr<std::string> {
+            if (!address.empty()) return address;
+            return ReadFile(file, kAddressBytesMax);
+          },
           RemoteEnvironmentOptions());
       return absl::OkStatus();
     }

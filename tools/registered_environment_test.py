@@ -199,6 +199,21 @@ def test_broken_ones():
     expect_in(told, err)
 
 
+def test_one_that_does_not_answer():
+  """Whoever serves it for a run ends it, and says why."""
+  variant("mute", ("reset_ms=10000, step_ms=10000, grade_ms=10000",
+                   "reset_ms=1, step_ms=1, grade_ms=1"),
+          ("def Describe(self, request, context):",
+           "def Describe(self, request, context):\n    asked.append(1)\n"
+           "    while len(asked) > 1: __import__('time').sleep(1)"),
+          ("truths = {}", "asked = []\ntruths = {}"))
+  temper(0, "env", "register", "mute")
+  _, err = temper(1, "env", "serve", "mute", "--address-file", "mute.address")
+  expect_in("environment mute did not answer for 1", err)
+  if not os.path.exists(os.path.join(HOME, "mute.address")):
+    failures.append("mute was never served")
+
+
 def descendants(pid):
   """Pids of all processes below `pid`."""
   children = {}
@@ -347,6 +362,7 @@ test_words()
 test_an_address()
 test_walls()
 test_broken_ones()
+test_one_that_does_not_answer()
 test_run_survives_its_death()
 test_one_that_hangs_or_lies_costs_its_own_episodes()
 finish()

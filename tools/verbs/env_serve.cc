@@ -26,10 +26,10 @@ namespace temper {
 namespace {
 
 constexpr int64_t kPollMs = 200;
-constexpr int64_t kAskMs = 10'000;
+constexpr int64_t kAskMs = 5'000;
 constexpr std::chrono::seconds kAnswerMax(3);
 // Beyond its longest call.
-constexpr int64_t kSilenceMs = 15'000;
+constexpr int64_t kSilenceMs = 10'000;
 
 absl::StatusOr<Registration> FindRegistration(const std::string& registry,
                                               const std::string& name) {
