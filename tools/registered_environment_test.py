@@ -4,6 +4,7 @@ that trains on it while its program is killed, and what is told of one that is
 not as it should be. Through the real binary, on the quickstart's model."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from verb_trial import *
 
 DEADLINE_S = 200
+README = os.path.abspath(sys.argv[3])
 
 
 def skip_without_grpc():
@@ -357,7 +359,30 @@ def test_one_that_hangs_or_lies_costs_its_own_episodes():
       "outcome_name IN ('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
 
 
+def test_readme():
+  """README's commands for an environment of one's own, as they stand there but
+  for how long the run is."""
+  with open(README) as file:
+    commands = re.findall(r"^    (temper .*\bsums\b.*)$", file.read(), re.M)
+  expect("verbs", [command.split()[1:3] for command in commands],
+         [["env", "init"], ["env", "register"], ["env", "test"],
+          ["train", "tools/configs/quickstart.textproto"]])
+  os.symlink(os.path.dirname(MODEL), os.path.join(HOME, "tools"))
+  for command in commands:
+    if command.startswith("temper train"):
+      command += (" --set steps=1 --set prompts_per_step=2 --set group_size=2"
+                  " --set eval_tasks=1")
+    done = subprocess.run(
+        command, shell=True, cwd=HOME, capture_output=True, text=True,
+        timeout=COMMAND_SECONDS,
+        env=dict(os.environ, PATH=os.path.dirname(TEMPER) + ":/usr/bin:/bin"))
+    if done.returncode != 0:
+      failures.append("%s: exit %d\n%s" % (command, done.returncode,
+                                           done.stderr[-2000:]))
+
+
 skip_without_grpc()
+test_readme()
 test_words()
 test_an_address()
 test_walls()
