@@ -19,11 +19,13 @@
 #ifndef ENVIRONMENTS_ENVIRONMENT_H_
 #define ENVIRONMENTS_ENVIRONMENT_H_
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "environments/step_limits.h"
 #include "proto/task.pb.h"
 
 namespace temper {
@@ -32,8 +34,17 @@ class SandboxPool;
 
 // Where an environment's episodes run when `temper train` starts the processes.
 enum class ServedIn {
-  kWorker,  // in the rollout worker: cheap, needs nothing
-  kHost,    // in an environment host: runs untrusted code
+  kWorker,      // in the rollout worker: cheap, needs nothing
+  kHost,        // in an environment host: runs untrusted code
+  kRegistered,  // where its entry of a registry file says (registration.proto)
+};
+
+// How long a call of each kind may take for who asks another process: past it
+// that process hangs. 0: it bounds its calls itself.
+struct EnvironmentLimits {
+  int64_t reset_ms = 30'000;  // and Validate
+  int64_t step_ms = std::chrono::milliseconds(kStepMax).count();
+  int64_t grade_ms = std::chrono::milliseconds(kStepMax).count();
 };
 
 // An episode whose verdict is known beforehand; an assistant's message `answer`
@@ -53,12 +64,14 @@ struct SelfTestCase {
 
 // What is known of an environment before any episode.
 struct EnvironmentFacts {
-  const char* name;         // lower case, as Task.environment has it
-  const char* description;  // one line
+  const char* name = "";         // lower case, as Task.environment has it
+  const char* description = "";  // one line
   // Same task, seed, calls and transcript: same messages, results, verdict.
-  bool deterministic;
-  ServedIn served_in;
-  bool needs_sandbox;  // the factory refuses a context without sandboxes
+  bool deterministic = false;
+  ServedIn served_in = ServedIn::kWorker;
+  // The factory refuses a context without sandboxes.
+  bool needs_sandbox = false;
+  EnvironmentLimits limits = {};  // where it is not served in the worker
   // Of one that grades code, with cases of every kind: it is fit if all come
   // out as they should (self_test.h). Null: it grades no code.
   std::vector<SelfTestCase> (*self_test)() = nullptr;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "environments/described_facts.h"
 #include "environments/registry.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -21,7 +22,7 @@ namespace {
 
 constexpr std::chrono::seconds kStopGrace(1);
 // Beside those of calls_max: wait for the next call, and serve those that take
-// no time (Hold, Close, a refusal).
+// no time (Describe, Hold, Close, a refusal).
 constexpr int kOtherThreads = 16;
 
 absl::Status CheckDeadline(const grpc::ServerContext& context) {
@@ -56,6 +57,18 @@ class EnvironmentHostServer::Service : public EnvironmentHost::Service {
   Service(const EnvironmentHostOptions& options,
           const EnvironmentContext& context, Clock* clock)
       : options_(options), context_(context), clock_(clock) {}
+
+  grpc::Status Describe(grpc::ServerContext* context,
+                        const DescribeRequest* request,
+                        DescribeResponse* response) override {
+    absl::Status status = CheckDeadline(*context);
+    if (status.ok()) status = CheckVersion(request->wire_version());
+    if (!status.ok()) return ToGrpcStatus(status);
+    for (const EnvironmentFacts* facts : RegisteredEnvironments()) {
+      *response->add_environments() = temper::Describe(*facts);
+    }
+    return grpc::Status::OK;
+  }
 
   grpc::Status Validate(grpc::ServerContext* context,
                         const ValidateRequest* request,

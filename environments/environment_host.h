@@ -26,8 +26,8 @@ struct EnvironmentHostOptions {
   // Of all clients together; to be above what they open at a time, with room
   // for what a client that died leaves until client_silence_max.
   uint32_t episodes_max = 1024;
-  // Served at a time, beside Hold and Close, which take no time; more are
-  // ResourceExhausted.
+  // Served at a time, beside Describe, Hold and Close, which take no time; more
+  // are ResourceExhausted.
   uint32_t calls_max = 256;
   // The episodes of a client that said nothing for so long, and of which no
   // call runs, are closed.

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <thread>
 
+#include "environments/described_facts.h"
+#include "environments/registry.h"
 #include "environments/remote_environment.h"
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
@@ -440,6 +442,21 @@ TEST_F(EnvironmentHostTest, AnEpisodeWaitsForAHostThatRestarts) {
   ASSERT_TRUE(remote.ok()) << remote.status();
   const auto reset = (*remote)->Reset(ATask(), 1);
   EXPECT_TRUE(absl::IsDeadlineExceeded(reset.status())) << reset.status();
+}
+
+TEST_F(EnvironmentHostTest, DescribesWhatItServes) {
+  const auto served = client_->Describe(std::chrono::seconds(10));
+  ASSERT_TRUE(served.ok()) << served.status();
+  const auto table = RegisteredEnvironments();
+  ASSERT_EQ(served->size(), table.size());
+  for (size_t i = 0; i < table.size(); ++i) {
+    const DescribedFacts said((*served)[i]);
+    EXPECT_STREQ(said.facts().name, table[i]->name);
+    EXPECT_STREQ(said.facts().description, table[i]->description);
+    EXPECT_EQ(said.facts().deterministic, table[i]->deterministic);
+    EXPECT_EQ(said.facts().needs_sandbox, table[i]->needs_sandbox);
+    EXPECT_EQ(said.facts().limits.step_ms, table[i]->limits.step_ms);
+  }
 }
 
 TEST_F(EnvironmentHostTest, AnswersTheStandardHealthCheck) {

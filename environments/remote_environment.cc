@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 #include <thread>
@@ -9,8 +10,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "environments/described_facts.h"
 #include "environments/environment_host.h"
 #include "environments/registry.h"
+#include "environments/reply_check.h"
 #include "grpcpp/grpcpp.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/status_macros.h"
@@ -102,15 +105,19 @@ class EnvironmentClient::Connection {
 
   // The same for a call that may be made again: waits for a host that is not
   // there, or full, until `limit`. At once refused, an episode would spend its
-  // retries, and its group's replacements theirs, while the host restarts.
+  // retries, and its group's replacements theirs, while the host restarts. What
+  // is answered at all is to be answered within `call_max`.
   template <typename Method, typename Request, typename Response>
   absl::Status CallPatiently(Method method, std::chrono::seconds limit,
+                             std::chrono::milliseconds call_max,
                              const Request& request, Response* response) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     for (;;) {
       const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
           deadline - std::chrono::steady_clock::now());
-      const absl::Status status = Call(method, left, request, response);
+      const absl::Status status =
+          Call(method, std::min<std::chrono::microseconds>(left, call_max),
+               request, response);
       if (!absl::IsUnavailable(status)) return status;
       if (std::chrono::steady_clock::now() + kRetryPause >= deadline) {
         return absl::DeadlineExceededError(absl::StrCat(
@@ -241,9 +248,10 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     ValidateRequest request;
     FillTask(task, &request);
     ValidateResponse response;
-    RETURN_IF_ERROR(connection_->CallPatiently(&EnvironmentHost::Stub::Validate,
-                                               connection_->options().open_max,
-                                               request, &response));
+    RETURN_IF_ERROR(connection_->CallPatiently(
+        &EnvironmentHost::Stub::Validate, connection_->options().open_max,
+        std::chrono::milliseconds(facts_->limits.reset_ms), request,
+        &response));
     return ObservationOf(response);
   }
 
@@ -254,9 +262,10 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     episode_ = connection_->NewEpisode();
     FillEpisode(&request);
     OpenResponse response;
-    RETURN_IF_ERROR(connection_->CallPatiently(&EnvironmentHost::Stub::Open,
-                                               connection_->options().open_max,
-                                               request, &response));
+    RETURN_IF_ERROR(connection_->CallPatiently(
+        &EnvironmentHost::Stub::Open, connection_->options().open_max,
+        std::chrono::milliseconds(facts_->limits.reset_ms), request,
+        &response));
     return ObservationOf(response);
   }
 
@@ -266,16 +275,14 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     FillEpisode(&request);
     for (const ToolCall& call : calls) *request.add_calls() = call;
     StepResponse response;
-    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Step,
-                                      connection_->options().step_max, request,
-                                      &response));
-    if (response.results_size() != static_cast<int>(calls.size())) {
-      return absl::InternalError(absl::StrCat("the environment host answered ",
-                                              response.results_size(), " of ",
-                                              calls.size(), " calls"));
-    }
-    return std::vector<ToolResult>(response.results().begin(),
-                                   response.results().end());
+    RETURN_IF_ERROR(connection_->Call(
+        &EnvironmentHost::Stub::Step,
+        Lower(connection_->options().step_max, facts_->limits.step_ms), request,
+        &response));
+    std::vector<ToolResult> results(response.results().begin(),
+                                    response.results().end());
+    RETURN_IF_ERROR(OfEnvironment(CheckResults(calls.size(), results)));
+    return results;
   }
 
   absl::StatusOr<Verdict> Grade(
@@ -287,9 +294,11 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
       *request.add_transcript() = message;
     }
     GradeResponse response;
-    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Grade,
-                                      connection_->options().grade_max, request,
-                                      &response));
+    RETURN_IF_ERROR(connection_->Call(
+        &EnvironmentHost::Stub::Grade,
+        Lower(connection_->options().grade_max, facts_->limits.grade_ms),
+        request, &response));
+    RETURN_IF_ERROR(OfEnvironment(CheckVerdict(response.verdict())));
     return response.verdict();
   }
 
@@ -309,13 +318,28 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
     request->set_episode(episode_);
   }
 
+  // The host may be anybody's: what it says is held to what an environment may
+  // say before anyone builds on it.
   template <typename Response>
-  static Observation ObservationOf(const Response& response) {
+  absl::StatusOr<Observation> ObservationOf(const Response& response) const {
     Observation observation;
     observation.messages.assign(response.messages().begin(),
                                 response.messages().end());
     observation.tools.assign(response.tools().begin(), response.tools().end());
+    RETURN_IF_ERROR(OfEnvironment(CheckObservation(observation)));
     return observation;
+  }
+
+  absl::Status OfEnvironment(const absl::Status& status) const {
+    if (status.ok()) return status;
+    return absl::Status(status.code(),
+                        absl::StrCat("environment ", facts_->name, ": ",
+                                     std::string(status.message())));
+  }
+
+  static std::chrono::milliseconds Lower(std::chrono::milliseconds most,
+                                         int64_t stated_ms) {
+    return std::min(most, std::chrono::milliseconds(stated_ms));
   }
 
   const EnvironmentFacts* const facts_;
@@ -336,8 +360,31 @@ absl::StatusOr<std::unique_ptr<Environment>> EnvironmentClient::NewEnvironment(
     return absl::InvalidArgumentError(
         absl::StrCat("there is no environment \"", name, "\""));
   }
-  return std::unique_ptr<Environment>(
-      new RemoteEnvironment(facts, connection_));
+  return NewEnvironment(facts);
+}
+
+std::unique_ptr<Environment> EnvironmentClient::NewEnvironment(
+    const EnvironmentFacts* facts) {
+  return std::make_unique<RemoteEnvironment>(facts, connection_);
+}
+
+absl::StatusOr<std::vector<EnvironmentDescription>> EnvironmentClient::Describe(
+    std::chrono::milliseconds limit) {
+  DescribeRequest request;
+  request.set_wire_version(kEnvironmentWireVersion);
+  DescribeResponse response;
+  RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Describe, limit,
+                                    request, &response));
+  std::set<std::string> names;
+  for (const EnvironmentDescription& description : response.environments()) {
+    RETURN_IF_ERROR(CheckDescription(description));
+    if (!names.insert(description.name()).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the host describes ", description.name(), " more than once"));
+    }
+  }
+  return std::vector<EnvironmentDescription>(response.environments().begin(),
+                                             response.environments().end());
 }
 
 absl::Status EnvironmentClient::WaitUntilReady(std::chrono::seconds limit) {

@@ -8,16 +8,19 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "environments/environment.h"
 #include "environments/step_limits.h"
+#include "proto/environment.pb.h"
 
 namespace temper {
 
-// Deadlines of calls. A Step or a Grade that keeps the host's limits ends
-// before its own (step_limits.h), whatever the candidate's code does: past it
-// the host hangs. Validate and Reset wait for a host that is starting, is full,
+// Deadlines of calls, or lower ones where the environment's facts have them. A
+// Step or a Grade that keeps the host's limits ends before its own
+// (step_limits.h), whatever the candidate's code does: past it the host hangs.
+// Validate and Reset wait for a host that is starting, is full,
 // or comes back elsewhere, up to open_max.
 struct RemoteEnvironmentOptions {
   std::chrono::seconds open_max{30};
@@ -46,12 +49,20 @@ class EnvironmentClient {
 
   // A new episode of the registered environment `name`, to be Reset, whose
   // methods call the host. Beyond what the environment itself returns, they
-  // return Unavailable when the host is gone or forgot the episode, and
-  // DeadlineExceeded. InvalidArgument if `name` is not registered. Destroying
+  // return Unavailable when the host is gone or forgot the episode,
+  // DeadlineExceeded, and Internal for a reply that no environment may give
+  // (reply_check.h). InvalidArgument if `name` is not registered. Destroying
   // the episode closes it there, at the latest when the host is next told which
   // are held.
   absl::StatusOr<std::unique_ptr<Environment>> NewEnvironment(
       const std::string& name);
+  // The same of an environment that is known by `facts`, which outlive it.
+  std::unique_ptr<Environment> NewEnvironment(const EnvironmentFacts* facts);
+
+  // What the host says that it serves. InvalidArgument, naming the field, for
+  // what CheckDescription (described_facts.h) refuses.
+  absl::StatusOr<std::vector<EnvironmentDescription>> Describe(
+      std::chrono::milliseconds limit);
 
   // OK if the host answers within `limit`: for waiting until it is up.
   absl::Status WaitUntilReady(std::chrono::seconds limit);

@@ -4,17 +4,14 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <map>
 #include <vector>
 
@@ -23,12 +20,10 @@
 #include "environments/python_driver.h"
 #include "environments/sandbox_keeper.h"
 #include "environments/slot_keeper.h"
+#include "environments/uid_claim.h"
 
 namespace temper {
 namespace {
-
-constexpr uid_t kUidFirst = 20000;
-constexpr uid_t kUidLast = 24095;
 
 struct Helper {
   SandboxHelperOptions options;
@@ -59,36 +54,12 @@ void BlockSignals() {
   sigprocmask(SIG_BLOCK, &signals, nullptr);
 }
 
-// Two supervisors must not share a uid, whose process limit is common: a name
-// in the abstract socket namespace is held while this process lives.
-bool ClaimUid(uid_t uid, Helper* helper) {
-  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  struct sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  const int length =
-      snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-               "temper-sandbox-uid-%u", uid);
-  const socklen_t size = static_cast<socklen_t>(
-      offsetof(struct sockaddr_un, sun_path) + 1 + length);
-  if (fd < 0 ||
-      bind(fd, reinterpret_cast<struct sockaddr*>(&address), size) != 0) {
-    if (fd >= 0) close(fd);
-    return false;
-  }
-  helper->uid_claims.push_back(fd);
+bool AddUid(uid_t uid, Helper* helper) {
+  const int claim = ClaimUid(uid);
+  if (claim < 0) return false;
+  helper->uid_claims.push_back(claim);
   helper->uids.push_back(uid);
   return true;
-}
-
-// Whether `uid` exists in our user namespace: root of a namespace of its own
-// with a single uid is an ordinary user to the kernel, and is served as one.
-bool IsMapped(uid_t uid) {
-  std::ifstream map("/proc/self/uid_map");
-  uint64_t first, outside, count;
-  while (map >> first >> outside >> count) {
-    if (uid >= first && uid - first < count) return true;
-  }
-  return false;
 }
 
 SandboxReply ReplyOf(absl::StatusCode code, const std::string& text) {
@@ -202,16 +173,17 @@ SandboxReply SetUp(Helper* helper) {
   keeper.end_max_millis = helper->options.end_max_millis;
   uint32_t slots = helper->options.slots_max;
   std::string who;
-  if (geteuid() == 0 && IsMapped(kUidLast)) {
-    for (uid_t uid = kUidFirst; uid <= kUidLast; ++uid) {
+  if (geteuid() == 0 && IsMappedUid(kSandboxUidLast)) {
+    for (uid_t uid = kSandboxUidFirst; uid <= kSandboxUidLast; ++uid) {
       if (helper->uids.size() == slots) break;
-      ClaimUid(uid, helper);
+      AddUid(uid, helper);
     }
     slots = static_cast<uint32_t>(helper->uids.size());
     if (slots == 0) {
-      return ReplyOf(absl::StatusCode::kResourceExhausted,
-                     absl::StrCat("all sandbox uids ", kUidFirst, " to ",
-                                  kUidLast, " are in use on this machine"));
+      return ReplyOf(
+          absl::StatusCode::kResourceExhausted,
+          absl::StrCat("all sandbox uids ", kSandboxUidFirst, " to ",
+                       kSandboxUidLast, " are in use on this machine"));
     }
     who = absl::StrCat("uids from ", helper->uids[0]);
   } else {

@@ -1,7 +1,6 @@
 #include "rewards/reward.h"
 
 #include <cmath>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -9,14 +8,13 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/outcome.h"
+#include "proto/wire/verdict_score.h"
 #include "rewards/reward_parts.h"
 
 namespace temper {
 namespace {
 
 constexpr double kWeightMax = 100;
-constexpr int kScoresMax = 16;
-constexpr size_t kScoreNameBytesMax = 32;
 
 absl::Status CheckWeight(const char* field, double weight) {
   if (std::isfinite(weight) && std::abs(weight) <= kWeightMax) {
@@ -25,38 +23,6 @@ absl::Status CheckWeight(const char* field, double weight) {
   return absl::InvalidArgumentError(
       absl::StrCat(field, " is ", weight, "; it must be within -", kWeightMax,
                    " and ", kWeightMax));
-}
-
-bool IsScoreName(const std::string& name) {
-  return !name.empty() && name.size() <= kScoreNameBytesMax &&
-         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") ==
-             std::string::npos;
-}
-
-absl::Status CheckScores(const Verdict& verdict) {
-  if (verdict.scores_size() > kScoresMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the verdict has ", verdict.scores_size(),
-                     " scores; at most ", kScoresMax));
-  }
-  std::set<std::string> names;
-  for (const VerdictScore& score : verdict.scores()) {
-    if (!IsScoreName(score.name()) || !names.insert(score.name()).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a score is called \"", score.name(),
-                       "\"; it must have a name of its "
-                       "own, 1 to ",
-                       kScoreNameBytesMax, " of a to z, 0 to 9 and _"));
-    }
-    // Written so that a NaN fails.
-    if (!(score.value() >= -1 && score.value() <= 1 && score.weight() >= 0 &&
-          score.weight() <= 1)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "score ", score.name(), " is ", score.value(), " of weight ",
-          score.weight(), "; a value is within -1 and 1, a weight 0 and 1"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 RewardPart MakePart(const std::string& name, double value, double weight) {

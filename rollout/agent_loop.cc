@@ -94,7 +94,12 @@ AgentLoop::~AgentLoop() {
   if (sequence_ != 0) services_->engine->Close(sequence_);
   // In the pool: to end a remote environment is a call, and the engine's thread
   // waits for nobody.
-  services_->jobs->Release(std::move(work_));
+  services_->jobs->Release(std::move(work_), Lane());
+}
+
+std::string AgentLoop::Lane() const {
+  const std::string& name = spec_.task.environment();
+  return services_->apart.count(name) > 0 ? name : "";
 }
 
 ChatMode AgentLoop::mode() const {
@@ -108,7 +113,7 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
   // By a shared reference, and never through `this`: a cancelled episode may be
   // gone while its job still runs.
   const absl::Status status = services_->jobs->Post(
-      tag_, [work = work_, run = std::move(run)] { run(work.get()); });
+      tag_, [work = work_, run = std::move(run)] { run(work.get()); }, Lane());
   if (!status.ok()) FailInfra(status);
 }
 
@@ -365,7 +370,8 @@ void AgentLoop::Cancel(const std::string& why) {
   // A job that is out keeps its own reference and may still be writing, or has
   // just let go of it.
   if (state_ == State::kEnvironment) {
-    services_->jobs->Release(std::exchange(work_, std::make_shared<Work>()));
+    services_->jobs->Release(std::exchange(work_, std::make_shared<Work>()),
+                             Lane());
   }
   if (state_ == State::kGenerating) {
     const absl::Status stopped = services_->engine->Stop(sequence_);

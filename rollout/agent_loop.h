@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,9 @@ struct EpisodeServices {
   const Reward* reward = nullptr;
   JobPool* jobs = nullptr;
   EnvironmentFactory new_environment;
+  // Environments whose calls have threads of their own: those of one that hangs
+  // are not to hold up another's.
+  std::set<std::string> apart;
   // Shared with jobs that a cancelled episode leaves behind.
   std::shared_ptr<TaskRefusals> task_refusals =
       std::make_shared<TaskRefusals>();
@@ -132,6 +136,8 @@ class AgentLoop {
                int64_t token_begin, int64_t token_end);
   std::string TextOf(const std::vector<int32_t>& ids) const;
   ChatMode mode() const;
+  // Of the job pool.
+  std::string Lane() const;
 
   const EpisodeSpec spec_;
   const EpisodeServices* const services_;

@@ -12,27 +12,41 @@
 
 namespace temper {
 
-JobPool::JobPool(int threads, int jobs_max) : jobs_max_(jobs_max) {
+JobPool::JobPool(int threads, int jobs_max)
+    : threads_(threads), jobs_max_(jobs_max) {
   CHECK(threads >= 1 && jobs_max >= 1)
       << threads << " threads, " << jobs_max << " jobs";
-  for (int i = 0; i < threads; ++i) {
-    threads_.emplace_back([this] {
-      pthread_setname_np(pthread_self(), "temper-job");
-      Work();
-    });
-  }
 }
 
 JobPool::~JobPool() {
+  std::vector<std::thread> threads;
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    for (const auto& [name, lane] : lanes_) {
+      lane->posted.NotifyAll();
+      for (std::thread& thread : lane->threads) {
+        threads.push_back(std::move(thread));
+      }
+    }
   }
-  posted_.NotifyAll();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads) thread.join();
 }
 
-absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
+JobPool::Lane* JobPool::LaneOf(const std::string& name) {
+  std::unique_ptr<Lane>& lane = lanes_[name];
+  if (lane == nullptr) lane = std::make_unique<Lane>();
+  while (static_cast<int>(lane->threads.size()) < threads_) {
+    lane->threads.emplace_back([this, lane = lane.get()] {
+      pthread_setname_np(pthread_self(), "temper-job");
+      Work(lane);
+    });
+  }
+  return lane.get();
+}
+
+absl::Status JobPool::Post(int64_t tag, std::function<void()> job,
+                           const std::string& lane) {
   MutexLock lock(&mutex_);
   // Until it is taken, not until it has run: else finished jobs could pile up
   // without limit.
@@ -41,19 +55,22 @@ absl::Status JobPool::Post(int64_t tag, std::function<void()> job) {
         absl::StrCat(jobs_max_, " jobs are pending; take finished ones first"));
   }
   ++pending_;
-  jobs_.push_back({tag, /*announced=*/true, std::move(job)});
-  posted_.NotifyOne();
+  Lane* const of = LaneOf(lane);
+  of->jobs.push_back({tag, /*announced=*/true, std::move(job)});
+  of->posted.NotifyOne();
   return absl::OkStatus();
 }
 
-void JobPool::Release(std::shared_ptr<const void> object) {
+void JobPool::Release(std::shared_ptr<const void> object,
+                      const std::string& lane) {
   MutexLock lock(&mutex_);
   // Bounded as well. What does not fit is released by the caller, which then
   // waits for it.
   if (releases_ >= jobs_max_) return;  // the parameter outlives the lock
   ++releases_;
-  jobs_.push_back({0, /*announced=*/false, [object = std::move(object)] {}});
-  posted_.NotifyOne();
+  Lane* const of = LaneOf(lane);
+  of->jobs.push_back({0, /*announced=*/false, [object = std::move(object)] {}});
+  of->posted.NotifyOne();
 }
 
 std::vector<int64_t> JobPool::TakeFinished(int64_t timeout_us) {
@@ -76,16 +93,16 @@ int JobPool::pending() const {
   return pending_;
 }
 
-void JobPool::Work() {
+void JobPool::Work(Lane* lane) {
   while (true) {
     Job job;
     bool dropped = false;
     {
       MutexLock lock(&mutex_);
-      while (jobs_.empty() && !stopping_) posted_.Wait(&mutex_);
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
+      while (lane->jobs.empty() && !stopping_) lane->posted.Wait(&mutex_);
+      if (lane->jobs.empty()) return;
+      job = std::move(lane->jobs.front());
+      lane->jobs.pop_front();
       // Taken off all the same, so that what it holds is let go of here and not
       // by the destructor, under no lock.
       dropped = stopping_;

@@ -2,6 +2,10 @@
 // that the engine's thread never waits for a tool. Finished jobs are announced
 // by their tag; the poster takes the announcements when it likes.
 //
+// A job goes into a lane, by default the one called "". Each lane has threads
+// of its own, so that jobs which block for as long as they may hold up none of
+// another lane.
+//
 // Thread-safe. The destructor drops jobs that have not begun, on the same
 // threads, and joins those that have: a job must bound its own time.
 
@@ -11,7 +15,9 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -23,20 +29,23 @@ namespace temper {
 
 class JobPool {
  public:
-  // CHECKs that both are at least 1. `jobs_max` bounds posted jobs whose end
-  // was not taken yet.
+  // CHECKs that both are at least 1. `threads` are of each lane, from its first
+  // job on; `jobs_max` bounds posted jobs of all lanes whose end was not taken
+  // yet.
   JobPool(int threads, int jobs_max);
   ~JobPool();
   JobPool(const JobPool&) = delete;
   JobPool& operator=(const JobPool&) = delete;
 
-  // Runs `job` on one of the threads. ResourceExhausted above jobs_max.
-  absl::Status Post(int64_t tag, std::function<void()> job);
+  // Runs `job` on one of the lane's threads. ResourceExhausted above jobs_max.
+  absl::Status Post(int64_t tag, std::function<void()> job,
+                    const std::string& lane = "");
 
-  // Lets go of `object` on one of the threads, where its destructor may block.
+  // Lets go of `object` on one of them, where its destructor may block.
   // Not announced, and not counted by pending(). Above jobs_max of them it goes
   // on the caller's thread.
-  void Release(std::shared_ptr<const void> object);
+  void Release(std::shared_ptr<const void> object,
+               const std::string& lane = "");
 
   // Tags of the jobs that have ended, each once; waits up to `timeout_us` for
   // one, if there is none.
@@ -51,18 +60,26 @@ class JobPool {
     std::function<void()> run;
   };
 
-  void Work();
+  // All of it is guarded by mutex_.
+  struct Lane {
+    CondVar posted;
+    std::deque<Job> jobs;
+    std::vector<std::thread> threads;
+  };
 
+  // The lane of that name, with its threads.
+  Lane* LaneOf(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Work(Lane* lane);
+
+  const int threads_;
   const int jobs_max_;
   mutable Mutex mutex_;
-  CondVar posted_;
   CondVar finished_some_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int pending_ ABSL_GUARDED_BY(mutex_) = 0;
-  int releases_ ABSL_GUARDED_BY(mutex_) = 0;  // in jobs_, or at it
-  std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
+  int releases_ ABSL_GUARDED_BY(mutex_) = 0;  // in a lane, or at it
+  std::map<std::string, std::unique_ptr<Lane>> lanes_ ABSL_GUARDED_BY(mutex_);
   std::vector<int64_t> finished_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::thread> threads_;
 };
 
 }  // namespace temper

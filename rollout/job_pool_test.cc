@@ -41,6 +41,28 @@ TEST(JobPoolTest, SlowJobDoesNotHoldUpAQuickOne) {
   EXPECT_EQ(pool.TakeFinished(kLongUs), std::vector<int64_t>{1});
 }
 
+TEST(JobPoolTest, ALaneWhoseThreadsAllBlockHoldsUpNoOther) {
+  JobPool pool(2, 10);
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  // More than it has threads: one waits for its turn.
+  for (int64_t tag = 1; tag <= 3; ++tag) {
+    ASSERT_TRUE(pool.Post(
+                        tag, [released] { released.wait(); }, "slow")
+                    .ok());
+  }
+  ASSERT_TRUE(pool.Post(4, [] {}).ok());
+  EXPECT_EQ(pool.TakeFinished(kLongUs), std::vector<int64_t>{4});
+  ASSERT_TRUE(pool.Post(
+                      5, [] {}, "quick")
+                  .ok());
+  EXPECT_EQ(pool.TakeFinished(kLongUs), std::vector<int64_t>{5});
+  release.set_value();
+  size_t ended = 0;
+  while (ended < 3) ended += pool.TakeFinished(kLongUs).size();
+  EXPECT_EQ(pool.pending(), 0);
+}
+
 TEST(JobPoolTest, JobsAboveTheLimitAreRefused) {
   JobPool pool(1, 1);
   ASSERT_TRUE(pool.Post(1, [] {}).ok());

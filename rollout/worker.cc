@@ -145,6 +145,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   services.reward = reward_.get();
   services.jobs = jobs_.get();
   services.new_environment = options_.new_environment;
+  services.apart = options_.apart;
   services.worker = options_.learner.worker;
   runner_ = std::make_unique<EpisodeRunner>(services, capacity);
 
@@ -312,7 +313,7 @@ void Worker::ReportWaits() {
     const EnvironmentLimits limits =
         options_.environment_limits
             ? options_.environment_limits(wait.environment)
-            : EnvironmentLimits();
+            : EnvironmentLimits{0, 0, 0};
     add(absl::StrCat(wait.environment, " ", NameOf(wait.call), ", ",
                      wait.episodes, " episodes"),
         wait.since_us / 1000, LimitOf(wait.call, limits));

@@ -16,9 +16,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
+#include "environments/environment.h"
 #include "environments/step_limits.h"
 #include "kernels/model/config.h"
 #include "kernels/ops/backend.h"
@@ -28,14 +30,6 @@
 #include "rollout/learner_client.h"
 
 namespace temper {
-
-// How long the calls of an environment may take, from when a job's thread has
-// taken them up; 0: it bounds them itself.
-struct EnvironmentLimits {
-  int64_t reset_ms = 0;
-  int64_t step_ms = 0;
-  int64_t grade_ms = 0;
-};
 
 // Environment calls at once. Where each worker has a sandbox, their Steps end
 // before their deadline whatever candidates do.
@@ -50,11 +44,14 @@ struct WorkerOptions {
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
   EnvironmentFactory new_environment;
-  // What new_environment's environments keep to, told where a wait for one is
-  // reported; empty: none is known.
+  // What new_environment's environments keep to, from when a job's thread has
+  // taken a call up; told where a wait for one is reported; empty: none is
+  // known.
   std::function<EnvironmentLimits(const std::string& environment)>
       environment_limits;
-  int job_threads = kJobThreads;
+  // Environments that share neither threads nor a host with another.
+  std::set<std::string> apart;
+  int job_threads = kJobThreads;  // of those that share, and of each apart
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;
 };

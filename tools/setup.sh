@@ -11,8 +11,9 @@ packages=(
   libgrpc++-dev libgrpc-dev libgtest-dev libpcre2-dev libprotobuf-dev
   libseccomp-dev libsqlite3-dev libssl-dev libzmq3-dev
   nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
-  # Sandboxes, the tests' oracles, and the layout that tidy_test asks for.
-  bubblewrap clang-format procps python3 sqlite3
+  # Sandboxes, environments in Python, the tests' oracles, and the layout that
+  # tidy_test asks for.
+  bubblewrap clang-format procps python3 python3-grpcio sqlite3
 )
 
 missing=()

@@ -4,11 +4,12 @@
 // Task.payload_json: {"answer": "drow"}
 //
 // To make an environment `name` of it:
-//   1. Copy this folder to environments/name. In the copy rename the files, and
-//      in all of them replace example by name, Example by Name and EXAMPLE by
-//      NAME; then write what yours does.
-//   2. environments/registry.cc: its #include and its line, in order of names.
-//      environments/BUILD: "//environments/name" in the deps of registry.
+//   1. In the root of the sources, `temper env init name --cpp`: a copy of this
+//      folder in environments/name, in which example is name, Example is Name
+//      and EXAMPLE is NAME; in environments/registry.cc its #include and its
+//      line; in environments/BUILD "//environments/name" in the deps of
+//      registry. All of it can be done by hand as well.
+//   2. Write what yours does.
 //   3. environments/conformance_test.cc: TaskFor gives your Reset its task, by
 //      default with the payload {"answer": kSecret}. Add a case
 //      if yours wants another; its right answer is to be kSecret. PlausibleCall

@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "environments/registry.h"
+#include "environments/registration.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
 #include "kernels/base/file.h"
@@ -95,11 +95,10 @@ void KeepNamed(const RunConfig& config, std::vector<Task>* tasks) {
 }
 
 absl::Status CheckEnvironments(const std::set<std::string>& used,
+                               const EnvironmentSet& environments,
                                RunConfig* config) {
   for (const std::string& name : used) {
-    if (FindEnvironment(name) == nullptr) {
-      return NewEnvironment(name, EnvironmentContext()).status();
-    }
+    RETURN_IF_ERROR(environments.CheckName(name));
   }
   if (config->environments().empty()) {
     for (const std::string& name : used) config->add_environments(name);
@@ -116,7 +115,7 @@ absl::Status CheckEnvironments(const std::set<std::string>& used,
                        name));
     }
   }
-  RETURN_IF_ERROR(CheckEnvironmentNames(*config));
+  RETURN_IF_ERROR(CheckEnvironmentNames(*config, environments));
   for (const std::string& name : named) {
     if (used.count(name) == 0) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -164,6 +163,17 @@ absl::Status CheckDomains(const std::set<std::string>& used,
         "these tasks one too, or no domain a weight");
   }
   return absl::OkStatus();
+}
+
+std::vector<Registration> UsedRegistrations(const EnvironmentSet& environments,
+                                            const RunConfig& config) {
+  std::vector<Registration> used;
+  for (const Registration& registration : environments.registrations()) {
+    for (const std::string& name : config.environments()) {
+      if (name == registration.name()) used.push_back(registration);
+    }
+  }
+  return used;
 }
 
 // Of one that was killed between MakeRunDirectory and the configuration.
@@ -220,6 +230,9 @@ absl::Status FillRunDirectory(const PreparedRun& run,
                               const std::vector<Task>& tasks) {
   RETURN_IF_ERROR(KeepRunModel(run.dir, run.config.model()));
   RETURN_IF_ERROR(WriteTaskFile(run.dir + "/tasks.jsonl", tasks));
+  // The run's own: what is registered otherwise later is for later runs.
+  RETURN_IF_ERROR(WriteRegistrations(absl::StrCat(run.dir, "/", kRegistryFile),
+                                     run.registrations));
   return WriteFileDurably(run.dir + kConfigFile, FormatConfig(run.config));
 }
 
@@ -315,6 +328,8 @@ absl::StatusOr<std::vector<Task>> ReadTasks(
     const absl::Status checked = check ? check(*line->task) : absl::OkStatus();
     if (checked.ok()) {
       tasks.push_back(*std::move(line->task));
+    } else if (!absl::IsInvalidArgument(checked)) {
+      return checked;  // nobody there to ask: of no task, so of all
     } else {
       faults.Add(absl::StrCat(path, ":", line->number, ": ",
                               std::string(checked.message())));
@@ -346,6 +361,7 @@ absl::StatusOr<std::vector<Task>> MakeTasks(
   Progress progress(kQuickstart);
   for (size_t i = 0; check && i < tasks.size(); ++i) {
     const absl::Status checked = check(tasks[i]);
+    if (!checked.ok() && !absl::IsInvalidArgument(checked)) return checked;
     if (!checked.ok()) faults.Add(std::string(checked.message()));
     progress.Show(i + 1, i + 1, tasks.size());
   }
@@ -354,7 +370,8 @@ absl::StatusOr<std::vector<Task>> MakeTasks(
   return tasks;
 }
 
-absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
+absl::Status CheckTasks(const std::vector<Task>& tasks,
+                        const EnvironmentSet& environments, RunConfig* config) {
   std::set<std::string> used, domains, trained;
   std::map<std::string, uint64_t> heldout;
   for (const Task& task : tasks) {
@@ -363,7 +380,7 @@ absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config) {
     if (task.split() == "train") trained.insert(task.domain());
     heldout[task.environment()] += task.split() == "heldout";
   }
-  RETURN_IF_ERROR(CheckEnvironments(used, config));
+  RETURN_IF_ERROR(CheckEnvironments(used, environments, config));
   for (const auto& [name, count] : heldout) {
     if (count < config->schedule().eval_tasks()) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -386,15 +403,19 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   run.dir = absl::StrCat(config.runs_dir(), "/", config.name());
   if (Exists(run.dir)) return ExistsAlready(run.dir);
   ASSIGN_OR_RETURN(run.model, CheckNamedModel(config.model()));
-  ASSIGN_OR_RETURN(
-      const auto check,
-      TaskCheck::Create(config.model(), run.model, config.sampling()));
+  // What is started to be asked ends with this function: the run has its own.
+  ASSIGN_OR_RETURN(const auto environments,
+                   EnvironmentSet::Open(kRegistryFile));
+  ASSIGN_OR_RETURN(const auto check,
+                   TaskCheck::Create(config.model(), run.model,
+                                     config.sampling(), environments.get()));
   ASSIGN_OR_RETURN(
       const std::vector<Task> tasks,
       MakeTasks(config, [&](const Task& t) { return check->Check(t); }));
   run.prompt_tokens = check->prompt_tokens();
-  RETURN_IF_ERROR(CheckTasks(tasks, &config));
+  RETURN_IF_ERROR(CheckTasks(tasks, *environments, &config));
   Count(tasks, &run);
+  run.registrations = UsedRegistrations(*environments, config);
   if (std::none_of(tasks.begin(), tasks.end(),
                    [](const Task& task) { return task.split() == "train"; })) {
     return absl::InvalidArgumentError(
@@ -447,8 +468,12 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   RETURN_IF_ERROR(SettleDevice(&run));
   ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, was, run.config));
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
+  ASSIGN_OR_RETURN(const auto environments, EnvironmentSet::Open(absl::StrCat(
+                                                run.dir, "/", kRegistryFile)));
+  run.registrations = environments->registrations();
   ASSIGN_OR_RETURN(const auto check, TaskCheck::Create(model_dir, run.model,
-                                                       run.config.sampling()));
+                                                       run.config.sampling(),
+                                                       environments.get()));
   ASSIGN_OR_RETURN(const std::vector<Task> tasks,
                    ReadTasks(run.dir + "/tasks.jsonl", [&](const Task& task) {
                      return check->Check(task);

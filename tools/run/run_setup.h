@@ -1,8 +1,8 @@
 // The run directory before any process starts: its name, its resolved
 // configuration, its tasks.
 //
-//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, model/, logs/,
-//                      train.lock}
+//   <runs_dir>/<name>/{config.textproto, tasks.jsonl, environments.jsonl,
+//                      model/, logs/, train.lock}
 //
 // A run is of one `temper train` at a time, the holder of its train.lock.
 //
@@ -21,9 +21,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "environments/environment_set.h"
 #include "kernels/base/file_lock.h"
 #include "kernels/model/config.h"
 #include "proto/config.pb.h"
+#include "proto/registration.pb.h"
 #include "proto/task.pb.h"
 #include "tools/run/compute.h"
 
@@ -39,6 +41,8 @@ struct PreparedRun {
   int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
   std::map<std::pair<std::string, std::string>, int64_t> task_counts;
+  // Of the environments that are not in the table; environments.jsonl has them.
+  std::vector<Registration> registrations;
   // Of every step that it is to have there is a checkpoint, and the evaluation
   // after the last is whole.
   bool finished = false;
@@ -46,7 +50,8 @@ struct PreparedRun {
   std::unique_ptr<FileLock> lock;
 };
 
-// Makes the directory of a new run from a configuration as the user gave it;
+// Makes the directory of a new run from a configuration as the user gave it,
+// and the registry file of the working directory, if there is one;
 // `config_path` names the run where `name` is empty, with `unix_seconds`.
 // InvalidArgument or NotFound names what is wrong with a key, the model, any of
 // the tasks, what the device lacks, or that the directory exists; nothing is
@@ -77,7 +82,8 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
 // The tasks that `config` names: of a generator, or of a file. `check`, unless
 // it is empty, is asked of each as it is read; what it or the file's reader
 // refuses is gathered and is one InvalidArgument, by the file's lines
-// (kernels/base/fault_list.h). Tells stderr how far it is when that
+// (kernels/base/fault_list.h); another error of its is returned at once. Tells
+// stderr how far it is when that
 // takes long.
 absl::StatusOr<std::vector<Task>> MakeTasks(
     const RunConfig& config,
@@ -85,7 +91,8 @@ absl::StatusOr<std::vector<Task>> MakeTasks(
 
 // Checks tasks against the configuration: known environments (filled in where
 // none are named), enough held-out tasks, domains that exist.
-absl::Status CheckTasks(const std::vector<Task>& tasks, RunConfig* config);
+absl::Status CheckTasks(const std::vector<Task>& tasks,
+                        const EnvironmentSet& environments, RunConfig* config);
 
 }  // namespace temper
 

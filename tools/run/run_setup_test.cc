@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "environments/environment_set.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
@@ -278,7 +279,9 @@ TEST_F(RunSetupTest, HeldOutTasksAloneAreEnoughToEvaluateNotToTrain) {
   for (const Task& task : *tasks) {
     if (task.split() == "heldout") held_out.push_back(task);
   }
-  EXPECT_EQ(CheckTasks(held_out, &config_), absl::OkStatus());
+  const auto environments = EnvironmentSet::Open("none.jsonl");
+  ASSERT_TRUE(environments.ok()) << environments.status();
+  EXPECT_EQ(CheckTasks(held_out, **environments, &config_), absl::OkStatus());
   ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", held_out).ok());
   EXPECT_THAT(Refusal(absl::StrCat("tasks=", directory_, "/tasks.jsonl")),
               HasSubstr("no task of split \"train\""));

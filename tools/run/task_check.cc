@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "environments/registry.h"
 #include "kernels/base/status_macros.h"
 #include "tools/cli/next_step.h"
 #include "tools/run/engine_size.h"
@@ -20,6 +19,20 @@ absl::Status OfTask(const Task& task, const absl::Status& status) {
   const std::string message(status.message());
   return absl::InvalidArgumentError(
       absl::StartsWith(message, whose) ? message : whose + message);
+}
+
+// What the task's environment says of it.
+absl::StatusOr<Observation> Ask(const Task& task,
+                                EnvironmentSet* environments) {
+  auto known = environments->Validate(task);
+  if (known.ok()) return known;
+  const EnvironmentFacts* facts = environments->Find(task.environment());
+  // Of one that is registered it says that nobody can be asked, of any task.
+  if (!absl::IsInvalidArgument(known.status()) && facts != nullptr &&
+      facts->served_in == ServedIn::kRegistered) {
+    return known;
+  }
+  return OfTask(task, known.status());
 }
 
 // The most tokens of an episode, and why.
@@ -45,8 +58,9 @@ absl::Status CheckMaxTokens(const SamplingConfig& sampling,
 
 absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
     const std::string& model_dir, const ModelConfig& model,
-    const SamplingConfig& sampling) {
+    const SamplingConfig& sampling, EnvironmentSet* environments) {
   std::unique_ptr<TaskCheck> check(new TaskCheck);
+  check->environments_ = environments;
   const std::string path = model_dir + "/tokenizer.json";
   ASSIGN_OR_RETURN(check->tokenizer_, LoadNamedTokenizer(path, model));
   auto chat_template = ChatTemplate::Create(check->tokenizer_.get());
@@ -63,17 +77,16 @@ absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
 }
 
 absl::Status TaskCheck::Check(const Task& task) {
-  const auto known = ValidateTask(task);
-  return OfTask(task, known.ok() ? CheckPrompt(*known) : known.status());
+  ASSIGN_OR_RETURN(const Observation known, Ask(task, environments_));
+  return OfTask(task, CheckPrompt(known));
 }
 
-absl::Status CheckWithoutModel(const Task& task) {
-  const auto known = ValidateTask(task);
-  if (!known.ok()) return OfTask(task, known.status());
-  RETURN_IF_ERROR(OfTask(task, CheckPromptEnd(known->messages)));
+absl::Status CheckWithoutModel(const Task& task, EnvironmentSet* environments) {
+  ASSIGN_OR_RETURN(const Observation known, Ask(task, environments));
+  RETURN_IF_ERROR(OfTask(task, CheckPromptEnd(known.messages)));
   return OfTask(
       task,
-      RenderChatText(known->messages, known->tools, ChatOptions()).status());
+      RenderChatText(known.messages, known.tools, ChatOptions()).status());
 }
 
 absl::Status TaskCheck::CheckPrompt(const Observation& known) {
@@ -96,19 +109,20 @@ absl::Status TaskCheck::CheckPrompt(const Observation& known) {
   return absl::OkStatus();
 }
 
-absl::Status CheckEnvironmentNames(const RunConfig& config) {
+absl::Status CheckEnvironmentNames(const RunConfig& config,
+                                   const EnvironmentSet& environments) {
   for (const std::string& name : config.environments()) {
-    if (FindEnvironment(name) != nullptr) continue;
-    const absl::Status none =
-        NewEnvironment(name, EnvironmentContext()).status();
+    const absl::Status none = environments.CheckName(name);
+    if (none.ok()) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "environments names ", name, ": ", std::string(none.message())));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckWithoutTasks(const RunConfig& config) {
-  RETURN_IF_ERROR(CheckEnvironmentNames(config));
+absl::Status CheckWithoutTasks(const RunConfig& config,
+                               const EnvironmentSet& environments) {
+  RETURN_IF_ERROR(CheckEnvironmentNames(config, environments));
   const auto model = ReadModelConfig(config.model());
   // A configuration may be for a model of another machine.
   return model.ok() ? CheckMaxTokens(config.sampling(), *model)

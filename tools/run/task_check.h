@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "environments/environment.h"
+#include "environments/environment_set.h"
 #include "kernels/base/fault_list.h"
 #include "kernels/model/chat/template.h"
 #include "kernels/model/config.h"
@@ -29,13 +30,16 @@ class TaskCheck {
   // samples by `sampling`. InvalidArgument or NotFound where the tokenizer does
   // not fit the model or lacks the chat format's markers, or max_tokens leaves
   // no room for a prompt.
+  // `environments`, whose tasks Check is asked of, outlives the object; null:
+  // Check is not called.
   static absl::StatusOr<std::unique_ptr<TaskCheck>> Create(
       const std::string& model_dir, const ModelConfig& model,
-      const SamplingConfig& sampling);
+      const SamplingConfig& sampling, EnvironmentSet* environments);
 
   // Asks the task's environment (Environment::Validate), then renders what it
   // would show. InvalidArgument, begun with "task ID: ", names the field, what
-  // is wrong with it and what is allowed.
+  // is wrong with it and what is allowed. Any other error is no fault of the
+  // task's: its environment cannot be asked.
   absl::Status Check(const Task& task);
 
   // The second half: the prompt can be rendered and, with max_tokens sampled
@@ -48,6 +52,7 @@ class TaskCheck {
  private:
   TaskCheck() = default;
 
+  EnvironmentSet* environments_ = nullptr;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
   ChatOptions options_;
@@ -58,15 +63,17 @@ class TaskCheck {
 };
 
 // What of Check can be asked without a model: all but the length.
-absl::Status CheckWithoutModel(const Task& task);
+absl::Status CheckWithoutModel(const Task& task, EnvironmentSet* environments);
 
 // InvalidArgument if a resolved configuration names an environment that there
 // is not.
-absl::Status CheckEnvironmentNames(const RunConfig& config);
+absl::Status CheckEnvironmentNames(const RunConfig& config,
+                                   const EnvironmentSet& environments);
 
 // What is wrong with a resolved configuration whatever its tasks are: the names
 // of environments, and, if its model can be read, max_tokens.
-absl::Status CheckWithoutTasks(const RunConfig& config);
+absl::Status CheckWithoutTasks(const RunConfig& config,
+                               const EnvironmentSet& environments);
 
 // The title over the faults of `source`, of which `tasks` were looked at.
 std::string TasksCannotRun(const std::string& source, const FaultList& faults,

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "environments/environment_set.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -101,6 +102,9 @@ absl::Status StartChildren(const TrainOptions& options,
   // Of an earlier attempt: workers must not find processes that are gone.
   for (const char* file : {"/learner.address", kHostAddressFile}) {
     unlink((options.run.dir + file).c_str());
+  }
+  for (const Registration& registration : options.run.registrations) {
+    unlink(ServedAddressFile(options.run.dir, registration.name()).c_str());
   }
   // The plan's tier is theirs: asked themselves, two that are about as fast
   // could be chosen differently.

@@ -1,10 +1,14 @@
 #include "tools/run/train_plan.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "environments/environment_command.h"
+#include "environments/environment_set.h"
+#include "environments/registration.h"
 #include "environments/registry.h"
 #include "rollout/worker.h"
 #include "tools/run/compute.h"
@@ -44,6 +48,81 @@ std::string DescribeTasks(const PreparedRun& run) {
                       run.prompt_tokens, " tokens");
 }
 
+// Where each environment is served; and, below, behind which walls.
+std::string DescribeEnvironments(const PreparedRun& run) {
+  std::map<std::string, std::string> registered;
+  for (const Registration& registration : run.registrations) {
+    registered[registration.name()] = WhereServed(registration);
+  }
+  std::vector<std::string> parts;
+  for (const std::string& name : run.config.environments()) {
+    const EnvironmentFacts* facts = FindEnvironment(name);
+    const auto found = registered.find(name);
+    const bool in_host =
+        facts != nullptr && facts->served_in == ServedIn::kHost;
+    parts.push_back(absl::StrCat(name, " (",
+                                 found != registered.end() ? found->second
+                                 : in_host                 ? "env-host"
+                                                           : "each worker",
+                                 ")"));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+bool StartsCommands(const PreparedRun& run) {
+  return std::any_of(run.registrations.begin(), run.registrations.end(),
+                     [](const Registration& registration) {
+                       return !registration.command().empty();
+                     });
+}
+
+// What serves environments to workers, and ends after them.
+ChildSpec Server(const TrainOptions& options, const std::string& name) {
+  ChildSpec spec;
+  spec.name = spec.group = name;
+  spec.restarts_max = options.restarts_max;
+  spec.stop_order = 2;
+  spec.stop_grace_ms = options.worker_grace_ms;
+  return spec;
+}
+
+ChildSpec PlanHost(const TrainOptions& options) {
+  // One for each worker at least: a worker asks for no more Steps at a time
+  // than one sandbox serves before their deadline (step_limits.h).
+  const int64_t workers = options.run.config.workers();
+  const int64_t sandboxes = std::max<int64_t>(kSandboxesMin, workers);
+  // What all workers hold, or ask, at once; and once more what workers that
+  // died did, until the host notices.
+  const int64_t episodes =
+      2 * workers * WorkerDemand(options.run.config, 0).samples;
+  const int64_t calls = 2 * workers * kJobThreads;
+  ChildSpec spec = Server(options, "env-host");
+  spec.args = {"env-host",
+               "--address-file",
+               options.run.dir + kHostAddressFile,
+               "--sandboxes",
+               absl::StrCat(sandboxes),
+               "--episodes",
+               absl::StrCat(episodes),
+               "--calls",
+               absl::StrCat(calls)};
+  return spec;
+}
+
+// Its log has the name of the process, too.
+ChildSpec PlanRegistered(const TrainOptions& options, const std::string& name) {
+  const std::string& dir = options.run.dir;
+  ChildSpec spec = Server(options, "environment-" + name);
+  spec.args = {"env",
+               "serve",
+               name,
+               "--registry",
+               absl::StrCat(dir, "/", kRegistryFile),
+               "--address-file",
+               ServedAddressFile(dir, name)};
+  return spec;
+}
+
 std::string DescribeProcesses(const TrainOptions& options) {
   std::vector<std::string> names;
   for (const ChildSpec& child : PlanChildren(options)) {
@@ -61,33 +140,12 @@ std::string DescribeProcesses(const TrainOptions& options) {
 std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
   const RunConfig& config = options.run.config;
   const std::string& dir = options.run.dir;
-  const std::string host_file = dir + kHostAddressFile;
   std::vector<ChildSpec> children;
   const bool host = NeedsHost(config);
-  if (host) {
-    // One for each worker at least: a worker asks for no more Steps at a time
-    // than one sandbox serves before their deadline (step_limits.h).
-    const int64_t workers = config.workers();
-    const int64_t sandboxes = std::max<int64_t>(kSandboxesMin, workers);
-    // What all workers hold, or ask, at once; and once more what workers that
-    // died did, until the host notices.
-    const int64_t episodes = 2 * workers * WorkerDemand(config, 0).samples;
-    const int64_t calls = 2 * workers * kJobThreads;
-    ChildSpec spec;
-    spec.name = spec.group = "env-host";
-    spec.args = {"env-host",
-                 "--address-file",
-                 host_file,
-                 "--sandboxes",
-                 absl::StrCat(sandboxes),
-                 "--episodes",
-                 absl::StrCat(episodes),
-                 "--calls",
-                 absl::StrCat(calls)};
-    spec.restarts_max = options.restarts_max;
-    spec.stop_order = 2;
-    spec.stop_grace_ms = options.worker_grace_ms;
-    children.push_back(spec);
+  if (host) children.push_back(PlanHost(options));
+  for (const Registration& registration : options.run.registrations) {
+    if (registration.command().empty()) continue;
+    children.push_back(PlanRegistered(options, registration.name()));
   }
   ChildSpec learner;
   learner.name = learner.group = "learner";
@@ -112,10 +170,11 @@ std::vector<ChildSpec> PlanChildren(const TrainOptions& options) {
                    "--prompt-tokens",
                    absl::StrCat(options.run.prompt_tokens)};
     if (host) {
-      worker.args.insert(worker.args.end(), {"--env-host-file", host_file});
+      worker.args.insert(worker.args.end(),
+                         {"--env-host-file", dir + kHostAddressFile});
     }
     worker.restarts_max = options.restarts_max;
-    // After the learner, which may need none of them, and before the host,
+    // After the learner, which may need none of them, and before the hosts,
     // whose calls they wait for.
     worker.stop_order = 1;
     worker.stop_grace_ms = options.worker_grace_ms;
@@ -142,6 +201,7 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
            run.compute.device == Device::kCpu ? " on CPU tier " : " on ",
            run.compute.name, " (", run.compute.why, ")")},
       {"processes", DescribeProcesses(options)},
+      {"environments", DescribeEnvironments(run)},
       {"tasks", DescribeTasks(run)},
       {"steps", absl::StrCat(config.steps(), " of ",
                              config.objective().prompts_per_step(),
@@ -151,6 +211,11 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   " held-out tasks an environment, with the "
                                   "run's own sampling")},
   };
+  if (StartsCommands(run)) {
+    lines.emplace_back(
+        "isolation",
+        absl::StrCat("of commands: ", EnvironmentCommand::DescribeWalls()));
+  }
   const auto memory =
       DescribeMemory(PlanMemory(config, model, run.prompt_tokens),
                      {AvailableMemoryBytes(), run.compute.gpu_memory_bytes});

@@ -82,6 +82,36 @@ TEST(TrainTest, HostHasRoomForWhatTheConfigurationAsks) {
               HasSubstr("--sandboxes 64 --episodes 32768 --calls 1024"));
 }
 
+TEST(TrainTest, ACommandIsServedByAProcessOfItsOwnAndAnAddressByNone) {
+  TrainOptions options = Options();
+  options.run.config.add_environments("interpreter");
+  options.run.config.add_environments("words");
+  options.run.config.add_environments("far");
+  options.run.registrations.resize(2);
+  options.run.registrations[0].set_name("words");
+  options.run.registrations[0].add_command("python3");
+  options.run.registrations[0].add_command("environment.py");
+  options.run.registrations[0].set_directory("/home/me/words");
+  options.run.registrations[1].set_name("far");
+  options.run.registrations[1].set_address("127.0.0.1:7000");
+  const auto children = PlanChildren(options);
+  EXPECT_THAT(Names(children), ElementsAre("env-host", "environment-words",
+                                           "learner", "worker-0", "worker-1"));
+  EXPECT_THAT(absl::StrJoin(children[1].args, " "),
+              "env serve words --registry runs/trial/environments.jsonl "
+              "--address-file runs/trial/environment-words.address");
+  EXPECT_EQ(children[1].restarts_max, options.restarts_max);
+  EXPECT_GT(children[1].stop_order, children[3].stop_order)
+      << "workers wait for its answers";
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("environments",
+                            "math (each worker), interpreter (env-host), words "
+                            "(python3 environment.py in /home/me/words), far "
+                            "(127.0.0.1:7000)")));
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("isolation", HasSubstr("no network"))));
+}
+
 TEST(TrainTest, LearnerIsEssentialStopsFirstAndIsNeverRestarted) {
   TrainOptions options = Options();
   options.run.config.add_environments("interpreter");

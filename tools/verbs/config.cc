@@ -7,6 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_split.h"
+#include "environments/environment_set.h"
+#include "environments/registration.h"
 #include "google/protobuf/descriptor.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli/cli.h"
@@ -80,7 +82,9 @@ int Resolve(int argc, char** argv) {
   // Of what needs a model or tasks, only what the file alone can show is asked
   // here: the verb starts nothing.
   absl::Status status = ResolveConfig(&*config);
-  if (status.ok()) status = CheckWithoutTasks(*config);
+  const auto environments = EnvironmentSet::Open(kRegistryFile);
+  if (status.ok()) status = environments.status();
+  if (status.ok()) status = CheckWithoutTasks(*config, **environments);
   if (!status.ok()) return ReportError("config resolve", status);
   if (json) {
     PrintJson(ToJson(*config));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -9,7 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "environments/registry.h"
+#include "environments/environment_set.h"
+#include "environments/registration.h"
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "kernels/base/status_macros.h"
@@ -229,23 +231,32 @@ struct Sandboxes {
   std::unique_ptr<SandboxPool> pool;
 };
 
-// Forks the helper: to be called before the backend makes threads.
-absl::StatusOr<Sandboxes> StartSandboxes(const RunConfig& config) {
+// Forks the helper: to be called before anything makes threads, as the backend
+// does, and as the connection to a registered environment does, which is asked
+// about its tasks before it is known that another needs sandboxes.
+absl::StatusOr<Sandboxes> StartSandboxes() {
   Sandboxes sandboxes;
-  for (const std::string& name : config.environments()) {
-    if (!FindEnvironment(name)->needs_sandbox || sandboxes.supervisor) continue;
-    ASSIGN_OR_RETURN(sandboxes.supervisor,
-                     SandboxSupervisor::Start(SandboxSupervisorOptions()));
-    ASSIGN_OR_RETURN(sandboxes.pool,
-                     SandboxPool::Create(sandboxes.supervisor.get()));
-  }
+  ASSIGN_OR_RETURN(sandboxes.supervisor,
+                   SandboxSupervisor::Start(SandboxSupervisorOptions()));
+  ASSIGN_OR_RETURN(sandboxes.pool,
+                   SandboxPool::Create(sandboxes.supervisor.get()));
   return sandboxes;
+}
+
+bool NeedSandboxes(const RunConfig& config,
+                   const EnvironmentSet& environments) {
+  return std::any_of(config.environments().begin(), config.environments().end(),
+                     [&](const std::string& name) {
+                       const EnvironmentFacts* facts = environments.Find(name);
+                       return facts->served_in == ServedIn::kHost &&
+                              facts->needs_sandbox;
+                     });
 }
 
 // The tasks to play, all of which can run; what else the file holds is only
 // read.
-absl::StatusOr<std::vector<Task>> PlayedTasks(RunConfig* config,
-                                              TaskCheck& check) {
+absl::StatusOr<std::vector<Task>> PlayedTasks(
+    const EnvironmentSet& environments, RunConfig* config, TaskCheck& check) {
   const int64_t count = config->schedule().eval_tasks();
   std::map<std::string, int64_t> taken;  // as HeldOutTasks takes them
   ASSIGN_OR_RETURN(
@@ -256,19 +267,28 @@ absl::StatusOr<std::vector<Task>> PlayedTasks(RunConfig* config,
         }
         return check.Check(task);
       }));
-  RETURN_IF_ERROR(CheckTasks(all, config));
+  RETURN_IF_ERROR(CheckTasks(all, environments, config));
   return HeldOutTasks(all, count);
 }
 
 absl::Status Evaluate(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const ModelConfig named, ReadNamedConfig(flags.model));
   ASSIGN_OR_RETURN(RunConfig config, EvalConfig(flags));
+  ASSIGN_OR_RETURN(const auto environments,
+                   EnvironmentSet::Open(kRegistryFile));
+  absl::StatusOr<Sandboxes> sandboxes = Sandboxes();
+  if (!environments->registrations().empty()) sandboxes = StartSandboxes();
   ASSIGN_OR_RETURN(const auto check,
-                   TaskCheck::Create(flags.model, named, config.sampling()));
-  ASSIGN_OR_RETURN(const std::vector<Task> tasks, PlayedTasks(&config, *check));
-  ASSIGN_OR_RETURN(const Sandboxes sandboxes, StartSandboxes(config));
+                   TaskCheck::Create(flags.model, named, config.sampling(),
+                                     environments.get()));
+  ASSIGN_OR_RETURN(const std::vector<Task> tasks,
+                   PlayedTasks(*environments, &config, *check));
   EnvironmentContext context;
-  context.sandboxes = sandboxes.pool.get();
+  if (NeedSandboxes(config, *environments)) {
+    if (environments->registrations().empty()) sandboxes = StartSandboxes();
+    RETURN_IF_ERROR(sandboxes.status());
+    context.sandboxes = sandboxes->pool.get();
+  }
   // After the sandboxes' helper was forked: a GPU's driver makes threads.
   ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(WishOf(config)));
   ASSIGN_OR_RETURN(const LoadedModel model,
@@ -294,7 +314,7 @@ absl::Status Evaluate(const EvalFlags& flags) {
   };
   const auto new_environment = [&](const std::string& name)
       -> absl::StatusOr<std::unique_ptr<Environment>> {
-    ASSIGN_OR_RETURN(auto episode, NewEnvironment(name, context));
+    ASSIGN_OR_RETURN(auto episode, environments->New(name, context));
     if (!flags.without_tools) return episode;
     return WithoutTools(std::move(episode));
   };

@@ -237,7 +237,8 @@ absl::Status Generate(const GenerateFlags& flags) {
   options.samples = static_cast<uint32_t>(flags.samples);
   const Task task = PromptTask(flags);
   ASSIGN_OR_RETURN(const auto check,
-                   TaskCheck::Create(flags.model, named, options.sampling));
+                   TaskCheck::Create(flags.model, named, options.sampling,
+                                     /*environments=*/nullptr));
   // Before the weights are read, which takes much longer.
   ASSIGN_OR_RETURN(const Observation prompt, Conversation().Validate(task));
   RETURN_IF_ERROR(check->CheckPrompt(prompt));

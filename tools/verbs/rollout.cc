@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "environments/registry.h"
+#include "environments/environment_set.h"
 #include "environments/remote_environment.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
@@ -74,27 +74,31 @@ absl::Status Work(const RolloutFlags& flags) {
         [file = flags.env_host_file] { return ReadAddress(file); },
         RemoteEnvironmentOptions());
   }
-  // How long a call may take at most is the client's to know; a worker counts
-  // as hung only beyond it.
-  options.environment_limits = [&host](const std::string& name) {
-    const EnvironmentFacts* facts = FindEnvironment(name);
-    EnvironmentLimits limits;
-    if (host == nullptr || facts == nullptr ||
-        facts->served_in != ServedIn::kHost) {
-      return limits;
-    }
-    const RemoteEnvironmentOptions remote;
-    limits.reset_ms = std::chrono::milliseconds(remote.open_max).count();
-    limits.step_ms = std::chrono::milliseconds(remote.step_max).count();
-    limits.grade_ms = std::chrono::milliseconds(remote.grade_max).count();
-    return limits;
+  ASSIGN_OR_RETURN(const auto environments,
+                   EnvironmentSet::OfRun(flags.run_dir));
+  for (const Registration& registration : environments->registrations()) {
+    options.apart.insert(registration.name());
+    if (registration.command().empty()) continue;
+    RETURN_IF_ERROR(AwaitAddress({.path = ServedAddressFile(
+                                      flags.run_dir, registration.name())})
+                        .status());
+  }
+  // A worker counts as hung only beyond what a call may take.
+  options.environment_limits = [&](const std::string& name) {
+    const EnvironmentFacts* facts = environments->Find(name);
+    const bool remote =
+        facts != nullptr &&
+        (facts->served_in == ServedIn::kRegistered ||
+         (facts->served_in == ServedIn::kHost && host != nullptr));
+    return remote ? facts->limits : EnvironmentLimits{0, 0, 0};
   };
-  options.new_environment = [&host](const std::string& name)
+  options.new_environment = [&](const std::string& name)
       -> absl::StatusOr<std::unique_ptr<Environment>> {
-    const EnvironmentFacts* facts = FindEnvironment(name);
-    const bool remote = facts != nullptr && facts->served_in == ServedIn::kHost;
-    if (remote && host != nullptr) return host->NewEnvironment(name);
-    return NewEnvironment(name, EnvironmentContext());
+    const EnvironmentFacts* facts = environments->Find(name);
+    const bool in_host =
+        facts != nullptr && facts->served_in == ServedIn::kHost;
+    if (in_host && host != nullptr) return host->NewEnvironment(name);
+    return environments->New(name, EnvironmentContext());
   };
   AddressWait learner;
   learner.path = flags.run_dir + "/learner.address";

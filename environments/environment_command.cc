@@ -1,0 +1,291 @@
+#include "environments/environment_command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "environments/uid_claim.h"
+#include "kernels/base/file.h"
+#include "kernels/base/log.h"
+#include "kernels/base/shown_text.h"
+#include "kernels/base/signal_name.h"
+#include "kernels/base/status_macros.h"
+
+namespace temper {
+namespace {
+
+constexpr char kBwrap[] = "/usr/bin/bwrap";
+constexpr char kSetpriv[] = "/usr/bin/setpriv";
+// Where the program sees the directory of its socket.
+constexpr char kSocketDir[] = "/run/temper";
+// Each file that it writes, its log included, which its watcher trims.
+constexpr rlim_t kFileBytesMax = 64 << 20;
+// Threads count; a uid of its own counts no others.
+constexpr rlim_t kProcessesMax = 1024;
+// gRPC's socket, and some room.
+constexpr size_t kSocketDirFilesMax = 8;
+constexpr off_t kLastLineBytesMax = 1024;
+
+bool IsRoot() { return geteuid() == 0 && IsMappedUid(kCommandUidLast); }
+
+std::vector<std::string> Words(const Registration& registration,
+                               const std::string& socket_dir, bool own_uid,
+                               uid_t uid) {
+  const std::string& directory = registration.directory();
+  std::vector<std::string> words = {"bwrap"};
+  const auto add = [&words](std::vector<std::string> more) {
+    words.insert(words.end(), more.begin(), more.end());
+  };
+  if (own_uid) {
+    // Root makes the mounts, so that a directory below one that only root may
+    // enter can be shown; setpriv then gives up root for good, before a word of
+    // the program is run.
+    add({"--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"});
+  } else {
+    add({"--unshare-all"});
+  }
+  add({"--die-with-parent",
+       "--new-session",
+       "--ro-bind",
+       "/usr",
+       "/usr",
+       "--symlink",
+       "usr/bin",
+       "/bin",
+       "--symlink",
+       "usr/sbin",
+       "/sbin",
+       "--symlink",
+       "usr/lib",
+       "/lib",
+       "--symlink",
+       "usr/lib64",
+       "/lib64",
+       "--proc",
+       "/proc",
+       "--dev",
+       "/dev"});
+  // bubblewrap would make the directories above a mount for root alone.
+  for (const std::string& path : {directory, std::string(kSocketDir)}) {
+    for (size_t end = path.find('/', 1); end != std::string::npos;
+         end = path.find('/', end + 1)) {
+      add({"--perms", "0755", "--dir", path.substr(0, end)});
+    }
+  }
+  // At its own path: virtual environments and tracebacks have it.
+  add({"--ro-bind", directory, directory, "--bind", socket_dir, kSocketDir,
+       "--chdir", directory, "--remount-ro", "/"});
+  for (const auto& [name, value] :
+       {std::pair<std::string, std::string>{"PATH", "/usr/bin:/bin"},
+        {"HOME", directory},
+        {"LANG", "C.UTF-8"},
+        // Nothing of its own is writable, what it says is to be seen at once,
+        // and the order of a set is to be the same in each of its lives.
+        {"PYTHONDONTWRITEBYTECODE", "1"},
+        {"PYTHONUNBUFFERED", "1"},
+        {"PYTHONHASHSEED", "0"}}) {
+    add({"--setenv", name, value});
+  }
+  add({"--"});
+  if (own_uid) {
+    add({kSetpriv, "--reuid", absl::StrCat(uid), "--regid", absl::StrCat(uid),
+         "--clear-groups", "--no-new-privs", "--inh-caps=-all",
+         "--bounding-set=-all", "--"});
+  }
+  add({registration.command().begin(), registration.command().end()});
+  add({absl::StrCat("unix:", kSocketDir, "/socket")});
+  return words;
+}
+
+void Limit(int resource, rlim_t most) {
+  struct rlimit limit = {most, most};
+  if (setrlimit(resource, &limit) != 0) _exit(126);
+}
+
+// Between fork and exec: only calls that are safe where threads were.
+[[noreturn]] void Become(char* const* argv, int output, bool own_uid,
+                         pid_t parent) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(126);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const int number : {SIGINT, SIGTERM, SIGCHLD, SIGPIPE}) {
+    signal(number, SIG_DFL);
+  }
+  Limit(RLIMIT_FSIZE, kFileBytesMax);
+  Limit(RLIMIT_CORE, 0);
+  if (own_uid) Limit(RLIMIT_NPROC, kProcessesMax);
+  const int empty = open("/dev/null", O_RDONLY);
+  if (empty < 0 || dup2(empty, 0) < 0 || dup2(output, 1) < 0 ||
+      dup2(output, 2) < 0) {
+    _exit(126);
+  }
+  close_range(3, ~0U, 0);
+  // bubblewrap's own, which its first process would show.
+  char* const no_environment[] = {nullptr};
+  execve(kBwrap, argv, no_environment);
+  _exit(127);
+}
+
+}  // namespace
+
+std::string EnvironmentCommand::DescribeWalls() {
+  return absl::StrCat(
+      IsRoot() ? "as a uid of its own" : "as this user, in a user namespace",
+      "; reads /usr and its directory, writes to its socket only, no network; "
+      "memory and CPU not bounded");
+}
+
+EnvironmentCommand::EnvironmentCommand(const Registration& registration,
+                                       int output)
+    : registration_(registration), output_(output) {}
+
+absl::StatusOr<std::unique_ptr<EnvironmentCommand>> EnvironmentCommand::Start(
+    const Registration& registration, int output) {
+  CHECK(!registration.command().empty()) << registration.name();
+  std::unique_ptr<EnvironmentCommand> command(
+      new EnvironmentCommand(registration, output));
+  RETURN_IF_ERROR(command->Spawn());
+  return command;
+}
+
+EnvironmentCommand::~EnvironmentCommand() {
+  End();
+  if (!socket_dir_.empty()) RemoveAll(socket_dir_).IgnoreError();
+  for (const int fd : {memory_, uid_claim_}) {
+    if (fd >= 0) close(fd);
+  }
+}
+
+absl::Status EnvironmentCommand::MakeSocketDir() {
+  // A short path: that of a socket has 107 bytes at most.
+  char path[] = "/tmp/temper-env-XXXXXX";
+  if (mkdtemp(path) == nullptr) return FileError("make", path, errno);
+  socket_dir_ = path;
+  if (uid_claim_ >= 0 && chown(path, uid_, uid_) != 0) {
+    return FileError("give away", path, errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EnvironmentCommand::Spawn() {
+  const std::string& name = registration_.name();
+  struct stat info;
+  if (stat(registration_.directory().c_str(), &info) != 0 ||
+      !S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "environment ", name, ": there is no directory ",
+        registration_.directory(), "; register it again where it is now"));
+  }
+  for (const char* tool : {kBwrap, kSetpriv}) {
+    if (access(tool, X_OK) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "environment ", name, ": ", tool,
+          " is missing, by which its command is walled in; run "
+          "tools/setup.sh, or serve it yourself and register its address"));
+    }
+  }
+  for (uid_t uid = kCommandUidFirst; IsRoot() && uid_claim_ < 0; ++uid) {
+    if (uid > kCommandUidLast) {
+      return absl::UnavailableError(absl::StrCat(
+          "environment ", name, ": all uids from ", kCommandUidFirst, " to ",
+          kCommandUidLast, " are taken; end other runs"));
+    }
+    uid_ = uid;
+    uid_claim_ = ClaimUid(uid);
+  }
+  RETURN_IF_ERROR(MakeSocketDir());
+  if (output_ < 0) {
+    memory_ = memfd_create("output", MFD_CLOEXEC);
+    if (memory_ < 0) return FileError("make", "a memory file", errno);
+    // Two that write, stdout and stderr: each behind the other.
+    fcntl(memory_, F_SETFL, O_APPEND);
+  }
+  const bool own_uid = uid_claim_ >= 0;
+  std::vector<std::string> words =
+      Words(registration_, socket_dir_, own_uid, uid_);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  const int output = output_ < 0 ? memory_ : output_;
+  pid_ = fork();
+  if (pid_ == 0) Become(argv.data(), output, own_uid, parent);
+  if (pid_ > 0) return absl::OkStatus();
+  const int error = errno;
+  pid_ = 0;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no process for environment ", name, ": ", strerror(error)));
+}
+
+void EnvironmentCommand::End() {
+  if (pid_ == 0) return;
+  // The kernel ends all that bubblewrap keeps with it (--die-with-parent, and
+  // the first of a pid namespace takes the others along).
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  pid_ = 0;
+}
+
+std::string EnvironmentCommand::LastLine() const {
+  if (memory_ < 0) return "";
+  struct stat info = {};
+  fstat(memory_, &info);
+  const off_t from = std::max<off_t>(0, info.st_size - kLastLineBytesMax);
+  std::string text(static_cast<size_t>(info.st_size - from), '\0');
+  const ssize_t got = pread(memory_, text.data(), text.size(), from);
+  text.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1);  // npos + 1 is 0
+}
+
+absl::Status EnvironmentCommand::Ended(const std::string& how) {
+  const std::string last = LastLine();
+  // The Python that environments begin with is Debian's, as bubblewrap shows
+  // it.
+  const bool no_grpc = absl::StrContains(last, "No module named 'grpc'");
+  return absl::UnavailableError(absl::StrCat(
+      "environment ", registration_.name(), ": `",
+      absl::StrJoin(registration_.command(), " "), "` ", how,
+      last.empty() ? "" : absl::StrCat("; its last line: ", ShownLine(last)),
+      no_grpc ? "; run tools/setup.sh, or apt-get install python3-grpcio"
+              : ""));
+}
+
+absl::Status EnvironmentCommand::Check() {
+  if (pid_ == 0) return Ended("has ended");
+  siginfo_t info = {};
+  if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG) == 0 &&
+      info.si_pid != 0) {
+    pid_ = 0;
+    // bubblewrap tells of a signal that ended the program as a shell does.
+    return Ended(info.si_code == CLD_EXITED
+                     ? absl::StrCat("ended, exit ", info.si_status)
+                     : absl::StrCat("ended, ", DescribeSignal(info.si_status)));
+  }
+  const auto files = ListDirectory(socket_dir_);
+  if (files.ok() && files->size() > kSocketDirFilesMax) {
+    End();
+    return Ended(absl::StrCat("was ended: it made ", files->size(),
+                              " files beside its socket, at most ",
+                              kSocketDirFilesMax));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace temper

@@ -1,0 +1,154 @@
+#include "environments/environment_command.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "environments/uid_claim.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/file.h"
+
+namespace temper {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Runs `script` by sh, behind the walls.
+Registration Shell(const std::string& script) {
+  Registration registration;
+  registration.set_name("words");
+  registration.set_directory(testing::TempDir() + "/words");
+  EXPECT_TRUE(MakeDirectories(registration.directory()).ok());
+  for (const char* word : {"sh", "-c", script.c_str()}) {
+    registration.add_command(word);
+  }
+  return registration;
+}
+
+// How it ended, once it has.
+absl::Status Ended(EnvironmentCommand* command) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (std::chrono::steady_clock::now() < until) {
+    const absl::Status status = command->Check();
+    if (!status.ok()) return status;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return absl::OkStatus();
+}
+
+// What `script` says last, before it exits.
+std::string Said(const std::string& script) {
+  const auto command = EnvironmentCommand::Start(Shell(script + "; exit 1"),
+                                                 /*output=*/-1);
+  EXPECT_TRUE(command.ok()) << command.status();
+  if (!command.ok()) return "";
+  const std::string told(Ended(command->get()).message());
+  const std::string mark = "; its last line: ";
+  const size_t at = told.find(mark);
+  return at == std::string::npos ? told : told.substr(at + mark.size());
+}
+
+std::string SocketDir(const EnvironmentCommand& command) {
+  return ParentOf(command.address().substr(std::string("unix:").size()));
+}
+
+TEST(EnvironmentCommandTest, HowItEndedIsToldWithItsLastLine) {
+  const auto command = EnvironmentCommand::Start(
+      Shell("echo first; echo no data >&2; exit 7"), /*output=*/-1);
+  ASSERT_TRUE(command.ok()) << command.status();
+  const absl::Status ended = Ended(command->get());
+  EXPECT_TRUE(absl::IsUnavailable(ended)) << ended;
+  EXPECT_THAT(std::string(ended.message()),
+              HasSubstr("environment words: `sh"));
+  EXPECT_THAT(std::string(ended.message()),
+              HasSubstr("` ended, exit 7; its last line: no data"));
+}
+
+TEST(EnvironmentCommandTest, WhatToInstallIsSaid) {
+  EXPECT_THAT(Said("echo \"ModuleNotFoundError: No module named 'grpc'\""),
+              HasSubstr("apt-get install python3-grpcio"));
+}
+
+TEST(EnvironmentCommandTest, WritesNowhereButBesideItsSocket) {
+  EXPECT_EQ(Said("touch /run/temper/x && echo done"), "done");
+  for (const char* file : {"x", "/usr/x", "/x", "/tmp/x", "/run/x"}) {
+    EXPECT_THAT(Said(std::string("touch ") + file), HasSubstr("cannot touch"))
+        << file;
+  }
+}
+
+TEST(EnvironmentCommandTest, SeesNothingOfTheMachineButUsr) {
+  EXPECT_EQ(Said("echo /etc* /home* /root* /var*"),
+            "/etc* /home* /root* /var*");
+  // Nobody else's processes, and no network but an empty one of its own.
+  EXPECT_LE(std::stoi(Said("ls -d /proc/[0-9]* | wc -l")), 6);
+  EXPECT_EQ(Said("grep -c : /proc/net/dev"), "1");
+  ASSERT_EQ(setenv("TEMPER_SECRET", "1", 1), 0);
+  EXPECT_EQ(Said("env | grep -c TEMPER; cat /proc/*/environ | grep -ac TEMPER"),
+            "0");
+}
+
+TEST(EnvironmentCommandTest, HasNoCapabilityAndAsRootAUidOfItsOwn) {
+  EXPECT_EQ(Said("grep -E 'CapEff|CapPrm' /proc/self/status | tr -d '\\n'"),
+            "CapPrm:\\t0000000000000000CapEff:\\t0000000000000000");
+  const std::string uid = Said("id -u");
+  if (geteuid() != 0) {
+    EXPECT_EQ(uid, std::to_string(geteuid()));
+    return;
+  }
+  EXPECT_GE(std::stoul(uid), kCommandUidFirst);
+  EXPECT_LE(std::stoul(uid), kCommandUidLast);
+  // Two at a time have two.
+  const auto other = EnvironmentCommand::Start(Shell("sleep 60"), -1);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_NE(Said("id -u"), uid);
+}
+
+TEST(EnvironmentCommandTest, OneThatFillsItsDirectoryIsEnded) {
+  const auto command = EnvironmentCommand::Start(
+      Shell("for i in 1 2 3 4 5 6 7 8 9; do touch /run/temper/$i; done; "
+            "sleep 60"),
+      /*output=*/-1);
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_THAT(std::string(Ended(command->get()).message()),
+              HasSubstr("was ended: it made 9 files beside its socket"));
+}
+
+TEST(EnvironmentCommandTest, AFileThatGrowsTooLargeEndsIt) {
+  EXPECT_THAT(Said("head -c 100000000 /dev/zero > /run/temper/x; "
+                   "stat -c %s /run/temper/x"),
+              HasSubstr("67108864"));
+}
+
+TEST(EnvironmentCommandTest, NothingOutlivesTheObject) {
+  // It holds the other end of a pipe for as long as any process of it lives.
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  auto command =
+      EnvironmentCommand::Start(Shell("sleep 600 & sleep 600"), ends[1]);
+  ASSERT_TRUE(command.ok()) << command.status();
+  close(ends[1]);
+  const std::string dir = SocketDir(**command);
+  struct stat info;
+  EXPECT_EQ(stat(dir.c_str(), &info), 0);
+  *command = nullptr;
+  char byte;
+  EXPECT_EQ(read(ends[0], &byte, 1), 0) << "a process still has it";
+  close(ends[0]);
+  EXPECT_NE(stat(dir.c_str(), &info), 0);
+}
+
+TEST(EnvironmentCommandTest, AMissingDirectoryIsNamed) {
+  Registration registration = Shell("true");
+  registration.set_directory("/no/such/place");
+  const auto command = EnvironmentCommand::Start(registration, -1);
+  EXPECT_EQ(command.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(command.status().message()),
+              HasSubstr("there is no directory /no/such/place"));
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,123 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "environments/described_facts.h"
+#include "environments/environment_command.h"
+#include "environments/environment_set.h"
+#include "environments/registration.h"
+#include "environments/remote_environment.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/file.h"
+#include "kernels/base/log.h"
+#include "kernels/base/status_macros.h"
+#include "tools/cli/cli.h"
+#include "tools/cli/flags.h"
+#include "tools/run/stop_signal.h"
+#include "tools/verbs/env_verbs.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kPollMs = 200;
+constexpr int64_t kAskMs = 5'000;
+constexpr std::chrono::seconds kAnswerMax(3);
+// Beyond its longest call.
+constexpr int64_t kSilenceMs = 10'000;
+
+absl::StatusOr<Registration> FindRegistration(const std::string& registry,
+                                              const std::string& name) {
+  ASSIGN_OR_RETURN(const std::vector<Registration> all,
+                   ReadRegistrations(registry));
+  for (const Registration& registration : all) {
+    if (registration.name() != name) continue;
+    if (!registration.command().empty()) return registration;
+    return absl::InvalidArgumentError(
+        absl::StrCat("environment ", name, " is served at ",
+                     registration.address(), " by somebody else"));
+  }
+  return absl::NotFoundError(absl::StrCat(registry, " has no environment ",
+                                          name,
+                                          "; `temper env register` adds "
+                                          "one"));
+}
+
+// For how long the program may be silent. A call that is answered at all is
+// answered within its limit, so who waited behind it for longer has given up.
+int64_t SilenceMaxMs(const EnvironmentLimits& limits) {
+  return kSilenceMs +
+         std::max({limits.reset_ms, limits.step_ms, limits.grade_ms});
+}
+
+// Watches until a stop signal; an error if the program ended or hangs.
+absl::Status Watch(const Registration& registration,
+                   const EnvironmentLimits& limits, EnvironmentClient* client,
+                   EnvironmentCommand* command) {
+  int64_t answered_us = SystemClock()->MonotonicMicros();
+  int64_t asked_us = answered_us;
+  while (!WaitForStopSignal(kPollMs)) {
+    RETURN_IF_ERROR(command->Check());
+    const int64_t now = SystemClock()->MonotonicMicros();
+    if (now - asked_us < 1000 * kAskMs) continue;
+    asked_us = now;
+    const auto described = client->Describe(kAnswerMax);
+    if (described.ok()) {
+      RETURN_IF_ERROR(CheckAsRegistered(registration, *described));
+      answered_us = SystemClock()->MonotonicMicros();
+    } else if (now - answered_us > 1000 * SilenceMaxMs(limits)) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          "environment ", registration.name(), " did not answer for ",
+          (now - answered_us) / 1'000'000, " s, longer than its longest call: ",
+          std::string(described.status().message())));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Serve(const std::string& name, const std::string& registry,
+                   const std::string& address_file) {
+  ASSIGN_OR_RETURN(const Registration registration,
+                   FindRegistration(registry, name));
+  RETURN_IF_ERROR(InstallStopSignal());
+  ASSIGN_OR_RETURN(const auto command,
+                   EnvironmentCommand::Start(registration, STDERR_FILENO));
+  LOG(INFO) << "environment " << name << ": " << WhereServed(registration)
+            << "; " << EnvironmentCommand::DescribeWalls();
+  EnvironmentClient client([&command] { return command->address(); },
+                           RemoteEnvironmentOptions());
+  ASSIGN_OR_RETURN(const auto described,
+                   AwaitDescriptions(registration, &client, command.get()));
+  RETURN_IF_ERROR(CheckAsRegistered(registration, described));
+  RETURN_IF_ERROR(WriteFileDurably(address_file, command->address()));
+  const DescribedFacts facts(registration.description());
+  return Watch(registration, facts.facts().limits, &client, command.get());
+}
+
+}  // namespace
+
+int RunEnvServe(int argc, char** argv) {
+  std::string name;
+  std::string registry = kRegistryFile;
+  std::string address_file;
+  Flags flags("env serve",
+              "Starts the command of a registered environment behind its "
+              "walls, and watches it; what it says goes to stderr.");
+  flags.Text("NAME", &name, "The environment.");
+  flags.Require();
+  flags.Text("--registry", &registry,
+             "The registry file; default environments.jsonl.");
+  flags.Text("--address-file", &address_file,
+             "Where to write at what address it serves.");
+  flags.Require();
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  const absl::Status status = Serve(name, registry, address_file);
+  return status.ok() ? kExitDone : ReportError("env serve", status);
+}
+
+}  // namespace temper
