@@ -79,21 +79,6 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
 // The resolved configuration of a run directory. NotFound says what to name.
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& dir);
 
-// The tasks that `config` names: of a generator, or of a file. `check`, unless
-// it is empty, is asked of each as it is read; what it or the file's reader
-// refuses is gathered and is one InvalidArgument, by the file's lines
-// (kernels/base/fault_list.h); another error of its is returned at once. Tells
-// stderr how far it is when that
-// takes long.
-absl::StatusOr<std::vector<Task>> MakeTasks(
-    const RunConfig& config,
-    const std::function<absl::Status(const Task&)>& check);
-
-// Checks tasks against the configuration: known environments (filled in where
-// none are named), enough held-out tasks, domains that exist.
-absl::Status CheckTasks(const std::vector<Task>& tasks,
-                        const EnvironmentSet& environments, RunConfig* config);
-
 }  // namespace temper
 
 #endif  // TOOLS_RUN_RUN_SETUP_H_

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -14,7 +13,6 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
-#include "kernels/base/float_mode.h"
 #include "learner/store/checkpoint.h"
 #include "learner/store/run_db.h"
 #include "learner/store/run_db_fixture.h"
@@ -22,6 +20,8 @@
 #include "proto/wire/task_file.h"
 #include "tools/cli/next_step.h"
 #include "tools/config/config.h"
+#include "tools/run/run_setup_fixture.h"
+#include "tools/run/run_tasks.h"
 
 namespace temper {
 namespace {
@@ -30,53 +30,6 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-class RunSetupTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    SetFlushDenormals();
-    directory_ = absl::StrCat(
-        getenv("TEST_TMPDIR"), "/",
-        ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    ASSERT_TRUE(MakeDirectories(directory_ + "/model").ok());
-    for (const char* name :
-         {"config.json", "model.safetensors", "tokenizer.json"}) {
-      std::filesystem::copy_file(absl::StrCat("tools/quickstart_model/", name),
-                                 absl::StrCat(directory_, "/model/", name));
-    }
-    for (const std::string& assignment :
-         {absl::StrCat("model=", directory_, "/model"),
-          absl::StrCat("runs_dir=", directory_, "/runs"),
-          std::string("tasks=quickstart"), std::string("steps=3"),
-          std::string("prompts_per_step=4"), std::string("eval_tasks=5"),
-          std::string("name=trial")}) {
-      ASSERT_TRUE(SetConfigValue(assignment, &config_).ok()) << assignment;
-    }
-  }
-
-  std::string Refusal(const std::string& assignment) {
-    RunConfig config = config_;
-    EXPECT_TRUE(SetConfigValue(assignment, &config).ok());
-    const auto run = PrepareRun(config, "c.textproto", 0);
-    EXPECT_FALSE(run.ok()) << assignment;
-    EXPECT_NE(access((directory_ + "/runs/trial").c_str(), F_OK), 0)
-        << "something was made";
-    return std::string(run.status().message());
-  }
-
-  // One of step 1, whose model/ is empty.
-  static void SaveCheckpoint(const std::string& run_dir) {
-    const auto store = CheckpointStore::Create({run_dir + "/checkpoints"});
-    ASSERT_TRUE(store.ok()) << store.status();
-    const auto saved = (*store)->Save(1, [](const std::string& directory) {
-      return MakeDirectories(directory + "/model");
-    });
-    ASSERT_TRUE(saved.ok()) << saved.status();
-  }
-
-  std::string directory_;
-  RunConfig config_;
-};
 
 TEST_F(RunSetupTest, NewRunHoldsItsResolvedConfigurationAndTasks) {
   const auto run = PrepareRun(config_, "c.textproto", 0);
@@ -119,19 +72,6 @@ TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {
   const auto run = PrepareRun(config_, "some/where/quick.textproto", 86400);
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_EQ(run->config.name(), "quick-19700102-000000");
-}
-
-TEST_F(RunSetupTest, HeldOutTasksAreTheSameForEverySeed) {
-  const auto first = MakeTasks(config_, {});
-  ASSERT_TRUE(first.ok());
-  config_.set_seed(99);
-  ASSERT_TRUE(ResolveConfig(&config_).ok());
-  const auto second = MakeTasks(config_, {});
-  ASSERT_TRUE(second.ok());
-  EXPECT_EQ(first->back().SerializeAsString(),
-            second->back().SerializeAsString());
-  EXPECT_NE(first->front().SerializeAsString(),
-            second->front().SerializeAsString());
 }
 
 TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
@@ -190,101 +130,6 @@ TEST_F(RunSetupTest, ADamagedModelIsRefusedAndNothingIsMade) {
   EXPECT_THAT(refuse("tokenizer.json", "{}"), HasSubstr("tokenizer.json"));
   std::filesystem::remove(directory_ + "/model/tokenizer.json");
   EXPECT_THAT(Refusal("name=trial"), HasSubstr("name the tokenizer.json"));
-}
-
-TEST_F(RunSetupTest, GeneratorMakesTasksOfTheNamedEnvironmentsAlone) {
-  ASSERT_TRUE(SetConfigValue("environments=math", &config_).ok());
-  const auto run = PrepareRun(config_, "", 0);
-  ASSERT_TRUE(run.ok()) << run.status();
-  EXPECT_EQ(run->task_counts.size(), 2u);
-  EXPECT_EQ((run->task_counts.at({"math", "train"})), 3 * 4);
-  EXPECT_EQ((run->task_counts.at({"math", "heldout"})), 5);
-}
-
-TEST_F(RunSetupTest, TasksOfAFileMayBeOfTheNamedEnvironmentsOnly) {
-  const auto tasks = MakeTasks(config_, {});
-  ASSERT_TRUE(tasks.ok());
-  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
-  config_.set_tasks(directory_ + "/tasks.jsonl");
-  EXPECT_THAT(
-      Refusal("environments=math"),
-      HasSubstr("tasks use environment interpreter, which environments "
-                "does not name; add it, or give a tasks.jsonl without"));
-}
-
-TEST_F(RunSetupTest, ADomainIsNamedOnBothSidesOrNowhere) {
-  auto tasks = MakeTasks(config_, {});
-  ASSERT_TRUE(tasks.ok());
-  tasks->front().set_domain("sums");
-  tasks->back().set_domain("smus");
-  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
-  config_.set_tasks(directory_ + "/tasks.jsonl");
-  EXPECT_THAT(Refusal("domain=sums:0.1"),
-              HasSubstr("tasks are of domain smus, which no domain { }"));
-  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
-  config_.set_name("second");
-  ASSERT_TRUE(SetConfigValue("domain=sums:0.1", &config_).ok());
-  ASSERT_TRUE(SetConfigValue("domain=smus:0.2", &config_).ok());
-  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
-}
-
-TEST_F(RunSetupTest, AWeightIsForEachDomainThatIsTrainedOn) {
-  auto tasks = MakeTasks(config_, {});
-  ASSERT_TRUE(tasks.ok());
-  for (Task& task : *tasks) task.set_domain("sums");
-  config_.set_tasks(directory_ + "/tasks.jsonl");
-  DomainConfig* domain = config_.add_domain();
-  domain->set_domain_name("sums");
-  domain->set_domain_weight(2);
-  tasks->front().set_domain("");
-  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
-  EXPECT_THAT(Refusal("seed=2"), HasSubstr("tasks are of no domain, and the"));
-  for (Task& task : *tasks) {
-    if (task.split() == "heldout") task.set_domain("other");
-  }
-  tasks->front().set_domain("sums");
-  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
-  DomainConfig* other = config_.add_domain();
-  other->set_domain_name("other");
-  other->set_domain_weight(1);
-  EXPECT_THAT(Refusal("seed=2"), HasSubstr("domain other has the domain_weight "
-                                           "1, and none of its tasks"));
-  tasks->front().set_domain("other");
-  ASSERT_TRUE(WriteTaskFile(config_.tasks(), *tasks).ok());
-  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
-}
-
-TEST_F(RunSetupTest, MaxTokensThatLeaveNoRoomAreThatKeysFault) {
-  const std::string refusal = Refusal("max_tokens=16384");
-  EXPECT_THAT(refusal, HasSubstr("max_tokens is 16384, which leaves no"));
-  EXPECT_THAT(refusal, HasSubstr("; set it below "));
-}
-
-TEST_F(RunSetupTest, TooFewHeldOutTasksAreRefused) {
-  const auto tasks = MakeTasks(config_, {});
-  ASSERT_TRUE(tasks.ok());
-  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", *tasks).ok());
-  config_.set_tasks(directory_ + "/tasks.jsonl");
-  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
-  config_.set_name("second");
-  ASSERT_TRUE(SetConfigValue("eval_tasks=6", &config_).ok());
-  EXPECT_THAT(std::string(PrepareRun(config_, "", 0).status().message()),
-              HasSubstr("eval_tasks 6 exceeds the 5 held-out tasks"));
-}
-
-TEST_F(RunSetupTest, HeldOutTasksAloneAreEnoughToEvaluateNotToTrain) {
-  auto tasks = MakeTasks(config_, {});
-  ASSERT_TRUE(tasks.ok());
-  std::vector<Task> held_out;
-  for (const Task& task : *tasks) {
-    if (task.split() == "heldout") held_out.push_back(task);
-  }
-  const auto environments = EnvironmentSet::Open("none.jsonl");
-  ASSERT_TRUE(environments.ok()) << environments.status();
-  EXPECT_EQ(CheckTasks(held_out, **environments, &config_), absl::OkStatus());
-  ASSERT_TRUE(WriteTaskFile(directory_ + "/tasks.jsonl", held_out).ok());
-  EXPECT_THAT(Refusal(absl::StrCat("tasks=", directory_, "/tasks.jsonl")),
-              HasSubstr("no task of split \"train\""));
 }
 
 TEST_F(RunSetupTest, DirectoryThatExistsIsNotTouched) {

@@ -31,6 +31,7 @@
 #include "tools/run/engine_size.h"
 #include "tools/run/loaded_model.h"
 #include "tools/run/run_setup.h"
+#include "tools/run/run_tasks.h"
 #include "tools/run/task_check.h"
 #include "tools/run/without_tools.h"
 #include "tools/verbs/verbs.h"
