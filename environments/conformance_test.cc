@@ -14,6 +14,7 @@
 #include "environments/self_test.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/base/file.h"
 #include "nlohmann/json.hpp"
 
 namespace temper {
@@ -149,6 +150,20 @@ TEST_P(ConformanceTest, KeepsWhatAllPromise) {
   const absl::Status status =
       CheckConformance(TaskFor(name()), 42, [this] { return Make(); });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// A change of it is a change of what models were trained on: it is to be seen.
+TEST_P(ConformanceTest, SaysWhatItSaidBefore) {
+  if (!GetParam()->deterministic) GTEST_SKIP() << "not declared deterministic";
+  const auto said =
+      PlayTranscript(TaskFor(name()), 42, [this] { return Make(); });
+  ASSERT_TRUE(said.ok()) << said.status();
+  const std::string path = "environments/golden/" + name() + ".txt";
+  const std::string now = testing::TempDir() + "/" + name() + ".txt";
+  ASSERT_TRUE(WriteFileDurably(now, *said).ok());
+  EXPECT_EQ(*said, ReadFile(path, 1 << 20).value_or(""))
+      << "if that is as it should be, make " << path << " what " << now
+      << " is";
 }
 
 TEST_P(ConformanceTest, SameSeedSameBytes) {

@@ -15,6 +15,8 @@
 //      if yours wants another; its right answer is to be kSecret. PlausibleCall
 //      makes a call of each tool, every argument a string: likewise.
 //      One that grades code has a self_test among its facts (environment.h).
+//      What yours says to that task is to be in environments/golden/name.txt:
+//      the test makes the file, which you read before it is kept.
 //   4. bazel test //environments:conformance_test holds it to what
 //      environment.h promises; add a test of what is its own.
 //   5. `temper env test name --tasks FILE` plays real tasks of it.

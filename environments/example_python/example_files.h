@@ -10,6 +10,7 @@ extern const char kExamplePython[];  // environment.py
 extern const char kExampleCppBuild[];
 extern const char kExampleCppSource[];
 extern const char kExampleCppHeader[];
+extern const char kExampleCppGolden[];  // what conformance_test expects of it
 extern const char kEnvironmentProto[];
 extern const char kTaskProto[];
 

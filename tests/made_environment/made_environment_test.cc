@@ -18,17 +18,27 @@ std::string File(const std::string& name) {
   return text.value_or("");
 }
 
-TEST(MadeEnvironmentTest, KeepsWhatAllPromise) {
+// As conformance_test gives one to each environment of the table.
+Task ATask() {
   Task task;
   task.set_id("made-1");
   task.set_environment("made");
-  task.set_payload_json(R"({"answer": "drow"})");
+  task.set_payload_json(R"({"answer": "92837465"})");
   Message* message = task.add_messages();
   message->set_role("user");
-  message->set_content("Spell word backwards.");
-  const absl::Status status = CheckConformance(
-      task, 1, [] { return NewMadeEnvironment(EnvironmentContext()); });
+  message->set_content("What is it?");
+  return task;
+}
+
+TEST(MadeEnvironmentTest, KeepsWhatAllPromise) {
+  const NewEpisode make = [] {
+    return NewMadeEnvironment(EnvironmentContext());
+  };
+  const absl::Status status = CheckConformance(ATask(), 1, make);
   EXPECT_TRUE(status.ok()) << status;
+  const auto said = PlayTranscript(ATask(), 42, make);
+  ASSERT_TRUE(said.ok()) << said.status();
+  EXPECT_EQ(*said, File("made_golden.txt"));
 }
 
 TEST(MadeEnvironmentTest, HasItsLineOfTheTableInOrder) {

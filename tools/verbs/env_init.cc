@@ -30,6 +30,7 @@ constexpr char kProtoc[] = "/usr/bin/protoc";
 constexpr char kPlugin[] = "/usr/bin/grpc_python_plugin";
 constexpr char kRegistry[] = "environments/registry.cc";
 constexpr char kRegistryBuild[] = "environments/BUILD";
+constexpr char kGolden[] = "environments/golden";
 constexpr uint64_t kSourceBytesMax = 1 << 20;
 constexpr uint32_t kTrainTasks = 256;
 constexpr uint32_t kHeldOutTasks = 64;
@@ -189,12 +190,15 @@ absl::Status InitCpp(const std::string& name) {
   const std::string build =
       Without(FileText(kExampleCppBuild), "\n# For `temper env init --cpp`.");
   RETURN_IF_ERROR(MakeDirectories(dir));
+  RETURN_IF_ERROR(MakeDirectories(kGolden));
   for (const auto& [file, text] :
-       {std::pair<std::string, std::string>{name + ".h", header},
-        {name + ".cc", FileText(kExampleCppSource)},
-        {"BUILD", build}}) {
-    RETURN_IF_ERROR(WriteFileDurably(absl::StrCat(dir, "/", file),
-                                     absl::StrReplaceAll(text, names)));
+       {std::pair<std::string, std::string>{absl::StrCat(dir, "/", name, ".h"),
+                                            header},
+        {absl::StrCat(dir, "/", name, ".cc"), FileText(kExampleCppSource)},
+        {dir + "/BUILD", build},
+        {absl::StrCat(kGolden, "/", name, ".txt"),
+         FileText(kExampleCppGolden)}}) {
+    RETURN_IF_ERROR(WriteFileDurably(file, absl::StrReplaceAll(text, names)));
   }
   RETURN_IF_ERROR(AddToRegistry(name, camel));
   PrintOut(
