@@ -3,7 +3,6 @@
 //   sandbox_load_test RUNS
 
 #include <dirent.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -154,9 +154,17 @@ std::string MountsHere() {
   return text.str();
 }
 
-// Groups of sandboxes that nobody will remove, their makers being dead.
-std::vector<std::string> Orphans(const CgroupHierarchy& hierarchy) {
-  std::vector<std::string> orphans;
+// The keepers below the helper, which make the groups.
+void AddKeepers(pid_t helper, std::set<int>* keepers) {
+  for (const auto& process : ProcessesBelow(helper)) {
+    if (process.name == "temper-sandboxe") keepers->insert(process.pid);
+  }
+}
+
+// Groups that these keepers made. (Others' may come and go meanwhile.)
+std::vector<std::string> GroupsOf(const std::set<int>& keepers,
+                                  const CgroupHierarchy& hierarchy) {
+  std::vector<std::string> groups;
   for (const std::string& parent : hierarchy.parents) {
     DIR* const directory = opendir(parent.c_str());
     while (const dirent* entry = readdir(directory)) {
@@ -167,11 +175,11 @@ std::vector<std::string> Orphans(const CgroupHierarchy& hierarchy) {
           !absl::SimpleAtoi(parts[3], &pid)) {
         continue;
       }
-      if (kill(pid, 0) != 0) orphans.push_back(entry->d_name);
+      if (keepers.count(pid) > 0) groups.push_back(entry->d_name);
     }
     closedir(directory);
   }
-  return orphans;
+  return groups;
 }
 
 // Names of all that lives below the helper, sorted; waits until it is `want`.
@@ -227,14 +235,19 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
   ASSERT_EQ(NamesBelow(helper, names), names);
   const size_t descriptors = OpenDescriptors();
   const std::string mounts = MountsHere();
+  std::set<int> keepers;
+  AddKeepers(helper, &keepers);
   run_all(runs_total);
+  AddKeepers(helper, &keepers);
   EXPECT_EQ(NamesBelow(helper, names), names);
   EXPECT_EQ(OpenDescriptors(), descriptors);
   EXPECT_EQ(MountsHere(), mounts);
+  EXPECT_EQ(GroupsOf(keepers, hierarchy).empty(), hierarchy.parents.empty());
   pool_.reset();
   supervisor_.reset();
   EXPECT_EQ(NamesBelow(helper, {}), std::vector<std::string>());
-  EXPECT_EQ(Orphans(hierarchy), std::vector<std::string>());
+  EXPECT_GE(keepers.size(), kSlots);
+  EXPECT_EQ(GroupsOf(keepers, hierarchy), std::vector<std::string>());
 }
 
 }  // namespace
