@@ -133,7 +133,7 @@ class RefusedTaskTest : public testing::Test {
     counters.weight_version = 1;
     const auto weights = RandomModel(backend_.get(), model_, /*seed=*/1);
     ASSERT_TRUE(link_->Publish(counters, *weights).ok());
-    ASSERT_TRUE(link_->Serve().ok());
+    ASSERT_TRUE(link_->Serve(Device::kCpu).ok());
   }
 
   // Runs a worker until `count` whole groups were taken. The host listens on
