@@ -3,6 +3,7 @@
 //   sandbox_load_test RUNS
 
 #include <dirent.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr uint32_t kSlots = 4;
+constexpr char kKeeperName[] = "temper-sandboxe";  // as long as names may be
 
 // Ends in their own outcomes, or not at all: a time limit is part of the mix.
 constexpr const char* kHostile[] = {
@@ -139,26 +141,45 @@ TEST_F(SandboxLoadTest, AHostileSessionBesideItChangesNothingOfAnHonestOne) {
   }
 }
 
-size_t OpenDescriptors() {
-  DIR* const directory = opendir("/proc/self/fd");
+size_t DescriptorsOf(pid_t pid) {
+  DIR* const directory = opendir(absl::StrCat("/proc/", pid, "/fd").c_str());
+  if (directory == nullptr) return 0;
   size_t count = 0;
   while (readdir(directory) != nullptr) ++count;
   closedir(directory);
   return count;
 }
 
-std::string MountsHere() {
-  std::ifstream in("/proc/self/mountinfo");
+std::string MountsOf(pid_t pid) {
+  std::ifstream in(absl::StrCat("/proc/", pid, "/mountinfo"));
   std::stringstream text;
   text << in.rdbuf();
   return text.str();
 }
 
-// The keepers below the helper, which make the groups.
-void AddKeepers(pid_t helper, std::set<int>* keepers) {
+// What those that outlive sessions hold: this process, the helper, its keepers.
+std::vector<std::string> Held(pid_t helper) {
+  std::vector<std::string> held;
+  const auto add = [&held](const std::string& who, pid_t pid) {
+    held.push_back(absl::StrCat(who, " ", pid, ": ", DescriptorsOf(pid),
+                                " descriptors, mounts ", MountsOf(pid)));
+  };
+  add("test", getpid());
+  add("helper", helper);
   for (const auto& process : ProcessesBelow(helper)) {
-    if (process.name == "temper-sandboxe") keepers->insert(process.pid);
+    if (process.name == kKeeperName) add(process.name, process.pid);
   }
+  std::sort(held.begin(), held.end());
+  return held;
+}
+
+// The keepers below the helper, which make the groups.
+std::set<int> Keepers(pid_t helper) {
+  std::set<int> keepers;
+  for (const auto& process : ProcessesBelow(helper)) {
+    if (process.name == kKeeperName) keepers.insert(process.pid);
+  }
+  return keepers;
 }
 
 // Groups that these keepers made. (Others' may come and go meanwhile.)
@@ -233,20 +254,19 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
   }
   std::sort(names.begin(), names.end());
   ASSERT_EQ(NamesBelow(helper, names), names);
-  const size_t descriptors = OpenDescriptors();
-  const std::string mounts = MountsHere();
-  std::set<int> keepers;
-  AddKeepers(helper, &keepers);
+  const std::vector<std::string> held = Held(helper);
+  const std::set<int> keepers = Keepers(helper);
   run_all(runs_total);
-  AddKeepers(helper, &keepers);
   EXPECT_EQ(NamesBelow(helper, names), names);
-  EXPECT_EQ(OpenDescriptors(), descriptors);
-  EXPECT_EQ(MountsHere(), mounts);
+  EXPECT_EQ(Held(helper), held);
   EXPECT_EQ(GroupsOf(keepers, hierarchy).empty(), hierarchy.parents.empty());
+  const auto last = ProcessesBelow(helper);
   pool_.reset();
   supervisor_.reset();
-  EXPECT_EQ(NamesBelow(helper, {}), std::vector<std::string>());
-  EXPECT_GE(keepers.size(), kSlots);
+  // By their pids: what lost its parent is below nobody.
+  for (const SandboxProcess& process : last) {
+    EXPECT_NE(kill(process.pid, 0), 0) << process.name << " lives";
+  }
   EXPECT_EQ(GroupsOf(keepers, hierarchy), std::vector<std::string>());
 }
 

@@ -204,9 +204,9 @@ absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
   }
   if (leaf.InRepeated()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        name,
-        " is one domain's; write --set domain=NAME:KL_COEF, or domain { } "
-        "in the file"));
+        name, " is one domain's; write ",
+        name == "domain_kl_coef" ? "--set domain=NAME:KL_COEF, or " : "",
+        "domain { } in the file"));
   }
   RETURN_IF_ERROR(CheckChoice(Keys(), leaf, text));
   // A copy, so that a refusal changes nothing: MutableParent makes the section.

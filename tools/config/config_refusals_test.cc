@@ -85,6 +85,8 @@ std::vector<Refused> RefusedNames() {
       {"domain_kl_coef=1",
        {"domain_kl_coef is one domain's; write --set "
         "domain=NAME:KL_COEF, or domain { } in the file"}},
+      {"domain_weight=1",
+       {"domain_weight is one domain's; write domain { } in the file"}},
       {"steps", {"--set steps: write it as key=value"}},
       {"=5", {"--set =5: write it as key=value"}},
       {"domain=math",
