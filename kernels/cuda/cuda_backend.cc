@@ -116,6 +116,7 @@ absl::StatusOr<std::unique_ptr<HostBuffer>> CudaBackend::AllocateHost(
   if (bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes));
   }
+  CHECK(!capturing_) << "an allocation in a capture";
   ASSIGN_OR_RETURN(void* data,
                    runtime_->AllocateHost(std::max<int64_t>(bytes, 1)));
   return std::unique_ptr<HostBuffer>(

@@ -230,6 +230,8 @@ TEST_F(CudaBackendTest, WhatNoGraphCanHoldEndsTheProcess) {
                "in a capture");
   EXPECT_DEATH((void)device_->Capture([&] { (void)device_->Allocate(1); }),
                "in a capture");
+  EXPECT_DEATH((void)device_->Capture([&] { (void)device_->AllocateHost(1); }),
+               "in a capture");
 }
 
 // y of a weight on both machines, and its gradient.

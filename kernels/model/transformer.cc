@@ -219,11 +219,16 @@ absl::Status TransformerImpl::ReplayLayers(const BlockContext& context,
   const auto at = [](const Tensor& x) {
     return reinterpret_cast<intptr_t>(x.data());
   };
-  const GraphKey key = {
-      a.tokens.dim(0),     a.blocks.dim(0),
-      a.blocks.dim(1),     a.layers[0].indexer.selected.dim(1),
-      at(a.batch),         at(a.hidden),
-      at(context.cos_sin), at(cache->layer(0).latent)};
+  const GraphKey key = {a.tokens.dim(0),
+                        a.blocks.dim(0),
+                        a.blocks.dim(1),
+                        context.map.page_tokens,
+                        a.layers[0].indexer.selected.dim(1),
+                        cache->pages(),
+                        at(a.batch),
+                        at(a.hidden),
+                        at(context.cos_sin),
+                        at(cache->layer(0).latent)};
   auto found = graphs_.find(key);
   if (found == graphs_.end() && has_graphs_) {
     ASSIGN_OR_RETURN(auto graph, backend_->Capture(enqueue));

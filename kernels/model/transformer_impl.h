@@ -27,9 +27,9 @@ struct TapeImpl : public Tape {
 };
 
 // All that the operations of a forward over a cache depend on but the values:
-// how many tokens, sequences and pages, how wide the selection is, and where
-// the buffers lie.
-using GraphKey = std::array<int64_t, 8>;
+// how many tokens, sequences and pages, how wide the selection is, how large
+// the cache, and where the buffers lie.
+using GraphKey = std::array<int64_t, 10>;
 
 class TransformerImpl : public Transformer {
  public:
