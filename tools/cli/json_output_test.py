@@ -50,7 +50,7 @@ def check_config():
                     "--set", "off_policy_mask_threshold=inf",
                     "--set", "domain=math:0.5")
   expect("keys resolved", set(values), set(keys) - {
-      "domain_name", "domain_kl_coef"} | {"domain"})
+      "domain_name", "domain_kl_coef", "domain_weight"} | {"domain"})
   expect("steps", values["steps"], 9)
   expect("seed", values["seed"], 18446744073709551615)
   expect("environments", values["environments"], ["math", "example"])
@@ -58,7 +58,7 @@ def check_config():
   expect("keep_routing", values["keep_routing"], True)
   expect("model", values["model"], "m")
   expect("domain", values["domain"],
-         [{"domain_name": "math", "domain_kl_coef": 0.5}])
+         [{"domain_name": "math", "domain_kl_coef": 0.5, "domain_weight": 0}])
 
 
 def check_environments(tasks):
