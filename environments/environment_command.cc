@@ -89,7 +89,7 @@ std::vector<std::string> Words(const Registration& registration,
   }
   // At its own path: virtual environments and tracebacks have it.
   add({"--ro-bind", directory, directory, "--bind", socket_dir, kSocketDir,
-       "--chdir", directory, "--remount-ro", "/"});
+       "--chdir", directory, "--remount-ro", "/", "--remount-ro", "/dev"});
   for (const auto& [name, value] :
        {std::pair<std::string, std::string>{"PATH", "/usr/bin:/bin"},
         {"HOME", directory},
@@ -267,6 +267,27 @@ absl::Status EnvironmentCommand::Ended(const std::string& how) {
               : ""));
 }
 
+absl::Status EnvironmentCommand::CheckSocketDir() const {
+  const auto names = ListDirectory(socket_dir_);
+  if (!names.ok()) return absl::OkStatus();
+  if (names->size() > kSocketDirFilesMax) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("it made ", names->size(),
+                     " files beside its socket, at most ", kSocketDirFilesMax));
+  }
+  for (const std::string& name : *names) {
+    // What is in a directory would have to be counted, however deep.
+    struct stat info;
+    if (lstat(absl::StrCat(socket_dir_, "/", name).c_str(), &info) == 0 &&
+        S_ISDIR(info.st_mode)) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("it made a directory beside its socket, ",
+                       ShownLine(name), "; it may make files alone"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status EnvironmentCommand::Check() {
   if (pid_ == 0) return Ended("has ended");
   siginfo_t info = {};
@@ -278,14 +299,10 @@ absl::Status EnvironmentCommand::Check() {
                      ? absl::StrCat("ended, exit ", info.si_status)
                      : absl::StrCat("ended, ", DescribeSignal(info.si_status)));
   }
-  const auto files = ListDirectory(socket_dir_);
-  if (files.ok() && files->size() > kSocketDirFilesMax) {
-    End();
-    return Ended(absl::StrCat("was ended: it made ", files->size(),
-                              " files beside its socket, at most ",
-                              kSocketDirFilesMax));
-  }
-  return absl::OkStatus();
+  const absl::Status held = CheckSocketDir();
+  if (held.ok()) return held;
+  End();
+  return Ended(absl::StrCat("was ended: ", std::string(held.message())));
 }
 
 }  // namespace temper

@@ -74,7 +74,8 @@ TEST(EnvironmentCommandTest, WhatToInstallIsSaid) {
 
 TEST(EnvironmentCommandTest, WritesNowhereButBesideItsSocket) {
   EXPECT_EQ(Said("touch /run/temper/x && echo done"), "done");
-  for (const char* file : {"x", "/usr/x", "/x", "/tmp/x", "/run/x"}) {
+  for (const char* file :
+       {"x", "/usr/x", "/x", "/tmp/x", "/run/x", "/dev/x", "/dev/shm/x"}) {
     EXPECT_THAT(Said(std::string("touch ") + file), HasSubstr("cannot touch"))
         << file;
   }
@@ -115,6 +116,16 @@ TEST(EnvironmentCommandTest, OneThatFillsItsDirectoryIsEnded) {
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_THAT(std::string(Ended(command->get()).message()),
               HasSubstr("was ended: it made 9 files beside its socket"));
+}
+
+TEST(EnvironmentCommandTest, OneThatMakesADirectoryIsEnded) {
+  const auto command = EnvironmentCommand::Start(
+      Shell("mkdir /run/temper/deep && touch /run/temper/deep/x; sleep 60"),
+      /*output=*/-1);
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_THAT(
+      std::string(Ended(command->get()).message()),
+      HasSubstr("was ended: it made a directory beside its socket, deep"));
 }
 
 TEST(EnvironmentCommandTest, AFileThatGrowsTooLargeEndsIt) {
