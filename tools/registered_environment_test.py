@@ -155,6 +155,17 @@ sys.exit(3)
             "ConnectionRefusedError|0|", err)
 
 
+def test_init_leaves_nothing_half_made():
+  """`false` in the place of the plugin, as only a namespace can have it."""
+  done = subprocess.run(
+      ["bwrap", "--bind", "/", "/", "--ro-bind", "/usr/bin/false",
+       "/usr/bin/grpc_python_plugin", TEMPER, "env", "init", "half"], cwd=HOME,
+      capture_output=True, text=True, timeout=COMMAND_SECONDS)
+  expect("exit without stubs", done.returncode, 1)
+  expect_in("protoc made no stubs in half/proto", done.stderr)
+  expect("half is left", os.path.exists(os.path.join(HOME, "half")), False)
+
+
 def test_broken_ones():
   variant("dying", ("ADD = ", "raise SystemExit('no data here')\nADD = "))
   _, err = temper(1, "env", "register", "dying")
@@ -221,6 +232,50 @@ def test_one_that_does_not_answer():
   expect_in("environment mute did not answer for 1", err)
   if not os.path.exists(os.path.join(HOME, "mute.address")):
     failures.append("mute was never served")
+
+
+def served(name):
+  """`temper env serve` of `name`, which serves."""
+  address = os.path.join(HOME, name + ".address")
+  serve = subprocess.Popen(
+      [TEMPER, "env", "serve", name, "--address-file", address], cwd=HOME,
+      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  within_deadline(name + " is served", lambda: os.path.exists(address))
+  return serve
+
+
+def test_one_that_is_busy_is_not_one_that_hangs():
+  """One thread, and calls within its limit, behind which Describe waits; and a
+  stop is heard while it does."""
+  limits = "reset_ms=10000, step_ms=10000, grade_ms=10000"
+  for name, limit, pause_s in (("busy", 4000, 3.5), ("waiting", 30000, 600)):
+    variant(name, (limits, limits.replace("10000", str(limit))),
+            ("def Describe(self, request, context):",
+             "def Describe(self, request, context):\n    asked.append(1)\n"
+             "    if len(asked) > 1: print('asked', file=sys.stderr); "
+             "__import__('time').sleep(%s)" % pause_s),
+            ("truths = {}", "asked = []\ntruths = {}"))
+    temper(0, "env", "register", name)
+  busy, waiting = served("busy"), served("waiting")
+  try:
+    for line in waiting.stderr:
+      if line == "asked\n":
+        break
+    waiting.terminate()
+    expect("waiting, stopped", waiting.wait(20), 0)
+    # After 20 s, which is longer than its longest call and 10 s.
+    asked = 0
+    for line in busy.stderr:
+      asked += line == "asked\n"
+      if asked == 4:
+        break
+    expect("how often busy was asked", asked, 4)
+    busy.terminate()
+    expect("busy, stopped", busy.wait(20), 0)
+  finally:
+    for serve in (busy, waiting):
+      serve.kill()
+      serve.wait()
 
 
 def descendants(pid):
@@ -393,8 +448,10 @@ test_readme()
 test_words()
 test_an_address()
 test_walls()
+test_init_leaves_nothing_half_made()
 test_broken_ones()
 test_one_that_does_not_answer()
+test_one_that_is_busy_is_not_one_that_hangs()
 test_run_survives_its_death()
 test_one_that_hangs_or_lies_costs_its_own_episodes()
 finish()
