@@ -207,6 +207,9 @@ def test_broken_ones():
                "2 results of 1 calls"),
       "open": (("if not request.task.messages or not truth_of(request.task)",
                 "if False"), "a task whose payload_json is"),
+      "dies": (("def answer(call):", "def answer(call):\n"
+                "  import os; print('no more', file=sys.stderr); os._exit(4)"),
+               "` ended, exit 4; its last line: no more"),
       "hung": (("reset_ms=10000, step_ms=10000", "step_ms=300"),
                "Deadline Exceeded"),
   }
@@ -374,6 +377,17 @@ def test_run_survives_its_death():
   # What it was registered with is the run's own by now.
   os.rename(os.path.join(HOME, "environments.jsonl"),
             os.path.join(HOME, "away.jsonl"))
+  os.rename(os.path.join(HOME, "words"), os.path.join(HOME, "moved"))
+  _, err = temper(2, "train", "--resume", "killed", "--set", "steps=7")
+  expect_in("there is no directory %s/words, which runs/killed/environments.jsonl "
+            "has; put it back, or register it again in that file's directory"
+            % HOME, err.replace(HOME + "/runs", "runs"))
+  os.rename(os.path.join(HOME, "moved"), os.path.join(HOME, "words"))
+  program("words", ("a sum, and a tool", "sums, and a tool"))
+  _, err = temper(1, "train", "--resume", "killed", "--set", "steps=7")
+  expect_in("which runs/killed/environments.jsonl has; make it what it was",
+            err.replace(HOME + "/runs", "runs"))
+  program("words", ("sums, and a tool", "a sum, and a tool"))
   out, _ = temper(0, "train", "--resume", "killed", "--set", "steps=7")
   expect_in("words (python3 environment.py in", out)
   expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(7,)])

@@ -57,8 +57,9 @@ using Described = absl::StatusOr<std::vector<EnvironmentDescription>>;
 // is asked from a thread, to hear signals meanwhile. *asked is one that had no
 // answer yet.
 absl::Status Watch(const Registration& registration,
-                   const EnvironmentLimits& limits, EnvironmentClient* client,
-                   EnvironmentCommand* command, std::future<Described>* asked) {
+                   const std::string& registry, const EnvironmentLimits& limits,
+                   EnvironmentClient* client, EnvironmentCommand* command,
+                   std::future<Described>* asked) {
   const int64_t call_ms =
       std::max({limits.reset_ms, limits.step_ms, limits.grade_ms});
   const std::chrono::milliseconds answer_max(std::max(kAnswerMs, call_ms));
@@ -72,7 +73,7 @@ absl::Status Watch(const Registration& registration,
         asked->wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
       const Described described = asked->get();
       if (described.ok()) {
-        RETURN_IF_ERROR(CheckAsRegistered(registration, *described));
+        RETURN_IF_ERROR(CheckAsRegistered(registration, registry, *described));
         answered_us = now;
       }
       fault = std::string(described.status().message());
@@ -98,20 +99,22 @@ absl::Status Serve(const std::string& name, const std::string& registry,
   ASSIGN_OR_RETURN(const Registration registration,
                    FindRegistration(registry, name));
   RETURN_IF_ERROR(InstallStopSignal());
-  ASSIGN_OR_RETURN(auto command,
-                   EnvironmentCommand::Start(registration, STDERR_FILENO));
+  auto started = EnvironmentCommand::Start(registration, STDERR_FILENO);
+  if (!started.ok()) return OfRegistry(started.status(), registry);
+  std::unique_ptr<EnvironmentCommand> command = *std::move(started);
   LOG(INFO) << "environment " << name << ": " << WhereServed(registration)
             << "; " << EnvironmentCommand::DescribeWalls();
   EnvironmentClient client([address = command->address()] { return address; },
                            RemoteEnvironmentOptions());
   ASSIGN_OR_RETURN(const auto described,
                    AwaitDescriptions(registration, &client, command.get()));
-  RETURN_IF_ERROR(CheckAsRegistered(registration, described));
+  RETURN_IF_ERROR(CheckAsRegistered(registration, registry, described));
   RETURN_IF_ERROR(WriteFileDurably(address_file, command->address()));
   const DescribedFacts facts(registration.description());
   std::future<Described> asked;
   const absl::Status watched =
-      Watch(registration, facts.facts().limits, &client, command.get(), &asked);
+      Watch(registration, registry, facts.facts().limits, &client,
+            command.get(), &asked);
   // With the program its connection ends, and so does who waits for an answer.
   command = nullptr;
   return watched;
