@@ -41,8 +41,8 @@ Message Answering(const std::string& content) {
 ToolCall LikelyCall(const Tool& tool) {
   const json function = json::parse(tool.function_json(), nullptr, false);
   json arguments = json::object();
-  const json properties = function.value(
-      json::json_pointer("/parameters/properties"), json::object());
+  const json parameters = function.value("parameters", json::object());
+  const json properties = parameters.value("properties", json::object());
   for (const auto& [name, schema] : properties.items()) {
     const json type =
         schema.is_object() ? schema.value("type", json()) : json();
@@ -134,6 +134,30 @@ absl::Status CheckStepLimits(const Task& task, uint64_t seed,
                              kToolCallsPerStepMax, " are allowed"));
 }
 
+// Outcomes tell the two calls apart, in either order.
+absl::Status CheckOrder(const Task& task, uint64_t seed,
+                        const NewEpisode& new_episode) {
+  ASSIGN_OR_RETURN(const auto episode, new_episode());
+  ASSIGN_OR_RETURN(const Observation observation,
+                   Begin(episode.get(), task, seed));
+  for (const Tool& tool : observation.tools) {
+    for (const size_t unknown : {1, 0}) {
+      std::vector<ToolCall> calls(2, LikelyCall(tool));
+      calls[unknown] = Call("no_such_tool", "{}");
+      ASSIGN_OR_RETURN(const auto results, episode->Step(calls));
+      RETURN_IF_ERROR(CheckResults(calls.size(), results));
+      const Outcome outcome = results[unknown].outcome();
+      if (outcome == OUTCOME_TOOL_ERROR) continue;
+      return Broken(absl::StrCat(
+          "of a Step that calls tool \"", tool.name(),
+          "\" and one that there is not, the latter's result is ",
+          OutcomeName(outcome),
+          ", not TOOL_ERROR; results are to be in the order of the calls"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckUngraded(const Task& task, uint64_t seed,
                            const NewEpisode& new_episode) {
   for (const Outcome outcome :
@@ -171,6 +195,12 @@ absl::Status CheckNoAnswer(const Task& task, uint64_t seed,
     const absl::Status scores = CheckScores(verdict);
     if (!scores.ok()) return Broken(std::string(scores.message()));
     if (verdict.correct()) return Broken("no answer at all is graded correct");
+    for (const VerdictScore& score : verdict.scores()) {
+      if (score.value() * score.weight() <= 0) continue;
+      return Broken(absl::StrCat("no answer at all is paid: score ",
+                                 score.name(), " is ", score.value(),
+                                 " of weight ", score.weight()));
+    }
   }
   return absl::OkStatus();
 }
@@ -270,6 +300,7 @@ absl::Status CheckConformance(const Task& task, uint64_t seed,
   RETURN_IF_ERROR(CheckGarbageTasks(task, seed, new_episode));
   RETURN_IF_ERROR(CheckGarbageCalls(task, seed, new_episode));
   RETURN_IF_ERROR(CheckStepLimits(task, seed, new_episode));
+  RETURN_IF_ERROR(CheckOrder(task, seed, new_episode));
   RETURN_IF_ERROR(CheckUngraded(task, seed, new_episode));
   RETURN_IF_ERROR(CheckNoAnswer(task, seed, new_episode));
   if (asked->facts().deterministic) {

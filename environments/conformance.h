@@ -23,11 +23,11 @@ using NewEpisode =
 // Plays `task`, which its environment takes, without a model: its facts are
 // stated; the prompt and the tools are what may be shown; a call that is
 // garbage, and one that is likely, is a result, in order, within its limits,
-// and the episode goes on; no answer earns nothing; an outcome without reward
-// is not graded; what a verdict may hold; a task that is garbage is refused;
-// and, if it says that it is deterministic, all of it again is the same bytes.
-// The first promise that is broken is Internal, and says which; an error of the
-// episode itself is returned as it is.
+// and the episode goes on; no answer earns nothing, in scores too; an outcome
+// without reward is not graded; what a verdict may hold; a task that is garbage
+// is refused; and, if it says that it is deterministic, all of it again is the
+// same bytes. The first promise that is broken is Internal, and says which; an
+// error of the episode itself is returned as it is.
 absl::Status CheckConformance(const Task& task, uint64_t seed,
                               const NewEpisode& new_episode);
 

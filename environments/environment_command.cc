@@ -43,6 +43,35 @@ constexpr off_t kLastLineBytesMax = 1024;
 
 bool IsRoot() { return geteuid() == 0 && IsMappedUid(kCommandUidLast); }
 
+// Pids tell makers apart within one pid namespace only; machines of several may
+// share their /tmp.
+std::string SocketDirPrefix() {
+  struct stat space;
+  const uint64_t id = stat("/proc/self/ns/pid", &space) == 0 ? space.st_ino : 0;
+  return absl::StrCat("temper-env-", id, "-");
+}
+
+// Removes the socket directories whose maker, named by its pid, was killed
+// outright. Whose they are is looked at: anybody can make one so called.
+void RemoveStaleSocketDirs() {
+  const auto names = ListDirectory("/tmp");
+  if (!names.ok()) return;
+  const std::string prefix = SocketDirPrefix();
+  for (const std::string& name : *names) {
+    if (!absl::StartsWith(name, prefix)) continue;
+    const long pid = strtol(name.c_str() + prefix.size(), nullptr, 10);
+    if (pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) {
+      continue;
+    }
+    const std::string path = absl::StrCat("/tmp/", name);
+    struct stat info;
+    if (lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) continue;
+    const bool of_command = IsRoot() && info.st_uid >= kCommandUidFirst &&
+                            info.st_uid <= kCommandUidLast;
+    if (info.st_uid == geteuid() || of_command) RemoveAll(path).IgnoreError();
+  }
+}
+
 std::vector<std::string> Words(const Registration& registration,
                                const std::string& socket_dir, bool own_uid,
                                uid_t uid) {
@@ -89,7 +118,7 @@ std::vector<std::string> Words(const Registration& registration,
   }
   // At its own path: virtual environments and tracebacks have it.
   add({"--ro-bind", directory, directory, "--bind", socket_dir, kSocketDir,
-       "--chdir", directory, "--remount-ro", "/"});
+       "--chdir", directory, "--remount-ro", "/", "--remount-ro", "/dev"});
   for (const auto& [name, value] :
        {std::pair<std::string, std::string>{"PATH", "/usr/bin:/bin"},
         {"HOME", directory},
@@ -173,11 +202,13 @@ EnvironmentCommand::~EnvironmentCommand() {
 }
 
 absl::Status EnvironmentCommand::MakeSocketDir() {
+  RemoveStaleSocketDirs();
   // A short path: that of a socket has 107 bytes at most.
-  char path[] = "/tmp/temper-env-XXXXXX";
-  if (mkdtemp(path) == nullptr) return FileError("make", path, errno);
+  std::string path =
+      absl::StrCat("/tmp/", SocketDirPrefix(), getpid(), "-XXXXXX");
+  if (mkdtemp(path.data()) == nullptr) return FileError("make", path, errno);
   socket_dir_ = path;
-  if (uid_claim_ >= 0 && chown(path, uid_, uid_) != 0) {
+  if (uid_claim_ >= 0 && chown(path.c_str(), uid_, uid_) != 0) {
     return FileError("give away", path, errno);
   }
   return absl::OkStatus();
@@ -188,9 +219,9 @@ absl::Status EnvironmentCommand::Spawn() {
   struct stat info;
   if (stat(registration_.directory().c_str(), &info) != 0 ||
       !S_ISDIR(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "environment ", name, ": there is no directory ",
-        registration_.directory(), "; register it again where it is now"));
+    return absl::InvalidArgumentError(absl::StrCat("environment ", name,
+                                                   ": there is no directory ",
+                                                   registration_.directory()));
   }
   for (const char* tool : {kBwrap, kSetpriv}) {
     if (access(tool, X_OK) != 0) {
@@ -267,6 +298,27 @@ absl::Status EnvironmentCommand::Ended(const std::string& how) {
               : ""));
 }
 
+absl::Status EnvironmentCommand::CheckSocketDir() const {
+  const auto names = ListDirectory(socket_dir_);
+  if (!names.ok()) return absl::OkStatus();
+  if (names->size() > kSocketDirFilesMax) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("it made ", names->size(),
+                     " files beside its socket, at most ", kSocketDirFilesMax));
+  }
+  for (const std::string& name : *names) {
+    // What is in a directory would have to be counted, however deep.
+    struct stat info;
+    if (lstat(absl::StrCat(socket_dir_, "/", name).c_str(), &info) == 0 &&
+        S_ISDIR(info.st_mode)) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("it made a directory beside its socket, ",
+                       ShownLine(name), "; it may make files alone"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status EnvironmentCommand::Check() {
   if (pid_ == 0) return Ended("has ended");
   siginfo_t info = {};
@@ -278,14 +330,10 @@ absl::Status EnvironmentCommand::Check() {
                      ? absl::StrCat("ended, exit ", info.si_status)
                      : absl::StrCat("ended, ", DescribeSignal(info.si_status)));
   }
-  const auto files = ListDirectory(socket_dir_);
-  if (files.ok() && files->size() > kSocketDirFilesMax) {
-    End();
-    return Ended(absl::StrCat("was ended: it made ", files->size(),
-                              " files beside its socket, at most ",
-                              kSocketDirFilesMax));
-  }
-  return absl::OkStatus();
+  const absl::Status held = CheckSocketDir();
+  if (held.ok()) return held;
+  End();
+  return Ended(absl::StrCat("was ended: ", std::string(held.message())));
 }
 
 }  // namespace temper

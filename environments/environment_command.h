@@ -40,7 +40,8 @@ class EnvironmentCommand {
   // Where it is to serve, for gRPC.
   std::string address() const { return "unix:" + socket_dir_ + "/socket"; }
 
-  // OK while it runs and leaves no more than its socket in its directory. Else
+  // OK while it runs and leaves no more than its socket in its directory, give
+  // or take a few files. Else
   // Unavailable names the environment, its command and, where output is -1, the
   // last line of what it said; once so, it has ended.
   absl::Status Check();
@@ -53,6 +54,7 @@ class EnvironmentCommand {
 
   absl::Status Spawn();
   absl::Status MakeSocketDir();
+  absl::Status CheckSocketDir() const;
   void End();
   absl::Status Ended(const std::string& how);
   std::string LastLine() const;

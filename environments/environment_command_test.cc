@@ -1,6 +1,8 @@
 #include "environments/environment_command.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -74,7 +76,8 @@ TEST(EnvironmentCommandTest, WhatToInstallIsSaid) {
 
 TEST(EnvironmentCommandTest, WritesNowhereButBesideItsSocket) {
   EXPECT_EQ(Said("touch /run/temper/x && echo done"), "done");
-  for (const char* file : {"x", "/usr/x", "/x", "/tmp/x", "/run/x"}) {
+  for (const char* file :
+       {"x", "/usr/x", "/x", "/tmp/x", "/run/x", "/dev/x", "/dev/shm/x"}) {
     EXPECT_THAT(Said(std::string("touch ") + file), HasSubstr("cannot touch"))
         << file;
   }
@@ -117,6 +120,16 @@ TEST(EnvironmentCommandTest, OneThatFillsItsDirectoryIsEnded) {
               HasSubstr("was ended: it made 9 files beside its socket"));
 }
 
+TEST(EnvironmentCommandTest, OneThatMakesADirectoryIsEnded) {
+  const auto command = EnvironmentCommand::Start(
+      Shell("mkdir /run/temper/deep && touch /run/temper/deep/x; sleep 60"),
+      /*output=*/-1);
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_THAT(
+      std::string(Ended(command->get()).message()),
+      HasSubstr("was ended: it made a directory beside its socket, deep"));
+}
+
 TEST(EnvironmentCommandTest, AFileThatGrowsTooLargeEndsIt) {
   EXPECT_THAT(Said("head -c 100000000 /dev/zero > /run/temper/x; "
                    "stat -c %s /run/temper/x"),
@@ -139,6 +152,32 @@ TEST(EnvironmentCommandTest, NothingOutlivesTheObject) {
   EXPECT_EQ(read(ends[0], &byte, 1), 0) << "a process still has it";
   close(ends[0]);
   EXPECT_NE(stat(dir.c_str(), &info), 0);
+}
+
+TEST(EnvironmentCommandTest, WhatAKilledMakerLeftIsRemovedByTheNext) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t maker = fork();
+  if (maker == 0) {
+    const auto command = EnvironmentCommand::Start(Shell("sleep 600"), -1);
+    const std::string dir = command.ok() ? SocketDir(**command) : "";
+    if (write(ends[1], dir.data(), dir.size()) > 0) pause();
+    _exit(1);
+  }
+  char text[100] = {};
+  EXPECT_GT(read(ends[0], text, sizeof(text) - 1), 0);
+  kill(maker, SIGKILL);
+  waitpid(maker, nullptr, 0);
+  for (const int end : ends) close(end);
+  const std::string left = text;
+  struct stat info;
+  ASSERT_EQ(stat(left.c_str(), &info), 0) << left;
+  const auto first = EnvironmentCommand::Start(Shell("sleep 600"), -1);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_NE(stat(left.c_str(), &info), 0) << left;
+  // And nothing of one that lives.
+  const auto second = EnvironmentCommand::Start(Shell("sleep 600"), -1);
+  EXPECT_EQ(stat(SocketDir(**first).c_str(), &info), 0);
 }
 
 TEST(EnvironmentCommandTest, AMissingDirectoryIsNamed) {

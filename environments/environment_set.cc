@@ -1,8 +1,10 @@
 #include "environments/environment_set.h"
 
 #include <chrono>
+#include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/described_facts.h"
@@ -23,6 +25,9 @@ constexpr std::chrono::seconds kServeMax(60);
 constexpr std::chrono::seconds kDescribeMax(5);
 constexpr std::chrono::seconds kReadyPause(1);
 constexpr uint64_t kAddressBytesMax = 256;
+// From the end of a connection until the program that had it can be reaped.
+constexpr std::chrono::seconds kEndMax(2);
+constexpr std::chrono::milliseconds kEndPause(20);
 
 using Descriptions = std::vector<EnvironmentDescription>;
 
@@ -105,8 +110,15 @@ absl::StatusOr<Registration> Described(Registration registration) {
   return registration;
 }
 
+absl::Status OfRegistry(const absl::Status& status, const std::string& path) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return absl::InvalidArgumentError(absl::StrCat(
+      std::string(status.message()), ", which ", path,
+      " has; put it back, or register it again in that file's directory"));
+}
+
 absl::Status CheckAsRegistered(
-    const Registration& registration,
+    const Registration& registration, const std::string& path,
     const std::vector<EnvironmentDescription>& described) {
   ASSIGN_OR_RETURN(const EnvironmentDescription now,
                    PickDescribed(described, registration.name()));
@@ -116,17 +128,22 @@ absl::Status CheckAsRegistered(
   }
   return absl::FailedPreconditionError(
       absl::StrCat("environment ", registration.name(),
-                   " describes itself otherwise than when it was registered; "
-                   "register it again"));
+                   " describes itself otherwise than when it was registered, "
+                   "which ",
+                   path,
+                   " has; make it what it was, or register it again in that "
+                   "file's directory"));
 }
 
 class EnvironmentSet::Registered {
  public:
-  // `address_file` is "" if what has a command is started here; else where a
-  // run says its address.
-  Registered(const Registration& registration, std::string address_file)
+  // Of the registry file `path`. `address_file` is "" if what has a command is
+  // started here; else where a run says its address.
+  Registered(const Registration& registration, std::string path,
+             std::string address_file)
       : registration_(registration),
         facts_(registration.description()),
+        path_(std::move(path)),
         address_file_(std::move(address_file)) {}
 
   const EnvironmentFacts& facts() const { return facts_.facts(); }
@@ -137,6 +154,26 @@ class EnvironmentSet::Registered {
     // Nobody starts it again: what ended it is told at once.
     if (served_.command != nullptr) RETURN_IF_ERROR(served_.command->Check());
     return served_.client->NewEnvironment(&facts_.facts());
+  }
+
+  absl::Status Explain(const absl::Status& status) {
+    MutexLock lock(&mutex_);
+    const auto until = std::chrono::steady_clock::now() + kEndMax;
+    while (served_.command != nullptr) {
+      RETURN_IF_ERROR(served_.command->Check());
+      if (!absl::IsUnavailable(status) ||
+          std::chrono::steady_clock::now() >= until) {
+        break;
+      }
+      std::this_thread::sleep_for(kEndPause);
+    }
+    const std::string name = absl::StrCat("environment ", facts().name);
+    const std::string told(status.message());
+    // A task that is refused is named by who asked.
+    if (absl::IsInvalidArgument(status) || absl::StrContains(told, name)) {
+      return status;
+    }
+    return absl::Status(status.code(), absl::StrCat(name, ": ", told));
   }
 
  private:
@@ -153,17 +190,20 @@ class EnvironmentSet::Registered {
           RemoteEnvironmentOptions());
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(Served served, Serve(registration_));
+    auto started = Serve(registration_);
+    if (!started.ok()) return OfRegistry(started.status(), path_);
+    Served served = *std::move(started);
     ASSIGN_OR_RETURN(const Descriptions described,
                      AwaitDescriptions(registration_, served.client.get(),
                                        served.command.get()));
-    RETURN_IF_ERROR(CheckAsRegistered(registration_, described));
+    RETURN_IF_ERROR(CheckAsRegistered(registration_, path_, described));
     served_ = std::move(served);
     return absl::OkStatus();
   }
 
   const Registration registration_;
   const DescribedFacts facts_;
+  const std::string path_;
   const std::string address_file_;
   Mutex mutex_;
   Served served_ ABSL_GUARDED_BY(mutex_);  // client null before the first use
@@ -177,7 +217,8 @@ absl::StatusOr<std::unique_ptr<EnvironmentSet>> EnvironmentSet::Open(
   std::unique_ptr<EnvironmentSet> set(new EnvironmentSet);
   ASSIGN_OR_RETURN(set->registrations_, ReadRegistrations(path));
   for (const Registration& registration : set->registrations_) {
-    set->registered_.push_back(std::make_unique<Registered>(registration, ""));
+    set->registered_.push_back(
+        std::make_unique<Registered>(registration, path, ""));
   }
   return set;
 }
@@ -185,11 +226,11 @@ absl::StatusOr<std::unique_ptr<EnvironmentSet>> EnvironmentSet::Open(
 absl::StatusOr<std::unique_ptr<EnvironmentSet>> EnvironmentSet::OfRun(
     const std::string& run_dir) {
   std::unique_ptr<EnvironmentSet> set(new EnvironmentSet);
-  ASSIGN_OR_RETURN(set->registrations_, ReadRegistrations(absl::StrCat(
-                                            run_dir, "/", kRegistryFile)));
+  const std::string path = absl::StrCat(run_dir, "/", kRegistryFile);
+  ASSIGN_OR_RETURN(set->registrations_, ReadRegistrations(path));
   for (const Registration& registration : set->registrations_) {
     set->registered_.push_back(std::make_unique<Registered>(
-        registration, ServedAddressFile(run_dir, registration.name())));
+        registration, path, ServedAddressFile(run_dir, registration.name())));
   }
   return set;
 }
@@ -223,7 +264,9 @@ absl::StatusOr<Observation> EnvironmentSet::Validate(const Task& task) {
   for (const auto& registered : registered_) {
     if (task.environment() != registered->facts().name) continue;
     ASSIGN_OR_RETURN(const auto episode, registered->New());
-    return episode->Validate(task);
+    auto known = episode->Validate(task);
+    if (!known.ok()) return registered->Explain(known.status());
+    return known;
   }
   return ValidateTask(task);
 }
@@ -235,6 +278,14 @@ absl::StatusOr<std::unique_ptr<Environment>> EnvironmentSet::New(
     if (name == registered->facts().name) return registered->New();
   }
   return NewEnvironment(name, context);
+}
+
+absl::Status EnvironmentSet::Explain(const std::string& name,
+                                     const absl::Status& status) {
+  for (const auto& registered : registered_) {
+    if (name == registered->facts().name) return registered->Explain(status);
+  }
+  return status;
 }
 
 }  // namespace temper

@@ -57,6 +57,10 @@ class EnvironmentSet {
   absl::StatusOr<Observation> Validate(const Task& task);
   absl::StatusOr<std::unique_ptr<Environment>> New(
       const std::string& name, const EnvironmentContext& context);
+  // Why a call of an episode of `name` gave the error `status`: that the
+  // command that was started here has ended, if so; else `status`, by that
+  // name.
+  absl::Status Explain(const std::string& name, const absl::Status& status);
 
  private:
   class Registered;
@@ -78,10 +82,15 @@ absl::StatusOr<std::vector<EnvironmentDescription>> AwaitDescriptions(
     const Registration& registration, EnvironmentClient* client,
     EnvironmentCommand* command);
 
-// Whether what a program describes is what `registration` has; errors as above.
+// Whether what a program describes is what `registration` has, of the registry
+// file `path`; errors as above.
 absl::Status CheckAsRegistered(
-    const Registration& registration,
+    const Registration& registration, const std::string& path,
     const std::vector<EnvironmentDescription>& described);
+
+// An error of a start with what to do about it, if it is one of a registration
+// that the registry file `path` has.
+absl::Status OfRegistry(const absl::Status& status, const std::string& path);
 
 }  // namespace temper
 

@@ -31,6 +31,9 @@ absl::Status CheckTool(const Tool& tool) {
     return Broken("function_json of tool \"", name,
                   "\" is no JSON object with that name");
   }
+  if (function.contains("parameters") && !function["parameters"].is_object()) {
+    return Broken("parameters of tool \"", name, "\" are no JSON object");
+  }
   return absl::OkStatus();
 }
 

@@ -155,6 +155,17 @@ sys.exit(3)
             "ConnectionRefusedError|0|", err)
 
 
+def test_init_leaves_nothing_half_made():
+  """`false` in the place of the plugin, as only a namespace can have it."""
+  done = subprocess.run(
+      ["bwrap", "--bind", "/", "/", "--ro-bind", "/usr/bin/false",
+       "/usr/bin/grpc_python_plugin", TEMPER, "env", "init", "half"], cwd=HOME,
+      capture_output=True, text=True, timeout=COMMAND_SECONDS)
+  expect("exit without stubs", done.returncode, 1)
+  expect_in("protoc made no stubs in half/proto", done.stderr)
+  expect("half is left", os.path.exists(os.path.join(HOME, "half")), False)
+
+
 def test_broken_ones():
   variant("dying", ("ADD = ", "raise SystemExit('no data here')\nADD = "))
   _, err = temper(1, "env", "register", "dying")
@@ -178,6 +189,13 @@ def test_broken_ones():
                 "it says that it is deterministic, and the same seed gave"),
       "kind": (("correct=said == truth", "correct=True"),
                "no answer at all is graded correct"),
+      "paid": (("value=same / max(len(said), len(truth))", "value=1"),
+               "no answer at all is paid: score digits is 1 of weight 1"),
+      "order": (("results=[answer(call) for call in request.calls]",
+                 "results=[answer(call) for call in request.calls[::-1]]"),
+                "results are to be in the order of the calls"),
+      "shape": (('"parameters": {"type":', '"parameters": [], "": {"type":'),
+                'parameters of tool "add" are no JSON object'),
       "lying": (("value=same / max(len(said), len(truth))", "value=1e9"),
                 "score digits is 1e+09 of weight 1"),
       "nan": (("value=same / max(len(said), len(truth))",
@@ -189,6 +207,9 @@ def test_broken_ones():
                "2 results of 1 calls"),
       "open": (("if not request.task.messages or not truth_of(request.task)",
                 "if False"), "a task whose payload_json is"),
+      "dies": (("def answer(call):", "def answer(call):\n"
+                "  import os; print('no more', file=sys.stderr); os._exit(4)"),
+               "` ended, exit 4; its last line: no more"),
       "hung": (("reset_ms=10000, step_ms=10000", "step_ms=300"),
                "Deadline Exceeded"),
   }
@@ -214,6 +235,50 @@ def test_one_that_does_not_answer():
   expect_in("environment mute did not answer for 1", err)
   if not os.path.exists(os.path.join(HOME, "mute.address")):
     failures.append("mute was never served")
+
+
+def served(name):
+  """`temper env serve` of `name`, which serves."""
+  address = os.path.join(HOME, name + ".address")
+  serve = subprocess.Popen(
+      [TEMPER, "env", "serve", name, "--address-file", address], cwd=HOME,
+      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  within_deadline(name + " is served", lambda: os.path.exists(address))
+  return serve
+
+
+def test_one_that_is_busy_is_not_one_that_hangs():
+  """One thread, and calls within its limit, behind which Describe waits; and a
+  stop is heard while it does."""
+  limits = "reset_ms=10000, step_ms=10000, grade_ms=10000"
+  for name, limit, pause_s in (("busy", 4000, 3.5), ("waiting", 30000, 600)):
+    variant(name, (limits, limits.replace("10000", str(limit))),
+            ("def Describe(self, request, context):",
+             "def Describe(self, request, context):\n    asked.append(1)\n"
+             "    if len(asked) > 1: print('asked', file=sys.stderr); "
+             "__import__('time').sleep(%s)" % pause_s),
+            ("truths = {}", "asked = []\ntruths = {}"))
+    temper(0, "env", "register", name)
+  busy, waiting = served("busy"), served("waiting")
+  try:
+    for line in waiting.stderr:
+      if line == "asked\n":
+        break
+    waiting.terminate()
+    expect("waiting, stopped", waiting.wait(20), 0)
+    # After 20 s, which is longer than its longest call and 10 s.
+    asked = 0
+    for line in busy.stderr:
+      asked += line == "asked\n"
+      if asked == 4:
+        break
+    expect("how often busy was asked", asked, 4)
+    busy.terminate()
+    expect("busy, stopped", busy.wait(20), 0)
+  finally:
+    for serve in (busy, waiting):
+      serve.kill()
+      serve.wait()
 
 
 def descendants(pid):
@@ -312,6 +377,17 @@ def test_run_survives_its_death():
   # What it was registered with is the run's own by now.
   os.rename(os.path.join(HOME, "environments.jsonl"),
             os.path.join(HOME, "away.jsonl"))
+  os.rename(os.path.join(HOME, "words"), os.path.join(HOME, "moved"))
+  _, err = temper(2, "train", "--resume", "killed", "--set", "steps=7")
+  expect_in("there is no directory %s/words, which runs/killed/environments.jsonl "
+            "has; put it back, or register it again in that file's directory"
+            % HOME, err.replace(HOME + "/runs", "runs"))
+  os.rename(os.path.join(HOME, "moved"), os.path.join(HOME, "words"))
+  program("words", ("a sum, and a tool", "sums, and a tool"))
+  _, err = temper(1, "train", "--resume", "killed", "--set", "steps=7")
+  expect_in("which runs/killed/environments.jsonl has; make it what it was",
+            err.replace(HOME + "/runs", "runs"))
+  program("words", ("sums, and a tool", "a sum, and a tool"))
   out, _ = temper(0, "train", "--resume", "killed", "--set", "steps=7")
   expect_in("words (python3 environment.py in", out)
   expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(7,)])
@@ -386,8 +462,10 @@ test_readme()
 test_words()
 test_an_address()
 test_walls()
+test_init_leaves_nothing_half_made()
 test_broken_ones()
 test_one_that_does_not_answer()
+test_one_that_is_busy_is_not_one_that_hangs()
 test_run_survives_its_death()
 test_one_that_hangs_or_lies_costs_its_own_episodes()
 finish()

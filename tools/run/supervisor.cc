@@ -157,6 +157,7 @@ absl::Status Supervisor::Spawn(Child* child) {
   // Both sides set the group: whoever comes first, kill(-pid) then works.
   setpgid(pid, pid);
   child->pid = pid;
+  child->started_us = clock_->MonotonicMicros();
   child->waiting = false;
   Emit(*child, ChildEvent::Kind::kStarted, absl::StrCat("pid ", pid));
   return absl::OkStatus();
@@ -171,6 +172,11 @@ void Supervisor::Spent(const Child& child) {
 void Supervisor::Failed(Child* child, const std::string& how) {
   Emit(*child, ChildEvent::Kind::kFailed, how);
   if (stopping_) return;
+  // A run lasts for days: what dies now and then is not what dies at once.
+  if (clock_->MonotonicMicros() - child->started_us >=
+      1000 * options_.restarts_back_ms) {
+    child->restarts = 0;
+  }
   // Whoever was told something wrong will be told the same again.
   const bool misused = how == absl::StrCat("exit ", kExitMisused);
   if (misused || child->restarts >= child->spec.restarts_max) {

@@ -6,7 +6,8 @@
 // little before the essential one, at most finish_slack_ms; one that has
 // finished for longer while the run goes on has failed, as one has that ends in
 // any other way. What failed is started again after a backoff that doubles,
-// until its restarts are spent; exit code 2 (misused) would only repeat itself
+// until its restarts are spent, which are given back to one that lived for
+// restarts_back_ms; exit code 2 (misused) would only repeat itself
 // and is not retried. The whole is over when the essential child ends, or when
 // a group has no member left.
 //
@@ -59,6 +60,7 @@ struct SupervisorOptions {
   int64_t backoff_ms = 500;
   int64_t backoff_ms_max = 10'000;
   int64_t finish_slack_ms = 10'000;
+  int64_t restarts_back_ms = 600'000;
 };
 
 enum class RunState {
@@ -101,6 +103,7 @@ class Supervisor {
   struct Child {
     ChildSpec spec;
     pid_t pid = 0;
+    int64_t started_us = 0;
     int restarts = 0;
     int64_t restart_at_us = 0;  // when waiting to be started again
     bool waiting = false;

@@ -40,6 +40,8 @@ class SupervisorTest : public ::testing::Test {
  protected:
   void SetUp() override {
     options_.program = "/bin/sh";
+    // Time passes fast here; a test of them says otherwise.
+    options_.restarts_back_ms = int64_t{1} << 40;
     options_.log_dir = absl::StrCat(
         getenv("TEST_TMPDIR"), "/",
         ::testing::UnitTest::GetInstance()->current_test_info()->name());
@@ -125,6 +127,34 @@ TEST_F(SupervisorTest, FailedChildIsRestartedWithDoublingBackoffThenSpent) {
   EXPECT_EQ(details_[2], "in 500 ms, 1 of 2");
   EXPECT_EQ(details_[5], "in 1000 ms, 2 of 2");
   EXPECT_EQ(supervisor->first_failure(), "worker-0");
+}
+
+TEST_F(SupervisorTest, OneThatLivedForLongHasItsRestartsBack) {
+  options_.restarts_back_ms = 60'000;
+  const auto supervisor = New();
+  ChildSpec server = Shell("words", "words", "sleep 1000");
+  server.restarts_max = 1;
+  ASSERT_TRUE(supervisor->Start(server).ok());
+  const auto die_after = [&](int64_t ms) {
+    const pid_t pid = StartedPid("words");
+    clock_.AdvanceMicros(1000 * ms);
+    kill(pid, SIGKILL);
+    const size_t before = events_.size();
+    EXPECT_TRUE(Eventually([&] {
+      supervisor->Poll();
+      return events_.size() > before + 1;
+    }));
+    const std::string then = details_.back();
+    clock_.AdvanceMicros(500'000);  // its backoff
+    supervisor->Poll();
+    return then;
+  };
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(die_after(60'000), "in 500 ms, 1 of 1") << i;
+  }
+  EXPECT_EQ(die_after(59'000), "1 restarts");
+  EXPECT_EQ(events_.back(), "words spent");
+  EXPECT_EQ(supervisor->state(), RunState::kFailed);
 }
 
 TEST_F(SupervisorTest, NothingIsRestartedBeforeItsBackoffIsOver) {

@@ -142,6 +142,7 @@ absl::Status Play(const std::vector<Task>& tasks, const TestFlags& flags,
       if (status.ok()) said += *transcript;
     }
     if (!status.ok()) {
+      status = environments->Explain(task.environment(), status);
       return absl::Status(status.code(),
                           absl::StrCat("task ", task.id(), ": ",
                                        std::string(status.message())));

@@ -88,10 +88,7 @@ std::vector<Task> SumTasks(const std::string& name) {
   return tasks;
 }
 
-absl::Status InitPython(const std::string& dir, const std::string& name) {
-  if (Exists(dir)) {
-    return absl::InvalidArgumentError(dir + " exists; name a new directory");
-  }
+absl::Status WritePython(const std::string& dir, const std::string& name) {
   RETURN_IF_ERROR(MakeDirectories(dir + "/proto"));
   const std::string program = absl::StrReplaceAll(
       FileText(kExamplePython), {{"name=\"sums\"", "name=\"" + name + "\""}});
@@ -104,7 +101,19 @@ absl::Status InitPython(const std::string& dir, const std::string& name) {
     RETURN_IF_ERROR(WriteFileDurably(absl::StrCat(dir, "/", file), text));
   }
   RETURN_IF_ERROR(MakeStubs(dir));
-  RETURN_IF_ERROR(WriteTaskFile(dir + "/tasks.jsonl", SumTasks(name)));
+  return WriteTaskFile(dir + "/tasks.jsonl", SumTasks(name));
+}
+
+absl::Status InitPython(const std::string& dir, const std::string& name) {
+  if (Exists(dir)) {
+    return absl::InvalidArgumentError(dir + " exists; name a new directory");
+  }
+  const absl::Status written = WritePython(dir, name);
+  if (!written.ok()) {
+    // Whole or not at all: it can be tried again.
+    RemoveAll(dir).IgnoreError();
+    return written;
+  }
   PrintOut(
       "%s is an environment: environment.py, and tasks.jsonl for it. Next:\n"
       "  temper env register %s --directory %s\n"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ namespace {
 
 constexpr int64_t kPollMs = 200;
 constexpr int64_t kAskMs = 5'000;
-constexpr std::chrono::seconds kAnswerMax(3);
+constexpr int64_t kAnswerMs = 3'000;  // or its longest call, if that is more
 // Beyond its longest call.
 constexpr int64_t kSilenceMs = 10'000;
 
@@ -48,33 +49,46 @@ absl::StatusOr<Registration> FindRegistration(const std::string& registry,
                                           "one"));
 }
 
-// For how long the program may be silent. A call that is answered at all is
-// answered within its limit, so who waited behind it for longer has given up.
-int64_t SilenceMaxMs(const EnvironmentLimits& limits) {
-  return kSilenceMs +
-         std::max({limits.reset_ms, limits.step_ms, limits.grade_ms});
-}
+using Described = absl::StatusOr<std::vector<EnvironmentDescription>>;
 
-// Watches until a stop signal; an error if the program ended or hangs.
+// Watches until a stop signal; an error if the program ended or hangs. A call
+// that is answered at all is answered within its limit, so a program that does
+// one at a time may be silent as long; a Describe that waits behind such a call
+// is asked from a thread, to hear signals meanwhile. *asked is one that had no
+// answer yet.
 absl::Status Watch(const Registration& registration,
-                   const EnvironmentLimits& limits, EnvironmentClient* client,
-                   EnvironmentCommand* command) {
+                   const std::string& registry, const EnvironmentLimits& limits,
+                   EnvironmentClient* client, EnvironmentCommand* command,
+                   std::future<Described>* asked) {
+  const int64_t call_ms =
+      std::max({limits.reset_ms, limits.step_ms, limits.grade_ms});
+  const std::chrono::milliseconds answer_max(std::max(kAnswerMs, call_ms));
   int64_t answered_us = SystemClock()->MonotonicMicros();
   int64_t asked_us = answered_us;
+  std::string fault;
   while (!WaitForStopSignal(kPollMs)) {
     RETURN_IF_ERROR(command->Check());
     const int64_t now = SystemClock()->MonotonicMicros();
-    if (now - asked_us < 1000 * kAskMs) continue;
-    asked_us = now;
-    const auto described = client->Describe(kAnswerMax);
-    if (described.ok()) {
-      RETURN_IF_ERROR(CheckAsRegistered(registration, *described));
-      answered_us = SystemClock()->MonotonicMicros();
-    } else if (now - answered_us > 1000 * SilenceMaxMs(limits)) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "environment ", registration.name(), " did not answer for ",
-          (now - answered_us) / 1'000'000, " s, longer than its longest call: ",
-          std::string(described.status().message())));
+    if (asked->valid() &&
+        asked->wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+      const Described described = asked->get();
+      if (described.ok()) {
+        RETURN_IF_ERROR(CheckAsRegistered(registration, registry, *described));
+        answered_us = now;
+      }
+      fault = std::string(described.status().message());
+    }
+    if (!asked->valid() && now - asked_us >= 1000 * kAskMs) {
+      asked_us = now;
+      *asked = std::async(std::launch::async, [client, answer_max] {
+        return client->Describe(answer_max);
+      });
+    }
+    if (now - answered_us > 1000 * (kSilenceMs + call_ms)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("environment ", registration.name(),
+                       " did not answer for ", (now - answered_us) / 1'000'000,
+                       " s, longer than its longest call: ", fault));
     }
   }
   return absl::OkStatus();
@@ -85,18 +99,25 @@ absl::Status Serve(const std::string& name, const std::string& registry,
   ASSIGN_OR_RETURN(const Registration registration,
                    FindRegistration(registry, name));
   RETURN_IF_ERROR(InstallStopSignal());
-  ASSIGN_OR_RETURN(const auto command,
-                   EnvironmentCommand::Start(registration, STDERR_FILENO));
+  auto started = EnvironmentCommand::Start(registration, STDERR_FILENO);
+  if (!started.ok()) return OfRegistry(started.status(), registry);
+  std::unique_ptr<EnvironmentCommand> command = *std::move(started);
   LOG(INFO) << "environment " << name << ": " << WhereServed(registration)
             << "; " << EnvironmentCommand::DescribeWalls();
-  EnvironmentClient client([&command] { return command->address(); },
+  EnvironmentClient client([address = command->address()] { return address; },
                            RemoteEnvironmentOptions());
   ASSIGN_OR_RETURN(const auto described,
                    AwaitDescriptions(registration, &client, command.get()));
-  RETURN_IF_ERROR(CheckAsRegistered(registration, described));
+  RETURN_IF_ERROR(CheckAsRegistered(registration, registry, described));
   RETURN_IF_ERROR(WriteFileDurably(address_file, command->address()));
   const DescribedFacts facts(registration.description());
-  return Watch(registration, facts.facts().limits, &client, command.get());
+  std::future<Described> asked;
+  const absl::Status watched =
+      Watch(registration, registry, facts.facts().limits, &client,
+            command.get(), &asked);
+  // With the program its connection ends, and so does who waits for an answer.
+  command = nullptr;
+  return watched;
 }
 
 }  // namespace
