@@ -67,6 +67,13 @@ ComputeWish WishOf(const SftConfig& config) {
           .threads = static_cast<int>(config.threads())};
 }
 
+ComputeWish ToGoOn(ComputeWish wish) {
+  wish.otherwise =
+      "go on where there is such a GPU: it began on cuda and stays there; or "
+      "begin anew on the CPU";
+  return wish;
+}
+
 bool BackendIsNamed() { return !NamedBackend().empty(); }
 
 absl::Status CheckNamedBackend() {
@@ -78,6 +85,7 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish) {
   named.name = wish.tier.empty() ? NamedBackend() : wish.tier;
   named.device = wish.device;
   named.numerics = wish.numerics;
+  named.otherwise = wish.otherwise;
   auto choice = ChooseBackend(named);
   if (!wish.tier.empty()) return choice;
   RETURN_IF_ERROR(OfVariable(choice.status()));

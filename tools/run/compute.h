@@ -25,10 +25,15 @@ struct ComputeWish {
   std::optional<Device> device = {};  // none: auto
   Numerics numerics = kFp32;
   int threads = 0;  // 0: this machine's cores
+  // As BackendWish has it.
+  std::string otherwise = BackendWish().otherwise;
 };
 
 ComputeWish WishOf(const RunConfig& config);
 ComputeWish WishOf(const SftConfig& config);
+
+// The wish of what goes on: its device is the one it began on, and stays.
+ComputeWish ToGoOn(ComputeWish wish);
 
 // Of the key device: none for auto, and back.
 std::optional<Device> DeviceOf(RunConfig::Device key);
