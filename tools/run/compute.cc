@@ -10,6 +10,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/run_numerics.h"
+#include "tools/cli/print.h"
 
 namespace temper {
 namespace {
@@ -104,6 +105,15 @@ absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
   ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
   return FindBackend(
       {.name = choice.name, .threads = ComputeThreads(wish.threads)});
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackendSayingWhy(
+    const ComputeWish& wish) {
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
+  const int threads = ComputeThreads(wish.threads);
+  PrintErr("computing on %s (%s), %d threads\n", choice.name, choice.why,
+           threads);
+  return FindBackend({.name = choice.name, .threads = threads});
 }
 
 }  // namespace temper

@@ -51,6 +51,10 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish);
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
     const ComputeWish& wish);
 
+// The same, for a verb that prints no plan: the choice is said on stderr.
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackendSayingWhy(
+    const ComputeWish& wish);
+
 // Whether TEMPER_ISA names what is computed with.
 bool BackendIsNamed();
 

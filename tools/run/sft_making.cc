@@ -250,9 +250,9 @@ absl::Status Making::Open() {
       SftTrainer::Create(config_, backend_.get(), inputs_.tokenizer.get(),
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
-  PrintErr("%d parameters, %d of them active; %d tokens; %s, %d threads\n",
+  PrintErr("%d parameters, %d of them active; %d tokens; %s (%s), %d threads\n",
            model.parameter_count(), model.active_parameter_count(),
-           inputs_.tokenizer->vocab_size(), compute_.name,
+           inputs_.tokenizer->vocab_size(), compute_.name, compute_.why,
            ComputeThreads(static_cast<int>(config_.threads())));
   PrintErr(
       "%d steps; a checkpoint every %d in %s, the model at the end in "
