@@ -7,7 +7,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/run_numerics.h"
 #include "tools/cli/print.h"
@@ -96,8 +95,8 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish) {
   return choice;
 }
 
-void HandDownBackend(const std::string& name) {
-  CHECK_EQ(setenv(kVariable, name.c_str(), /*overwrite=*/1), 0);
+std::string VariableNaming(const std::string& name) {
+  return absl::StrCat(kVariable, "=", name);
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(

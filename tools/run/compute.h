@@ -61,9 +61,9 @@ bool BackendIsNamed();
 // InvalidArgument where it names what there is not. The GPU is not looked for.
 absl::Status CheckNamedBackend();
 
-// From now on this process and its children compute on the backend of this
-// name. Not while another thread runs.
-void HandDownBackend(const std::string& name);
+// "TEMPER_ISA=avx2": what of a child's environment has it compute on the
+// backend of this name.
+std::string VariableNaming(const std::string& name);
 
 int ComputeThreads(int threads);
 
