@@ -54,17 +54,17 @@ BackendChoice CudaOf(const GpuSurvey& found) {
 
 // Cuda or an error.
 absl::StatusOr<BackendChoice> ChooseCuda(
-    const Numerics& numerics, const std::function<GpuSurvey()>& survey) {
-  if (const std::string lack = LackOfCuda(numerics); !lack.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(lack, "; set numerics to ",
-                     NumericsThatRunOn(Device::kCuda), ", or device to cpu"));
+    const BackendWish& wish, const std::function<GpuSurvey()>& survey) {
+  if (const std::string lack = LackOfCuda(wish.numerics); !lack.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        lack, "; set numerics to ", NumericsThatRunOn(Device::kCuda), ", or ",
+        wish.otherwise));
   }
   const GpuSurvey found = survey();
   if (found.missing.empty()) return CudaOf(found);
   return absl::InvalidArgumentError(absl::StrCat("device cuda: ", found.missing,
-                                                 "; ", found.remedy,
-                                                 ", or set device to cpu"));
+                                                 "; ", found.remedy, ", or ",
+                                                 wish.otherwise));
 }
 
 // Cuda or the CPU, which then says why it is not cuda.
@@ -105,7 +105,7 @@ absl::StatusOr<BackendChoice> ChooseBackend(
     return ChooseFreely(wish.numerics, survey);
   }
   if (wish.device.value_or(of_name) == Device::kCuda) {
-    return ChooseCuda(wish.numerics, survey);
+    return ChooseCuda(wish, survey);
   }
   return ChooseTier(wish.name, "");
 }

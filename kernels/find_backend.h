@@ -36,6 +36,8 @@ struct BackendWish {
   // None: cuda where it can be had for these numerics, else the CPU.
   std::optional<Device> device = {};
   Numerics numerics = kFp32;
+  // What else can be done where there is no cuda, for the refusal to say.
+  std::string otherwise = "set device to cpu";
 };
 
 struct BackendChoice {

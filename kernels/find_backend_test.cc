@@ -108,7 +108,15 @@ TEST_F(FindBackendTest, CudaAskedForIsHadOrRefusedByWhatIsMissing) {
                       HasSubstr("device to cpu")));
   }
   EXPECT_THAT(Refusal({.device = Device::kCuda, .numerics = kBf16}, NobodyAsks),
-              HasSubstr("no kernels of bf16 yet; set numerics to fp32"));
+              HasSubstr("no kernels of bf16 yet; set numerics to fp32, or set "
+                        "device to cpu"));
+}
+
+TEST_F(FindBackendTest, ARefusalSaysWhatElseWhoeverAsksCanDo) {
+  const std::string refusal =
+      Refusal({.device = Device::kCuda, .otherwise = "begin anew"}, NoDevice);
+  EXPECT_THAT(refusal, HasSubstr("plug one in, or begin anew"));
+  EXPECT_THAT(refusal, Not(HasSubstr("device to cpu")));
 }
 
 // Nor is the driver started for it: that makes threads.

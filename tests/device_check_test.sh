@@ -8,7 +8,7 @@ scripts=$PWD/$1
 programs=("${@:2}")
 failures=0
 unset TEMPER_ISA
-if [[ -e /dev/nvidia0 ]]; then
+if compgen -G '/dev/nvidia[0-9]*' >/dev/null; then
   echo "skipped: there is a GPU here, whose check is no test of every day"
   exit 0
 fi
@@ -21,8 +21,10 @@ mkdir -p "$dir/files/tests/golden/model" "$dir/files/tools"
 cp -rL tests/golden/model/{A,C,rules.json} "$dir/files/tests/golden/model/"
 cp -rL tools/configs tools/quickstart_model "$dir/files/tools/"
 echo stand-in >"$dir/files/revision"
+echo 9.9 >"$dir/files/glibc"
 cp -L "$scripts"/* "$dir/device/"
 # Whatever this machine has.
+export CUDA_HOME=$dir/cuda
 printf '#!/bin/sh\nexit 9\n' >"$dir/path/nvidia-smi"
 chmod +x "$dir/path/nvidia-smi"
 PATH=$dir/path:$PATH
@@ -78,11 +80,43 @@ prints '^2 failed$'
 expect 1 --only digests
 lacks 'doctor|goldens|no GPU'
 
+# Ctrl-C or a kill ends the stage with the check.
+printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 60\n' "$dir/pid" >"$dir/files/bin/numerics_digest_test"
+pack
+bash "$dir/device/check.sh" --only digests >"$dir/out" 2>&1 &
+check=$!
+for _ in {1..300}; do [[ -s $dir/pid ]] && break; sleep 0.1; done
+kill -TERM "$check"
+wait "$check"
+code=$?
+((code == 130)) || { echo "FAILED: interrupted, check.sh exited $code"; failures=1; }
+prints 'interrupted$'
+stage=/proc/$(cat "$dir/pid")/status
+for _ in {1..50}; do grep -q '^State:.[^Z]' "$stage" 2>/dev/null || break; sleep 0.1; done
+grep -q '^State:.[^Z]' "$stage" 2>/dev/null && { echo "FAILED: the stage lives on"; failures=1; }
+
+# What cuobjdump lists: nothing, a kernel, one that spills.
+mkdir -p "$dir/cuda/bin"
+lists() {
+  printf '#!/bin/sh\necho "%s"\n' "$1" >"$dir/cuda/bin/cuobjdump"
+  chmod +x "$dir/cuda/bin/cuobjdump"
+}
+lists ''
+expect 1 --only machine_code
+prints '^0 kernels'
+lists 'Function : one'
+expect 0 --only machine_code
+lists 'Function : one STL [R1], R2'
+expect 1 --only machine_code
+rm -r "$dir/cuda"
+
 # A GPU that the driver lists and CUDA does not get at.
 printf '#!/bin/sh\necho "GPU 0: one"\n' >"$dir/path/nvidia-smi"
 expect 1 --only conformance
 expect 1 --only generate
 prints 'built without CUDA|no GPU that CUDA can use'
+printf '#!/bin/sh\nexit 3\n' >"$dir/files/bin/numerics_digest_test"
+pack
 expect 9
 for stage in probe conformance backend model generate train bench; do
   prints "^=== $stage FAILED"

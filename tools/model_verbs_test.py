@@ -37,6 +37,12 @@ def check_bench():
   expect_in("nothing", err)
 
 
+def expect_computing(err):
+  """What was computed on, and why."""
+  expect("computing on", len(re.findall(
+      r"^computing on \w+ \(.+\), \d+ threads$", err, re.M)), 1)
+
+
 def check_generate():
   long = "a b " * 20000
   for more in [], ["--json"]:
@@ -46,8 +52,9 @@ def check_generate():
   _, err = temper(2, "generate", MODEL, "--prompt", b"ab\xff\xfe")
   expect_in("--prompt is not UTF-8 from its byte 2 on", err)
   # Text as a person reads it, not the chat format's markup.
-  out, _ = temper(0, "generate", MODEL, "--prompt", "hello", "--samples", "2",
-                  "--seed", "1")
+  out, err = temper(0, "generate", MODEL, "--prompt", "hello", "--samples",
+                    "2", "--seed", "1")
+  expect_computing(err)
   expect("markup", re.findall("</?think>|<\uff5c|DSML", out), [])
   expect_in("--- sample 1\n", out)
   # Not one is well-formed.
@@ -228,6 +235,7 @@ def check_huge_weights(ending):
   _, err = temper(1, "eval", huge, "--set", "tasks=" + tasks, "--set",
                   "eval_tasks=1")
   expect_in(said, err)
+  expect_computing(err)
   _, err = temper(1, "train", "--name", name, "--set", "model=" + huge,
                   "--set", "tasks=" + tasks, "--steps", "1", "--set",
                   "prompts_per_step=1", "--set", "group_size=2", "--set",

@@ -4,6 +4,7 @@ killed or stopped goes on to the bytes of one that was not."""
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -239,6 +240,8 @@ def check_resume():
   out, err = temper(0, "sft", "--resume", "../cut", cwd=HOME + "/elsewhere")
   expect_in("skipped ../cut/unfinished/step_%d: " % newest, err)
   expect_in("going on from ../cut/unfinished/step_%d\n" % (newest - 4), err)
+  expect("device and why", re.findall(r"\d tokens; \w+ \(.+\), \d+ threads", err)
+         != [], True)
   expect("stdout", out, "../cut\n")
   if bytes_of("cut") != whole:
     failures.append("a killed sft went on to other bytes: %r, not %r" % (

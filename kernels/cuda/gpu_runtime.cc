@@ -179,6 +179,10 @@ GpuSurvey SurveyGpus() {
   for (int i = 0; i < devices; ++i) {
     cudaDeviceProp properties;
     const cudaError_t read = cudaGetDeviceProperties(&properties, i);
+    if (read != cudaSuccess && i > 0) {
+      cudaGetLastError();  // nothing is computed on it
+      continue;
+    }
     if (read != cudaSuccess) {
       survey.missing =
           absl::StrCat("GPU ", i, " cannot be asked: ", Words(read));

@@ -31,6 +31,8 @@ ldd "$made"/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
 cp -rL tests/golden/model/{A,C,rules.json} "$made/tests/golden/model/"
 cp -rL tools/configs tools/quickstart_model "$made/tools/"
 git describe --always --dirty >"$made/revision" 2>/dev/null || echo unknown >"$made/revision"
+objdump -T "$made"/bin/* | grep -oE 'GLIBC_[0-9.]+' | sort -V | tail -1 |
+  cut -d_ -f2 >"$made/glibc"
 
 rm -rf device
 mkdir device

@@ -7,9 +7,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/run_numerics.h"
+#include "tools/cli/print.h"
 
 namespace temper {
 namespace {
@@ -67,6 +67,13 @@ ComputeWish WishOf(const SftConfig& config) {
           .threads = static_cast<int>(config.threads())};
 }
 
+ComputeWish ToGoOn(ComputeWish wish) {
+  wish.otherwise =
+      "go on where there is such a GPU: it began on cuda and stays there; or "
+      "begin anew on the CPU";
+  return wish;
+}
+
 bool BackendIsNamed() { return !NamedBackend().empty(); }
 
 absl::Status CheckNamedBackend() {
@@ -78,6 +85,7 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish) {
   named.name = wish.tier.empty() ? NamedBackend() : wish.tier;
   named.device = wish.device;
   named.numerics = wish.numerics;
+  named.otherwise = wish.otherwise;
   auto choice = ChooseBackend(named);
   if (!wish.tier.empty()) return choice;
   RETURN_IF_ERROR(OfVariable(choice.status()));
@@ -87,8 +95,8 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish) {
   return choice;
 }
 
-void HandDownBackend(const std::string& name) {
-  CHECK_EQ(setenv(kVariable, name.c_str(), /*overwrite=*/1), 0);
+std::string VariableNaming(const std::string& name) {
+  return absl::StrCat(kVariable, "=", name);
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
@@ -96,6 +104,15 @@ absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
   ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
   return FindBackend(
       {.name = choice.name, .threads = ComputeThreads(wish.threads)});
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackendSayingWhy(
+    const ComputeWish& wish) {
+  ASSIGN_OR_RETURN(const BackendChoice choice, ChooseComputeBackend(wish));
+  const int threads = ComputeThreads(wish.threads);
+  PrintErr("computing on %s (%s), %d threads\n", choice.name, choice.why,
+           threads);
+  return FindBackend({.name = choice.name, .threads = threads});
 }
 
 }  // namespace temper

@@ -25,10 +25,15 @@ struct ComputeWish {
   std::optional<Device> device = {};  // none: auto
   Numerics numerics = kFp32;
   int threads = 0;  // 0: this machine's cores
+  // As BackendWish has it.
+  std::string otherwise = BackendWish().otherwise;
 };
 
 ComputeWish WishOf(const RunConfig& config);
 ComputeWish WishOf(const SftConfig& config);
+
+// The wish of what goes on: its device is the one it began on, and stays.
+ComputeWish ToGoOn(ComputeWish wish);
 
 // Of the key device: none for auto, and back.
 std::optional<Device> DeviceOf(RunConfig::Device key);
@@ -46,15 +51,19 @@ absl::StatusOr<BackendChoice> ChooseComputeBackend(const ComputeWish& wish);
 absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackend(
     const ComputeWish& wish);
 
+// The same, for a verb that prints no plan: the choice is said on stderr.
+absl::StatusOr<std::unique_ptr<Backend>> NewComputeBackendSayingWhy(
+    const ComputeWish& wish);
+
 // Whether TEMPER_ISA names what is computed with.
 bool BackendIsNamed();
 
 // InvalidArgument where it names what there is not. The GPU is not looked for.
 absl::Status CheckNamedBackend();
 
-// From now on this process and its children compute on the backend of this
-// name. Not while another thread runs.
-void HandDownBackend(const std::string& name);
+// "TEMPER_ISA=avx2": what of a child's environment has it compute on the
+// backend of this name.
+std::string VariableNaming(const std::string& name);
 
 int ComputeThreads(int threads);
 

@@ -47,7 +47,8 @@ TEST_F(ComputeTest, AFlagSaysWhatTheKeySays) {
 
 TEST_F(ComputeTest, TheVariableNamesATierAndIsNamedWhereItIsWrong) {
   EXPECT_FALSE(BackendIsNamed());
-  HandDownBackend("scalar");
+  EXPECT_EQ(VariableNaming("scalar"), "TEMPER_ISA=scalar");
+  setenv("TEMPER_ISA", "scalar", 1);
   EXPECT_TRUE(BackendIsNamed());
   const auto choice = ChooseComputeBackend({});
   ASSERT_TRUE(choice.ok()) << choice.status();
@@ -57,7 +58,7 @@ TEST_F(ComputeTest, TheVariableNamesATierAndIsNamedWhereItIsWrong) {
       std::string(
           ChooseComputeBackend({.device = Device::kCuda}).status().message()),
       HasSubstr("TEMPER_ISA=scalar: scalar is named, of device cpu"));
-  HandDownBackend("abacus");
+  setenv("TEMPER_ISA", "abacus", 1);
   EXPECT_THAT(std::string(CheckNamedBackend().message()),
               HasSubstr("TEMPER_ISA=abacus: "));
 }

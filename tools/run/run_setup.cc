@@ -45,8 +45,8 @@ absl::Status MakePathsAbsolute(RunConfig* config) {
 
 // From here on the run is of one kind of device, whatever the machine of a
 // resume has.
-absl::Status SettleDevice(PreparedRun* run) {
-  ASSIGN_OR_RETURN(run->compute, ChooseComputeBackend(WishOf(run->config)));
+absl::Status SettleDevice(const ComputeWish& wish, PreparedRun* run) {
+  ASSIGN_OR_RETURN(run->compute, ChooseComputeBackend(wish));
   run->config.set_device(KeyOf(run->compute.device));
   return absl::OkStatus();
 }
@@ -212,7 +212,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                      "at least; `temper eval` does without"));
   }
   run.config = std::move(config);
-  RETURN_IF_ERROR(SettleDevice(&run));
+  RETURN_IF_ERROR(SettleDevice(WishOf(run.config), &run));
   // From here on something is on disk: what could be refused has been.
   RETURN_IF_ERROR(MakeRunDirectory(&run));
   const absl::Status filled = FillRunDirectory(run, tasks);
@@ -253,8 +253,10 @@ absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
   // All checks before the first write: a resume that is refused leaves the run
   // as it was.
   RETURN_IF_ERROR(CheckResume(was, run.config));
-  RETURN_IF_ERROR(SettleDevice(&run));
   ASSIGN_OR_RETURN(run.finished, CheckGoesOn(run.dir, was, run.config));
+  if (!run.finished) {
+    RETURN_IF_ERROR(SettleDevice(ToGoOn(WishOf(run.config)), &run));
+  }
   ASSIGN_OR_RETURN(const std::string model_dir, CheckRunModel(&run));
   ASSIGN_OR_RETURN(const auto environments, EnvironmentSet::Open(absl::StrCat(
                                                 run.dir, "/", kRegistryFile)));

@@ -36,7 +36,8 @@ struct PreparedRun {
   std::string dir;  // absolute
   // Resolved; name, environments and device filled in, every path absolute.
   RunConfig config;
-  BackendChoice compute;  // of the device that config has
+  // Of the device that config has; not chosen where there is nothing to do.
+  BackendChoice compute;
   ModelConfig model;
   int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
@@ -70,7 +71,8 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
 
 // A run that is there already, to go on with: `sets` may change what a resume
 // may change, and config.textproto then says so. The kind of device stays: one
-// that is not there now is InvalidArgument. FailedPrecondition while
+// that is not there now is InvalidArgument, unless the run is finished, which
+// needs none. FailedPrecondition while
 // another holds the run or its learner lives; on any error config.textproto is
 // what it was.
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,

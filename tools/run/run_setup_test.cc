@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "kernels/find_backend.h"
 #include "learner/store/checkpoint.h"
 #include "learner/store/run_db.h"
 #include "learner/store/run_db_fixture.h"
@@ -29,6 +30,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Pair;
 
 TEST_F(RunSetupTest, NewRunHoldsItsResolvedConfigurationAndTasks) {
@@ -311,6 +313,34 @@ TEST_F(RunSetupTest, AFinishedRunIsKnownToBe) {
   change([](RunDb* db) { return db->RecordMetrics(3, {{"eval/dropped", 0}}); });
   EXPECT_TRUE(finished({}));
   EXPECT_FALSE(finished({"steps=4"}));
+}
+
+// Its device is fixed: "set device to cpu" would only be refused in turn.
+TEST_F(RunSetupTest, ARunOfCudaGoesOnWhereAGpuIsUnlessItIsFinished) {
+  auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  run->lock.reset();
+  run->config.set_device(RunConfig::cuda);
+  ASSERT_TRUE(WriteFileDurably(run->dir + "/config.textproto",
+                               FormatConfig(run->config))
+                  .ok());
+  if (!SurveyGpus().missing.empty()) {
+    const std::string refusal(ReopenRun(run->dir, {}).status().message());
+    EXPECT_THAT(refusal, HasSubstr("it began on cuda and stays there"));
+    EXPECT_THAT(refusal, Not(HasSubstr("device to cpu")));
+  }
+  {
+    const auto db = OpenTrialDb(run->dir, SystemClock());
+    ASSERT_NE(db, nullptr);
+    ASSERT_TRUE(db->sqlite()
+                    ->Execute("INSERT INTO step VALUES (1, 3, 1, 1, 1, 1, 2)")
+                    .ok());
+    ASSERT_TRUE(db->RecordCheckpoint(3, "step_3").ok());
+    ASSERT_TRUE(db->RecordMetrics(3, {{"eval/dropped", 0}}).ok());
+  }
+  const auto again = ReopenRun(run->dir, {});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->finished);
 }
 
 TEST_F(RunSetupTest, AResumeWithoutAKlCoefficientWantsNoBaseModel) {

@@ -116,7 +116,7 @@ class Making {
  private:
   absl::Status CheckUnchanged(const SftRequest& request);
   // From here on the making is of one kind of device.
-  absl::Status SettleDevice();
+  absl::Status SettleDevice(const ComputeWish& wish);
   absl::Status Open();  // the trainer
   absl::Status Save();
   void Report(const SftProgress& progress);
@@ -144,7 +144,7 @@ absl::Status Making::Begin(const SftRequest& request) {
   // A resume may be called from elsewhere. What is printed stays as the user
   // wrote it.
   RETURN_IF_ERROR(MakePathsAbsolute(&state_.config));
-  RETURN_IF_ERROR(SettleDevice());
+  RETURN_IF_ERROR(SettleDevice(WishOf(config_)));
   state_.revision = request.revision;
   state_.steps = TotalSteps(config_);
   if (request.steps > 0) state_.steps = std::min(state_.steps, request.steps);
@@ -186,7 +186,7 @@ absl::Status Making::Resume(const SftRequest& request,
   }
   ASSIGN_OR_RETURN(state_, ReadSftState(loaded->directory));
   RETURN_IF_ERROR(CheckUnchanged(request));
-  RETURN_IF_ERROR(SettleDevice());
+  RETURN_IF_ERROR(SettleDevice(ToGoOn(WishOf(config_))));
   ASSIGN_OR_RETURN(backend_, NewComputeBackend(WishOf(config_)));
   const std::string model_dir = loaded->directory + "/model";
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(model_dir));
@@ -202,8 +202,8 @@ absl::Status Making::Resume(const SftRequest& request,
   return trainer_->Resume(state_.step, state_.updates, loaded->directory);
 }
 
-absl::Status Making::SettleDevice() {
-  ASSIGN_OR_RETURN(compute_, ChooseComputeBackend(WishOf(config_)));
+absl::Status Making::SettleDevice(const ComputeWish& wish) {
+  ASSIGN_OR_RETURN(compute_, ChooseComputeBackend(wish));
   config_.set_device(KeyOf(compute_.device));
   state_.config.set_device(config_.device());
   return absl::OkStatus();
@@ -250,9 +250,9 @@ absl::Status Making::Open() {
       SftTrainer::Create(config_, backend_.get(), inputs_.tokenizer.get(),
                          inputs_.source.get(), inputs_.weights.get()));
   const ModelConfig& model = inputs_.weights->config();
-  PrintErr("%d parameters, %d of them active; %d tokens; %s, %d threads\n",
+  PrintErr("%d parameters, %d of them active; %d tokens; %s (%s), %d threads\n",
            model.parameter_count(), model.active_parameter_count(),
-           inputs_.tokenizer->vocab_size(), compute_.name,
+           inputs_.tokenizer->vocab_size(), compute_.name, compute_.why,
            ComputeThreads(static_cast<int>(config_.threads())));
   PrintErr(
       "%d steps; a checkpoint every %d in %s, the model at the end in "

@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
@@ -28,7 +29,8 @@ constexpr uint64_t kTailBytesMax = 64 << 10;
 // What the child does between fork and exec. Only calls that are safe after
 // fork in a process that may have threads.
 [[noreturn]] void BecomeChild(const char* program, char* const* argv,
-                              int log_fd, pid_t parent) {
+                              char* const* variables, int log_fd,
+                              pid_t parent) {
   // A group of its own: Ctrl-C of the terminal reaches the parent alone, which
   // asks the children in its order; and kill(-pid) ends what they started.
   setpgid(0, 0);
@@ -50,8 +52,31 @@ constexpr uint64_t kTailBytesMax = 64 << 10;
   // The run's lock and database are the parent's: a child that outlived it for
   // a moment must not hold them.
   close_range(3, ~0U, 0);
-  execv(program, argv);
+  execve(program, argv, variables);
   _exit(127);
+}
+
+// This process's environment with `own` beside it or in its place.
+std::vector<std::string> WithVariables(const std::vector<std::string>& own) {
+  std::vector<std::string> all = own;
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string inherited = *at;
+    const std::string name = inherited.substr(0, inherited.find('=') + 1);
+    const bool replaced =
+        std::any_of(own.begin(), own.end(), [&name](const std::string& one) {
+          return absl::StartsWith(one, name);
+        });
+    if (!replaced) all.push_back(inherited);
+  }
+  return all;
+}
+
+// As exec takes them; of the words, which must outlive it.
+std::vector<char*> Pointers(std::vector<std::string>* words) {
+  std::vector<char*> pointers;
+  for (std::string& word : *words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
 std::string HowItEnded(const siginfo_t& info) {
@@ -140,13 +165,14 @@ absl::Status Supervisor::Spawn(Child* child) {
   std::vector<std::string> words = {"temper"};
   words.insert(words.end(), child->spec.args.begin(), child->spec.args.end());
   // All that allocates happens before fork.
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = Pointers(&words);
+  std::vector<std::string> environment = WithVariables(options_.environment);
+  const std::vector<char*> variables = Pointers(&environment);
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) {
-    BecomeChild(options_.program.c_str(), argv.data(), log_fd, parent);
+    BecomeChild(options_.program.c_str(), argv.data(), variables.data(), log_fd,
+                parent);
   }
   const int error = errno;
   close(log_fd);

@@ -56,6 +56,8 @@ std::string EventKindName(ChildEvent::Kind kind);
 struct SupervisorOptions {
   std::string program = "/proc/self/exe";
   std::string log_dir;  // exists
+  // "NAME=VALUE" of every child, beside this process's own or in its place.
+  std::vector<std::string> environment;
   uint64_t log_bytes_max = 8 << 20;
   int64_t backoff_ms = 500;
   int64_t backoff_ms_max = 10'000;

@@ -88,6 +88,21 @@ class SupervisorTest : public ::testing::Test {
   std::vector<std::string> details_;
 };
 
+TEST_F(SupervisorTest, AVariableForChildrenIsTheirsAndNotThisProcesss) {
+  ASSERT_EQ(setenv("SUPERVISOR_TEST", "ours", 1), 0);
+  ASSERT_EQ(setenv("SUPERVISOR_TEST_TOO", "kept", 1), 0);
+  options_.environment = {"SUPERVISOR_TEST=theirs"};
+  const auto supervisor = New();
+  ChildSpec spec = Shell("one", "g",
+                         "env | grep -c ^SUPERVISOR_TEST=;"
+                         "echo $SUPERVISOR_TEST $SUPERVISOR_TEST_TOO");
+  spec.essential = true;
+  ASSERT_TRUE(supervisor->Start(spec).ok());
+  ASSERT_TRUE(Reaches(supervisor.get(), RunState::kFinished));
+  EXPECT_EQ(*ReadFile(supervisor->LogPath("one"), 1 << 10), "1\ntheirs kept\n");
+  EXPECT_STREQ(getenv("SUPERVISOR_TEST"), "ours");
+}
+
 TEST_F(SupervisorTest, EssentialChildThatFinishesFinishesTheRun) {
   const auto supervisor = New();
   ChildSpec learner = Shell("learner", "learner", "exit 0");

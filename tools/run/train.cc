@@ -96,6 +96,16 @@ absl::Status RecordEvents(const TrainOptions& options) {
   return ImportEvents(options.run.dir + kEventLog, db.get(), &offset);
 }
 
+SupervisorOptions ChildOptions(const TrainOptions& options) {
+  SupervisorOptions all;
+  all.program = options.child_program;
+  all.log_dir = options.run.dir + "/logs";
+  // The plan's tier is theirs: asked themselves, two that are about as fast
+  // could be chosen differently.
+  all.environment = {VariableNaming(options.run.compute.name)};
+  return all;
+}
+
 // Starts all children, or says which would not start.
 absl::Status StartChildren(const TrainOptions& options,
                            Supervisor* supervisor) {
@@ -106,9 +116,6 @@ absl::Status StartChildren(const TrainOptions& options,
   for (const Registration& registration : options.run.registrations) {
     unlink(ServedAddressFile(options.run.dir, registration.name()).c_str());
   }
-  // The plan's tier is theirs: asked themselves, two that are about as fast
-  // could be chosen differently.
-  HandDownBackend(options.run.compute.name);
   for (const ChildSpec& child : PlanChildren(options)) {
     RETURN_IF_ERROR(supervisor->Start(child));
   }
@@ -142,11 +149,8 @@ int TrainRun(const TrainOptions& options) {
   if (!warning.empty()) {
     PrintErr("temper train: warning: %s\n", warning);
   }
-  SupervisorOptions supervisor_options;
-  supervisor_options.program = options.child_program;
-  supervisor_options.log_dir = options.run.dir + "/logs";
   Supervisor supervisor(
-      supervisor_options, SystemClock(), [&](const ChildEvent& event) {
+      ChildOptions(options), SystemClock(), [&](const ChildEvent& event) {
         const std::string kind = EventKindName(event.kind);
         const absl::Status status =
             AppendEvent(options.run.dir + kEventLog, SystemClock(), event.child,

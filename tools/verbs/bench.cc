@@ -83,8 +83,9 @@ void PrintText(const Bench& bench, const Measurements& measurements) {
                          ? "medians"
                          : "medians of pairs, each held against the machine's "
                            "peak beside it";
-  PrintOut("%s on tier %s, %d %s; %s\n", NameOf(bench.numerics), bench.tier,
-           bench.threads, bench.threads == 1 ? "thread" : "threads", held);
+  PrintOut("%s on %s%s, %d %s; %s\n", NameOf(bench.numerics),
+           bench.peak == nullptr ? "" : "tier ", bench.tier, bench.threads,
+           bench.threads == 1 ? "thread" : "threads", held);
   PrintOut("%-44s %14s %14s %14s %8s\n", "", "tokens/s", "G/s", "peak G/s",
            "of peak");
   for (const Measurement& row : measurements) {

@@ -291,7 +291,8 @@ absl::Status Evaluate(const EvalFlags& flags) {
     context.sandboxes = sandboxes->pool.get();
   }
   // After the sandboxes' helper was forked: a GPU's driver makes threads.
-  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(WishOf(config)));
+  ASSIGN_OR_RETURN(const auto backend,
+                   NewComputeBackendSayingWhy(WishOf(config)));
   ASSIGN_OR_RETURN(const LoadedModel model,
                    LoadModel(backend.get(), NumericsOf(config), flags.model));
   LocalRolloutOptions options;

@@ -247,7 +247,7 @@ absl::Status Generate(const GenerateFlags& flags) {
                                .prompt_tokens = check->prompt_tokens(),
                                .max_tokens = flags.max_tokens},
                               named);
-  ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(wish));
+  ASSIGN_OR_RETURN(const auto backend, NewComputeBackendSayingWhy(wish));
   ASSIGN_OR_RETURN(const LoadedModel model,
                    LoadModel(backend.get(), kFp32, flags.model));
   ASSIGN_OR_RETURN(

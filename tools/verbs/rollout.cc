@@ -111,6 +111,8 @@ absl::Status Work(const RolloutFlags& flags) {
   // One that is started by hand may be of another kind of device than the run,
   // whose learner then says whether it takes it.
   if (BackendIsNamed()) wish.device.reset();
+  wish.otherwise =
+      "name a CPU tier by TEMPER_ISA, which the learner of an fp32 run takes";
   wish.threads = static_cast<int>(flags.threads);
   ASSIGN_OR_RETURN(const auto backend, NewComputeBackend(wish));
   options.numerics = wish.numerics;
@@ -124,7 +126,9 @@ absl::Status Work(const RolloutFlags& flags) {
 int RunRolloutVerb(int argc, char** argv) {
   RolloutFlags values;
   Flags flags("rollout",
-              "Samples episodes for the learner of a run until it says stop.");
+              "Samples episodes for the learner of a run until it says stop. "
+              "It computes on the run's device, unless TEMPER_ISA names a CPU "
+              "tier or cuda.");
   flags.Text("--run-dir", &values.run_dir,
              "The run directory: config.textproto, and learner.address as soon "
              "as the learner is up.");
