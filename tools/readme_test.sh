@@ -59,7 +59,7 @@ for path in $(grep -oE '(tools|tests|kernels|learner|rollout|environments|proto|
   [ -e "$path" ] || complain "no file $path"
 done
 
-for target in $(grep -oE '//[a-z_/]+:[a-z_]+' "$readme" | sort -u); do
+for target in $(grep -oE '//[a-z0-9_/]+:[a-z0-9_]+' "$readme" | sort -u); do
   package=${target#//}
   package=${package%%:*}
   grep -q "name = \"${target##*:}\"" "$package/BUILD" ||
