@@ -104,9 +104,13 @@ absl::StatusOr<BackendChoice> ChooseBackend(
   if (!named && !wish.device.has_value()) {
     return ChooseFreely(wish.numerics, survey);
   }
-  if (wish.device.value_or(of_name) == Device::kCuda) {
-    return ChooseCuda(wish, survey);
+  if (named && of_name == Device::kCuda) {
+    // The device that another key has is not what is in the way.
+    BackendWish by_name = wish;
+    by_name.otherwise = "name a tier of the CPU";
+    return ChooseCuda(by_name, survey);
   }
+  if (wish.device == Device::kCuda) return ChooseCuda(wish, survey);
   return ChooseTier(wish.name, "");
 }
 

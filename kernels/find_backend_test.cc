@@ -10,7 +10,6 @@
 namespace temper {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
@@ -104,8 +103,11 @@ TEST_F(FindBackendTest, CudaAskedForIsHadOrRefusedByWhatIsMissing) {
         BackendWish{.name = "cuda", .device = Device::kCuda}}) {
     EXPECT_EQ(ChooseBackend(wish, AnH100)->name, "cuda");
     EXPECT_THAT(Refusal(wish, NoDevice),
-                AllOf(HasSubstr("cuda: no GPU at all; plug one in"),
-                      HasSubstr("device to cpu")));
+                HasSubstr(wish.name.empty()
+                              ? "cuda: no GPU at all; plug one in, or set "
+                                "device to cpu"
+                              : "cuda: no GPU at all; plug one in, or name a "
+                                "tier of the CPU"));
   }
   EXPECT_THAT(Refusal({.device = Device::kCuda, .numerics = kBf16}, NobodyAsks),
               HasSubstr("no kernels of bf16 yet; set numerics to fp32, or set "
@@ -132,6 +134,8 @@ TEST_F(FindBackendTest, TheCpuAskedForIsTakenWhateverElseThereIs) {
 TEST_F(FindBackendTest, ANameAndADeviceThatAreNotOfEachOtherAreRefused) {
   EXPECT_THAT(Refusal({.name = "scalar", .device = Device::kCuda}, NobodyAsks),
               HasSubstr("scalar is named, of device cpu, and device is cuda"));
+  EXPECT_THAT(Refusal({.name = "cuda", .numerics = kBf16}, NobodyAsks),
+              HasSubstr("or name a tier of the CPU"));
   EXPECT_THAT(Refusal({.name = "cuda", .device = Device::kCpu}, NobodyAsks),
               HasSubstr("cuda is named, of device cuda, and device is cpu"));
 }
