@@ -13,7 +13,7 @@ packages=(
   nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
   # Sandboxes, environments in Python, the tests' oracles, and the layout that
   # tidy_test asks for.
-  bubblewrap clang-format procps python3 python3-grpcio sqlite3
+  bubblewrap clang-format procps python3 python3-grpcio sqlite3 xz-utils
 )
 
 missing=()
