@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
+#include <set>
+#include <string>
 #include <thread>
 
+#include "absl/strings/str_join.h"
 #include "environments/uid_claim.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -84,8 +88,17 @@ TEST(EnvironmentCommandTest, WritesNowhereButBesideItsSocket) {
 }
 
 TEST(EnvironmentCommandTest, SeesNothingOfTheMachineButUsr) {
-  EXPECT_EQ(Said("echo /etc* /home* /root* /var*"),
-            "/etc* /home* /root* /var*");
+  const std::filesystem::path words = testing::TempDir() + "/words";
+  // Everything mounted, and what lies between: directories on the way to these.
+  EXPECT_EQ(
+      Said("cut -d' ' -f5 /proc/self/mountinfo | grep -v '^/dev/' | "
+           "grep -v '^/proc/' | sort | xargs"),
+      absl::StrJoin(
+          std::set<std::string>{"/", "/dev", "/proc", "/run/temper", "/usr",
+                                words.lexically_normal().string()},
+          " "));
+  EXPECT_EQ(Said("find / -xdev ! -type d | sort | xargs"),
+            "/bin /lib /lib64 /sbin");
   // Nobody else's processes, and no network but an empty one of its own.
   EXPECT_LE(std::stoi(Said("ls -d /proc/[0-9]* | wc -l")), 6);
   EXPECT_EQ(Said("grep -c : /proc/net/dev"), "1");

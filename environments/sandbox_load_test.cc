@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -157,11 +158,12 @@ std::string MountsOf(pid_t pid) {
   return text.str();
 }
 
-// What those that outlive sessions hold: this process, the helper, its keepers.
+// What those that outlive sessions hold: this process, the helper, its keepers
+// (whichever they are: one goes with its zygote).
 std::vector<std::string> Held(pid_t helper) {
   std::vector<std::string> held;
   const auto add = [&held](const std::string& who, pid_t pid) {
-    held.push_back(absl::StrCat(who, " ", pid, ": ", DescriptorsOf(pid),
+    held.push_back(absl::StrCat(who, ": ", DescriptorsOf(pid),
                                 " descriptors, mounts ", MountsOf(pid)));
   };
   add("test", getpid());
@@ -169,7 +171,33 @@ std::vector<std::string> Held(pid_t helper) {
   for (const auto& process : ProcessesBelow(helper)) {
     if (process.name == kKeeperName) add(process.name, process.pid);
   }
-  std::sort(held.begin(), held.end());
+  return held;
+}
+
+// Whether it is `want` within five seconds: a keeper opens its next driver some
+// time after that is there.
+std::vector<std::string> HeldOnce(pid_t helper,
+                                  const std::vector<std::string>& want) {
+  std::vector<std::string> held;
+  for (int i = 0; i < 500; ++i) {
+    held = Held(helper);
+    if (held == want) break;
+    usleep(10'000);
+  }
+  return held;
+}
+
+// What is held while all keepers have come to the same.
+std::vector<std::string> HeldAtRest(pid_t helper) {
+  std::vector<std::string> held;
+  for (int i = 0, same = 0; i < 500 && same < 20; ++i) {
+    const std::vector<std::string> now = Held(helper);
+    const bool alike = now.size() == 2 + kSlots &&
+                       std::count(now.begin() + 2, now.end(), now[2]) == kSlots;
+    same = alike && now == held ? same + 1 : 0;
+    held = now;
+    usleep(10'000);
+  }
   return held;
 }
 
@@ -224,6 +252,8 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
   // Here, for it removes what others left.
   const CgroupHierarchy hierarchy = DetectCgroups();
   const pid_t helper = supervisor_->helper_pid();
+  std::mutex mutex;
+  std::set<int> keepers;  // all that there ever were
   const auto run_all = [&](int runs) {
     std::atomic<int> next = 0;
     std::vector<std::thread> threads;
@@ -235,6 +265,9 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
                                        ? kHostile[run / 4 % std::size(kHostile)]
                                        : kHonest[run % std::size(kHonest)];
           RunAlone(pool_.get(), cell, milliseconds(300));
+          const std::set<int> seen = Keepers(helper);
+          std::lock_guard<std::mutex> lock(mutex);
+          keepers.insert(seen.begin(), seen.end());
           if ((run + 1) % 1000 == 0) {
             fprintf(stderr, "%d of %d runs\n", run + 1, runs);
           }
@@ -254,11 +287,10 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
   }
   std::sort(names.begin(), names.end());
   ASSERT_EQ(NamesBelow(helper, names), names);
-  const std::vector<std::string> held = Held(helper);
-  const std::set<int> keepers = Keepers(helper);
+  const std::vector<std::string> held = HeldAtRest(helper);
   run_all(runs_total);
   EXPECT_EQ(NamesBelow(helper, names), names);
-  EXPECT_EQ(Held(helper), held);
+  EXPECT_EQ(HeldOnce(helper, held), held);
   EXPECT_EQ(GroupsOf(keepers, hierarchy).empty(), hierarchy.parents.empty());
   const auto last = ProcessesBelow(helper);
   pool_.reset();
