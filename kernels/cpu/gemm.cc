@@ -14,8 +14,8 @@ namespace {
 // at 1024.) Rows are whole tiles of every tier: of 6, 12, 4 and 32.
 constexpr int64_t kDepthBlock = 1024;
 constexpr int64_t kRowBlock = 96;
-// The deepest cut of bf16, whole blocks of it; a tier may want less.
-constexpr int64_t kPairDepth = 1024;
+// What rounded rows may take, on the stack: 256 of 1024 elements and a line.
+constexpr int64_t kPackedBytes = 256 * (1024 * 2 + 64);
 // Rows of a whose distance is a multiple of this many floats share a few sets
 // of an L1 cache; such rows are copied first, at a distance that spreads them.
 constexpr int64_t kSharedSets = 256;
@@ -146,22 +146,21 @@ template void PackPairs(const uint16_t*, int64_t, int64_t, int64_t, int64_t,
 void PairGemmSerial(const TierKernels& tier, const PairGemm& whole) {
   // Rows begin on a line each, one line beyond a multiple of what shares sets.
   constexpr int64_t kLine = 64;
-  constexpr int64_t kRowBytesMax = kPairDepth * sizeof(float) + kLine;
-  alignas(kLine) char packed[kRowBlock * kRowBytesMax];
-  const int64_t row_bytes = kPairDepth * tier.pack_a_bytes + kLine;
-  const int64_t cut = std::min(kPairDepth, tier.pair_depth);
+  const int64_t row_bytes = tier.pair_depth * tier.pack_a_bytes + kLine;
+  CHECK_LE(tier.pair_block_rows * row_bytes, kPackedBytes);
+  alignas(kLine) char packed[kPackedBytes];
   PairBlock block;
   block.columns = whole.columns;
   block.a = packed;
   block.a_row = row_bytes;
   block.b_panel = whole.b_panel;
   block.c_row = whole.c_row;
-  for (int64_t row = 0; row < whole.rows; row += kRowBlock) {
-    block.rows = std::min(kRowBlock, whole.rows - row);
+  for (int64_t row = 0; row < whole.rows; row += tier.pair_block_rows) {
+    block.rows = std::min(tier.pair_block_rows, whole.rows - row);
     block.c = whole.c + row * whole.c_row;
     // Depth 0 still writes: an empty sum is zero.
-    for (int64_t k = 0; k == 0 || k < whole.depth; k += cut) {
-      block.depth = std::min(cut, whole.depth - k);
+    for (int64_t k = 0; k == 0 || k < whole.depth; k += tier.pair_depth) {
+      block.depth = std::min(tier.pair_depth, whole.depth - k);
       tier.pack_a(whole.a + row * whole.a_row + k * whole.a_k, whole.a_row,
                   whole.a_k, block.rows, block.depth, packed, row_bytes);
       block.b = whole.b + k / 2 * block.b_pair;

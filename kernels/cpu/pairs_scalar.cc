@@ -145,6 +145,7 @@ void SetScalarPairs(TierKernels* kernels) {
   kernels->pack_a = PackA;
   kernels->pack_a_bytes = sizeof(float);
   kernels->pair_depth = 1024;
+  kernels->pair_block_rows = 96;
   kernels->pair_rows = PairRows;
   kernels->pair_floats = PairFloats;
   kernels->pair_keys = PairKeys;

@@ -128,9 +128,10 @@ struct TierKernels {
   void (*pack_a)(const float* a, int64_t a_row, int64_t a_k, int64_t rows,
                  int64_t depth, void* packed, int64_t packed_row);
   int64_t pack_a_bytes;
-  // The depth, whole blocks, at which pair_product is fastest: a longer one is
-  // cut.
+  // The depth, whole blocks, and the rows at which pair_product is fastest: a
+  // longer product is cut.
   int64_t pair_depth;
+  int64_t pair_block_rows;
   // Makes b of a PairBlock from rows along its columns: row k is x + k x_row,
   // or x + index[k] x_row; panels are `panel` dwords apart, pairs 16. Floats
   // are rounded.
