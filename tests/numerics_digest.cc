@@ -129,10 +129,9 @@ std::map<std::string, std::string> NumericsDigests(Backend* backend,
       {name + " weights after three steps", HexOf(trained.Finish())}};
 }
 
-// To renew one on purpose: know what changed it, see that both tiers agree on
+// To renew one on purpose: know what changed it, see that every tier agrees on
 // the new one, and write it here, in the commit that changes the numbers and
-// says why. The shipped model then has to be made again (README.md), for its
-// manifest and the goldens rest on the same numbers.
+// says why; //tests/quickstart:remake_test's digest is renewed with it.
 const std::map<std::string, std::string>& CommittedDigests() {
   static const auto* const committed = new std::map<std::string, std::string>{
       {"bf16 logits",

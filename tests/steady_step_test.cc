@@ -102,14 +102,19 @@ std::vector<SequenceRecord> RecordsOf(const Engine& engine,
   return records;
 }
 
-TEST(SteadyStepTest, ADecodeStepReadsOnceAndTakesNoMemory) {
-  SetFlushDenormals();
+class SteadyStepTest : public testing::TestWithParam<Numerics> {
+ protected:
+  SteadyStepTest() { SetFlushDenormals(); }
+};
+
+TEST_P(SteadyStepTest, ADecodeStepReadsOnceAndTakesNoMemory) {
   for (const bool buckets : {false, true}) {
     SCOPED_TRACE(buckets);
     auto inner = *FindBackend({.threads = 2});
     CountingBackend backend(inner.get(), buckets);
     const ModelConfig config = TinyConfig();
-    const auto weights = RandomModel(&backend, config, 5, Passes::kForward);
+    const auto weights =
+        RandomModel(&backend, config, 5, Passes::kForward, GetParam());
     auto engine = *Engine::Create(&backend, weights.get(), 1, {.pages = 40});
     // Warm at the largest: as many sequences, as long as they get.
     for (const int64_t id : OpenAll(engine.get())) {
@@ -134,11 +139,11 @@ TEST(SteadyStepTest, ADecodeStepReadsOnceAndTakesNoMemory) {
 
 // What a device captured of one decode step it can replay for another: of as
 // many sequences or fewer, with none of its tensors elsewhere.
-TEST(SteadyStepTest, StepsOfABucketHaveTheSameTensors) {
-  SetFlushDenormals();
+TEST_P(SteadyStepTest, StepsOfABucketHaveTheSameTensors) {
   auto inner = *FindBackend({.threads = 2});
   CountingBackend backend(inner.get(), /*buckets=*/true);
-  const auto weights = RandomModel(&backend, TinyConfig(), 5, Passes::kForward);
+  const auto weights =
+      RandomModel(&backend, TinyConfig(), 5, Passes::kForward, GetParam());
   auto engine = *Engine::Create(&backend, weights.get(), 1, {.pages = 40});
   const std::vector<int64_t> ids = OpenAll(engine.get());
   // Of prompts of 70 tokens at most, within their second page.
@@ -160,14 +165,13 @@ TEST(SteadyStepTest, StepsOfABucketHaveTheSameTensors) {
 }
 
 // The rows that fill a batch up change nothing.
-TEST(SteadyStepTest, PaddedBatchesHaveTheSameRecords) {
-  SetFlushDenormals();
+TEST_P(SteadyStepTest, PaddedBatchesHaveTheSameRecords) {
   std::vector<SequenceRecord> records[2];
   for (const bool buckets : {false, true}) {
     auto inner = *FindBackend({});
     CountingBackend backend(inner.get(), buckets);
     const auto weights =
-        RandomModel(&backend, TinyConfig(), 5, Passes::kForward);
+        RandomModel(&backend, TinyConfig(), 5, Passes::kForward, GetParam());
     // Few pages: preempted and prefilled again, routes replayed.
     auto engine = *Engine::Create(&backend, weights.get(), 1, {.pages = 12});
     const std::vector<int64_t> ids = OpenAll(engine.get());
@@ -208,23 +212,26 @@ void RunPack(CountingBackend* backend, const PublishedWeights& weights,
 
 // Finished episodes of all sequences, two of a group.
 std::vector<Episode> SampledEpisodes(Backend* backend,
-                                     const ModelConfig& config) {
-  const auto sampler = RandomModel(backend, config, 5, Passes::kForward);
+                                     const ModelConfig& config,
+                                     const Numerics& numerics) {
+  const auto sampler =
+      RandomModel(backend, config, 5, Passes::kForward, numerics);
   auto engine = *Engine::Create(backend, sampler.get(), 1, {.pages = 40});
   const std::vector<int64_t> ids = OpenAll(engine.get());
   while (engine->has_running()) EXPECT_TRUE(engine->Step().ok());
   return Deliver(config, RecordsOf(*engine, ids), /*group_size=*/2);
 }
 
-TEST(SteadyStepTest, ATrainingPackReadsTwiceAndTakesNoMemory) {
-  SetFlushDenormals();
+TEST_P(SteadyStepTest, ATrainingPackReadsTwiceAndTakesNoMemory) {
   auto inner = *FindBackend({.threads = 2});
   CountingBackend backend(inner.get());
   const ModelConfig config = TinyConfig();
-  const std::vector<Episode> episodes = SampledEpisodes(&backend, config);
+  const std::vector<Episode> episodes =
+      SampledEpisodes(&backend, config, GetParam());
   std::vector<const Episode*> batch;
   for (const Episode& episode : episodes) batch.push_back(&episode);
-  const auto weights = RandomModel(&backend, config, 5);
+  const auto weights =
+      RandomModel(&backend, config, 5, Passes::kForwardAndBackward, GetParam());
   const auto gradients = *ModelGradients::Create(&backend, config);
   const auto transformer = *Transformer::Create(&backend, weights.get(), 2048);
   const auto tape = *transformer->NewTape(2048);
@@ -250,39 +257,49 @@ TEST(SteadyStepTest, ATrainingPackReadsTwiceAndTakesNoMemory) {
   }
 }
 
-TEST(SteadyStepTest, ATrainingStepReadsTwiceAPackAndOnceForTheNorm) {
-  SetFlushDenormals();
+// With a reference its packs, which lie as the learner's, wait once each.
+TEST_P(SteadyStepTest, ATrainingStepReadsTwiceAPackAndOnceForTheNorm) {
   auto inner = *FindBackend({.threads = 2});
   CountingBackend backend(inner.get());
   const ModelConfig config = TinyConfig();
-  const std::vector<Episode> episodes = SampledEpisodes(&backend, config);
+  const std::vector<Episode> episodes =
+      SampledEpisodes(&backend, config, GetParam());
   std::vector<const Episode*> batch;
   for (const Episode& episode : episodes) batch.push_back(&episode);
+  const auto reference =
+      RandomModel(&backend, config, 5, Passes::kForward, GetParam());
 
-  const TrainableModel model =
-      TrainableOf(&backend, config, RandomValues(config, 5));
-  auto optimizer =
-      *Optimizer::Create(&backend, model.masters.get(), model.weights.get(),
-                         {ParameterGroup::kMain});
-  TrainStepOptions options;
-  options.objective.set_kl_coef(0);
-  options.tokens_max = 600;  // two packs of three episodes
-  auto step = *TrainStep::Create(&backend, model.weights.get(), nullptr,
-                                 optimizer.get(), options);
-  ASSERT_TRUE(step->Run(batch, 1, 1e-4).ok());
-  Watch watch(backend);
-  const auto metrics = step->Run(batch, 1, 1e-4);
-  const Watch::Counts counts = watch.Done();
-  ASSERT_TRUE(metrics.ok()) << metrics.status();
-  const auto packs = static_cast<int64_t>(
-      PackEpisodes(config, batch, options.tokens_max, /*keep_routing=*/true,
-                   PrefixSharing::kShared)
-          ->size());
-  EXPECT_GT(packs, 1);
-  // The gradient norm is one more, of the update.
-  EXPECT_LE(counts.reads, 2 * packs + 1);
-  EXPECT_EQ(counts.allocations, 0);
+  for (const bool refers : {false, true}) {
+    SCOPED_TRACE(refers);
+    const TrainableModel model =
+        TrainableOf(&backend, config, RandomValues(config, 5), GetParam());
+    auto optimizer =
+        *Optimizer::Create(&backend, model.masters.get(), model.weights.get(),
+                           {ParameterGroup::kMain});
+    TrainStepOptions options;
+    options.objective.set_kl_coef(refers ? 0.001 : 0);
+    options.tokens_max = 600;  // two packs of three episodes
+    auto step = *TrainStep::Create(&backend, model.weights.get(),
+                                   refers ? reference.get() : nullptr,
+                                   optimizer.get(), options);
+    ASSERT_TRUE(step->Run(batch, 1, 1e-4).ok());
+    Watch watch(backend);
+    const auto metrics = step->Run(batch, 1, 1e-4);
+    const Watch::Counts counts = watch.Done();
+    ASSERT_TRUE(metrics.ok()) << metrics.status();
+    const auto packs = static_cast<int64_t>(
+        PackEpisodes(config, batch, options.tokens_max, /*keep_routing=*/true,
+                     PrefixSharing::kShared)
+            ->size());
+    EXPECT_GT(packs, 1);
+    // The gradient norm is one more, of the update.
+    EXPECT_LE(counts.reads, (refers ? 3 : 2) * packs + 1);
+    EXPECT_EQ(counts.allocations, 0);
+  }
 }
+
+INSTANTIATE_TEST_SUITE_P(, SteadyStepTest, testing::Values(kFp32, kBf16),
+                         [](const auto& info) { return NameOf(info.param); });
 
 }  // namespace
 }  // namespace temper

@@ -238,10 +238,9 @@ TEST(SearchEnvironmentTest, ATaskThatCannotRunIsRefusedByField) {
               HasSubstr(".answer is a number"));
   EXPECT_THAT(Refusal({{"corpus", good}, {"answer", nlohmann::json::array()}}),
               HasSubstr(".answer is a list of 0"));
-  EXPECT_THAT(
-      Refusal({{"answer", "x"}, {"corpus", good + "2"}}),
-      HasSubstr("/corpus.index2: No such file or directory; make it with "
-                "`temper env index`"));
+  EXPECT_THAT(Refusal({{"answer", "x"}, {"corpus", good + "2"}}),
+              AllOf(HasSubstr("/corpus.index2: "),
+                    HasSubstr("; make it with `temper env index`")));
   const std::string foreign = absl::StrCat(testing::TempDir(), "/foreign");
   std::ofstream(foreign) << "{\"text\": \"one\"}";
   EXPECT_THAT(Refusal({{"answer", "x"}, {"corpus", foreign}}),

@@ -63,21 +63,16 @@ std::vector<float> RopeTable(const ModelConfig& config, int64_t positions) {
   return table;
 }
 
-absl::Status RopeCache::Reserve(Backend* backend, const ModelConfig& config,
-                                int64_t positions) {
-  const int64_t held = cos_sin_.empty() ? 0 : cos_sin_.dim(0);
-  if (held >= positions) return absl::OkStatus();
-  // Doubling, so that a sequence that grows a token at a time makes few tables.
-  const int64_t rows = std::min(std::max({kRowsMin, positions, 2 * held}),
-                                config.max_position_embeddings);
+absl::Status RopeCache::Make(Backend* backend, const ModelConfig& config,
+                             int64_t positions) {
+  const int64_t rows =
+      std::min(std::max(kRowsMin, positions), config.max_position_embeddings);
   const std::vector<float> table = RopeTable(config, rows);
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
                    backend->Allocate(static_cast<int64_t>(table.size()) * 4));
   const Tensor view(buffer->data(), DType::kF32,
                     {rows, config.qk_rope_head_dim}, backend->device());
   RETURN_IF_ERROR(backend->CopyFromHost(table.data(), view));
-  // What is still in the queue may read the old table: it goes after that.
-  RETURN_IF_ERROR(backend->Sync());
   buffer_ = std::move(buffer);
   cos_sin_ = view;
   return absl::OkStatus();

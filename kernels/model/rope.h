@@ -22,14 +22,14 @@ std::vector<double> RopeFrequencies(const ModelConfig& config);
 // depend on `positions`.
 std::vector<float> RopeTable(const ModelConfig& config, int64_t positions);
 
-// The table on a device. max_position_embeddings may be far above any sequence
-// there is, so rows are made as they are needed. Not thread-safe.
+// The table on a device, of as many positions as there may be:
+// max_position_embeddings may be far above any sequence. Not thread-safe.
 class RopeCache {
  public:
-  // Makes the table cover `positions` (<= max_position_embeddings), at least
-  // doubling it; on failure it is as it was.
-  absl::Status Reserve(Backend* backend, const ModelConfig& config,
-                       int64_t positions);
+  // Makes a table of at least `positions` (<= max_position_embeddings) rows;
+  // on failure it is as it was.
+  absl::Status Make(Backend* backend, const ModelConfig& config,
+                    int64_t positions);
   static int64_t BytesFor(const ModelConfig& config, int64_t positions);
 
   Tensor cos_sin() const { return cos_sin_; }  // [rows, R]

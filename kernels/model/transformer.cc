@@ -29,9 +29,7 @@ absl::Status TransformerImpl::Init() {
   ASSIGN_OR_RETURN(
       scratch_buffer_,
       backend_->Allocate(ScratchBytes<LayerScratch>(config_, limits_.tokens)));
-  // All of it now: a table that grew in the middle would move under a forward
-  // that is still in the queue.
-  return rope_.Reserve(backend_, config_, limits_.positions);
+  return rope_.Make(backend_, config_, limits_.positions);
 }
 
 absl::StatusOr<std::unique_ptr<Tape>> TransformerImpl::NewTape(
@@ -51,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Tape>> TransformerImpl::NewTape(
                           &tape->buffer));
   RETURN_IF_ERROR(
       Reserve(backend_, BatchBytes(config_, shape), &tape->batch_buffer));
+  host_batch_.reserve(BatchBytes(config_, shape) / sizeof(int32_t));
   RETURN_IF_ERROR(Reserve(backend_,
                           ScratchBytes<BackwardScratch>(config_, tokens_max),
                           &backward_buffer_));
@@ -157,7 +156,8 @@ absl::Status TransformerImpl::Forward(TokenBatch* batch, KvCache* cache,
   const int64_t selected_width =
       std::min(topk, cache != nullptr ? std::max(keys_max, limits_.positions)
                                       : keys_max);
-  RETURN_IF_ERROR(rope_.Reserve(backend_, config_, keys_max));
+  // No position is beyond a batch's rows or a cache's: Init made them all.
+  CHECK_LE(keys_max, rope_.cos_sin().dim(0));
   auto* impl = static_cast<TapeImpl*>(tape);
   if (impl != nullptr) impl->tokens = 0;
   const bool goes_back = impl != nullptr && impl->maker == this;

@@ -96,8 +96,10 @@ class Transformer {
   struct Limits {
     int64_t tokens = 0;
     int64_t positions = 0;  // of a sequence; 0: as many as tokens
-    int64_t table = 0;      // entries of `blocks`; 0: as many as tokens
+    int64_t table = 0;      // entries of `blocks`; 0: a pack's, below
   };
+  // Of a training pack: what its sequences share has an entry for each of them.
+  static constexpr int64_t kPackTableAToken = 8;
 
   // `backend` and `weights` must outlive the object; the weights may be
   // changed and published between calls. Computes in their numerics, in which

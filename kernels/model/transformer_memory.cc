@@ -10,7 +10,9 @@ Transformer::Limits Filled(const ModelConfig& config,
                            Transformer::Limits limits) {
   if (limits.positions == 0) limits.positions = limits.tokens;
   limits.positions = std::min(limits.positions, config.max_position_embeddings);
-  if (limits.table == 0) limits.table = limits.tokens;
+  if (limits.table == 0) {
+    limits.table = Transformer::kPackTableAToken * limits.tokens;
+  }
   return limits;
 }
 

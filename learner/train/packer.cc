@@ -36,6 +36,19 @@ class Builder {
     return rows;
   }
 
+  // Entries its block table would have then, likewise.
+  int64_t TableWith(const Episode& episode) const {
+    size_t sequences = placed_.size(), longest = 0;
+    for (const PlacedBranch& placed : placed_) {
+      longest = std::max(longest, placed.rows.size());
+    }
+    for (const EpisodeBranch& branch : episode.branches) {
+      ++sequences;
+      longest = std::max<size_t>(longest, Inputs(branch));
+    }
+    return static_cast<int64_t>(sequences * longest);
+  }
+
   void Add(const Episode& episode, int32_t index) {
     for (const EpisodeBranch& branch : episode.branches) {
       if (branch.tokens.size() > 1) AddBranch(branch, index);
@@ -179,7 +192,9 @@ absl::StatusOr<std::vector<PackedBatch>> PackEpisodes(
   std::vector<PackedBatch> batches;
   for (size_t i = 0; i < episodes.size(); ++i) {
     const Episode& episode = *episodes[i];
-    if (!builder.empty() && builder.RowsWith(episode) > tokens_max) {
+    if (!builder.empty() && (builder.RowsWith(episode) > tokens_max ||
+                             builder.TableWith(episode) >
+                                 Transformer::kPackTableAToken * tokens_max)) {
       batches.push_back(builder.Take());
     }
     if (const int64_t rows = builder.RowsWith(episode); rows > tokens_max) {

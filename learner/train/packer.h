@@ -38,10 +38,12 @@ struct PackedBatch {
 enum class PrefixSharing : uint8_t { kShared, kUnshared };
 
 // Packs episodes, in the given order, into as few batches of at most
-// `tokens_max` rows as fit greedily; an episode is never split. The last token
-// of a branch predicts nothing and has no row. ResourceExhausted names an
-// episode that alone exceeds tokens_max. With `keep_routing` false the routes
-// ask for live routing.
+// `tokens_max` rows as fit greedily, whose block tables are no larger than a
+// Transformer for as many tokens has room for; an episode is never split. The
+// last token of a branch predicts nothing and has no row. ResourceExhausted
+// names an episode that alone exceeds tokens_max; one whose table alone is
+// larger is a batch of its own. With `keep_routing` false the routes ask for
+// live routing.
 absl::StatusOr<std::vector<PackedBatch>> PackEpisodes(
     const ModelConfig& config, const std::vector<const Episode*>& episodes,
     int64_t tokens_max, bool keep_routing, PrefixSharing sharing);

@@ -90,6 +90,25 @@ TEST(PackerTest, BatchesAreBoundedAndEpisodesWhole) {
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(PackerTest, BlockTablesAreBoundedToo) {
+  // Of 90 rows, all but the last one shared: eleven are 100 rows, but their
+  // table has 990 entries.
+  std::vector<Episode> episodes;
+  std::vector<const Episode*> batch;
+  for (int i = 0; i < 11; ++i) {
+    std::vector<int32_t> tokens(91, 7);
+    tokens[89] = i;
+    episodes.push_back(MakeEpisode(1, i, tokens, 1));
+  }
+  for (const Episode& episode : episodes) batch.push_back(&episode);
+  const auto batches =
+      PackEpisodes(Config(), batch, 100, true, PrefixSharing::kShared);
+  ASSERT_TRUE(batches.ok());
+  ASSERT_EQ(batches->size(), 2u);
+  EXPECT_EQ(batches->at(0).batch.blocks.size(), 8u * 90);
+  EXPECT_EQ(batches->at(1).batch.blocks.size(), 3u * 90);
+}
+
 TEST(PackerTest, WithoutKeptRoutingEveryRouteIsLive) {
   const Episode a = MakeEpisode(1, 0, {9, 8, 7}, 1);
   const auto batches =

@@ -20,10 +20,13 @@
 namespace temper {
 
 absl::Status CheckTask(const Task& task) {
-  if (task.id().empty()) return absl::InvalidArgumentError("id is empty");
+  if (task.id().empty())
+    return absl::InvalidArgumentError(
+        "id is empty; give each task a name of its own");
   if (task.environment().empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.id(), ": environment is empty"));
+        absl::StrCat("task ", task.id(),
+                     ": environment is empty; name one of `temper env list`"));
   }
   // A misspelt split would be a task that is never played, and nobody would
   // miss it.
@@ -34,7 +37,8 @@ absl::Status CheckTask(const Task& task) {
   }
   if (task.messages().empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.id(), ": messages is empty"));
+        absl::StrCat("task ", task.id(),
+                     ": messages is empty; the prompt has one at least"));
   }
   for (int i = 0; i < task.messages_size(); ++i) {
     if (task.messages(i).role().empty()) {

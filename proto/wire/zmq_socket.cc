@@ -26,7 +26,8 @@ absl::Status ZmqError(const std::string& what) {
     return absl::UnavailableError(message);
   }
   if (error == EMFILE || error == ENFILE) {
-    return absl::ResourceExhaustedError(message);
+    return absl::ResourceExhaustedError(
+        absl::StrCat(message, "; raise the limit with `ulimit -n`"));
   }
   return absl::InternalError(message);
 }
@@ -59,17 +60,22 @@ absl::Status CheckLoopbackEndpoint(const std::string& endpoint) {
   return CheckLoopback(endpoint.substr(strlen(kTcp)));
 }
 
-ZmqContext::ZmqContext() : context_(zmq_ctx_new()) {
-  CHECK(context_ != nullptr);
-}
+ZmqContext::ZmqContext() : context_(zmq_ctx_new()) {}
 
 // Blocks until every socket of it is closed: they are declared after their
 // context, and go before it.
-ZmqContext::~ZmqContext() { zmq_ctx_term(context_); }
+ZmqContext::~ZmqContext() {
+  if (context_ != nullptr) zmq_ctx_term(context_);
+}
 
 absl::StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Create(
     const ZmqContext& context, int type, int64_t message_bytes_max,
     int queue_max) {
+  if (context.get() == nullptr) {
+    return absl::ResourceExhaustedError(
+        "no ZeroMQ context: too many open files; raise the limit with "
+        "`ulimit -n`");
+  }
   void* const handle = zmq_socket(context.get(), type);
   if (handle == nullptr) return ZmqError("zmq_socket");
   std::unique_ptr<ZmqSocket> socket(new ZmqSocket(handle));

@@ -24,6 +24,7 @@ absl::Status CheckLoopbackEndpoint(const std::string& endpoint);
 
 class ZmqContext {
  public:
+  // Null where the process has no descriptors left; Create then fails.
   ZmqContext();
   ~ZmqContext();  // after its sockets
   ZmqContext(const ZmqContext&) = delete;

@@ -1,5 +1,9 @@
 #include "proto/wire/zmq_socket.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <thread>
 
@@ -24,6 +28,26 @@ TEST(ZmqSocketTest, OnlyLoopbackIsBoundAndTheRefusalSaysWhy) {
   ASSERT_TRUE(socket->Bind("tcp://127.0.0.1:*").ok());
   EXPECT_THAT(*socket->Endpoint(),
               testing::MatchesRegex("tcp://127.0.0.1:[0-9]+"));
+}
+
+TEST(ZmqSocketTest, TooManyOpenFilesAreSaidAsSuch) {
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  close(next);
+  for (const int left : {0, 1, 2, 4}) {
+    const rlimit few = {static_cast<rlim_t>(next + left), before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    ZmqContext context;
+    const absl::Status status =
+        ZmqSocket::Create(context, ZMQ_PUB, 1000, 10).status();
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    if (left < 2) EXPECT_FALSE(status.ok());
+    if (status.ok()) continue;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("ulimit -n"));
+  }
 }
 
 TEST(ZmqSocketTest, PartsArriveAndTooManyAreDropped) {

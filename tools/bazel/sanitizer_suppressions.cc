@@ -1,7 +1,8 @@
-// What the sanitizers misread in Debian's libraries, which are built without
-// them. Linked into every binary of --config=tsan and --config=asan (by
-// --custom_malloc in .bazelrc), so that it holds in any directory and in child
-// processes too, where a file named in an environment variable would be lost.
+// What ThreadSanitizer misreads in Debian's libraries, which are built without
+// it; AddressSanitizer needs nothing. Linked into every binary of --config=tsan
+// (by --custom_malloc in .bazelrc), so that it holds in any directory and in
+// child processes too, where a file named in an environment variable would be
+// lost.
 //
 // Only names of libraries stand here, nothing of ours. A `called_from_lib`
 // hides what a library itself reads and writes; a `race` is one function of a
@@ -20,17 +21,23 @@ __tsan_default_suppressions() {
 # gRPC's threads hand memory to each other under Abseil's mutex, which sleeps on
 # a futex and is not seen.
 called_from_lib:libgrpc.so
+# Its C++ side: servers and channels, by the same threads.
 called_from_lib:libgrpc++.so
+# Its own locks and thread starts.
 called_from_lib:libgpr.so
 # gRPC keeps its configuration in it.
 called_from_lib:libupb.so
 # gRPC's statuses and errors, made in one of its threads, freed in another.
 called_from_lib:libabsl_status.so
+# The texts of those, joined in one thread and read in another.
 called_from_lib:libabsl_strings.so
+# Their payloads.
 called_from_lib:libabsl_cord.so
+# The counted parts of these payloads.
 called_from_lib:libabsl_cord_internal.so
-# The mutex itself, and its search for deadlocks.
+# The mutex itself.
 called_from_lib:libabsl_synchronization.so
+# The mutex's search for deadlocks.
 called_from_lib:libabsl_graphcycles_internal.so
 # ZeroMQ's threads pass messages through queues of bare atomics.
 called_from_lib:libzmq.so
@@ -40,7 +47,8 @@ called_from_lib:libzmq.so
 race:absl::*Status::Unref
 
 # The C++ library's header, which in C++20 is compiled into our binaries and
-# which gRPC, finding it there, copies its own strings with.
+# which gRPC, finding it there, copies its own strings with. It hides two threads
+# of ours that assign to one string, too: nothing narrower is named in the stack.
 race:std::__cxx11::basic_string<char*::_M_assign
 
 # gRPC's headers: the operations of a call, begun by our thread, finished by one

@@ -75,7 +75,7 @@ inline constexpr Verb kVerbs[] = {
     {"generate", "let a model answer a prompt", RunGenerateVerb},
     {"inspect", "show a run's steps, groups and trajectories", RunInspectVerb},
     {"status", "show where a run stands and who waits for what", RunStatusVerb},
-    {"env", "list or test environments, index a corpus for search", RunEnvVerb},
+    {"env", "make, register, check and list environments; index a corpus", RunEnvVerb},
     {"config", "resolve a configuration, or explain its keys", RunConfigVerb},
     {"bench", "time products and models against this machine's peak",
      RunBenchVerb},

@@ -190,8 +190,10 @@ absl::Status MarkupWriter::ToolGroup(size_t begin, size_t end) {
   const int calls = begin == 0 ? 0 : messages_[begin - 1].tool_calls_size();
   const size_t results = end - begin;
   if (calls == 0 || static_cast<size_t>(calls) != results) {
-    return At(begin, absl::StrCat(results, " results follow a message with ",
-                                  calls, " tool calls"));
+    return At(begin,
+              absl::StrCat(results, " results follow a message with ", calls,
+                           " tool calls; as many follow an assistant's "
+                           "message as it has tool_calls"));
   }
   std::vector<std::string> contents;
   for (size_t i = begin; i < end; ++i)
