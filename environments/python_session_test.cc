@@ -184,7 +184,7 @@ TEST_F(PythonSessionTest, HostFilesAndSecretsAreNotThere) {
             "['HOME', 'LC_CTYPE', 'PWD', 'PYTHONDONTWRITEBYTECODE', "
             "'PYTHONHASHSEED']\n");
   EXPECT_EQ(Text("sorted(os.listdir('/'))"),
-            "['dev', 'lib', 'lib64', 'tmp', 'usr']\n");
+            "['bin', 'dev', 'etc', 'lib', 'lib64', 'tmp', 'usr']\n");
 }
 
 TEST_F(PythonSessionTest, IsNobodyAndWritesOnlyItsOwnTmp) {
