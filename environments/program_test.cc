@@ -115,12 +115,12 @@ std::map<std::string, std::string> Contents(const fs::path& directory) {
 }
 
 TEST(ProgramTest, TheBaseHasProgramsAndCannotBeWritten) {
-  EXPECT_EQ(Printed("printf 'b\\na\\n' | sort | tr '\\n' ' '"), "a b ");
+  EXPECT_EQ(Printed("sort <<END\nb\na\nEND\n"), "a\nb\n");
   EXPECT_EQ(Printed("for place in / /usr /usr/bin /usr/lib /bin /etc /dev; do\n"
                     "  touch $place/mine 2>/dev/null && echo wrote $place\n"
                     "done; rm -f /usr/bin/git /bin/sh 2>/dev/null\n"
                     "echo x 2>/dev/null >/usr/bin/sort\n"
-                    "printf x | sort"),
+                    "sort <<END\nx\nEND\n"),
             "x\n");
   EXPECT_EQ(Printed("ls /; ls /etc; ls -d /root /home /proc 2>/dev/null; :"),
             "bin\ndev\netc\nlib\nlib64\ntmp\nusr\nalternatives\n");
@@ -143,11 +143,11 @@ TEST(ProgramTest, ASnapshotIsSeenAndMayBeChangedThere) {
   fs::create_symlink("/etc/passwd", made / "out");  // of the sandbox, if any
   const auto before = Contents(made);
   const auto snapshot = Snapshot(made);
-  EXPECT_EQ(Printed("find . | sort; cat link; ./run; cat out 2>&1 | tail -c 26;"
+  EXPECT_EQ(Printed("ls -R; cat link; ./run; cat out 2>/dev/null || "
                     "test -x a/text || echo plain",
                     snapshot),
-            ".\n./a\n./a/empty\n./a/text\n./link\n./out\n./run\none\n"
-            "ran in /tmp\nNo such file or directory\nplain\n");
+            ".:\na\nlink\nout\nrun\n\n./a:\nempty\ntext\n\n./a/empty:\none\n"
+            "ran in /tmp\nplain\n");
   EXPECT_EQ(Printed("echo two >> a/text; rm -r run a/empty; mv a b; "
                     "cat b/text; ls",
                     snapshot),
@@ -181,12 +181,12 @@ TEST(ProgramTest, ASnapshotThatDoesNotFitIsTheTasksFault) {
 
 TEST(ProgramTest, BytesAndFilesOfTheScratchAreBounded) {
   EXPECT_EQ(LimitOf("for i in 1 2 3 4 5 6 7 8 9; do "
-                    "yes | head -c 4000000 > $i; done"),
+                    "head -c 4000000 /dev/urandom > $i; done"),
             ProgramLimit::kBytes);
   EXPECT_EQ(LimitOf("mkdir a && cd a && i=0; while : > $i; do "
                     "i=$((i + 1)); done 2>/dev/null"),
             ProgramLimit::kFiles);
-  EXPECT_EQ(LimitOf("yes | head -c 4000000 > 1; mkdir 2; :"),
+  EXPECT_EQ(LimitOf("head -c 4000000 /dev/urandom > 1; mkdir 2; :"),
             ProgramLimit::kNone);
   // One file that holds all of it is ended, or refused, likewise.
   EXPECT_EQ(LimitOf("yes > 1"), ProgramLimit::kBytes);
@@ -200,7 +200,7 @@ TEST(ProgramTest, OutputIsCutAndBoundedWhileItIsMade) {
   EXPECT_EQ(run.limit, ProgramLimit::kOutput);
   EXPECT_EQ(run.exit_code, 128 + SIGXFSZ) << "at file_bytes_max";
   EXPECT_EQ(run.printed.size(), 1000u);
-  run = Execute(Shell("yes | head -c 1000"), limits);
+  run = Execute(Shell("printf %1000s x"), limits);
   EXPECT_EQ(run.limit, ProgramLimit::kNone);
   EXPECT_EQ(run.printed.size(), 1000u);
   EXPECT_EQ(Execute(Shell("yes >&2")).limit, ProgramLimit::kBytes);
@@ -210,7 +210,7 @@ TEST(ProgramTest, TimeIsBoundedWhateverRuns) {
   FreshRunsLimits limits;
   limits.compile_max = std::chrono::milliseconds(700);
   for (const char* script :
-       {"while :; do :; done", "sleep 1000 & sleep 1000",
+       {"while :; do :; done", "sleep 1000 & wait",
         "trap '' TERM INT HUP; while :; do sleep 9; done"}) {
     const FreshRun run = Execute(Shell(script), limits);
     EXPECT_EQ(run.outcome, OUTCOME_TIMEOUT) << script;
@@ -285,6 +285,9 @@ TEST(ProgramTest, ACompilerAndWhatItMakesRunInOneScratch) {
 
 TEST(ProgramTest, GitCommitsInASnapshotAndNotInItsOrigin) {
   if (access("/usr/bin/git", X_OK) != 0) GTEST_SKIP() << "no git here";
+  if (!sandboxes->supervisor().holds_memory()) {
+    GTEST_SKIP() << "without a memory cgroup git has too few processes";
+  }
   const std::string git =
       "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a "
       "GIT_COMMITTER_EMAIL=a@b; git config --global init.defaultBranch main; ";
