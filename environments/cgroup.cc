@@ -39,6 +39,16 @@ int64_t ReadNumber(const std::string& path) {
   return in ? number : -1;
 }
 
+// What stands behind `key` in a file of keys and numbers; 0 if nothing does.
+int64_t ReadKey(const std::string& path, const std::string& key) {
+  std::ifstream in(path);
+  std::string name;
+  for (int64_t number = 0; in >> name >> number;) {
+    if (name == key) return number;
+  }
+  return 0;
+}
+
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 // This process's group in v1's `controller`, or in v2 for "". "/" if unknown.
@@ -190,11 +200,28 @@ absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
   return absl::OkStatus();
 }
 
+CgroupEvents ReadCgroupEvents(const CgroupHierarchy& hierarchy,
+                              const std::vector<std::string>& paths) {
+  CgroupEvents events;
+  if (paths.empty()) return events;
+  events.forks_refused = ReadKey(paths[0] + "/pids.events", "max");
+  if (hierarchy.holds_memory()) {
+    events.memory_kills =
+        hierarchy.mode == CgroupMode::kV2
+            ? ReadKey(paths[0] + "/memory.events", "oom_kill")
+            : ReadKey(paths[1] + "/memory.oom_control", "oom_kill");
+  }
+  return events;
+}
+
 absl::Status Cgroup::Create(const std::string& name, uint32_t processes_max,
                             uint64_t memory_bytes_max) {
   for (const std::string& parent : hierarchy_.parents) {
     const std::string path =
         absl::StrCat(parent, "/", NamePrefix(), getpid(), "_", name);
+    // What is there is of a maker who had this process's number, and was
+    // killed.
+    rmdir(path.c_str());
     if (mkdir(path.c_str(), 0755) != 0) {
       const absl::Status status = absl::UnavailableError(
           absl::StrCat("mkdir ", path, ": ", strerror(errno)));

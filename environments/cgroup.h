@@ -65,6 +65,17 @@ std::vector<CgroupLimit> CgroupLimits(const CgroupHierarchy& hierarchy,
 absl::Status WriteCgroupLimits(const std::vector<CgroupLimit>& limits,
                                const std::vector<std::string>& paths);
 
+// What the limits of a group have refused since it was made; 0 where the kernel
+// does not say.
+struct CgroupEvents {
+  int64_t memory_kills = 0;   // processes ended, for all had too much
+  int64_t forks_refused = 0;  // for they were too many
+};
+
+// Of the group at `paths`, one of each parent.
+CgroupEvents ReadCgroupEvents(const CgroupHierarchy& hierarchy,
+                              const std::vector<std::string>& paths);
+
 // A group, made empty. Its name is unique to (this process, `name`).
 class Cgroup {
  public:
@@ -90,6 +101,7 @@ class Cgroup {
   int64_t CountTasks() const;
   // What its memory is charged with; -1 where that is not known.
   int64_t HeldBytes() const;
+  CgroupEvents Events() const { return ReadCgroupEvents(hierarchy_, paths_); }
 
   // Removes the group, whose processes must have been reaped.
   void Remove();

@@ -79,6 +79,32 @@ TEST(CgroupTest, WithoutAMemoryHierarchyOnlyProcessesAreHeld) {
   EXPECT_TRUE(CgroupLimits({}, 7, 1 << 20).empty());
 }
 
+void Say(const std::string& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
+
+TEST(CgroupTest, WhatALimitRefusedIsReadOfEitherVersion) {
+  const std::string v2 = Directory("events2", {});
+  Say(v2 + "/pids.events", "max 3\n");
+  Say(v2 + "/memory.events", "low 0\nmax 9\noom 2\noom_kill 1\n");
+  CgroupEvents events = ReadCgroupEvents({CgroupMode::kV2, {"/parent"}}, {v2});
+  EXPECT_EQ(events.forks_refused, 3);
+  EXPECT_EQ(events.memory_kills, 1);
+  const std::string pids = Directory("events1", {});
+  const std::string memory = Directory("events1memory", {});
+  Say(pids + "/pids.events", "max 4\n");
+  Say(memory + "/memory.oom_control",
+      "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+  events =
+      ReadCgroupEvents({CgroupMode::kV1, {"/pids", "/memory"}}, {pids, memory});
+  EXPECT_EQ(events.forks_refused, 4);
+  EXPECT_EQ(events.memory_kills, 2);
+  // Where the kernel does not say, or no cgroup is.
+  events = ReadCgroupEvents({CgroupMode::kV1, {"/pids"}}, {memory});
+  EXPECT_EQ(events.forks_refused + events.memory_kills, 0);
+  EXPECT_EQ(ReadCgroupEvents({}, {}).memory_kills, 0);
+}
+
 TEST(CgroupTest, GroupsOfThisMachineHoldWhatIsSaid) {
   const CgroupHierarchy hierarchy = DetectCgroups();
   if (!hierarchy.holds_processes()) {

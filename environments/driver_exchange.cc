@@ -18,9 +18,11 @@ std::string Size(size_t size) {
 }
 
 uint32_t TextBytesMax(DriverRequest request, bool raised) {
-  if (raised || request == DriverRequest::kCell) return kPythonErrorBytesMax;
-  return request == DriverRequest::kCall ? kCallReplyBytesMax
-                                         : kProgramReplyBytesMax;
+  if (!raised && request == DriverRequest::kCall) return kCallReplyBytesMax;
+  if (!raised && request == DriverRequest::kProgram) {
+    return kProgramReplyBytesMax;
+  }
+  return kPythonErrorBytesMax;
 }
 
 }  // namespace

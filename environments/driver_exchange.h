@@ -17,6 +17,7 @@ enum class DriverRequest : char {
   kCell = 'c',
   kCall = 'v',
   kProgram = 'x',
+  kRestart = 'r',
 };
 
 struct DriverReply {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 #include <vector>
 
@@ -35,11 +36,11 @@ constexpr char kSetpriv[] = "/usr/bin/setpriv";
 constexpr char kSocketDir[] = "/run/temper";
 // Each file that it writes, its log included, which its watcher trims.
 constexpr rlim_t kFileBytesMax = 64 << 20;
-// Threads count; a uid of its own counts no others.
-constexpr rlim_t kProcessesMax = 1024;
 // gRPC's socket, and some room.
 constexpr size_t kSocketDirFilesMax = 8;
 constexpr off_t kLastLineBytesMax = 1024;
+// For the kernel to end what bubblewrap's end takes with it.
+constexpr int kEndMillisMax = 2000;
 
 bool IsRoot() { return geteuid() == 0 && IsMappedUid(kCommandUidLast); }
 
@@ -146,10 +147,18 @@ void Limit(int resource, rlim_t most) {
   if (setrlimit(resource, &limit) != 0) _exit(126);
 }
 
-// Between fork and exec: only calls that are safe where threads were.
-[[noreturn]] void Become(char* const* argv, int output, bool own_uid,
-                         pid_t parent) {
+struct ChildLimits {
+  rlim_t processes = RLIM_INFINITY;  // of its uid, which has no others
+  rlim_t data_bytes = RLIM_INFINITY;
+};
+
+// Between fork and exec: only calls that are safe where threads were. A byte
+// from `gate` says that it is in its cgroup.
+[[noreturn]] void Become(char* const* argv, int output,
+                         const ChildLimits& limits, int gate, pid_t parent) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(126);
+  char byte;
+  if (read(gate, &byte, 1) != 1) _exit(126);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -158,7 +167,8 @@ void Limit(int resource, rlim_t most) {
   }
   Limit(RLIMIT_FSIZE, kFileBytesMax);
   Limit(RLIMIT_CORE, 0);
-  if (own_uid) Limit(RLIMIT_NPROC, kProcessesMax);
+  if (limits.processes != RLIM_INFINITY) Limit(RLIMIT_NPROC, limits.processes);
+  if (limits.data_bytes != RLIM_INFINITY) Limit(RLIMIT_DATA, limits.data_bytes);
   const int empty = open("/dev/null", O_RDONLY);
   if (empty < 0 || dup2(empty, 0) < 0 || dup2(output, 1) < 0 ||
       dup2(output, 2) < 0) {
@@ -174,21 +184,32 @@ void Limit(int resource, rlim_t most) {
 }  // namespace
 
 std::string EnvironmentCommand::DescribeWalls() {
+  const CgroupHierarchy cgroups = DetectCgroups();
   return absl::StrCat(
       IsRoot() ? "as a uid of its own" : "as this user, in a user namespace",
-      "; reads /usr and its directory, writes to its socket only, no network; "
-      "memory and CPU not bounded");
+      "; reads /usr and its directory, writes to its socket only, no network; ",
+      EnvironmentCommandLimits().memory_bytes_max >> 20,
+      cgroups.holds_memory() ? " MiB of memory" : " MiB of data a process",
+      cgroups.shares_cpu ? ", one share of a busy CPU; "
+                         : ", CPU not bounded; ",
+      cgroups.Describe());
 }
 
 EnvironmentCommand::EnvironmentCommand(const Registration& registration,
-                                       int output)
-    : registration_(registration), output_(output) {}
+                                       int output,
+                                       const EnvironmentCommandLimits& limits)
+    : registration_(registration),
+      output_(output),
+      limits_(limits),
+      cgroups_(DetectCgroups()),
+      cgroup_(cgroups_) {}
 
 absl::StatusOr<std::unique_ptr<EnvironmentCommand>> EnvironmentCommand::Start(
-    const Registration& registration, int output) {
+    const Registration& registration, int output,
+    const EnvironmentCommandLimits& limits) {
   CHECK(!registration.command().empty()) << registration.name();
   std::unique_ptr<EnvironmentCommand> command(
-      new EnvironmentCommand(registration, output));
+      new EnvironmentCommand(registration, output, limits));
   RETURN_IF_ERROR(command->Spawn());
   return command;
 }
@@ -247,30 +268,67 @@ absl::Status EnvironmentCommand::Spawn() {
     // Two that write, stdout and stderr: each behind the other.
     fcntl(memory_, F_SETFL, O_APPEND);
   }
-  const bool own_uid = uid_claim_ >= 0;
   std::vector<std::string> words =
-      Words(registration_, socket_dir_, own_uid, uid_);
+      Words(registration_, socket_dir_, uid_claim_ >= 0, uid_);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
+  const absl::Status forked = Fork(argv.data());
+  if (forked.ok()) return forked;
+  return absl::Status(
+      forked.code(),
+      absl::StrCat("environment ", name, ": ", std::string(forked.message())));
+}
+
+absl::Status EnvironmentCommand::Fork(char* const* argv) {
+  static std::atomic<int> count = 0;
+  RETURN_IF_ERROR(cgroup_.Create(absl::StrCat("command", ++count),
+                                 limits_.processes_max,
+                                 limits_.memory_bytes_max));
+  ChildLimits limits;
+  if (uid_claim_ >= 0) limits.processes = limits_.processes_max;
+  if (!cgroups_.holds_memory()) limits.data_bytes = limits_.memory_bytes_max;
+  int gate[2];
+  if (pipe2(gate, O_CLOEXEC) != 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no pipe for it: ", strerror(errno)));
+  }
   const pid_t parent = getpid();
   const int output = output_ < 0 ? memory_ : output_;
   pid_ = fork();
-  if (pid_ == 0) Become(argv.data(), output, own_uid, parent);
-  if (pid_ > 0) return absl::OkStatus();
-  const int error = errno;
-  pid_ = 0;
+  if (pid_ == 0) Become(argv, output, limits, gate[0], parent);
+  int error = errno;
+  bool placed = false;
+  if (pid_ > 0) {
+    placed = cgroup_.Add(pid_) && write(gate[1], "g", 1) == 1;
+    error = errno;
+  } else {
+    pid_ = 0;
+  }
+  for (const int fd : gate) close(fd);
+  if (placed) return absl::OkStatus();
+  End();
   return absl::ResourceExhaustedError(
-      absl::StrCat("no process for environment ", name, ": ", strerror(error)));
+      absl::StrCat("no process for it: ", strerror(error)));
+}
+
+void EnvironmentCommand::RemoveCgroup() {
+  cgroup_.Kill();
+  for (int i = 0; i < kEndMillisMax && !cgroup_.Processes().empty(); ++i) {
+    usleep(1000);
+  }
+  cgroup_.Remove();
 }
 
 void EnvironmentCommand::End() {
-  if (pid_ == 0) return;
-  // The kernel ends all that bubblewrap keeps with it (--die-with-parent, and
-  // the first of a pid namespace takes the others along).
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
-  pid_ = 0;
+  if (pid_ != 0) {
+    // The kernel ends all that bubblewrap keeps with it (--die-with-parent, and
+    // the first of a pid namespace takes the others along).
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+  RemoveCgroup();
 }
 
 std::string EnvironmentCommand::LastLine() const {
@@ -324,11 +382,16 @@ absl::Status EnvironmentCommand::Check() {
   siginfo_t info = {};
   if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG) == 0 &&
       info.si_pid != 0) {
-    pid_ = 0;
+    const bool memory = cgroup_.Events().memory_kills > 0;
+    End();
     // bubblewrap tells of a signal that ended the program as a shell does.
-    return Ended(info.si_code == CLD_EXITED
-                     ? absl::StrCat("ended, exit ", info.si_status)
-                     : absl::StrCat("ended, ", DescribeSignal(info.si_status)));
+    return Ended(absl::StrCat(
+        info.si_code == CLD_EXITED
+            ? absl::StrCat("ended, exit ", info.si_status)
+            : absl::StrCat("ended, ", DescribeSignal(info.si_status)),
+        memory ? absl::StrCat(", at its limit of ",
+                              limits_.memory_bytes_max >> 20, " MiB of memory")
+               : ""));
   }
   const absl::Status held = CheckSocketDir();
   if (held.ok()) return held;

@@ -7,11 +7,13 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <thread>
 
 #include "absl/strings/str_join.h"
+#include "environments/cgroup.h"
 #include "environments/uid_claim.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -46,9 +48,10 @@ absl::Status Ended(EnvironmentCommand* command) {
 }
 
 // What `script` says last, before it exits.
-std::string Said(const std::string& script) {
+std::string Said(const std::string& script,
+                 const EnvironmentCommandLimits& limits = {}) {
   const auto command = EnvironmentCommand::Start(Shell(script + "; exit 1"),
-                                                 /*output=*/-1);
+                                                 /*output=*/-1, limits);
   EXPECT_TRUE(command.ok()) << command.status();
   if (!command.ok()) return "";
   const std::string told(Ended(command->get()).message());
@@ -149,6 +152,75 @@ TEST(EnvironmentCommandTest, AFileThatGrowsTooLargeEndsIt) {
               HasSubstr("67108864"));
 }
 
+// Groups of commands that this process made.
+std::set<std::string> Groups() {
+  std::set<std::string> groups;
+  const std::string mine = "_" + std::to_string(getpid()) + "_command";
+  const CgroupHierarchy cgroups = DetectCgroups();
+  for (const std::string& parent : cgroups.parents) {
+    const auto names = ListDirectory(parent);
+    EXPECT_TRUE(names.ok()) << names.status();
+    if (!names.ok()) continue;
+    for (const std::string& name : *names) {
+      if (name.find(mine) == std::string::npos) continue;
+      groups.insert(parent + "/" + name);
+    }
+  }
+  return groups;
+}
+
+TEST(EnvironmentCommandTest, ItsMemoryIsBounded) {
+  EnvironmentCommandLimits limits;
+  limits.memory_bytes_max = 128 << 20;
+  const std::string python = "/usr/bin/python3 -c '";
+  EXPECT_EQ(Said(python + "x = b\"x\" * (16 << 20); print(\"has\")'", limits),
+            "has");
+  // Whichever way it is refused.
+  EXPECT_NE(Said(python + "x = b\"x\" * (512 << 20); print(\"has\")'", limits),
+            "has");
+  if (!DetectCgroups().holds_memory()) return;
+  // Of all its processes together; and why it ended is said.
+  EXPECT_EQ(Said(python + "import os, time\n"
+                          "for i in range(3):\n"
+                          "  if os.fork() == 0:\n"
+                          "    x = b\"x\" * (60 << 20)\n"
+                          "    time.sleep(9)\n"
+                          "    os._exit(0)\n"
+                          "print(os.waitstatus_to_exitcode(os.wait()[1]))'",
+                 limits),
+            "-9");
+  const auto command = EnvironmentCommand::Start(
+      Shell("exec " + python + "x = b\"x\" * (512 << 20)'"), -1, limits);
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_THAT(std::string(Ended(command->get()).message()),
+              HasSubstr(", at its limit of 128 MiB of memory"));
+}
+
+TEST(EnvironmentCommandTest, ItsProcessesAreBounded) {
+  if (geteuid() != 0 && !DetectCgroups().holds_processes()) GTEST_SKIP();
+  EnvironmentCommandLimits limits;
+  limits.processes_max = 20;
+  EXPECT_THAT(
+      Said("i=0; while [ $i -lt 50 ]; do sleep 9 & i=$((i + 1)); done", limits),
+      HasSubstr("fork"));
+}
+
+TEST(EnvironmentCommandTest, ItHasOneShareOfABusyCpu) {
+  const CgroupHierarchy cgroups = DetectCgroups();
+  if (!cgroups.shares_cpu) GTEST_SKIP() << "no cpu controller";
+  const auto command = EnvironmentCommand::Start(Shell("sleep 600"), -1);
+  ASSERT_TRUE(command.ok()) << command.status();
+  const std::set<std::string> groups = Groups();
+  EXPECT_EQ(groups.size(), cgroups.parents.size());
+  for (const std::string& group : groups) {
+    std::ifstream in(group + "/cgroup.procs");
+    int pid = 0;
+    EXPECT_TRUE(in >> pid) << group << " is empty";
+  }
+  EXPECT_THAT(EnvironmentCommand::DescribeWalls(),
+              HasSubstr("one share of a busy CPU; cgroup v"));
+}
+
 TEST(EnvironmentCommandTest, NothingOutlivesTheObject) {
   // It holds the other end of a pipe for as long as any process of it lives.
   int ends[2];
@@ -160,7 +232,9 @@ TEST(EnvironmentCommandTest, NothingOutlivesTheObject) {
   const std::string dir = SocketDir(**command);
   struct stat info;
   EXPECT_EQ(stat(dir.c_str(), &info), 0);
+  EXPECT_EQ(Groups().empty(), DetectCgroups().mode == CgroupMode::kNone);
   *command = nullptr;
+  EXPECT_THAT(Groups(), testing::IsEmpty());
   char byte;
   EXPECT_EQ(read(ends[0], &byte, 1), 0) << "a process still has it";
   close(ends[0]);

@@ -1,9 +1,12 @@
 #include "environments/fresh_runs.h"
 
 #include <algorithm>
+#include <cstdint>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "environments/sandbox_keeper.h"
 #include "kernels/base/signal_name.h"
 #include "kernels/base/status_macros.h"
 
@@ -17,6 +20,15 @@ std::string DescribeDeath(int exit_code) {
   }
   if (exit_code < 0) return "its process died";
   return absl::StrCat("its process ended with exit status ", exit_code);
+}
+
+// The first limit of a run whose session ran into `hit`, bits of SessionLimit.
+ProgramLimit FirstLimit(Outcome outcome, uint32_t hit, bool cut) {
+  if (outcome == OUTCOME_TIMEOUT) return ProgramLimit::kTime;
+  if ((hit & kMemoryLimit) != 0) return ProgramLimit::kMemory;
+  if (cut) return ProgramLimit::kOutput;
+  if ((hit & kProcessesLimit) != 0) return ProgramLimit::kProcesses;
+  return ProgramLimit::kNone;
 }
 
 }  // namespace
@@ -53,6 +65,7 @@ absl::StatusOr<FreshRun> FreshRuns::Run(DriverRequest request,
   FreshRun run;
   if (ran_ >= limits_.runs_max || count_ >= limits_.run_count_max) {
     run.outcome = OUTCOME_TIMEOUT;
+    run.limit = ProgramLimit::kTime;
     run.error = absl::StrCat("not run: there were ", count_, " runs of ",
                              limits_.run_count_max, " and of ",
                              limits_.runs_max.count(), " ms at most");
@@ -65,7 +78,9 @@ absl::StatusOr<FreshRun> FreshRuns::Run(DriverRequest request,
   const Duration limit = std::min<Duration>(run_max, limits_.runs_max - ran_);
   absl::StatusOr<DriverReply> reply =
       AskDriver(sandbox_.get(), request, seed_, body, begin + limit);
-  run.printed = sandbox_->TakeOutput(limits_.output_bytes_max);
+  run.printed = sandbox_->TakeOutput(limits_.output_bytes_max + 1);
+  const bool cut = run.printed.size() > limits_.output_bytes_max;
+  if (cut) run.printed.pop_back();
   if (reply.ok() && !reply->raised) {
     run.value = std::move(reply->text);
   } else if (absl::IsDeadlineExceeded(reply.status())) {
@@ -83,6 +98,7 @@ absl::StatusOr<FreshRun> FreshRuns::Run(DriverRequest request,
   }
   // What it left behind is ended at its expense.
   sandbox_->End();
+  run.limit = FirstLimit(run.outcome, sandbox_->limits_hit(), cut);
   ran_ += std::chrono::steady_clock::now() - begin;
   return run;
 }
@@ -104,21 +120,11 @@ absl::StatusOr<FreshRun> FreshRuns::Compile(const Program& compiler) {
 
 absl::StatusOr<FreshRun> FreshRuns::RunProgram(const Program& program,
                                                Duration run_max) {
-  std::string arguments;
-  for (const std::string& argument : program.argv) {
-    arguments += argument;
-    arguments.push_back('\0');
-  }
-  std::vector<std::string> parts = {arguments, program.stdin_text,
-                                    program.artifact};
-  for (const auto& [path, contents] : program.files) {
-    parts.push_back(path);
-    parts.push_back(contents);
-  }
-  ASSIGN_OR_RETURN(FreshRun run,
-                   Run(DriverRequest::kProgram, JoinParts(parts), run_max));
+  RETURN_IF_ERROR(CheckFits(program, pool_->supervisor().limits()));
+  ASSIGN_OR_RETURN(FreshRun run, Run(DriverRequest::kProgram,
+                                     EncodeProgram(program), run_max));
   if (run.outcome != OUTCOME_OK) return run;
-  auto told = SplitParts(run.value, 3);
+  auto told = SplitParts(run.value, 4);
   run.value.clear();
   if (!told.ok() || !absl::SimpleAtoi((*told)[0], &run.exit_code)) {
     run.outcome = OUTCOME_TOOL_ERROR;
@@ -127,6 +133,17 @@ absl::StatusOr<FreshRun> FreshRuns::RunProgram(const Program& program,
   }
   run.stderr_text = std::move((*told)[1]);
   run.artifact = std::move((*told)[2]);
+  // What the scratch has room for; a fork that was refused says less.
+  const std::string& room = (*told)[3];
+  if (run.limit != ProgramLimit::kNone &&
+      run.limit != ProgramLimit::kProcesses) {
+    return run;
+  }
+  if (absl::StartsWith(room, "0 ")) {
+    run.limit = ProgramLimit::kBytes;
+  } else if (absl::EndsWith(room, " 0")) {
+    run.limit = ProgramLimit::kFiles;
+  }
   return run;
 }
 

@@ -17,11 +17,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "environments/driver_exchange.h"
+#include "environments/program.h"
 #include "environments/sandbox.h"
 #include "environments/step_limits.h"
 #include "proto/task.pb.h"
@@ -43,6 +42,7 @@ struct FreshRun {
   // OK: it came to its end. TOOL_ERROR: it raised, died, or forged a reply.
   // TIMEOUT: it went past a limit.
   Outcome outcome = OUTCOME_OK;
+  ProgramLimit limit = ProgramLimit::kNone;
   std::string error;    // unless OK: why
   std::string printed;  // on stdout, and of a call on stderr
   std::string value;  // of a call, if OK: what it returned, as Python writes it
@@ -50,14 +50,6 @@ struct FreshRun {
   int exit_code = 0;  // 128 and the signal's number, if one ended it
   std::string stderr_text;
   std::string artifact;
-};
-
-// A program to run: an argument vector in a fresh /tmp with some files.
-struct Program {
-  std::vector<std::string> argv;  // argv[0] is its path in the sandbox
-  std::string stdin_text;
-  std::vector<std::pair<std::string, std::string>> files;  // below /tmp
-  std::string artifact;  // a file below /tmp to bring back, or empty
 };
 
 // Used by one thread at a time. `pool` must outlive it.
@@ -72,6 +64,7 @@ class FreshRuns {
   absl::StatusOr<FreshRun> Call(const std::string& prelude,
                                 const std::string& source,
                                 const std::string& expression);
+  // InvalidArgument if the snapshot does not fit.
   absl::StatusOr<FreshRun> Execute(const Program& program);
   // Execute, with the time that a compiler may take.
   absl::StatusOr<FreshRun> Compile(const Program& compiler);

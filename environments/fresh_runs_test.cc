@@ -179,7 +179,7 @@ TEST(FreshRunsTest, TimeAndNumberOfRunsAreBoundedTogether) {
 Program Python(const std::string& code) {
   Program program;
   program.argv = {"/usr/bin/python3", "-S", "/tmp/main.py", "an argument"};
-  program.files = {{"main.py", code}};
+  program.snapshot = {{.path = "main.py", .contents = code}};
   program.stdin_text = "first\nsecond";
   return program;
 }
@@ -231,11 +231,12 @@ TEST(FreshRunsTest, AnArtifactComesBackAndIsBounded) {
   Program program = Python("open('/tmp/out', 'wb').write(bytes(1000))");
   program.artifact = "out";
   EXPECT_EQ(Execute(program).artifact, std::string(1000, '\0'));
-  program.files[0].second = "open('/tmp/out', 'wb').write(bytes(5 << 20))";
+  program.snapshot[0].contents = "open('/tmp/out', 'wb').write(bytes(5 << 20))";
   EXPECT_EQ(Execute(program).outcome, OUTCOME_TOOL_ERROR);
-  program.files[0].second = "import os; os.symlink('/dev/null', '/tmp/out')";
+  program.snapshot[0].contents =
+      "import os; os.symlink('/dev/null', '/tmp/out')";
   EXPECT_EQ(Execute(program).artifact, "");
-  program.files[0].second = "";
+  program.snapshot[0].contents = "";
   EXPECT_EQ(Execute(program).outcome, OUTCOME_TOOL_ERROR);
 }
 

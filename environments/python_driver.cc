@@ -9,11 +9,11 @@ namespace temper {
 // not depend on a file that lies beside it.
 extern const char kPythonDriverSource[];
 
-std::string ZygoteSource(uint32_t processes_max, uint64_t tmp_bytes_max,
-                         const std::string& filter) {
-  return absl::StrCat(kPythonDriverSource, "\n_zygote(", processes_max, ", ",
-                      tmp_bytes_max, ", bytes.fromhex('",
-                      absl::BytesToHexString(filter), "'))\n");
+std::string ZygoteSource(const SessionWalls& walls) {
+  return absl::StrCat(kPythonDriverSource, "\n_zygote(", walls.processes_max,
+                      ", ", walls.tmp_bytes_max, ", ", walls.tmp_files_max,
+                      ", bytes.fromhex('", absl::BytesToHexString(walls.filter),
+                      "'))\n");
 }
 
 }  // namespace temper

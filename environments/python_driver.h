@@ -14,11 +14,18 @@ inline constexpr uint32_t kPythonErrorBytesMax = 4 << 10;
 inline constexpr uint32_t kCallReplyBytesMax = 256 << 10;
 inline constexpr uint32_t kProgramReplyBytesMax = 4 << 20;
 
-// The program of a zygote, whose sessions have at most `processes_max`
-// processes each, their own included, `tmp_bytes_max` of files, and
-// `filter`, a BPF program, over their system calls.
-std::string ZygoteSource(uint32_t processes_max, uint64_t tmp_bytes_max,
-                         const std::string& filter);
+// What a session builds around itself.
+struct SessionWalls {
+  // Of its user in its user namespace, of which two are bubblewrap's init and
+  // the zygote.
+  uint32_t processes_max = 0;
+  uint64_t tmp_bytes_max = 0;
+  uint32_t tmp_files_max = 0;
+  std::string filter;  // a BPF program, over its system calls
+};
+
+// The program of a zygote, whose sessions have these walls.
+std::string ZygoteSource(const SessionWalls& walls);
 
 }  // namespace temper
 

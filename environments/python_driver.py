@@ -16,7 +16,7 @@
 # same code is to print the same in every session.
 
 
-def _zygote(processes_max, tmp_bytes, filter):
+def _zygote(processes_max, tmp_bytes, tmp_files, filter):
     import _socket
     import ctypes
     import gc
@@ -47,7 +47,7 @@ def _zygote(processes_max, tmp_bytes, filter):
         posix.setsid()
         check(libc.unshare(new_mount), "unshare")
         # The inodes too: empty files cost memory that no rlimit counts.
-        options = b"mode=0755,nr_inodes=4096,size=%d" % tmp_bytes
+        options = b"mode=0755,nr_inodes=%d,size=%d" % (tmp_files, tmp_bytes)
         check(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 6, options), "mount")
         posix.chdir("/tmp")
         check(libc.capset(*no_capabilities), "capset")
@@ -66,8 +66,7 @@ def _zygote(processes_max, tmp_bytes, filter):
         # Nothing that the keeper listens to goes with the candidate.
         posix.closerange(3, 1024)
         libc.prctl(15, b"python3", 0, 0, 0)
-        # Counted with it are bubblewrap's init and the zygote.
-        _serve(processes_max + 1)
+        _serve(processes_max, 2)
 
     try:
         libc.prctl(15, b"temper-zygote", 0, 0, 0)
@@ -100,17 +99,22 @@ def _zygote(processes_max, tmp_bytes, filter):
 #          c  a cell: its source. Cells share one name space.
 #          v  a call: parts prelude, source, expression. The first two run in a
 #             name space of their own, in which the expression has a value.
-#          x  a program: parts arguments, stdin, artifact, then a path below /tmp
-#             and the contents of each file. Arguments end in NUL; the artifact,
-#             unless empty, is the path of a file to send back.
+#          x  a program: parts arguments, stdin, artifact, then of each entry of
+#             a tree its kind (f file, x executable, d directory, l link) with
+#             its path below /tmp, and its contents. Arguments end in NUL; the
+#             artifact, unless empty, is the path of a file to send back.
+#          r  a new Python in the place of this one: nothing is left of what
+#             cells did but files. Its body is empty.
 #        A part is u32 size and its bytes.
 #   out  u8 status (0 ran, 1 raised), u32 size, then `size` bytes: of 1 what was
 #        raised, of 0 nothing for a cell, for a call the value as Python writes
 #        it (python_value.h), for a program the parts exit code, stderr (cut),
-#        artifact.
-#   The first out, status 2 and size 0, says that the session stands.
-def _serve(processes_max):
+#        artifact, and how many blocks and files /tmp has room for.
+#   The first out, status 2 and size 0, says that the session stands; that it
+#   does again, status 0, is the answer to r.
+def _serve(processes_max, standing):
     import _ast
+    import _signal
     import builtins
     import posix
     import random
@@ -125,6 +129,9 @@ def _serve(processes_max):
     set_types = (set, frozenset)
     scalars = [(t, t.__repr__) for t in (int, float, str, bytes)]
     answer_bytes_max = {b"c": 0, b"v": 256 << 10, b"x": 4 << 20}
+    # All but the call at its end.
+    source = sys.orig_argv[-1].rpartition("\n_")[0]
+    variables = dict(posix.environ)
 
     control = posix.dup(0)
     null = posix.open("/dev/null", posix.O_RDWR)
@@ -134,7 +141,7 @@ def _serve(processes_max):
     resource.setrlimit(resource.RLIMIT_NPROC, (processes_max, processes_max))
     stdout = sys.stderr = sys.stdout
     run, parse, describe_type, text_of = exec, compile, type, str
-    getpid, leave = posix.getpid, posix._exit
+    getpid, leave, handle = posix.getpid, posix._exit, _signal.signal
     driver = getpid()
     space = {"__name__": "__main__", "__builtins__": builtins}
     sys.path = [path for path in sys.path if path]
@@ -156,13 +163,14 @@ def _serve(processes_max):
             pass
 
     def read(size):
-        data = b""
-        while len(data) < size:
-            piece = posix.read(control, min(size - len(data), 65536))
+        pieces = []
+        while size > 0:
+            piece = posix.read(control, min(size, 1 << 20))
             if not piece:
                 leave(0)
-            data += piece
-        return data
+            pieces.append(piece)
+            size -= count(piece)
+        return bytes_type.join(b"", pieces)
 
     def part(data):
         return int_type.to_bytes(count(data), 4, "little") + data
@@ -242,6 +250,17 @@ def _serve(processes_max):
         value = evaluate(parse(expression, "<call>", "eval"), space)
         return text_type.encode(literal(value, 0))
 
+    # The seed, the limits and the walls are this process's, and stay.
+    def restart(body):
+        end_children()
+        posix.chdir("/tmp")
+        for fd, place in ((control, 0), (output, 1), (output, 2)):
+            posix.dup2(fd, place)
+        posix.closerange(3, 1024)
+        script = source + "\n_serve(%d, 0)\n" % processes_max
+        options = ["-s", "-S", "-u", "-X", "utf8", "-c", script]
+        posix.execve("/usr/bin/python3", ["python3", *options], variables)
+
     # A file below /tmp that has no name, for a candidate shares /tmp.
     def unnamed(data):
         fd = posix.open("/tmp/unnamed", posix.O_RDWR | posix.O_CREAT, 0o600)
@@ -261,20 +280,27 @@ def _serve(processes_max):
         return data
 
     def run_program(body):
-        arguments, stdin, artifact, *files = parts_of(body)
+        arguments, stdin, artifact, *tree = parts_of(body)
         arguments = arguments.split(b"\0")[:-1]
-        for path, data in zip(files[::2], files[1::2]):
-            fd = posix.open(
-                b"/tmp/" + path, posix.O_WRONLY | posix.O_CREAT, 0o700
-            )
-            write_all(fd, data)
-            posix.close(fd)
         stdin, stderr = unnamed(stdin), unnamed(b"")
+        for entry, data in zip(tree[::2], tree[1::2]):
+            kind, path = entry[:1], b"/tmp/" + entry[1:]
+            if kind == b"d":
+                posix.mkdir(path, 0o700)
+            elif kind == b"l":
+                posix.symlink(data, path)
+            else:
+                mode = 0o700 if kind == b"x" else 0o600
+                fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT, mode)
+                write_all(fd, data)
+                posix.close(fd)
         child = posix.fork()
         if child == 0:
             try:
                 posix.dup2(stdin, 0)
                 posix.dup2(stderr, 2)
+                for ignored in 13, 25:  # by Python: SIGPIPE, SIGXFSZ
+                    handle(ignored, 0)
                 environment = {"PATH": "/usr/bin", "HOME": "/tmp"}
                 environment["PYTHONHASHSEED"] = "0"
                 posix.execve(arguments[0], arguments, environment)
@@ -283,6 +309,8 @@ def _serve(processes_max):
         _, status = posix.waitpid(child, 0)
         end_children()
         code = 128 + (status & 127) if status & 127 else status >> 8
+        left = posix.statvfs("/tmp")
+        room = b"%d %d" % (left.f_bfree, left.f_ffree)
         posix.lseek(stderr, 0, 0)
         said = contents(stderr)
         if count(said) > 4000:
@@ -290,11 +318,11 @@ def _serve(processes_max):
         made = b""
         if artifact and code == 0:
             made = contents(posix.open(b"/tmp/" + artifact, posix.O_RDONLY))
-        return part(b"%d" % code) + part(said) + part(made)
+        return part(b"%d" % code) + part(said) + part(made) + part(room)
 
-    runs = {b"c": run_cell, b"v": run_call, b"x": run_program}
+    runs = {b"c": run_cell, b"v": run_call, b"x": run_program, b"r": restart}
     restore_output()
-    reply(2, b"")
+    reply(standing, b"")
     while True:
         kind = read(1)
         seed = int_type.from_bytes(read(8), "little")

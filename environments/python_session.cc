@@ -11,6 +11,8 @@
 namespace temper {
 namespace {
 
+constexpr char kRestartLine[] = "%restart";
+
 // Output beyond this is not even read; what the model sees is cut shorter.
 constexpr size_t kPrintedBytesMax = 65 << 10;
 
@@ -29,6 +31,15 @@ ToolResult Refusal(Outcome outcome, const std::string& why) {
   result.set_outcome(outcome);
   result.set_content(absl::StrCat("error: ", why));
   return result;
+}
+
+// Whether the first line of `source` is kRestartLine, blanks aside; then it is
+// an empty one, so that those below keep their numbers.
+bool TakeRestart(std::string* source) {
+  const size_t end = std::min(source->find('\n'), source->size());
+  if (TrimBlanks(source->substr(0, end)) != kRestartLine) return false;
+  source->erase(0, end);
+  return true;
 }
 
 // " by ...", " with ...", or nothing where it is not known.
@@ -50,10 +61,9 @@ PythonSession::~PythonSession() {
   if (ticket_ != 0) pool_->Unpark(ticket_).reset();
 }
 
-absl::StatusOr<DriverReply> PythonSession::Exchange(const std::string& source,
+absl::StatusOr<DriverReply> PythonSession::Exchange(const Cell& cell,
                                                     SteadyTime deadline) {
-  return AskDriver(sandbox_.get(), DriverRequest::kCell, seed_, source,
-                   deadline);
+  return AskDriver(sandbox_.get(), cell.request, seed_, cell.source, deadline);
 }
 
 absl::Status PythonSession::EnsureSandbox() {
@@ -66,7 +76,7 @@ absl::Status PythonSession::EnsureSandbox() {
       std::chrono::steady_clock::now() +
       std::min<std::chrono::steady_clock::duration>(
           kReplayFactor * cells_took_ + limits_.cell_max, limits_.replay_max);
-  for (const std::string& cell : cells_) {
+  for (const Cell& cell : cells_) {
     // A cell that ran before and now does not is the candidate's doing too.
     RETURN_IF_ERROR(Exchange(cell, deadline).status());
     // The model has read what it printed when it ran first.
@@ -75,22 +85,20 @@ absl::Status PythonSession::EnsureSandbox() {
   return absl::OkStatus();
 }
 
-ToolResult PythonSession::RunIn(const absl::Status& ready,
-                                const std::string& source) {
+ToolResult PythonSession::RunIn(const Cell& cell) {
   using Duration = std::chrono::steady_clock::duration;
-  if (!ready.ok()) return Lose(ready, "", /*last=*/false);
   const bool last = limits_.session_max - ran_ < limits_.cell_max;
   const Duration limit =
       std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
   const SteadyTime begin = std::chrono::steady_clock::now();
-  const absl::StatusOr<DriverReply> ran = Exchange(source, begin + limit);
+  const absl::StatusOr<DriverReply> ran = Exchange(cell, begin + limit);
   const Duration took = std::chrono::steady_clock::now() - begin;
   ran_ += took;
   // Before anything is ended: what was printed until a death is told too.
   const std::string printed = sandbox_->TakeOutput(kPrintedBytesMax);
   if (!ran.ok()) return Lose(ran.status(), printed, last);
   // One that raised belongs to them as well: it may have changed the state.
-  cells_.push_back(source);
+  cells_.push_back(cell);
   cells_took_ += took;
   ToolResult result;
   result.set_outcome(ran->raised ? OUTCOME_TOOL_ERROR : OUTCOME_OK);
@@ -120,9 +128,11 @@ ToolResult PythonSession::Lose(const absl::Status& why,
   ToolResult result;
   result.set_outcome(absl::IsDeadlineExceeded(why) ? OUTCOME_TIMEOUT
                                                    : OUTCOME_TOOL_ERROR);
-  result.set_content(
-      Compose(printed, absl::StrCat("error: ", text, "; the session was ended"),
-              limits_.output_bytes_max));
+  result.set_content(Compose(
+      printed,
+      absl::StrCat("error: ", text, "; the session was ended (a first line ",
+                   kRestartLine, " ends it and keeps its files)"),
+      limits_.output_bytes_max));
   return result;
 }
 
@@ -145,9 +155,23 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   }
   // Counted before it runs: a cell that ends the session is one of them.
   ++cells_run_;
+  Cell cell{.source = source};
+  const bool restart = TakeRestart(&cell.source);
+  if (restart && restarts_ >= limits_.restarts_max) {
+    return Refusal(OUTCOME_TOOL_ERROR,
+                   absl::StrCat("not run, for the session was restarted ",
+                                limits_.restarts_max, " times, its limit"));
+  }
   const absl::Status ready = EnsureSandbox();
   if (absl::IsUnavailable(ready)) return ready;
-  return RunIn(ready, source);
+  if (!ready.ok()) return Lose(ready, "", /*last=*/false);
+  if (!restart) return RunIn(cell);
+  ++restarts_;
+  ToolResult result = RunIn({.request = DriverRequest::kRestart});
+  if (result.outcome() != OUTCOME_OK) return result;
+  if (!TrimBlanks(cell.source).empty()) return RunIn(cell);
+  result.set_content("the session was restarted; its files are kept");
+  return result;
 }
 
 void PythonSession::EndStep() {

@@ -12,6 +12,10 @@
 // no file that outlives the sandbox for it to change. The clock and os.urandom
 // are not repeatable; `random` is seeded and the hash seed is fixed.
 //
+// A cell whose first line is %restart has a new Python in the place of the old
+// one: variables, modules, threads and what was done to Python itself are gone,
+// files are kept. What follows that line runs in the new one.
+//
 // A machine that is slower the second time must not be charged to the
 // candidate, and a candidate must not be able to seem a slow machine
 // (promise P5). So a replay may take several times what its cells took at
@@ -42,7 +46,8 @@ struct PythonSessionLimits {
   std::chrono::milliseconds replay_max = kReplayMax;
   std::chrono::milliseconds slot_max = kSlotWaitMax;
   uint32_t output_bytes_max = 8 << 10;
-  uint32_t cells_max = 32;  // of a session
+  uint32_t cells_max = 32;    // of a session
+  uint32_t restarts_max = 4;  // likewise, each a cell too
 };
 
 // Used by one thread at a time. `pool` must outlive it.
@@ -59,15 +64,15 @@ class PythonSession {
   // the value of its last expression:
   //   OK          it ran;
   //   TOOL_ERROR  it raised (output, then the exception's type, text and line),
-  //               or its process died, or cells_max is reached;
+  //               or its process died, or cells_max or restarts_max is
+  //               reached;
   //   TIMEOUT     it ran past cell_max, or the session's cells past
   //               session_max; or earlier cells, run again, took cell_max more
   //               than kReplayFactor times what they took at first.
-  // After a death or a timeout the state is lost; the text has what was printed
-  // until then, and says so. Further
-  // cells of the Step, written for that state, are TOOL_ERROR and not run; the
-  // next Step's first starts afresh. Unavailable, the machine's fault alone: no
-  // sandbox.
+  // After a death or a timeout the state is lost, files with it; the text has
+  // what was printed until then, and says so. Further cells of the Step,
+  // written for that state, are TOOL_ERROR and not run; the next Step's first
+  // starts afresh. Unavailable, the machine's fault alone: no sandbox.
   absl::StatusOr<ToolResult> Run(const std::string& source);
 
   // Ends the Step, if one began: others may have the sandbox's slot. To be
@@ -75,14 +80,17 @@ class PythonSession {
   void EndStep();
 
  private:
+  struct Cell {
+    DriverRequest request = DriverRequest::kCell;  // or kRestart
+    std::string source;
+  };
+
   // Sends one cell and reads its reply by `deadline`; fails as AskDriver.
-  absl::StatusOr<DriverReply> Exchange(const std::string& source,
-                                       SteadyTime deadline);
+  absl::StatusOr<DriverReply> Exchange(const Cell& cell, SteadyTime deadline);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
-  // Runs a cell in sandbox_, where there is one if `ready` is OK, and notes
-  // what came of it.
-  ToolResult RunIn(const absl::Status& ready, const std::string& source);
+  // Runs a cell in sandbox_ and notes what came of it.
+  ToolResult RunIn(const Cell& cell);
   // What to tell of a state that `why` lost, and forgets it. `last`: the cell
   // had the rest of the session's time.
   ToolResult Lose(const absl::Status& why, const std::string& printed,
@@ -93,8 +101,9 @@ class PythonSession {
   const PythonSessionLimits limits_;
 
   uint32_t cells_run_ = 0;
+  uint32_t restarts_ = 0;
   std::chrono::steady_clock::duration ran_{0};  // all of them, at first
-  std::vector<std::string> cells_;              // what made the present state
+  std::vector<Cell> cells_;                     // what made the present state
   std::chrono::steady_clock::duration cells_took_{0};  // they alone, at first
   bool lost_ = false;                 // the state, in the present Step
   std::unique_ptr<Sandbox> sandbox_;  // in a Step

@@ -127,7 +127,7 @@ bool Sandbox::Thaw() {
 }
 
 void Sandbox::End() {
-  if (!ended_) ended_ = pool_->EndSession(slot_).ok();
+  if (!ended_) ended_ = pool_->EndSession(slot_, &limits_hit_).ok();
 }
 
 int Sandbox::ExitCode() {
@@ -225,7 +225,7 @@ absl::StatusOr<uint32_t> SandboxPool::TakeSlot(SteadyTime deadline) {
                    supervisor_->slots(), " are running code"));
 }
 
-absl::Status SandboxPool::EndSession(uint32_t slot) {
+absl::Status SandboxPool::EndSession(uint32_t slot, uint32_t* limits_hit) {
   int exit_code;
   // Half of the time, for the supervisor to have the other half.
   const auto ended = keepers_[slot].Ask(
@@ -233,6 +233,7 @@ absl::Status SandboxPool::EndSession(uint32_t slot) {
       std::chrono::steady_clock::now() + supervisor_->sandbox_end_max() / 2,
       &exit_code);
   if (ended.has_value() && ended->kind == KeeperReply::kDone) {
+    *limits_hit |= ended->limits_hit;
     return absl::OkStatus();
   }
   keepers_[slot].Close();
@@ -240,7 +241,8 @@ absl::Status SandboxPool::EndSession(uint32_t slot) {
 }
 
 void SandboxPool::Release(uint32_t slot) {
-  const absl::Status killed = EndSession(slot);
+  uint32_t nobodys = 0;
+  const absl::Status killed = EndSession(slot, &nobodys);
   MutexLock lock(&mutex_);
   if (killed.ok()) {
     free_slots_.push_back(slot);

@@ -52,6 +52,9 @@ class Sandbox {
 
   // Ends all processes of its session; it keeps its slot, for Renew.
   void End();
+  // After End: bits of SessionLimit that the session ran into, as its cgroup
+  // has it; 0 where none was there to tell.
+  uint32_t limits_hit() const { return limits_hit_; }
 
   // After Aborted: the exit code of the sandboxed process, 128 and the signal's
   // number if one ended it; -1 if that is not known within kSandboxAskMax.
@@ -74,6 +77,7 @@ class Sandbox {
   int fd_ = -1;
   int output_ = -1;  // a memory file, written by the other side
   int exit_code_ = -1;
+  uint32_t limits_hit_ = 0;
 };
 
 // Thread-safe.
@@ -145,7 +149,8 @@ class SandboxPool {
   // Gives what is free, then what is parked, to those who wait.
   void Serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the slot's session, and its keeper if that did not do as it was told.
-  absl::Status EndSession(uint32_t slot);
+  // *limits_hit: see Sandbox; unchanged if the keeper does not say.
+  absl::Status EndSession(uint32_t slot, uint32_t* limits_hit);
   // EndSession, and gives the slot back; or keeps it among unended_.
   void Release(uint32_t slot);
   // Gives back what ended after all. Lets go of the lock meanwhile.

@@ -25,6 +25,10 @@
 namespace temper {
 namespace {
 
+// Room that the limit of a user's processes leaves beside a session, so that
+// where a cgroup counts them it is the one to refuse a fork, and tells of it.
+constexpr uint32_t kSpareProcesses = 8;
+
 struct Helper {
   SandboxHelperOptions options;
   SlotKeeperOptions keeper;  // but for slot and uid
@@ -166,9 +170,13 @@ SandboxReply SetUp(Helper* helper) {
   keeper.zygote.each = ProcessLimits(keeper.limits, holds_memory);
   keeper.zygote.bwrap = helper->options.bwrap;
   keeper.zygote.python = helper->options.python;
-  keeper.zygote.script =
-      ZygoteSource(keeper.zygote.each.processes_max,
-                   keeper.zygote.each.file_bytes_max, *filter);
+  keeper.zygote.script = ZygoteSource(
+      {.processes_max =
+           keeper.zygote.each.processes_max +
+           (keeper.cgroups.holds_processes() ? kSpareProcesses : 1),
+       .tmp_bytes_max = keeper.zygote.each.file_bytes_max,
+       .tmp_files_max = keeper.zygote.each.files_max,
+       .filter = *filter});
   keeper.sessions_max = helper->options.sessions_max;
   keeper.end_max_millis = helper->options.end_max_millis;
   uint32_t slots = helper->options.slots_max;

@@ -33,11 +33,17 @@ enum KeeperRequest : char {
   kThaw = 't',
   kEnd = 'e',
 };
+// Bits: limits of a whole session that it ran into.
+enum SessionLimit : uint32_t {
+  kMemoryLimit = 1,     // the kernel ended a process of it
+  kProcessesLimit = 2,  // or refused it one
+};
 struct KeeperReply {
   enum Kind : int32_t { kDone, kRefused, kEnded };
   Kind kind;
-  int32_t exit_code;  // of kEnded: 128 and the signal's number, if one did it
-  char text[200];     // of kRefused: why, for a person
+  int32_t exit_code;    // of kEnded: 128 and the signal's number, if one did it
+  uint32_t limits_hit;  // of kDone to kEnd; none where no cgroup tells
+  char text[200];       // of kRefused: why, for a person
 };
 
 }  // namespace temper

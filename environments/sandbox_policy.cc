@@ -137,15 +137,18 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
       "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN",
       "--ro-bind", "/usr/lib", "/usr/lib",
       "--ro-bind", "/usr/lib64", "/usr/lib64",
+      "--ro-bind", "/usr/bin", "/usr/bin",
       "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+      "--symlink", "usr/bin", "/bin",
       "--ro-bind", python, "/usr/bin/python3",
-      // A C++ compiler: links are followed, each file has its plain name.
-      "--ro-bind-try", kCompilerPath, kCompilerPath,
-      "--ro-bind-try", "/usr/bin/as", "/usr/bin/as",
-      "--ro-bind-try", "/usr/bin/ld", "/usr/bin/ld",
+      // Debian's names of programs of several packages: c++, awk.
+      "--ro-bind-try", "/etc/alternatives", "/etc/alternatives",
+      // A C++ compiler's and git's.
       "--ro-bind-try", "/usr/include", "/usr/include",
       "--ro-bind-try", "/usr/libexec/gcc", "/usr/libexec/gcc",
+      "--ro-bind-try", "/usr/share/git-core", "/usr/share/git-core",
       "--dev-bind", "/dev/null", "/dev/null",
+      "--dev-bind", "/dev/urandom", "/dev/urandom",  // git names files by it
       // Where each session mounts its own: nothing that is shared is writable.
       "--dir", "/tmp", "--symlink", "/tmp", "/dev/shm", "--chdir", "/tmp",
       "--remount-ro", "/",

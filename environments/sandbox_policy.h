@@ -1,12 +1,13 @@
 // What a sandbox is allowed: limits, the file system it sees, the system calls
 // it may make. Policy alone; sandbox_supervisor.h starts processes under it.
 //
-// The file system is read-only: /usr/lib, one Python binary, /dev/null, and
-// where they are installed g++, as, ld and /usr/include; but for /tmp, which is
-// /dev/shm too, a tmpfs of each session's own (python_driver.py). Output goes
-// to a memory file of the launcher's. There is no /proc, so neither the
-// launcher's environment nor a sysctl is there to be read; no shell; no network
-// namespace but an empty one.
+// The file system is the machine's programs, read-only: /usr/bin and /usr/lib,
+// one Python, where they are installed what g++ and git read, /dev/null and
+// /dev/urandom; but for /tmp, which is /dev/shm too, a tmpfs of each session's
+// own (python_driver.py). Output goes to a memory file of the launcher's. There
+// is no /proc, so neither the launcher's environment nor a sysctl is there to
+// be read, and no network namespace but an empty one. No set-user-id of a
+// program has an effect.
 
 #ifndef ENVIRONMENTS_SANDBOX_POLICY_H_
 #define ENVIRONMENTS_SANDBOX_POLICY_H_
@@ -28,6 +29,7 @@ struct SandboxLimits {
   uint32_t processes_max = 32;
   uint64_t memory_bytes_max = 512ull << 20;
   uint64_t file_bytes_max = 16ull << 20;  // each file, all of /tmp, output
+  uint32_t files_max = 4096;  // of /tmp: files, directories, links, and itself
   uint32_t open_files_max = 64;
   // CPU of one process and life of the whole sandbox, while frozen not counted.
   // Backstops: a call has its own, shorter limit.

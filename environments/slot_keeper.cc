@@ -110,7 +110,9 @@ class SlotKeeper {
   bool EndSession();
   bool OrderDriver() { return write(orders_, &kFork, 1) == 1; }
 
-  bool Reply(KeeperReply::Kind kind, int exit_code, const std::string& text);
+  bool Reply(KeeperReply::Kind kind, int exit_code, const std::string& text,
+             uint32_t limits_hit = 0);
+  uint32_t LimitsHit() const;
   bool Freeze();
   bool Thaw();
   // Tells the owner once that the session ended by itself.
@@ -126,6 +128,7 @@ class SlotKeeper {
   pid_t bwrap_ = 0;
   Cgroup zygote_cgroup_;   // so that no candidate's memory hits the zygote
   Cgroup session_cgroup_;  // of the driver that is to come, or has come
+  CgroupEvents events_;    // of it, of sessions before
 
   Driver spare_;           // ready, no session yet
   Driver session_;         // has one
@@ -174,10 +177,11 @@ void SlotKeeper::Launch(int errors, int status) {
 }
 
 bool SlotKeeper::Reply(KeeperReply::Kind kind, int exit_code,
-                       const std::string& text) {
+                       const std::string& text, uint32_t limits_hit) {
   KeeperReply reply = {};
   reply.kind = kind;
   reply.exit_code = exit_code;
+  reply.limits_hit = limits_hit;
   snprintf(reply.text, sizeof(reply.text), "%s", text.c_str());
   // Its queue holds more than an owner can have unread.
   return send(control_, &reply, sizeof(reply), MSG_NOSIGNAL | MSG_DONTWAIT) ==
@@ -211,7 +215,16 @@ bool SlotKeeper::TakeDriver(pid_t pid) {
     if (wanted_) Reply(KeeperReply::kRefused, 0, std::string(in.message()));
     return false;
   }
+  events_ = session_cgroup_.Events();
   return !wanted_ || BeginSession();
+}
+
+uint32_t SlotKeeper::LimitsHit() const {
+  const CgroupEvents now = session_cgroup_.Events();
+  uint32_t hit = 0;
+  if (now.memory_kills > events_.memory_kills) hit |= kMemoryLimit;
+  if (now.forks_refused > events_.forks_refused) hit |= kProcessesLimit;
+  return hit;
 }
 
 bool SlotKeeper::BeginSession() {
@@ -256,7 +269,7 @@ bool SlotKeeper::EndSession() {
   // One ahead, but never beside a candidate's code, which it would count
   // against: they have one uid.
   const bool again = sessions_ < options_.sessions_max && OrderDriver();
-  return Reply(KeeperReply::kDone, 0, "") && again;
+  return Reply(KeeperReply::kDone, 0, "", LimitsHit()) && again;
 }
 
 bool SlotKeeper::Freeze() {

@@ -368,7 +368,7 @@ def test_run_survives_its_death():
   expect_in("words (python3 environment.py in %s/words)" % HOME, said)
   expect_in("reads /usr and its directory", said)
   expect_in("environment-words failed: exit 1", said)
-  expect_in("environment-words restarting: in 500 ms, 1 of 3", said)
+  expect_in("environment-words restarting: in 500 ms, 1 so far", said)
   expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(6,)])
   # Each of a step's samples once, whatever became of those that its death cost.
   expect("samples", query(

@@ -21,6 +21,14 @@ std::string ShownValue(const PythonValue& value) {
   return Shown(ToPython(value));
 }
 
+// ", at its limit of memory"; nothing of time, which the error has.
+std::string AtLimit(const FreshRun& run) {
+  if (run.limit == ProgramLimit::kNone || run.limit == ProgramLimit::kTime) {
+    return "";
+  }
+  return absl::StrCat(", at its limit of ", ProgramLimitName(run.limit));
+}
+
 TestReport Failed(const FreshRun& run, const std::string& what) {
   TestReport report;
   report.outcome = run.outcome == OUTCOME_OK ? OUTCOME_TOOL_ERROR : run.outcome;
@@ -68,19 +76,22 @@ TestReport CompareOutput(const CodeTest& test, const FreshRun& run) {
       absl::StrCat("given ", ShownValue({.kind = PythonValue::Kind::kString,
                                          .text = test.stdin_text}));
   if (run.outcome != OUTCOME_OK) {
-    return Failed(run, absl::StrCat(given, ": ", Shown(run.error)));
+    return Failed(run,
+                  absl::StrCat(given, ": ", Shown(run.error), AtLimit(run)));
   }
   if (run.exit_code != 0) {
-    return Failed(run, absl::StrCat(given, ": exit status ", run.exit_code,
-                                    "\n", Shown(run.stderr_text)));
+    return Failed(
+        run, absl::StrCat(given, ": exit status ", run.exit_code, AtLimit(run),
+                          "\n", Shown(run.stderr_text)));
   }
   TestReport report;
   report.passed =
       CanonicalOutput(run.printed) == CanonicalOutput(test.stdout_text);
-  report.what = report.passed
-                    ? absl::StrCat(given, " printed what it should")
-                    : absl::StrCat(given, " printed:\n", Shown(run.printed),
-                                   "\nexpected:\n", Shown(test.stdout_text));
+  report.what =
+      report.passed
+          ? absl::StrCat(given, " printed what it should")
+          : absl::StrCat(given, AtLimit(run), " printed:\n", Shown(run.printed),
+                         "\nexpected:\n", Shown(test.stdout_text));
   return report;
 }
 
@@ -93,22 +104,24 @@ absl::StatusOr<Program> MakeProgram(const CodeTask& task,
     // Without `site`, as a session has it.
     program.argv = {"/usr/bin/python3", "-s", "-S", "-X", "utf8",
                     "/tmp/main.py"};
-    program.files = {{"main.py", code}};
+    program.snapshot = {{.path = "main.py", .contents = code}};
     return program;
   }
   Program compiler;
   compiler.argv = {"/usr/bin/g++", "-std=c++20", "-O2",
                    "-o",           "main",       "main.cpp"};
-  compiler.files = {{"main.cpp", code}};
+  compiler.snapshot = {{.path = "main.cpp", .contents = code}};
   compiler.artifact = "main";
   ASSIGN_OR_RETURN(const FreshRun run, runs->Compile(compiler));
   if (run.outcome != OUTCOME_OK || run.exit_code != 0) {
     *failure =
-        Failed(run, absl::StrCat("it does not compile: ", Shown(run.error),
-                                 Shown(run.stderr_text)));
+        Failed(run, absl::StrCat("it does not compile", AtLimit(run), ": ",
+                                 Shown(run.error), Shown(run.stderr_text)));
   }
   program.argv = {"/tmp/main"};
-  program.files = {{"main", run.artifact}};
+  program.snapshot = {{.kind = SnapshotEntry::Kind::kExecutable,
+                       .path = "main",
+                       .contents = run.artifact}};
   return program;
 }
 

@@ -1,5 +1,6 @@
 // Questions answered with two tools. `python` runs code in a sandboxed session
-// that keeps its state between calls. `lookup` reads a table that is in no
+// that keeps its state between calls, up to a cell whose first line is %restart
+// (python_session.h). `lookup` reads a table that is in no
 // sandbox: the environment answers it, so a value of the table can enter a
 // computation only after the model has read it.
 //

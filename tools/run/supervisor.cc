@@ -205,7 +205,8 @@ void Supervisor::Failed(Child* child, const std::string& how) {
   }
   // Whoever was told something wrong will be told the same again.
   const bool misused = how == absl::StrCat("exit ", kExitMisused);
-  if (misused || child->restarts >= child->spec.restarts_max) {
+  const bool counted = child->spec.restarts_max != kRestartsUncounted;
+  if (misused || (counted && child->restarts >= child->spec.restarts_max)) {
     Spent(*child);
     return;
   }
@@ -218,8 +219,9 @@ void Supervisor::Failed(Child* child, const std::string& how) {
   child->waiting = true;
   child->restart_at_us = clock_->MonotonicMicros() + 1000 * backoff_ms;
   Emit(*child, ChildEvent::Kind::kRestarting,
-       absl::StrCat("in ", backoff_ms, " ms, ", child->restarts, " of ",
-                    child->spec.restarts_max));
+       absl::StrCat("in ", backoff_ms, " ms, ", child->restarts,
+                    counted ? absl::StrCat(" of ", child->spec.restarts_max)
+                            : " so far"));
 }
 
 bool Supervisor::Reap(Child* child) {

@@ -6,10 +6,10 @@
 // little before the essential one, at most finish_slack_ms; one that has
 // finished for longer while the run goes on has failed, as one has that ends in
 // any other way. What failed is started again after a backoff that doubles,
-// until its restarts are spent, which are given back to one that lived for
-// restarts_back_ms; exit code 2 (misused) would only repeat itself
-// and is not retried. The whole is over when the essential child ends, or when
-// a group has no member left.
+// until its restarts are spent, if they are counted, which are given back to
+// one that lived for restarts_back_ms; exit code 2 (misused) would only repeat
+// itself and is not retried. The whole is over when the essential child ends,
+// or when a group has no member left.
 //
 // Each child leads its own process group, so that a terminal's Ctrl-C reaches
 // this process alone, and what a child leaves behind is killed with it. Its
@@ -34,11 +34,13 @@
 
 namespace temper {
 
+inline constexpr int kRestartsUncounted = -1;
+
 struct ChildSpec {
   std::string name;               // unique
   std::string group;              // "learner", "rollout", "env-host"
   std::vector<std::string> args;  // after argv[0]: a verb and its flags
-  int restarts_max = 0;
+  int restarts_max = 0;  // kRestartsUncounted: as long as the run goes on
   bool essential = false;
   int stop_order = 0;  // Stop ends lower ones first, equal ones together
   int64_t stop_grace_ms = 10'000;  // from Stop's SIGTERM to its SIGKILL

@@ -172,6 +172,27 @@ TEST_F(SupervisorTest, OneThatLivedForLongHasItsRestartsBack) {
   EXPECT_EQ(supervisor->state(), RunState::kFailed);
 }
 
+TEST_F(SupervisorTest, OneWhoseRestartsAreNotCountedNeverEndsTheRun) {
+  options_.backoff_ms_max = 1500;
+  const auto supervisor = New();
+  ChildSpec server = Shell("words", "words", "exit 1");
+  server.restarts_max = kRestartsUncounted;
+  ASSERT_TRUE(supervisor->Start(server).ok());
+  std::string waits;
+  for (int death = 1; death <= 5; ++death) {
+    ASSERT_TRUE(Eventually([&] {
+      supervisor->Poll();
+      return events_.back() == "words restarting";
+    }));
+    absl::StrAppend(&waits, details_.back(), "; ");
+    clock_.AdvanceMicros(1'500'000);
+    EXPECT_EQ(supervisor->Poll(), RunState::kRunning);
+  }
+  EXPECT_EQ(waits,
+            "in 500 ms, 1 so far; in 1000 ms, 2 so far; in 1500 ms, 3 so far; "
+            "in 1500 ms, 4 so far; in 1500 ms, 5 so far; ");
+}
+
 TEST_F(SupervisorTest, NothingIsRestartedBeforeItsBackoffIsOver) {
   const auto supervisor = New();
   ChildSpec worker = Shell("worker-0", "rollout", "exit 3");

@@ -113,6 +113,10 @@ ChildSpec PlanHost(const TrainOptions& options) {
 ChildSpec PlanRegistered(const TrainOptions& options, const std::string& name) {
   const std::string& dir = options.run.dir;
   ChildSpec spec = Server(options, "environment-" + name);
+  // It costs its own episodes alone: a run whose other environments serve is
+  // not ended for it. One whose groups never come whole ends the run all the
+  // same (learner/intake/trajectory_buffer.h).
+  spec.restarts_max = kRestartsUncounted;
   spec.args = {"env",
                "serve",
                name,
