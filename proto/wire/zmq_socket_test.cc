@@ -42,7 +42,9 @@ TEST(ZmqSocketTest, TooManyOpenFilesAreSaidAsSuch) {
     const absl::Status status =
         ZmqSocket::Create(context, ZMQ_PUB, 1000, 10).status();
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-    if (left < 2) EXPECT_FALSE(status.ok());
+    if (left < 2) {
+      EXPECT_FALSE(status.ok());
+    }
     if (status.ok()) continue;
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
     EXPECT_THAT(std::string(status.message()),
