@@ -38,8 +38,10 @@ absl::Status MakePathsAbsolute(RunConfig* config) {
   ASSIGN_OR_RETURN(*config->mutable_model(), AbsolutePath(config->model()));
   ASSIGN_OR_RETURN(*config->mutable_runs_dir(),
                    AbsolutePath(config->runs_dir()));
-  if (config->tasks() == kQuickstartTasks) return absl::OkStatus();
-  ASSIGN_OR_RETURN(*config->mutable_tasks(), AbsolutePath(config->tasks()));
+  for (std::string& source : *config->mutable_tasks()) {
+    if (source == kQuickstartTasks) continue;
+    ASSIGN_OR_RETURN(source, AbsolutePath(source));
+  }
   return absl::OkStatus();
 }
 
@@ -207,7 +209,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   if (std::none_of(tasks.begin(), tasks.end(),
                    [](const Task& task) { return task.split() == "train"; })) {
     return absl::InvalidArgumentError(
-        absl::StrCat(config.tasks(),
+        absl::StrCat(absl::StrJoin(config.tasks(), ", "),
                      " has no task of split \"train\", of which a run has one "
                      "at least; `temper eval` does without"));
   }

@@ -180,7 +180,7 @@ TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
   ASSERT_TRUE(resumed.ok()) << resumed.status();
   EXPECT_EQ(resumed->dir, run->dir);
   EXPECT_EQ(resumed->config.model(), directory_ + "/model");
-  EXPECT_EQ(resumed->config.tasks(), directory_ + "/some.jsonl");
+  EXPECT_EQ(resumed->config.tasks(0), directory_ + "/some.jsonl");
   EXPECT_EQ(resumed->config.runs_dir(), directory_ + "/runs");
 }
 
