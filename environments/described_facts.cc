@@ -36,6 +36,7 @@ EnvironmentDescription Describe(const EnvironmentFacts& facts) {
   description.set_reset_ms(static_cast<uint32_t>(facts.limits.reset_ms));
   description.set_step_ms(static_cast<uint32_t>(facts.limits.step_ms));
   description.set_grade_ms(static_cast<uint32_t>(facts.limits.grade_ms));
+  description.set_open_steps(facts.open_steps);
   return description;
 }
 
@@ -79,6 +80,7 @@ DescribedFacts::DescribedFacts(const EnvironmentDescription& description)
   facts_.deterministic = description.deterministic();
   facts_.served_in = ServedIn::kRegistered;
   facts_.needs_sandbox = description.needs_sandbox();
+  facts_.open_steps = description.open_steps();
   const EnvironmentLimits most;
   facts_.limits.reset_ms = Or(description.reset_ms(), most.reset_ms);
   facts_.limits.step_ms = Or(description.step_ms(), most.step_ms);

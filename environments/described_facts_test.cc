@@ -20,6 +20,7 @@ TEST(DescribedFactsTest, WhatIsDescribedIsWhatIsRead) {
   facts.deterministic = true;
   facts.needs_sandbox = true;
   facts.limits = {1'000, 2'000, 3'000};
+  facts.open_steps = true;
   const EnvironmentDescription description = Describe(facts);
   ASSERT_TRUE(CheckDescription(description).ok());
   const DescribedFacts read(description);
@@ -27,6 +28,7 @@ TEST(DescribedFactsTest, WhatIsDescribedIsWhatIsRead) {
   EXPECT_STREQ(read.facts().description, facts.description);
   EXPECT_TRUE(read.facts().deterministic);
   EXPECT_TRUE(read.facts().needs_sandbox);
+  EXPECT_TRUE(read.facts().open_steps);
   EXPECT_EQ(read.facts().served_in, ServedIn::kRegistered);
   EXPECT_EQ(read.facts().limits.reset_ms, 1'000);
   EXPECT_EQ(read.facts().limits.step_ms, 2'000);

@@ -21,6 +21,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,12 @@ struct EnvironmentFacts {
   // The factory refuses a context without sandboxes.
   bool needs_sandbox = false;
   EnvironmentLimits limits = {};  // where it is not served in the worker
+  // Any number of Steps may be open at once (StartStep): they wait for
+  // something else than who serves them.
+  bool open_steps = false;
+  // Of the longest result of a tool, a character counted as one: an episode is
+  // to have room for it. 0: not known.
+  int64_t result_tokens = 0;
   // Of one that grades code, with cases of every kind: it is fit if all come
   // out as they should (self_test.h). Null: it grades no code.
   std::vector<SelfTestCase> (*self_test)() = nullptr;
@@ -121,6 +128,14 @@ class Environment {
   // InvalidArgument if there are more than kToolCallsPerStepMax calls.
   virtual absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) = 0;
+
+  // Step that may go on without the thread that asks for it: `done` is called
+  // once, on whatever thread, perhaps before this returns. The episode must
+  // outlive that. Where facts().open_steps is false it is Step, and blocks.
+  using StepDone = std::function<void(absl::StatusOr<std::vector<ToolResult>>)>;
+  virtual void StartStep(const std::vector<ToolCall>& calls, StepDone done) {
+    done(Step(calls));
+  }
 
   // Grades an episode that ended as `outcome` with `transcript`, whose last
   // message is normally the model's answer. Called at most once, last. A

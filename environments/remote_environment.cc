@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <set>
 #include <thread>
@@ -95,12 +96,27 @@ class EnvironmentClient::Connection {
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
-    const absl::Status status = FromGrpcStatus(
-        (link->stub.get()->*method)(&context, request, response));
-    if (status.ok()) return status;
-    return absl::Status(status.code(),
-                        absl::StrCat("environment host ", link->address, ": ",
-                                     std::string(status.message())));
+    return OfHost(*link,
+                  (link->stub.get()->*method)(&context, request, response));
+  }
+
+  // One Step, without a thread that waits for it: `done` is called once, on a
+  // thread of gRPC's.
+  struct OpenStep {
+    grpc::ClientContext context;
+    StepRequest request;
+    StepResponse response;
+  };
+  void Start(std::chrono::microseconds limit, std::shared_ptr<OpenStep> step,
+             std::function<void(const absl::Status&)> done) {
+    const std::shared_ptr<Link> link = CurrentLink();
+    if (link == nullptr) return done(absl::UnavailableError(kNoAddress));
+    step->context.set_deadline(std::chrono::system_clock::now() + limit);
+    OpenStep* const open = step.get();
+    link->stub->async()->Step(
+        &open->context, &open->request, &open->response,
+        [link, step = std::move(step), done = std::move(done)](
+            const grpc::Status& status) { done(OfHost(*link, status)); });
   }
 
   // The same for a call that may be made again: waits for a host that is not
@@ -155,6 +171,14 @@ class EnvironmentClient::Connection {
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<EnvironmentHost::Stub> stub;
   };
+
+  static absl::Status OfHost(const Link& link, const grpc::Status& answer) {
+    const absl::Status status = FromGrpcStatus(answer);
+    if (status.ok()) return status;
+    return absl::Status(status.code(),
+                        absl::StrCat("environment host ", link.address, ": ",
+                                     std::string(status.message())));
+  }
 
   std::shared_ptr<Link> CurrentLink() {
     {
@@ -272,17 +296,23 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
   absl::StatusOr<std::vector<ToolResult>> Step(
       const std::vector<ToolCall>& calls) override {
     StepRequest request;
-    FillEpisode(&request);
-    for (const ToolCall& call : calls) *request.add_calls() = call;
+    FillStep(calls, &request);
     StepResponse response;
-    RETURN_IF_ERROR(connection_->Call(
-        &EnvironmentHost::Stub::Step,
-        Lower(connection_->options().step_max, facts_->limits.step_ms), request,
-        &response));
-    std::vector<ToolResult> results(response.results().begin(),
-                                    response.results().end());
-    RETURN_IF_ERROR(OfEnvironment(CheckResults(calls.size(), results)));
-    return results;
+    RETURN_IF_ERROR(connection_->Call(&EnvironmentHost::Stub::Step, StepMax(),
+                                      request, &response));
+    return ResultsOf(request, response);
+  }
+
+  void StartStep(const std::vector<ToolCall>& calls, StepDone done) override {
+    if (!facts_->open_steps) return done(Step(calls));
+    auto step = std::make_shared<Connection::OpenStep>();
+    FillStep(calls, &step->request);
+    connection_->Start(StepMax(), step,
+                       [this, step = step.get(),
+                        done = std::move(done)](const absl::Status& status) {
+                         if (!status.ok()) return done(status);
+                         done(ResultsOf(step->request, step->response));
+                       });
   }
 
   absl::StatusOr<Verdict> Grade(
@@ -316,6 +346,25 @@ class EnvironmentClient::RemoteEnvironment : public Environment {
   void FillEpisode(Request* request) const {
     request->set_client(connection_->client());
     request->set_episode(episode_);
+  }
+
+  void FillStep(const std::vector<ToolCall>& calls,
+                StepRequest* request) const {
+    FillEpisode(request);
+    for (const ToolCall& call : calls) *request->add_calls() = call;
+  }
+
+  std::chrono::milliseconds StepMax() const {
+    return Lower(connection_->options().step_max, facts_->limits.step_ms);
+  }
+
+  absl::StatusOr<std::vector<ToolResult>> ResultsOf(
+      const StepRequest& request, const StepResponse& response) const {
+    std::vector<ToolResult> results(response.results().begin(),
+                                    response.results().end());
+    RETURN_IF_ERROR(OfEnvironment(
+        CheckResults(static_cast<size_t>(request.calls_size()), results)));
+    return results;
   }
 
   // The host may be anybody's: what it says is held to what an environment may

@@ -113,7 +113,12 @@ void AgentLoop::Post(Call call, std::function<void(Work*)> run) {
   // By a shared reference, and never through `this`: a cancelled episode may be
   // gone while its job still runs.
   const absl::Status status = services_->jobs->Post(
-      tag_, [work = work_, run = std::move(run)] { run(work.get()); }, Lane());
+      tag_,
+      [work = work_, run = std::move(run)] {
+        work->begun_us = NowUs();
+        run(work.get());
+      },
+      Lane());
   if (!status.ok()) FailInfra(status);
 }
 
@@ -121,7 +126,6 @@ void AgentLoop::Start() {
   Post(Call::kReset, [factory = services_->new_environment,
                       refusals = services_->task_refusals, task = spec_.task,
                       seed = EnvironmentSeed(spec_)](Work* work) {
-    const int64_t begin = NowUs();
     auto environment = factory(task.environment());
     work->status = environment.status();
     if (environment.ok()) {
@@ -134,13 +138,14 @@ void AgentLoop::Start() {
       work->status = observation.status();
       if (observation.ok()) work->observation = *std::move(observation);
     }
-    work->environment_us += NowUs() - begin;
+    work->ended_us = NowUs();
   });
 }
 
 void AgentLoop::OnJobDone() {
   // Cancelled while the job was out.
   if (state_ != State::kEnvironment) return;
+  NoteCall();
   if (!work_->status.ok()) return FailInfra(work_->status);
   switch (call_) {
     case Call::kReset:
@@ -150,6 +155,17 @@ void AgentLoop::OnJobDone() {
     case Call::kGrade:
       return OnGraded();
   }
+}
+
+void AgentLoop::NoteCall() {
+  const auto spent = [](int64_t from, int64_t to) {
+    return static_cast<uint64_t>(std::max<int64_t>(0, to - from));
+  };
+  EnvironmentCall* const call = trajectory_.add_environment_calls();
+  call->set_kind(static_cast<EnvironmentCallKind>(call_));
+  call->set_wait_us(spent(waiting_since_us_, work_->begun_us));
+  call->set_run_us(spent(work_->begun_us, work_->ended_us));
+  trajectory_.set_environment_us(trajectory_.environment_us() + call->run_us());
 }
 
 void AgentLoop::OnReset() {
@@ -251,13 +267,31 @@ void AgentLoop::OnMessage(Message message) {
       sampled >= spec_.sampling.max_tokens()) {
     return Grade(OUTCOME_TRUNCATED);
   }
-  Post(Call::kStep, [calls = calls_](Work* work) {
-    const int64_t begin = NowUs();
-    auto results = work->environment->Step(calls);
-    work->status = results.status();
-    if (results.ok()) work->results = *std::move(results);
-    work->environment_us += NowUs() - begin;
-  });
+  PostStep();
+}
+
+void AgentLoop::PostStep() {
+  state_ = State::kEnvironment;
+  call_ = Call::kStep;
+  waiting_since_us_ = NowUs();
+  JobPool* const jobs = services_->jobs;
+  const auto step = [work = work_, calls = calls_, jobs,
+                     lane = Lane()](JobPool::Finish finish) {
+    work->begun_us = NowUs();
+    auto done = [work = work, jobs, lane = lane, finish = std::move(finish)](
+                    absl::StatusOr<std::vector<ToolResult>> results) mutable {
+      work->status = results.status();
+      if (results.ok()) work->results = *std::move(results);
+      work->ended_us = NowUs();
+      // The last to hold it, where the episode was cancelled: its end is not
+      // for a thread of the environment's.
+      jobs->Release(std::move(work), lane);
+      finish();
+    };
+    work->environment->StartStep(calls, std::move(done));
+  };
+  const absl::Status status = jobs->PostOpen(tag_, step, Lane());
+  if (!status.ok()) FailInfra(status);
 }
 
 void AgentLoop::OnResults() {
@@ -307,11 +341,9 @@ void AgentLoop::Grade(Outcome outcome) {
                       prompt_messages = prompt_messages_,
                       thinking = spec_.sampling.thinking(),
                       reward = services_->reward](Work* work) {
-    const int64_t begin = NowUs();
     auto verdict = work->environment->Grade(outcome, transcript);
     work->status = verdict.status();
-    const int64_t graded = NowUs();
-    work->environment_us += graded - begin;
+    work->ended_us = NowUs();
     if (!verdict.ok()) return;
     work->verdict = *std::move(verdict);
     // An environment that has nothing to say of the outcome leaves the loop's.
@@ -324,7 +356,7 @@ void AgentLoop::Grade(Outcome outcome) {
         {transcript, prompt_messages, work->verdict, sampled, thinking});
     work->status = parts.status();
     if (parts.ok()) work->reward_parts = *std::move(parts);
-    work->reward_us = NowUs() - graded;
+    work->reward_us = NowUs() - work->ended_us;
   });
 }
 
@@ -386,7 +418,6 @@ void AgentLoop::Cancel(const std::string& why) {
 
 void AgentLoop::Finish() {
   state_ = State::kDone;
-  trajectory_.set_environment_us(work_->environment_us);
   trajectory_.set_reward_us(work_->reward_us);
   if (sequence_ == 0) return;
   const SequenceRecord& record = services_->engine->record(sequence_);

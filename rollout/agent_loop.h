@@ -83,7 +83,12 @@ absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec);
 class AgentLoop {
  public:
   enum class State { kEnvironment, kGenerating, kDone };
-  enum class Call { kReset, kStep, kGrade };  // of its environment
+  // Of its environment.
+  enum class Call {
+    kReset = ENVIRONMENT_CALL_RESET,
+    kStep = ENVIRONMENT_CALL_STEP,
+    kGrade = ENVIRONMENT_CALL_GRADE
+  };
 
   // `tag` names the episode's jobs. `spec` is valid.
   AgentLoop(EpisodeSpec spec, const EpisodeServices* services, int64_t tag);
@@ -120,10 +125,14 @@ class AgentLoop {
     std::vector<ToolResult> results;
     Verdict verdict;
     std::vector<RewardPart> reward_parts;
-    int64_t environment_us = 0;
+    // Of the last call, on the monotonic clock.
+    int64_t begun_us = 0;
+    int64_t ended_us = 0;
     int64_t reward_us = 0;
   };
   void Post(Call call, std::function<void(Work*)> run);
+  void PostStep();
+  void NoteCall();
   void OnReset();
   void OnResults();
   void OnGraded();

@@ -5,6 +5,7 @@
 #define ROLLOUT_AGENT_LOOP_FIXTURE_H_
 
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <map>
 #include <memory>
@@ -33,10 +34,28 @@ inline constexpr char kCall[] =
     "</｜DSML｜invoke>\n</｜DSML｜function_calls><｜end▁of▁sentence｜>";
 inline constexpr char kMalformed[] = "no end of thought<｜end▁of▁sentence｜>";
 
+// Steps that are answered later, by whoever takes them.
+class OpenSteps {
+ public:
+  void Add(std::function<void()> answer) {
+    MutexLock lock(&mutex_);
+    answers_.push_back(std::move(answer));
+  }
+  std::vector<std::function<void()>> Take() {
+    MutexLock lock(&mutex_);
+    return std::exchange(answers_, {});
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<std::function<void()>> answers_ ABSL_GUARDED_BY(mutex_);
+};
+
 // What the fake environment is to do; the task's id picks it.
 struct Behaviour {
   absl::Status reset, step, grade;
   std::shared_future<void> step_waits_for;
+  OpenSteps* open_steps = nullptr;  // null: Steps are answered at once
   bool verified = true;
   std::optional<double> score;
   std::string last_role = "user";  // of the prompt's last message
@@ -103,6 +122,11 @@ class FakeEnvironment : public Environment {
       results[i].set_outcome(OUTCOME_OK);
     }
     return results;
+  }
+  void StartStep(const std::vector<ToolCall>& calls, StepDone done) override {
+    if (behaviour_.open_steps == nullptr) return done(Step(calls));
+    behaviour_.open_steps->Add(
+        [this, calls, done = std::move(done)] { done(Step(calls)); });
   }
   absl::StatusOr<Verdict> Grade(
       Outcome outcome, const std::vector<Message>& transcript) override {

@@ -1,10 +1,13 @@
 #include "rollout/agent_loop.h"
 
 #include <algorithm>
+#include <functional>
 #include <future>
 #include <limits>
 #include <map>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -80,6 +83,72 @@ TEST_F(AgentLoopTest, ToolResultsAreAppendedAsUnsampledTokens) {
   EXPECT_EQ(SampledIn(branch),
             static_cast<int64_t>(call.size() + answer.size()));
   EXPECT_EQ(branch.routes().size(), size - 1);
+}
+
+TEST_F(AgentLoopTest, OpenStepsHoldNoThread) {
+  jobs_ = std::make_unique<JobPool>(1, 64);
+  OpenSteps steps;
+  behaviours_["open"].open_steps = &steps;
+  EpisodeRunner runner = NewRunner();
+  for (uint32_t sample = 0; sample < 60; ++sample) {
+    engine_.Play(sample, {kCall, kAnswer});
+    ASSERT_TRUE(runner.Add(Spec(sample, "open")).ok());
+  }
+  while (runner.in_step() < 60) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  std::vector<std::function<void()>> answers;
+  while (answers.size() < 60) {
+    for (auto& answer : steps.Take()) answers.push_back(std::move(answer));
+  }
+  std::thread([&answers] {
+    for (auto& answer : answers) std::exchange(answer, nullptr)();
+  }).join();
+  for (const auto& [sample, t] : Finish(&runner)) {
+    EXPECT_EQ(t.outcome(), OUTCOME_OK) << sample;
+    EXPECT_EQ(t.tool_calls_size(), 1);
+  }
+  EXPECT_EQ(runner.in_step(), 0);
+}
+
+TEST_F(AgentLoopTest, AnEpisodeCancelledInAnOpenStepEndsInThePool) {
+  jobs_ = std::make_unique<JobPool>(1, 64);
+  OpenSteps steps;
+  behaviours_["open"].open_steps = &steps;
+  engine_.Play(0, {kCall});
+  EpisodeRunner runner = NewRunner();
+  ASSERT_TRUE(runner.Add(Spec(0, "open")).ok());
+  while (runner.in_step() < 1) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  std::vector<std::function<void()>> answers;
+  while (answers.empty()) answers = steps.Take();
+  EXPECT_EQ(runner.CancelAll("enough").size(), 1u);
+  std::thread::id answerer;
+  std::thread([&] {
+    answerer = std::this_thread::get_id();
+    std::exchange(answers[0], nullptr)();
+  }).join();
+  jobs_.reset();
+  ASSERT_EQ(ends_.threads().size(), 1u);
+  EXPECT_NE(ends_.threads()[0], answerer);
+  EXPECT_NE(ends_.threads()[0], std::this_thread::get_id());
+}
+
+TEST_F(AgentLoopTest, EveryCallOfTheEnvironmentIsTimed) {
+  engine_.Play(0, {kCall, kAnswer});
+  const Trajectory t = RunOne(Spec(0));
+  ASSERT_EQ(t.environment_calls_size(), 3);
+  uint64_t sum_us = 0;
+  for (const EnvironmentCall& call : t.environment_calls()) {
+    sum_us += call.run_us();
+  }
+  EXPECT_EQ(t.environment_calls(0).kind(), ENVIRONMENT_CALL_RESET);
+  EXPECT_EQ(t.environment_calls(1).kind(), ENVIRONMENT_CALL_STEP);
+  EXPECT_EQ(t.environment_calls(2).kind(), ENVIRONMENT_CALL_GRADE);
+  EXPECT_EQ(t.environment_us(), sum_us);
+  // A call that failed took its time too.
+  behaviours_["broken"].step = absl::UnavailableError("gone");
+  engine_.Play(1, {kCall});
+  const Trajectory failed = RunOne(Spec(1, "broken"));
+  EXPECT_EQ(failed.outcome(), OUTCOME_SANDBOX_ERROR);
+  EXPECT_EQ(failed.environment_calls_size(), 2);
 }
 
 TEST_F(AgentLoopTest, NothingIsSampledAfterAPromptThatEndsWithTheAssistant) {

@@ -202,6 +202,7 @@ absl::Status Engine::Extend(int64_t id, const std::vector<int32_t>& tokens,
   sequence->tokens_left = std::min(sample_max, capacity_tokens_ - size);
   ReserveTurn(sequence);
   sequence->running = true;
+  scheduler_->Wake(sequence);
   ++running_;
   return absl::OkStatus();
 }

@@ -22,6 +22,7 @@ absl::Status EpisodeRunner::Add(EpisodeSpec spec) {
   const int64_t tag = next_tag_++;
   auto episode = std::make_unique<AgentLoop>(std::move(spec), &services_, tag);
   episode->Start();
+  if (episode->state() == AgentLoop::State::kDone) stillborn_.push_back(tag);
   episodes_[tag] = std::move(episode);
   return absl::OkStatus();
 }
@@ -29,11 +30,13 @@ absl::Status EpisodeRunner::Add(EpisodeSpec spec) {
 void EpisodeRunner::Follow(int64_t tag, std::vector<Trajectory>* ended) {
   const auto found = episodes_.find(tag);
   AgentLoop& episode = *found->second;
+  in_step_.erase(tag);
   switch (episode.state()) {
     case AgentLoop::State::kGenerating:
       tag_of_sequence_[episode.sequence()] = tag;
       return;
     case AgentLoop::State::kEnvironment:
+      if (episode.call() == AgentLoop::Call::kStep) in_step_.insert(tag);
       return;
     case AgentLoop::State::kDone:
       ended->push_back(episode.Take());
@@ -45,12 +48,9 @@ void EpisodeRunner::Follow(int64_t tag, std::vector<Trajectory>* ended) {
 absl::StatusOr<std::vector<Trajectory>> EpisodeRunner::Advance(
     int64_t wait_us) {
   std::vector<Trajectory> ended;
-  // An episode that could not even start has no job to announce its end.
-  std::vector<int64_t> stillborn;
-  for (const auto& [tag, episode] : episodes_) {
-    if (episode->state() == AgentLoop::State::kDone) stillborn.push_back(tag);
-  }
-  for (const int64_t tag : stillborn) Follow(tag, &ended);
+  // No job announces their end.
+  for (const int64_t tag : stillborn_) Follow(tag, &ended);
+  stillborn_.clear();
 
   const bool engine_busy = services_.engine->has_running();
   // Only where nothing else is to be done: a wait here is one of every episode
@@ -87,6 +87,8 @@ std::vector<Trajectory> EpisodeRunner::CancelAll(const std::string& why) {
   }
   episodes_.clear();
   tag_of_sequence_.clear();
+  in_step_.clear();
+  stillborn_.clear();
   return ended;
 }
 

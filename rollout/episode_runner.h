@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,10 @@ class EpisodeRunner {
   int running() const { return static_cast<int>(episodes_.size()); }
   // Episodes waiting for their environment.
   int waiting_for_environment() const;
-  // What they wait for; by environment and call.
+  // Of those, the ones in a Step.
+  int in_step() const { return static_cast<int>(in_step_.size()); }
+  // What they wait for; by environment and call. Linear in the episodes that
+  // run; what else is done for one that waits takes no time meanwhile.
   std::vector<EnvironmentWait> EnvironmentWaits() const;
 
  private:
@@ -62,6 +66,8 @@ class EpisodeRunner {
   int64_t next_tag_ = 1;
   std::map<int64_t, std::unique_ptr<AgentLoop>> episodes_;  // by tag
   std::map<int64_t, int64_t> tag_of_sequence_;
+  std::set<int64_t> in_step_;       // tags
+  std::vector<int64_t> stillborn_;  // tags of those that could not even start
 };
 
 }  // namespace temper

@@ -31,12 +31,16 @@ JobPool::~JobPool() {
     }
   }
   for (std::thread& thread : threads) thread.join();
+  // They still come to us, and may let go of something here.
+  MutexLock lock(&mutex_);
+  while (open_ > 0) none_open_.Wait(&mutex_);
 }
 
 JobPool::Lane* JobPool::LaneOf(const std::string& name) {
   std::unique_ptr<Lane>& lane = lanes_[name];
   if (lane == nullptr) lane = std::make_unique<Lane>();
-  while (static_cast<int>(lane->threads.size()) < threads_) {
+  // What comes when they are joined stays for the destructor.
+  while (!stopping_ && static_cast<int>(lane->threads.size()) < threads_) {
     lane->threads.emplace_back([this, lane = lane.get()] {
       pthread_setname_np(pthread_self(), "temper-job");
       Work(lane);
@@ -47,6 +51,24 @@ JobPool::Lane* JobPool::LaneOf(const std::string& name) {
 
 absl::Status JobPool::Post(int64_t tag, std::function<void()> job,
                            const std::string& lane) {
+  return Add({Job::Kind::kUsual, tag, std::move(job)}, lane);
+}
+
+absl::Status JobPool::PostOpen(int64_t tag,
+                               std::function<void(Finish finish)> job,
+                               const std::string& lane) {
+  return Add({Job::Kind::kOpen, tag,
+              [this, tag, job = std::move(job)] {
+                job([this, tag] {
+                  MutexLock lock(&mutex_);
+                  Announce(tag);
+                  if (--open_ == 0) none_open_.NotifyAll();
+                });
+              }},
+             lane);
+}
+
+absl::Status JobPool::Add(Job job, const std::string& lane) {
   MutexLock lock(&mutex_);
   // Until it is taken, not until it has run: else finished jobs could pile up
   // without limit.
@@ -56,7 +78,7 @@ absl::Status JobPool::Post(int64_t tag, std::function<void()> job,
   }
   ++pending_;
   Lane* const of = LaneOf(lane);
-  of->jobs.push_back({tag, /*announced=*/true, std::move(job)});
+  of->jobs.push_back(std::move(job));
   of->posted.NotifyOne();
   return absl::OkStatus();
 }
@@ -69,7 +91,7 @@ void JobPool::Release(std::shared_ptr<const void> object,
   if (releases_ >= jobs_max_) return;  // the parameter outlives the lock
   ++releases_;
   Lane* const of = LaneOf(lane);
-  of->jobs.push_back({0, /*announced=*/false, [object = std::move(object)] {}});
+  of->jobs.push_back({Job::Kind::kRelease, 0, [object = std::move(object)] {}});
   of->posted.NotifyOne();
 }
 
@@ -106,17 +128,19 @@ void JobPool::Work(Lane* lane) {
       // Taken off all the same, so that what it holds is let go of here and not
       // by the destructor, under no lock.
       dropped = stopping_;
+      if (job.kind == Job::Kind::kOpen && !dropped) ++open_;
     }
     if (!dropped) job.run();
     job.run = nullptr;  // what it holds goes before it is announced
     MutexLock lock(&mutex_);
-    if (!job.announced) {
-      --releases_;
-      continue;
-    }
-    finished_.push_back(job.tag);
-    finished_some_.NotifyAll();
+    if (job.kind == Job::Kind::kRelease) --releases_;
+    if (job.kind == Job::Kind::kUsual) Announce(job.tag);
   }
+}
+
+void JobPool::Announce(int64_t tag) {
+  finished_.push_back(tag);
+  finished_some_.NotifyAll();
 }
 
 }  // namespace temper

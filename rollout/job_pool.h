@@ -41,6 +41,13 @@ class JobPool {
   absl::Status Post(int64_t tag, std::function<void()> job,
                     const std::string& lane = "");
 
+  // The same for a job that may go on without the thread: it has ended when
+  // `finish` is called, once, on whatever thread, perhaps before it returns.
+  // The destructor waits for those that have begun.
+  using Finish = std::function<void()>;
+  absl::Status PostOpen(int64_t tag, std::function<void(Finish finish)> job,
+                        const std::string& lane = "");
+
   // Lets go of `object` on one of them, where its destructor may block.
   // Not announced, and not counted by pending(). Above jobs_max of them it goes
   // on the caller's thread.
@@ -55,8 +62,9 @@ class JobPool {
 
  private:
   struct Job {
-    int64_t tag = 0;
-    bool announced = true;  // false: of Release
+    enum class Kind { kUsual, kOpen, kRelease };
+    Kind kind = Kind::kUsual;
+    int64_t tag = 0;  // not of kRelease, which is not announced
     std::function<void()> run;
   };
 
@@ -67,6 +75,8 @@ class JobPool {
     std::vector<std::thread> threads;
   };
 
+  absl::Status Add(Job job, const std::string& lane);
+  void Announce(int64_t tag) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The lane of that name, with its threads.
   Lane* LaneOf(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Work(Lane* lane);
@@ -75,9 +85,11 @@ class JobPool {
   const int jobs_max_;
   mutable Mutex mutex_;
   CondVar finished_some_;
+  CondVar none_open_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int pending_ ABSL_GUARDED_BY(mutex_) = 0;
   int releases_ ABSL_GUARDED_BY(mutex_) = 0;  // in a lane, or at it
+  int open_ ABSL_GUARDED_BY(mutex_) = 0;      // begun, and not finished
   std::map<std::string, std::unique_ptr<Lane>> lanes_ ABSL_GUARDED_BY(mutex_);
   std::vector<int64_t> finished_ ABSL_GUARDED_BY(mutex_);
 };

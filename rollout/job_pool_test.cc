@@ -104,6 +104,33 @@ TEST(JobPoolTest, ReleasesAboveTheLimitGoOnTheCallersThread) {
   EXPECT_NE(first.get_future().get(), std::this_thread::get_id());
 }
 
+TEST(JobPoolTest, AnOpenJobHoldsNoThreadAndIsWaitedFor) {
+  std::vector<JobPool::Finish> finishes;
+  std::thread late;
+  {
+    JobPool pool(1, 10);
+    for (int64_t tag = 1; tag <= 3; ++tag) {
+      ASSERT_TRUE(pool.PostOpen(tag,
+                                [&](JobPool::Finish finish) {
+                                  finishes.push_back(std::move(finish));
+                                })
+                      .ok());
+    }
+    // The only thread is free again.
+    ASSERT_TRUE(pool.Post(4, [] {}).ok());
+    EXPECT_EQ(pool.TakeFinished(kLongUs), std::vector<int64_t>{4});
+    ASSERT_EQ(finishes.size(), 3u);
+    finishes[1]();
+    EXPECT_EQ(pool.TakeFinished(kLongUs), std::vector<int64_t>{2});
+    EXPECT_EQ(pool.pending(), 2);
+    late = std::thread([&] {
+      finishes[0]();
+      finishes[2]();
+    });
+  }
+  late.join();
+}
+
 TEST(JobPoolTest, WhatDroppedJobsHoldGoesOnThePoolsThreads) {
   std::promise<std::thread::id> held, released;
   std::promise<void> release;

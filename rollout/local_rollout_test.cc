@@ -61,6 +61,7 @@ class LocalRolloutTest : public ::testing::Test {
     for (Trajectory& t : *trajectories) {
       t.clear_generate_us();
       t.clear_environment_us();
+      t.clear_environment_calls();
       t.clear_reward_us();
       records.push_back(t.SerializeAsString());
     }

@@ -17,13 +17,19 @@ Scheduler::Scheduler(int64_t tokens_max, BlockManager* blocks,
 }
 
 void Scheduler::Add(Sequence* sequence) {
-  const bool is_new =
-      entries_.emplace(sequence->id, Entry{sequence, false}).second;
+  const auto [entry, is_new] = entries_.emplace(sequence->id, Entry{sequence});
   CHECK(is_new) << "sequence " << sequence->id << " is known";
+  awake_[sequence->id] = &entry->second;
+}
+
+void Scheduler::Wake(Sequence* sequence) {
+  awake_[sequence->id] = &entries_.at(sequence->id);
 }
 
 void Scheduler::Remove(Sequence* sequence) {
   blocks_->Release(sequence);
+  awake_.erase(sequence->id);
+  holding_.erase(sequence->id);
   CHECK_EQ(entries_.erase(sequence->id), 1u);
 }
 
@@ -42,17 +48,21 @@ void Scheduler::PreemptAll() {
 Sequence* Scheduler::FindVictim(const Sequence& wanting) {
   // Only younger ones give way, so that the oldest always gets on and ends: two
   // that took each other's pages in turn would never. For the oldest anyone
-  // does, idle ones too.
-  bool is_oldest = true;  // of the running
-  for (auto it = entries_.begin(); it->first < wanting.id; ++it) {
-    if (it->second.sequence->running) is_oldest = false;
-  }
-  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
-    Sequence* const candidate = it->second.sequence;
+  // does, idle ones too. An idle one wants none, so that it may yield to
+  // anyone; but most will be back in a moment.
+  const bool is_oldest = awake_.begin()->first == wanting.id;
+  for (auto it = holding_.end(); it != holding_.begin();) {
+    const Entry& entry = *(--it)->second;
+    Sequence* const candidate = entry.sequence;
+    if (candidate->pages.empty()) {
+      it = holding_.erase(it);
+      continue;
+    }
     // What is in this step's batch already has its slots written into it.
-    if (candidate == &wanting || it->second.scheduled) continue;
-    if (candidate->pages.empty()) continue;
-    if (candidate->id > wanting.id || is_oldest) return candidate;
+    if (candidate == &wanting || entry.scheduled) continue;
+    const bool idle_long =
+        !candidate->running && schedules_ - entry.idle_since >= kIdleSchedules;
+    if (candidate->id > wanting.id || is_oldest || idle_long) return candidate;
   }
   return nullptr;
 }
@@ -69,10 +79,11 @@ bool Scheduler::MakeRoom(Sequence* sequence, int64_t tokens) {
 }
 
 void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget) {
-  for (auto& [id, entry] : entries_) {
+  for (auto& [id, awake] : awake_) {
     if (*budget == 0) return;
+    Entry& entry = *awake;
     Sequence* const sequence = entry.sequence;
-    if (!sequence->running || entry.scheduled) continue;
+    if (entry.scheduled) continue;
     const int64_t size = sequence->record.size();
     // Decoding first: a long prompt must not hold up those that are one token
     // from their next.
@@ -88,6 +99,8 @@ void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget) {
       if (starts) blocks_->Release(sequence);
       continue;
     }
+    // Now: one that looked for room without a page was taken off the list.
+    if (starts || !decodes) holding_[id] = &entry;
     stats_.prefix_hit_tokens += hits;
     const int64_t begin = sequence->computed;
     int64_t end = std::min(size, begin + *budget);
@@ -106,7 +119,17 @@ void Scheduler::RunPass(Pass pass, uint64_t version, int64_t* budget) {
 }
 
 const std::vector<Chunk>& Scheduler::Schedule(uint64_t version) {
-  for (auto& [id, entry] : entries_) entry.scheduled = false;
+  ++schedules_;
+  for (auto it = awake_.begin(); it != awake_.end();) {
+    Entry& entry = *it->second;
+    entry.scheduled = false;
+    if (entry.sequence->running) {
+      ++it;
+      continue;
+    }
+    entry.idle_since = schedules_;
+    it = awake_.erase(it);
+  }
   int64_t budget = tokens_max_;
   chunks_.clear();
   RunPass(Pass::kDecode, version, &budget);

@@ -7,7 +7,10 @@
 // that holds some and has no part in this forward gives all of its back
 // (preemption); it prefills again later. Only younger ones yield, but to the
 // oldest running sequence idle ones of any age do: so the oldest always gets
-// on. Otherwise idle sequences keep their pages between turns.
+// on. Otherwise idle sequences keep their pages between turns, unless one lasts
+// for kIdleSchedules: those that wait so long for a tool yield to all.
+//
+// Idle sequences cost no time, however many there are.
 //
 // Pure bookkeeping: no tensors, no clock. The same calls give the same
 // schedule. Not thread-safe.
@@ -51,8 +54,12 @@ class Scheduler {
   Scheduler(int64_t tokens_max, BlockManager* blocks,
             BeforePreempt before_preempt = nullptr);
 
-  // The sequence is looked at in every Schedule from now on. Its id is new.
+  // The sequence is looked at in every Schedule for as long as it is running.
+  // Its id is new.
   void Add(Sequence* sequence);
+
+  // The sequence, which a Schedule may have found idle, is running again.
+  void Wake(Sequence* sequence);
 
   // Gives back its pages and forgets it.
   void Remove(Sequence* sequence);
@@ -67,6 +74,8 @@ class Scheduler {
   void PreemptAll();
 
   const SchedulerStats& stats() const { return stats_; }
+
+  static constexpr int64_t kIdleSchedules = 64;
 
   // BlockManager::CheckIntegrity over all sequences.
   void CheckIntegrity() const;
@@ -84,13 +93,18 @@ class Scheduler {
   struct Entry {
     Sequence* sequence = nullptr;
     bool scheduled = false;  // has part in the forward being put together
+    int64_t idle_since = 0;  // the Schedule that found it so
   };
 
   const int64_t tokens_max_;
   BlockManager* const blocks_;
   const BeforePreempt before_preempt_;
-  std::map<int64_t, Entry> entries_;  // by id: oldest first
-  std::vector<Chunk> chunks_;         // of the last Schedule
+  // By id: oldest first.
+  std::map<int64_t, Entry> entries_;
+  std::map<int64_t, Entry*> awake_;    // those running, and some just stopped
+  std::map<int64_t, Entry*> holding_;  // those with pages, and some without
+  std::vector<Chunk> chunks_;          // of the last Schedule
+  int64_t schedules_ = 0;
   SchedulerStats stats_;
 };
 

@@ -135,6 +135,11 @@ TEST_F(SchedulerTest, OldestRunningTakesPagesOfAnIdleOlderOne) {
   ASSERT_EQ(chunks.size(), 1u);
   EXPECT_EQ(chunks[0].sequence, b);
   EXPECT_TRUE(idle->pages.empty());
+  // So do those of one that took them.
+  b->running = false;
+  Add(100, 9000);
+  EXPECT_EQ(Step().size(), 1u);
+  EXPECT_TRUE(b->pages.empty());
 }
 
 TEST_F(SchedulerTest, YoungerRunningDoesNotDisturbAnIdleOne) {
@@ -149,6 +154,28 @@ TEST_F(SchedulerTest, YoungerRunningDoesNotDisturbAnIdleOne) {
   EXPECT_EQ(chunks[0].sequence, a);
   EXPECT_FALSE(idle->pages.empty());
   EXPECT_EQ(c->computed, 0);
+}
+
+TEST_F(SchedulerTest, OneThatIsIdleForLongYieldsToAYoungerToo) {
+  Start(6, 256);
+  Add(10, 0);
+  Sequence* const idle = Add(200, 3000);
+  Step();
+  idle->running = false;
+  Step();
+  Sequence* const c = Add(100, 6000);
+  for (int i = 1; i < Scheduler::kIdleSchedules; ++i) {
+    ASSERT_EQ(Step().size(), 1u) << i;
+  }
+  const std::vector<Chunk> chunks = Step();
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[1].sequence, c);
+  EXPECT_TRUE(idle->pages.empty());
+  // It goes on where it was.
+  scheduler_->Remove(c);
+  idle->running = true;
+  scheduler_->Wake(idle);
+  EXPECT_EQ(Step().size(), 2u);
 }
 
 TEST_F(SchedulerTest, EverySequenceFinishesUnderPressure) {

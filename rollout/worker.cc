@@ -30,6 +30,8 @@ constexpr int64_t kIdleWaitMs = 5;
 constexpr int64_t kLastAcksMs = 2000;
 // A wait for an environment that is shorter is the rule, and not reported.
 constexpr int64_t kQuietMs = 500;
+// Between looks at what all episodes wait for.
+constexpr int64_t kReportMs = 100;
 
 int64_t NowMs() { return SystemClock()->MonotonicMicros() / 1000; }
 
@@ -98,6 +100,7 @@ class Worker {
   uint64_t wanted_version_ = 0;
   int64_t wanted_since_ms_ = 0;
   int64_t idle_since_ms_ = 0;
+  int64_t reported_ms_ = 0;
   bool stopped_by_learner_ = false;
   std::deque<Lease> leases_;       // not started yet
   std::deque<Trajectory> outbox_;  // the client is full
@@ -244,8 +247,11 @@ absl::Status Worker::TakeWeights() {
 
 bool Worker::HasRoomFor(const Lease& lease) const {
   const int capacity = static_cast<int>(options_.learner.capacity_samples);
+  const int busy_max = options_.busy_max > 0 ? options_.busy_max : capacity;
+  const int more = lease.samples_size();
   return runner_->running() == 0 ||
-         runner_->running() + lease.samples_size() <= capacity;
+         (runner_->running() + more <= capacity &&
+          runner_->running() - runner_->in_step() + more <= busy_max);
 }
 
 absl::Status Worker::StartEpisodes() {
@@ -298,6 +304,10 @@ void Worker::ReportWaits() {
   heartbeat.set_weight_version(engine_->version());
   heartbeat.set_running_samples(static_cast<uint32_t>(runner_->running()));
   const int64_t now = NowMs();
+  const bool idle = runner_->running() == 0 && leases_.empty();
+  if (!idle) idle_since_ms_ = now;
+  if (now - reported_ms_ < kReportMs) return;
+  reported_ms_ = now;
   const auto add = [&](const std::string& name, int64_t since, int64_t limit) {
     WaitState* const wait = heartbeat.add_waits();
     wait->set_name(name);
@@ -318,8 +328,6 @@ void Worker::ReportWaits() {
                      wait.episodes, " episodes"),
         wait.since_us / 1000, LimitOf(wait.call, limits));
   }
-  const bool idle = runner_->running() == 0 && leases_.empty();
-  if (!idle) idle_since_ms_ = now;
   // The learner bounds this one: it is whoever has nothing to give out.
   if (idle) add("lease", idle_since_ms_, 0);
   client_->SetHeartbeat(heartbeat);

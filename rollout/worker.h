@@ -43,6 +43,9 @@ struct WorkerOptions {
   Numerics numerics = kFp32;  // the run's; the learner refuses others
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
+  // Episodes beside those in a Step: above, no more are begun. 0: as many as
+  // the learner's capacity_samples, which bounds all.
+  int busy_max = 0;
   EnvironmentFactory new_environment;
   // What new_environment's environments keep to, from when a job's thread has
   // taken a call up; told where a wait for one is reported; empty: none is

@@ -24,6 +24,7 @@ const EnvironmentFacts kSearchFacts = {
     .deterministic = true,
     .served_in = ServedIn::kWorker,
     .needs_sandbox = false,
+    .result_tokens = kSearchResultCharacters,
 };
 
 namespace {

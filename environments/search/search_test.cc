@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "environments/search/index_builder.h"
+#include "environments/search/search_tools.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/utf8.h"
@@ -180,7 +181,7 @@ TEST(SearchEnvironmentTest, ResultsAreBoundedWhateverThePassagesHold) {
     for (size_t at = 0; at < text.size(); ++characters) {
       at += NextUtf8(text.data() + at, text.size() - at).bytes;
     }
-    EXPECT_LE(characters, 1300u) << tool;
+    EXPECT_LE(characters, kSearchResultCharacters) << tool;
     EXPECT_GT(characters, 300u) << tool;
   }
   // Without a blank a page ends at its limit.

@@ -15,6 +15,7 @@
 #ifndef ENVIRONMENTS_SEARCH_SEARCH_TOOLS_H_
 #define ENVIRONMENTS_SEARCH_SEARCH_TOOLS_H_
 
+#include <cstddef>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,8 +28,10 @@ namespace temper {
 // every prompt.
 std::vector<Tool> SearchTools();
 
-// What `call` gives, always at most 6000 characters. An error is the index's:
-// it is damaged.
+// Of what a call gives, at most.
+inline constexpr size_t kSearchResultCharacters = 1300;
+
+// What `call` gives. An error is the index's: it is damaged.
 absl::StatusOr<ToolResult> AnswerSearchCall(const SearchIndex& index,
                                             const ToolCall& call);
 

@@ -200,6 +200,10 @@ absl::Status TrajectoryDoor::CheckCounts(const Trajectory& trajectory) const {
   RETURN_IF_ERROR(CheckAtMost("the number of tool calls",
                               trajectory.tool_calls_size(),
                               limits_.tool_calls_max));
+  // One to begin with, one to end, and no more than turns between.
+  RETURN_IF_ERROR(CheckAtMost("the number of environment calls",
+                              trajectory.environment_calls_size(),
+                              limits_.turns_max + 2));
   RETURN_IF_ERROR(CheckAtMost("the number of reward parts",
                               trajectory.reward_parts_size(),
                               limits_.reward_parts_max));

@@ -121,6 +121,17 @@ TEST(TrajectoryDoorTest, TurnsLieWithinTheirBranchInOrderWithoutOverlap) {
   EXPECT_TRUE(Door().Admit(failure, Known).ok());
 }
 
+TEST(TrajectoryDoorTest, CallsOfTheEnvironmentAreNotMoreThanTurnsAndTwo) {
+  const auto with = [](int calls) {
+    return Refusal([&](Trajectory* t) {
+      t->clear_environment_calls();
+      for (int i = 0; i < calls; ++i) t->add_environment_calls();
+    });
+  };
+  EXPECT_EQ(with(4098), "admitted");
+  EXPECT_THAT(with(4099), HasSubstr("the number of environment calls"));
+}
+
 TEST(TrajectoryDoorTest, AToolCallIsOfATurnAndNamesAreBounded) {
   EXPECT_THAT(
       Refusal([](Trajectory* t) { t->mutable_tool_calls(0)->set_turn(1); }),

@@ -68,6 +68,7 @@ inline Trajectory FixtureTrajectory(uint64_t group, uint32_t sample,
   call->mutable_call()->set_arguments_json("{}");
   call->mutable_result()->set_content("42");
   call->mutable_result()->set_outcome(OUTCOME_OK);
+  trajectory.add_environment_calls()->set_kind(ENVIRONMENT_CALL_RESET);
   trajectory.set_worker("w0");
   return trajectory;
 }

@@ -44,6 +44,12 @@ absl::Status InsertTranscript(Transaction* transaction, int64_t id,
          call.result().content(), static_cast<int>(call.result().outcome()),
          call.result().elapsed_us()}));
   }
+  for (int i = 0; i < trajectory.environment_calls_size(); ++i) {
+    const EnvironmentCall& call = trajectory.environment_calls(i);
+    RETURN_IF_ERROR(transaction->Run(
+        "INSERT INTO environment_call VALUES (?, ?, ?, ?, ?)",
+        {id, i, static_cast<int>(call.kind()), call.wait_us(), call.run_us()}));
+  }
   for (int i = 0; i < trajectory.reward_parts_size(); ++i) {
     const RewardPart& part = trajectory.reward_parts(i);
     RETURN_IF_ERROR(
@@ -128,6 +134,17 @@ absl::Status LoadTranscript(Transaction* transaction, int64_t id,
     call->mutable_result()->set_content(row[3].AsString());
     call->mutable_result()->set_outcome(static_cast<Outcome>(row[4].AsInt()));
     call->mutable_result()->set_elapsed_us(row[5].AsUint());
+  }
+  ASSIGN_OR_RETURN(
+      const auto environment_calls,
+      transaction->Query("SELECT kind, wait_us, run_us FROM environment_call "
+                         "WHERE episode = ? ORDER BY call",
+                         {id}));
+  for (const SqlRow& row : environment_calls) {
+    EnvironmentCall* call = trajectory->add_environment_calls();
+    call->set_kind(static_cast<EnvironmentCallKind>(row[0].AsInt()));
+    call->set_wait_us(row[1].AsUint());
+    call->set_run_us(row[2].AsUint());
   }
   ASSIGN_OR_RETURN(
       const auto parts,

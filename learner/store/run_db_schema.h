@@ -24,7 +24,7 @@ namespace temper {
 
 // PRAGMA application_id: "TMPR". PRAGMA user_version: the schema's version.
 inline constexpr int kRunDbApplicationId = 0x544D5052;
-inline constexpr int kRunDbVersion = 4;     // what a writer leaves
+inline constexpr int kRunDbVersion = 5;     // what a writer leaves
 inline constexpr int kRunDbVersionMin = 2;  // the oldest that can be read
 
 // Which tasks the run is of and which of them failed; names of the enums: as in
@@ -83,6 +83,24 @@ ALTER TABLE run ADD COLUMN numerics TEXT NOT NULL DEFAULT '';  -- '': not known
 ALTER TABLE run ADD COLUMN device TEXT NOT NULL DEFAULT 'cpu'; -- or 'cuda'
 )sql";
 
+// How long calls of environments took, one by one.
+inline constexpr char kRunDbToVersion5[] = R"sql(
+CREATE TABLE environment_call(
+  episode INTEGER NOT NULL REFERENCES episode(id),
+  call INTEGER NOT NULL,            -- as they ended
+  kind INTEGER NOT NULL,            -- EnvironmentCallKind of trajectory.proto
+  wait_us INTEGER NOT NULL,         -- for a thread of the worker
+  run_us INTEGER NOT NULL,
+  PRIMARY KEY(episode, call)) WITHOUT ROWID;
+
+CREATE VIEW environment_call_names(value, name) AS VALUES
+  (0, 'UNSPECIFIED'), (1, 'RESET'), (2, 'STEP'), (3, 'GRADE');
+
+CREATE VIEW named_environment_call AS SELECT c.*,
+  (SELECT name FROM environment_call_names WHERE value = c.kind) AS kind_name
+  FROM environment_call c;
+)sql";
+
 struct RunDbMigration {
   int to;  // the version it leads to, from the one before it in the list
   const char* sql;
@@ -91,6 +109,7 @@ inline constexpr RunDbMigration kRunDbMigrations[] = {
     {2, kRunDbToVersion2},
     {3, kRunDbToVersion3},
     {4, kRunDbToVersion4},
+    {5, kRunDbToVersion5},
 };
 
 }  // namespace temper

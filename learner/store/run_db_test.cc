@@ -125,10 +125,6 @@ TEST(RunDbTest, AVersionTooNewOrTooOldIsRefusedAndLeftAsItIs) {
   }
 }
 
-std::string WithoutPrefix(const std::string& name) {
-  return name.substr(name.find('_') + 1);
-}
-
 // (value, name) of a view, and of the enum that it must tell.
 using Names = std::map<int64_t, std::string>;
 Names NamesIn(RunDb* db, const char* sql) {
@@ -140,10 +136,12 @@ Names NamesIn(RunDb* db, const char* sql) {
   }
   return names;
 }
-Names NamesOf(const google::protobuf::EnumDescriptor& type) {
+Names NamesOf(const google::protobuf::EnumDescriptor& type,
+              const std::string& prefix) {
   Names names;
   for (int i = 0; i < type.value_count(); ++i) {
-    names[type.value(i)->number()] = WithoutPrefix(type.value(i)->name());
+    names[type.value(i)->number()] =
+        type.value(i)->name().substr(prefix.size());
   }
   return names;
 }
@@ -152,10 +150,12 @@ TEST(RunDbTest, EveryEnumHasAViewOfTheNamesThatTheProtoFilesGive) {
   FakeClock clock;
   auto db = OpenStarted(FreshPath(), &clock);
   EXPECT_EQ(NamesIn(db.get(), "SELECT value, name FROM outcome_names"),
-            NamesOf(*Outcome_descriptor()));
+            NamesOf(*Outcome_descriptor(), "OUTCOME_"));
   EXPECT_EQ(NamesIn(db.get(), "SELECT value, name FROM purpose_names"),
-            NamesOf(*Purpose_descriptor()));
-  for (const auto& [value, name] : NamesOf(*Outcome_descriptor())) {
+            NamesOf(*Purpose_descriptor(), "PURPOSE_"));
+  EXPECT_EQ(NamesIn(db.get(), "SELECT value, name FROM environment_call_names"),
+            NamesOf(*EnvironmentCallKind_descriptor(), "ENVIRONMENT_CALL_"));
+  for (const auto& [value, name] : NamesOf(*Outcome_descriptor(), "OUTCOME_")) {
     EXPECT_EQ(OutcomeName(static_cast<Outcome>(value)), name);
   }
 }
@@ -167,8 +167,8 @@ TEST(RunDbTest, EveryTableWithANumberedEnumHasAViewThatAddsItsName) {
   const auto columns = *txn->Query(
       "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c "
       "WHERE m.type = 'table' AND c.type = 'INTEGER' AND "
-      "(c.name LIKE '%outcome' OR c.name LIKE '%purpose')");
-  ASSERT_EQ(columns.size(), 5u);
+      "(c.name LIKE '%outcome' OR c.name LIKE '%purpose' OR c.name = 'kind')");
+  ASSERT_EQ(columns.size(), 6u);
   for (const SqlRow& row : columns) {
     const std::string sql = "SELECT count(*) FROM pragma_table_info('named_" +
                             row[0].AsString() + "') WHERE name = '" +

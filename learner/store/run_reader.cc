@@ -30,17 +30,24 @@ std::optional<int64_t> Integer(const SqlValue& value) {
   return value.AsInt();
 }
 
-// `sql` gives the fields of FailedTaskView. A file that its learner is yet to
-// bring to version 3 has no such table; RunDb::version is that of its opening.
+// A file that its learner is yet to bring to the present version may lack it;
+// RunDb::version is that of its opening.
+absl::StatusOr<bool> HasTable(Transaction* transaction, const char* name) {
+  ASSIGN_OR_RETURN(const int64_t tables,
+                   transaction->QueryInt("SELECT count(*) FROM sqlite_schema "
+                                         "WHERE name = ?",
+                                         {name}, 0));
+  return tables > 0;
+}
+
+// `sql` gives the fields of FailedTaskView.
 absl::StatusOr<std::vector<FailedTaskView>> QueryFailures(
     RunDb* db, const char* sql, const SqlRow& parameters) {
   ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
-  ASSIGN_OR_RETURN(const int64_t tables,
-                   transaction->QueryInt("SELECT count(*) FROM sqlite_schema "
-                                         "WHERE name = 'task_failure'",
-                                         {}, 0));
+  ASSIGN_OR_RETURN(const bool known,
+                   HasTable(transaction.get(), "task_failure"));
   std::vector<FailedTaskView> views;
-  if (tables == 0) return views;
+  if (!known) return views;
   ASSIGN_OR_RETURN(const auto rows, transaction->Query(sql, parameters));
   for (const SqlRow& row : rows) {
     views.push_back({row[0].AsInt(), row[1].AsString(), row[2].AsString(),
@@ -267,6 +274,42 @@ absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db) {
   for (const SqlRow& row : rows) {
     views.push_back({row[0].AsString(), row[1].AsString(), row[2].AsInt(),
                      row[3].AsInt(), row[4].AsInt()});
+  }
+  return views;
+}
+
+absl::StatusOr<std::vector<CallView>> ReadCalls(RunDb* db) {
+  ASSIGN_OR_RETURN(const auto transaction, db->sqlite()->Begin());
+  ASSIGN_OR_RETURN(const bool known,
+                   HasTable(transaction.get(), "environment_call"));
+  std::vector<CallView> views;
+  if (!known) return views;
+  // Nearest ranks: the least value that at least so many percent do not exceed.
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      transaction->Query(
+          "WITH ranked AS (SELECT environment, kind, wait_us, run_us, "
+          "row_number() OVER (PARTITION BY environment, kind "
+          "ORDER BY wait_us) AS wait_rank, "
+          "row_number() OVER (PARTITION BY environment, kind "
+          "ORDER BY run_us) AS run_rank, "
+          "count(*) OVER (PARTITION BY environment, kind) AS n "
+          "FROM environment_call c JOIN episode e ON e.id = c.episode) "
+          "SELECT environment, (SELECT name FROM environment_call_names "
+          "WHERE value = kind), n, "
+          "max(CASE wait_rank WHEN (n * 50 + 99) / 100 THEN wait_us END), "
+          "max(CASE wait_rank WHEN (n * 99 + 99) / 100 THEN wait_us END), "
+          "max(wait_us), "
+          "max(CASE run_rank WHEN (n * 50 + 99) / 100 THEN run_us END), "
+          "max(CASE run_rank WHEN (n * 99 + 99) / 100 THEN run_us END), "
+          "max(run_us) FROM ranked GROUP BY environment, kind ORDER BY 1, kind",
+          {}));
+  for (const SqlRow& row : rows) {
+    views.push_back({row[0].AsString(),
+                     row[1].AsString(),
+                     row[2].AsInt(),
+                     {row[3].AsInt(), row[4].AsInt(), row[5].AsInt()},
+                     {row[6].AsInt(), row[7].AsInt(), row[8].AsInt()}});
   }
   return views;
 }

@@ -56,6 +56,24 @@ struct WaitView {
   int64_t reported_us = 0;  // Unix time of the report
 };
 
+// Of calls, in microseconds: each is that of one of them, the least that so
+// many do not exceed.
+struct CallTimes {
+  int64_t p50_us = 0;
+  int64_t p99_us = 0;
+  int64_t max_us = 0;
+};
+
+// The calls of one kind of one environment: how long they waited for a thread
+// of their worker, and then ran.
+struct CallView {
+  std::string environment;
+  std::string kind;  // EnvironmentCallKind, without its prefix
+  int64_t calls = 0;
+  CallTimes wait;
+  CallTimes run;
+};
+
 // A task that got no reward.
 struct FailedTaskView {
   int64_t id = 0;  // of its row in task_failure, ascending
@@ -134,6 +152,10 @@ absl::StatusOr<GroupView> ReadGroup(RunDb* db, uint64_t group);
 
 // Who waits for what, the longest first.
 absl::StatusOr<std::vector<WaitView>> ReadWaits(RunDb* db);
+
+// By environment and kind; of every episode that was recorded, whether a resume
+// undid it or not. None of a run of before version 5.
+absl::StatusOr<std::vector<CallView>> ReadCalls(RunDb* db);
 
 // Workers that are connected to the learner of the present attempt; after a
 // crash, those that were.

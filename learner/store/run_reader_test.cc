@@ -89,6 +89,41 @@ TEST_F(RunReaderTest, WorkersAreThoseThatJoinedThisAttemptAndDidNotLeave) {
   EXPECT_EQ(*CountWorkers(reader_.get()), 0);
 }
 
+TEST_F(RunReaderTest, CallsAreCountedByEnvironmentAndKindWithTheirTimes) {
+  EXPECT_TRUE(ReadCalls(reader_.get())->empty());
+  ASSERT_TRUE(
+      ledger_->IssueGroups({{1, PURPOSE_TRAIN, "task", 0, 200, std::nullopt}})
+          .ok());
+  for (uint32_t sample = 0; sample < 200; ++sample) {
+    Trajectory trajectory = FixtureTrajectory(1, sample);
+    trajectory.clear_environment_calls();
+    EnvironmentCall* reset = trajectory.add_environment_calls();
+    reset->set_kind(ENVIRONMENT_CALL_RESET);
+    reset->set_wait_us(7);
+    // 1 to 200, in another order.
+    EnvironmentCall* step = trajectory.add_environment_calls();
+    step->set_kind(ENVIRONMENT_CALL_STEP);
+    step->set_wait_us(200 - sample);
+    step->set_run_us(1000 * (1 + sample * 77 % 200));
+    ASSERT_EQ(*ledger_->Commit(trajectory), CommitResult::kCommitted);
+  }
+  const auto calls = ReadCalls(reader_.get());
+  ASSERT_TRUE(calls.ok()) << calls.status();
+  ASSERT_EQ(calls->size(), 2u);
+  EXPECT_EQ((*calls)[0].kind, "RESET");
+  EXPECT_EQ((*calls)[0].wait.p50_us, 7);
+  const CallView& steps = (*calls)[1];
+  EXPECT_EQ(steps.environment, "math");
+  EXPECT_EQ(steps.kind, "STEP");
+  EXPECT_EQ(steps.calls, 200);
+  EXPECT_EQ(steps.wait.p50_us, 100);
+  EXPECT_EQ(steps.wait.p99_us, 198);
+  EXPECT_EQ(steps.wait.max_us, 200);
+  EXPECT_EQ(steps.run.p50_us, 100'000);
+  EXPECT_EQ(steps.run.p99_us, 198'000);
+  EXPECT_EQ(steps.run.max_us, 200'000);
+}
+
 TEST_F(RunReaderTest, StepsShowTheirMetricsAndNullStaysUnmeasured) {
   Train(1, {{"reward/mean", 0.5},
             {"reward/std", 0.1},

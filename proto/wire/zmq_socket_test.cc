@@ -35,21 +35,15 @@ TEST(ZmqSocketTest, TooManyOpenFilesAreSaidAsSuch) {
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
   close(next);
-  for (const int left : {0, 1, 2, 4}) {
-    const rlimit few = {static_cast<rlim_t>(next + left), before.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-    ZmqContext context;
-    const absl::Status status =
-        ZmqSocket::Create(context, ZMQ_PUB, 1000, 10).status();
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-    if (left < 2) {
-      EXPECT_FALSE(status.ok());
-    }
-    if (status.ok()) continue;
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-    EXPECT_THAT(std::string(status.message()),
-                testing::HasSubstr("ulimit -n"));
-  }
+  // Of a few more, ZeroMQ ends the process: `temper train` looks before.
+  const rlimit none = {static_cast<rlim_t>(next), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  ZmqContext context;
+  const absl::Status status =
+      ZmqSocket::Create(context, ZMQ_PUB, 1000, 10).status();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("ulimit -n"));
 }
 
 TEST(ZmqSocketTest, PartsArriveAndTooManyAreDropped) {

@@ -129,6 +129,17 @@ def check_run(runs):
                        "ORDER BY id DESC LIMIT 1"),
          [tuple(status["events"][-1].values())])
 
+  waits = document("inspect", "waits", *where)
+  expect("waits", len(waits["waits"]), ask("SELECT count(*) FROM wait")[0][0])
+  expect("calls", [(one["environment"], one["kind"], one["calls"],
+                    one["run"]["max_us"]) for one in waits["calls"]],
+         ask("SELECT environment, kind_name, count(*), max(run_us) FROM "
+             "named_environment_call c JOIN episode e ON e.id = c.episode "
+             "GROUP BY environment, kind ORDER BY environment, kind"))
+  expect("graded", sum(one["calls"] for one in waits["calls"]
+                       if one["kind"] == "GRADE"),
+         ask("SELECT count(*) FROM episode")[0][0])
+
   group = document("inspect", "group", *where, "1")
   expect("states", [(one["sample"], one["state"]) for one in group["samples"]],
          [(i, "trained") for i in range(4)])

@@ -64,7 +64,8 @@ std::vector<ConfigKey> RunKeys() {
            "Directory in the Hugging Face layout: config.json, safetensors, "
            "tokenizer.json."),
       Text("tasks", nullptr, kFixed,
-           "A tasks.jsonl file, or the name of a task generator: quickstart."),
+           "tasks.jsonl files, and the name of a task generator: quickstart. "
+           "Several with commas, in a file a line each."),
       Text("environments", "", kFixed,
            "Names that the tasks may use, with commas; a generator makes tasks "
            "of these alone. Empty: those that they do use."),

@@ -20,7 +20,7 @@ using ::testing::Not;
 RunConfig Minimal() {
   RunConfig config;
   config.set_model("base");
-  config.set_tasks("quickstart");
+  config.add_tasks("quickstart");
   config.set_steps(60);
   return config;
 }
@@ -283,6 +283,8 @@ TEST(ConfigRefusalsTest, AKeyThatMustBeGivenIsNamed) {
               HasSubstr("model is not set and has no default. "));
   EXPECT_THAT(std::string(ResolveConfig(&config).message()),
               HasSubstr(" Set it in the file or by --set model=..."));
+  // A list that is empty is not given.
+  EXPECT_THAT(Refusal("tasks="), HasSubstr("tasks is not set and has no "));
 }
 
 // The same of every key there is, by the table.

@@ -89,9 +89,11 @@ TEST(ConfigTest, ResolvedTextReadsBackAndResolvesToItself) {
   ASSERT_TRUE(SetConfigValue("learning_rate=3.3e-4", &config).ok());
   ASSERT_TRUE(SetConfigValue("domain=math:0.01", &config).ok());
   ASSERT_TRUE(SetConfigValue("minibatches=2", &config).ok());
+  ASSERT_TRUE(SetConfigValue("tasks=quickstart,a.jsonl", &config).ok());
   ASSERT_TRUE(SetConfigValue("off_policy_mask_threshold=inf", &config).ok());
   ASSERT_TRUE(ResolveConfig(&config).ok());
   const std::string text = FormatConfig(config);
+  EXPECT_THAT(text, HasSubstr("tasks: \"quickstart\"\ntasks: \"a.jsonl\"\n"));
   auto again = ParseConfig(text, "again");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->SerializeAsString(), config.SerializeAsString());

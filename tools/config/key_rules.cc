@@ -76,8 +76,11 @@ absl::Status CheckNumber(const ConfigKey& key, const ConfigLeaf& leaf,
 
 absl::Status ResolveLeaf(const ConfigKey& key, const ConfigLeaf& leaf,
                          Message* parent) {
-  if (leaf.field->is_repeated()) return absl::OkStatus();
-  if (!parent->GetReflection()->HasField(*parent, leaf.field)) {
+  const Reflection* reflection = parent->GetReflection();
+  const bool given = leaf.field->is_repeated()
+                         ? reflection->FieldSize(*parent, leaf.field) > 0
+                         : reflection->HasField(*parent, leaf.field);
+  if (!given) {
     if (key.default_text == nullptr) {
       // Only train has --set.
       return absl::InvalidArgumentError(

@@ -9,6 +9,7 @@ namespace temper {
 namespace {
 
 constexpr int64_t kSamplesMax = 256;
+constexpr int64_t kEpisodesMax = 4096;
 constexpr int64_t kSharedPagesMin = 64;  // preambles and prompts
 constexpr int64_t kResultTokens = 128;   // of a turn's tool results
 
@@ -45,15 +46,19 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
   return options;
 }
 
-EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens) {
+int64_t WorkerEpisodes(const RunConfig& config) {
   const int64_t prompts = config.objective().prompts_per_step();
   const int64_t workers = config.workers();
   // A group stays with one worker, so one of them may have a group more than
   // others.
   const int64_t groups = (prompts + workers - 1) / workers;
+  return std::min(kEpisodesMax, groups * config.objective().group_size());
+}
+
+EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens) {
   EngineDemand demand;
   demand.group_size = config.objective().group_size();
-  demand.samples = std::min(kSamplesMax, groups * demand.group_size);
+  demand.samples = std::min(kSamplesMax, WorkerEpisodes(config));
   demand.prompt_tokens = prompt_tokens;
   demand.max_tokens = config.sampling().max_tokens();
   demand.max_turns = config.sampling().max_turns();

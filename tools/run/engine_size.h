@@ -37,6 +37,11 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model);
 // engine has room.
 EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens);
 
+// Episodes that one worker of a run may have open where those in a Step are not
+// in the way of others (EnvironmentFacts::open_steps): its share of a step's
+// batch, 4096 at most.
+int64_t WorkerEpisodes(const RunConfig& config);
+
 }  // namespace temper
 
 #endif  // TOOLS_RUN_ENGINE_SIZE_H_

@@ -84,8 +84,9 @@ TEST(MemoryPlanTest, AnEngineHoldsAtMost256EpisodesAtOnce) {
   EXPECT_EQ(SizeEngine({.samples = 10'000}, model).sequences_max, 256);
   EXPECT_EQ(SizeEngine({.samples = 0}, model).sequences_max, 1);
   RunConfig config = Config();
-  config.mutable_objective()->set_group_size(1000);
+  config.mutable_objective()->set_group_size(2000);
   EXPECT_EQ(WorkerDemand(config, 0).samples, 256);
+  EXPECT_EQ(WorkerEpisodes(config), 4096);
 }
 
 TEST(MemoryPlanTest, TheCacheHoldsTheLongestPromptsAndAnyOneEpisode) {

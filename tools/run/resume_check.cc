@@ -24,7 +24,7 @@ absl::Status CheckSameConfig(const std::string& dir, const RunInfo& was,
   // Where things lie may change: a run that was moved says so in its file.
   began->set_model(file.model());
   began->set_runs_dir(file.runs_dir());
-  began->set_tasks(file.tasks());
+  *began->mutable_tasks() = file.tasks();
   if (!ResolveConfig(&*began).ok()) return absl::OkStatus();
   RunConfig now = file;
   FillInDevice(&*began);

@@ -22,6 +22,7 @@
 #include "tools/config/config.h"
 #include "tools/quickstart/tasks.h"
 #include "tools/run/loaded_model.h"
+#include "tools/run/open_files.h"
 #include "tools/run/resume_check.h"
 #include "tools/run/run_tasks.h"
 #include "tools/run/task_check.h"
@@ -38,8 +39,10 @@ absl::Status MakePathsAbsolute(RunConfig* config) {
   ASSIGN_OR_RETURN(*config->mutable_model(), AbsolutePath(config->model()));
   ASSIGN_OR_RETURN(*config->mutable_runs_dir(),
                    AbsolutePath(config->runs_dir()));
-  if (config->tasks() == kQuickstartTasks) return absl::OkStatus();
-  ASSIGN_OR_RETURN(*config->mutable_tasks(), AbsolutePath(config->tasks()));
+  for (std::string& source : *config->mutable_tasks()) {
+    if (source == kQuickstartTasks) continue;
+    ASSIGN_OR_RETURN(source, AbsolutePath(source));
+  }
   return absl::OkStatus();
 }
 
@@ -183,6 +186,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
                                        int64_t unix_seconds) {
   PreparedRun run;
+  RETURN_IF_ERROR(OpenFilesMax().status());
   RETURN_IF_ERROR(ResolveConfig(&config));
   RETURN_IF_ERROR(MakePathsAbsolute(&config));
   if (config.name().empty()) {
@@ -207,7 +211,7 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   if (std::none_of(tasks.begin(), tasks.end(),
                    [](const Task& task) { return task.split() == "train"; })) {
     return absl::InvalidArgumentError(
-        absl::StrCat(config.tasks(),
+        absl::StrCat(absl::StrJoin(config.tasks(), ", "),
                      " has no task of split \"train\", of which a run has one "
                      "at least; `temper eval` does without"));
   }
@@ -241,6 +245,7 @@ absl::StatusOr<std::string> FindRunDir(const std::string& run,
 absl::StatusOr<PreparedRun> ReopenRun(const std::string& dir,
                                       const std::vector<std::string>& sets) {
   PreparedRun run;
+  RETURN_IF_ERROR(OpenFilesMax().status());
   ASSIGN_OR_RETURN(run.dir, AbsolutePath(dir));
   if (!Exists(run.dir + kConfigFile)) return ReadRunConfig(run.dir).status();
   ASSIGN_OR_RETURN(run.lock, LockRun(run.dir));

@@ -55,9 +55,9 @@ struct PreparedRun {
 // and the registry file of the working directory, if there is one;
 // `config_path` names the run where `name` is empty, with `unix_seconds`.
 // InvalidArgument or NotFound names what is wrong with a key, the model, any of
-// the tasks, what the device lacks, or that the directory exists; nothing is
-// made then. Of two that
-// make the same run at once, one is told that it exists.
+// the tasks, what the device lacks, or that the directory exists, and
+// ResourceExhausted that a process may have too few files open; nothing is made
+// then. Of two that make the same run at once, one is told that it exists.
 absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                                        const std::string& config_path,
                                        int64_t unix_seconds);

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -16,6 +17,8 @@
 #include "kernels/base/float_mode.h"
 #include "learner/store/checkpoint.h"
 #include "proto/config.pb.h"
+#include "proto/task.pb.h"
+#include "proto/wire/task_file.h"
 #include "tools/config/config.h"
 #include "tools/run/run_setup.h"
 
@@ -42,6 +45,13 @@ class RunSetupTest : public ::testing::Test {
           std::string("name=trial")}) {
       ASSERT_TRUE(SetConfigValue(assignment, &config_).ok()) << assignment;
     }
+  }
+
+  // Writes tasks.jsonl, of which the configuration is to be from now on.
+  void UseTasks(const std::vector<Task>& tasks) {
+    const std::string path = directory_ + "/tasks.jsonl";
+    ASSERT_TRUE(WriteTaskFile(path, tasks).ok());
+    ASSERT_TRUE(SetConfigValue("tasks=" + path, &config_).ok());
   }
 
   std::string Refusal(const std::string& assignment) {

@@ -1,5 +1,6 @@
 #include "tools/run/run_setup.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -87,6 +88,23 @@ TEST_F(RunSetupTest, WhatIsWrongIsNamedAndNothingIsMade) {
               HasSubstr("example"));
   EXPECT_THAT(Refusal("domain=chess:0.1"), HasSubstr("domain chess"));
   EXPECT_THAT(Refusal("steps=30000"), HasSubstr("lower steps"));
+}
+
+TEST_F(RunSetupTest, TooFewOpenFilesAreSaidBeforeAnythingIsMade) {
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few = {64, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  const auto again = ReopenRun(directory_ + "/runs/trial", {});
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  for (const absl::Status& status : {run.status(), again.status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("64 open files a process; a run needs 256: "
+                                   "`ulimit -n 1024`"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/runs"));
 }
 
 TEST_F(RunSetupTest, ADirectoryThatIsInTheWayIsResumedOnlyIfItIsARun) {
@@ -180,7 +198,7 @@ TEST_F(RunSetupTest, RunStartedByRelativePathsIsResumedFromAnyDirectory) {
   ASSERT_TRUE(resumed.ok()) << resumed.status();
   EXPECT_EQ(resumed->dir, run->dir);
   EXPECT_EQ(resumed->config.model(), directory_ + "/model");
-  EXPECT_EQ(resumed->config.tasks(), directory_ + "/some.jsonl");
+  EXPECT_EQ(resumed->config.tasks(0), directory_ + "/some.jsonl");
   EXPECT_EQ(resumed->config.runs_dir(), directory_ + "/runs");
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
@@ -34,6 +35,15 @@ void KeepNamed(const RunConfig& config, std::vector<Task>* tasks) {
   std::erase_if(*tasks, [&named](const Task& task) {
     return named.count(task.environment()) == 0;
   });
+}
+
+// Of the generator, whose tasks are of two environments.
+bool TakesEveryKind(const RunConfig& config) {
+  const auto& named = config.environments();
+  const auto names = [&named](const char* name) {
+    return std::count(named.begin(), named.end(), name) > 0;
+  };
+  return named.empty() || (names("interpreter") && names("math"));
 }
 
 absl::Status CheckEnvironments(const std::set<std::string>& used,
@@ -102,7 +112,7 @@ absl::Status CheckDomains(const std::set<std::string>& used,
       config.domain(0).domain_weight() > 0) {
     return absl::InvalidArgumentError(
         "tasks are of no domain, and the domains have a domain_weight; give "
-        "these tasks one too, or no domain a weight");
+        "these tasks one, or domain { } the name of their environment");
   }
   return absl::OkStatus();
 }
@@ -112,7 +122,7 @@ absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
       uint64_t{config.steps()} * config.objective().prompts_per_step();
   // One environment may get as few as one kind of three.
   const uint64_t train =
-      wanted * (config.environments_size() == 1 ? kQuickstartKinds : 1);
+      wanted * (TakesEveryKind(config) ? 1 : kQuickstartKinds);
   const uint64_t heldout = kQuickstartKinds * config.schedule().eval_tasks();
   if (train > kQuickstartTasksMax || heldout > kQuickstartTasksMax) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -152,6 +162,37 @@ class Progress {
   const std::string source_;
   int64_t shown_us_ = SystemClock()->MonotonicMicros();
 };
+
+absl::StatusOr<std::vector<Task>> CheckedQuickstart(
+    const RunConfig& config,
+    const std::function<absl::Status(const Task&)>& check) {
+  ASSIGN_OR_RETURN(std::vector<Task> tasks, GenerateTasks(config));
+  FaultList faults;
+  Progress progress(kQuickstartTasks);
+  for (size_t i = 0; check && i < tasks.size(); ++i) {
+    const absl::Status checked = check(tasks[i]);
+    if (!checked.ok() && !absl::IsInvalidArgument(checked)) return checked;
+    if (!checked.ok()) faults.Add(std::string(checked.message()));
+    progress.Show(i + 1, i + 1, tasks.size());
+  }
+  RETURN_IF_ERROR(faults.status(TasksCannotRun(
+      kQuickstartTasks, faults, static_cast<int64_t>(tasks.size()))));
+  return tasks;
+}
+
+// A task without a domain is of the one that bears its environment's name, if
+// the configuration has it.
+void TakeDomains(const RunConfig& config, std::vector<Task>* tasks) {
+  std::set<std::string> named;
+  for (const DomainConfig& domain : config.domain()) {
+    named.insert(domain.domain_name());
+  }
+  for (Task& task : *tasks) {
+    if (!task.domain().empty() || named.count(task.environment()) == 0)
+      continue;
+    task.set_domain(task.environment());
+  }
+}
 
 }  // namespace
 
@@ -193,20 +234,24 @@ absl::StatusOr<std::vector<Task>> ReadTasks(
 absl::StatusOr<std::vector<Task>> MakeTasks(
     const RunConfig& config,
     const std::function<absl::Status(const Task&)>& check) {
-  if (config.tasks() != kQuickstartTasks) {
-    return ReadTasks(config.tasks(), check);
+  std::vector<Task> tasks;
+  absl::flat_hash_map<std::string, std::string> source_of;  // by task id
+  for (const std::string& source : config.tasks()) {
+    ASSIGN_OR_RETURN(std::vector<Task> part,
+                     source == kQuickstartTasks
+                         ? CheckedQuickstart(config, check)
+                         : ReadTasks(source, check));
+    for (Task& task : part) {
+      const auto [other, is_new] = source_of.emplace(task.id(), source);
+      if (!is_new) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "tasks: ", source, " has a task ", task.id(), ", and ",
+            other->second, " has one too; give each an id of its own"));
+      }
+      tasks.push_back(std::move(task));
+    }
   }
-  ASSIGN_OR_RETURN(std::vector<Task> tasks, GenerateTasks(config));
-  FaultList faults;
-  Progress progress(kQuickstartTasks);
-  for (size_t i = 0; check && i < tasks.size(); ++i) {
-    const absl::Status checked = check(tasks[i]);
-    if (!checked.ok() && !absl::IsInvalidArgument(checked)) return checked;
-    if (!checked.ok()) faults.Add(std::string(checked.message()));
-    progress.Show(i + 1, i + 1, tasks.size());
-  }
-  RETURN_IF_ERROR(faults.status(TasksCannotRun(
-      kQuickstartTasks, faults, static_cast<int64_t>(tasks.size()))));
+  TakeDomains(config, &tasks);
   return tasks;
 }
 

@@ -21,7 +21,9 @@ namespace temper {
 // The generator of tasks, as the key `tasks` names it.
 inline constexpr char kQuickstartTasks[] = "quickstart";
 
-// The tasks that `config` names: of a generator, or of a file. `check`, unless
+// The tasks that `config` names, of generators and files, in their order; ids
+// are unique among all of them. One without a domain has that of its
+// environment's name, if the configuration has such a domain. `check`, unless
 // it is empty, is asked of each as it is read; what it or the file's reader
 // refuses is gathered and is one InvalidArgument, by the file's lines
 // (kernels/base/fault_list.h); another error of its is returned at once. Tells

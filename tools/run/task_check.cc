@@ -70,6 +70,7 @@ absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
   check->options_.mode =
       sampling.thinking() ? ChatMode::kThinking : ChatMode::kChat;
   check->max_tokens_ = sampling.max_tokens();
+  check->reads_results_ = sampling.max_turns() > 1;
   check->episode_tokens_ = EpisodeTokens(model);
   check->episode_text_ = EpisodeText(model);
   RETURN_IF_ERROR(CheckMaxTokens(sampling, model));
@@ -78,7 +79,9 @@ absl::StatusOr<std::unique_ptr<TaskCheck>> TaskCheck::Create(
 
 absl::Status TaskCheck::Check(const Task& task) {
   ASSIGN_OR_RETURN(const Observation known, Ask(task, environments_));
-  return OfTask(task, CheckPrompt(known));
+  const EnvironmentFacts* facts = environments_->Find(task.environment());
+  const bool reads = reads_results_ && facts != nullptr;
+  return OfTask(task, CheckPrompt(known, reads ? facts->result_tokens : 0));
 }
 
 absl::Status CheckWithoutModel(const Task& task, EnvironmentSet* environments) {
@@ -89,7 +92,8 @@ absl::Status CheckWithoutModel(const Task& task, EnvironmentSet* environments) {
       RenderChatText(known.messages, known.tools, ChatOptions()).status());
 }
 
-absl::Status TaskCheck::CheckPrompt(const Observation& known) {
+absl::Status TaskCheck::CheckPrompt(const Observation& known,
+                                    int64_t result_tokens) {
   const auto tokens =
       chat_template_->RenderPrompt(known.messages, known.tools, options_);
   if (!tokens.ok()) {
@@ -98,11 +102,15 @@ absl::Status TaskCheck::CheckPrompt(const Observation& known) {
   const int64_t size = static_cast<int64_t>(tokens->size());
   // Here and not when it runs: there it would be an infrastructure failure,
   // retried in vain.
-  if (size + max_tokens_ > episode_tokens_) {
-    const int64_t left = episode_tokens_ - size;
+  if (size + max_tokens_ + result_tokens > episode_tokens_) {
+    const int64_t left = episode_tokens_ - size - result_tokens;
     return absl::InvalidArgumentError(absl::StrCat(
         "messages: the prompt has ", size, " tokens; with max_tokens ",
-        max_tokens_, " that is above ", episode_text_, "; shorten it",
+        max_tokens_,
+        result_tokens > 0
+            ? absl::StrCat(" and ", result_tokens, " of a tool's result")
+            : "",
+        " that is above ", episode_text_, "; shorten it",
         left > 0 ? absl::StrCat(", or lower max_tokens to ", left) : ""));
   }
   prompt_tokens_ = std::max(prompt_tokens_, size);

@@ -43,8 +43,8 @@ class TaskCheck {
   absl::Status Check(const Task& task);
 
   // The second half: the prompt can be rendered and, with max_tokens sampled
-  // tokens, fits an episode of the model.
-  absl::Status CheckPrompt(const Observation& known);
+  // tokens and `result_tokens` of a tool, fits an episode of the model.
+  absl::Status CheckPrompt(const Observation& known, int64_t result_tokens);
 
   // Of the longest prompt that was found good; 0 before the first.
   int64_t prompt_tokens() const { return prompt_tokens_; }
@@ -57,6 +57,7 @@ class TaskCheck {
   std::unique_ptr<ChatTemplate> chat_template_;
   ChatOptions options_;
   int64_t max_tokens_ = 0;
+  bool reads_results_ = false;  // an episode may have more turns than one
   int64_t episode_tokens_ = 0;
   std::string episode_text_;  // that number, and why
   int64_t prompt_tokens_ = 0;

@@ -41,7 +41,7 @@ TrainOptions Options() {
   options.run.config.set_numerics(RunConfig::fp32);
   options.run.config.add_environments("math");
   options.run.config.set_model("base");
-  options.run.config.set_tasks("quickstart");
+  options.run.config.add_tasks("quickstart");
   const absl::Status resolved = ResolveConfig(&options.run.config);
   EXPECT_TRUE(resolved.ok()) << resolved;
   SetFlushDenormals();

@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 #include "tools/cli/json_output.h"
 #include "tools/cli/print.h"
 #include "tools/run/compute.h"
+#include "tools/run/open_files.h"
 #include "tools/verbs/verbs.h"
 
 namespace temper {
@@ -33,9 +33,6 @@ constexpr int64_t kProbeMicrosMax = 10'000'000;
 constexpr double kGiB = 1 << 30;
 constexpr double kMemoryGiBMin = 2;
 constexpr double kDiskGiBMin = 1;
-// With four workers a process of a run had up to 58 open, the environment host
-// the most; what a larger run takes fits below this four times.
-constexpr rlim_t kOpenFilesMin = 256;
 
 struct Finding {
   std::string what;
@@ -134,14 +131,11 @@ Finding CheckDisk() {
 }
 
 Finding CheckOpenFiles() {
-  rlimit limit = {};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < kOpenFilesMin) {
-    return {"files", false,
-            absl::StrCat(limit.rlim_cur, " open files a process; a run needs ",
-                         kOpenFilesMin, ": `ulimit -n 1024`")};
+  const auto files = OpenFilesMax();
+  if (!files.ok()) {
+    return {"files", false, std::string(files.status().message())};
   }
-  return {"files", true, absl::StrCat(limit.rlim_cur, " open files a process")};
+  return {"files", true, absl::StrCat(*files, " open files a process")};
 }
 
 Finding CheckProgram(const char* what, const std::vector<const char*>& argv,

@@ -125,6 +125,7 @@ int RunEnvList(int argc, char** argv) {
                     {"deterministic", facts.deterministic},
                     {"served_in", served},
                     {"needs_sandbox", facts.needs_sandbox},
+                    {"open_steps", facts.open_steps},
                     {"limits_ms",
                      {{"reset", facts.limits.reset_ms},
                       {"step", facts.limits.step_ms},

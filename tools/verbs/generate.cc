@@ -241,7 +241,7 @@ absl::Status Generate(const GenerateFlags& flags) {
                                      /*environments=*/nullptr));
   // Before the weights are read, which takes much longer.
   ASSIGN_OR_RETURN(const Observation prompt, Conversation().Validate(task));
-  RETURN_IF_ERROR(check->CheckPrompt(prompt));
+  RETURN_IF_ERROR(check->CheckPrompt(prompt, /*result_tokens=*/0));
   options.engine = SizeEngine({.samples = flags.samples,
                                .group_size = flags.samples,
                                .prompt_tokens = check->prompt_tokens(),

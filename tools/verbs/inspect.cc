@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "kernels/base/shown_text.h"
 #include "kernels/base/status_macros.h"
@@ -249,6 +250,38 @@ int ShowTrajectory(int argc, char** argv) {
   return Done("trajectory", PrintTrajectory(run, episode));
 }
 
+absl::Status PrintWaits(const RunFlags& run) {
+  ASSIGN_OR_RETURN(const auto db, run.Open());
+  ASSIGN_OR_RETURN(const std::vector<WaitView> waits, ReadWaits(db.get()));
+  ASSIGN_OR_RETURN(const std::vector<CallView> calls, ReadCalls(db.get()));
+  if (run.json) {
+    Json wait_rows = Json::array(), call_rows = Json::array();
+    for (const WaitView& wait : waits) wait_rows.push_back(ToJson(wait));
+    for (const CallView& view : calls) call_rows.push_back(ToJson(view));
+    PrintJson(
+        {{"waits", std::move(wait_rows)}, {"calls", std::move(call_rows)}});
+    return absl::OkStatus();
+  }
+  PrintOut("waits%s\n", waits.empty() ? ": none" : "");
+  const int64_t now_us = SystemClock()->UnixMicros();
+  for (const WaitView& wait : waits) {
+    PrintOut("%s", Lines{FormatWait(wait, now_us)});
+  }
+  PrintOut("calls of environments%s\n", calls.empty() ? ": none" : "");
+  PrintOut("%s", Lines{FormatCalls(calls)});
+  return absl::OkStatus();
+}
+
+int Waits(int argc, char** argv) {
+  RunFlags run;
+  Flags flags("inspect waits",
+              "Prints who waits for what, and how long the calls of each "
+              "environment waited for a thread and ran.");
+  run.AddTo(&flags);
+  if (const auto code = flags.Parse(argc, argv)) return *code;
+  return Done("waits", PrintWaits(run));
+}
+
 }  // namespace
 
 int RunInspectVerb(int argc, char** argv) {
@@ -256,7 +289,8 @@ int RunInspectVerb(int argc, char** argv) {
                  {{"runs", "list the runs of a directory", Runs},
                   {"steps", "a run's steps and reward curve", Steps},
                   {"group", "a group's samples, rewards, advantages", Group},
-                  {"trajectory", "an episode, token by token", ShowTrajectory}},
+                  {"trajectory", "an episode, token by token", ShowTrajectory},
+                  {"waits", "waits, and the times of environments", Waits}},
                  argc, argv);
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -56,11 +57,19 @@ class StopWatch {
   std::thread thread_;
 };
 
+bool HaveOpenSteps(const RunConfig& config,
+                   const EnvironmentSet& environments) {
+  return std::any_of(config.environments().begin(), config.environments().end(),
+                     [&](const std::string& name) {
+                       const auto* facts = environments.Find(name);
+                       return facts != nullptr && facts->open_steps;
+                     });
+}
+
 absl::Status Work(const RolloutFlags& flags) {
   ASSIGN_OR_RETURN(const RunConfig config, ReadRunConfig(flags.run_dir));
   WorkerOptions options;
   const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
-  options.learner.capacity_samples = static_cast<uint32_t>(demand.samples);
   ASSIGN_OR_RETURN(const ModelConfig model,
                    ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
   options.engine = SizeEngine(demand, model);
@@ -76,6 +85,10 @@ absl::Status Work(const RolloutFlags& flags) {
   }
   ASSIGN_OR_RETURN(const auto environments,
                    EnvironmentSet::OfRun(flags.run_dir));
+  options.busy_max = static_cast<int>(demand.samples);
+  options.learner.capacity_samples = static_cast<uint32_t>(
+      HaveOpenSteps(config, *environments) ? WorkerEpisodes(config)
+                                           : demand.samples);
   for (const Registration& registration : environments->registrations()) {
     options.apart.insert(registration.name());
     if (registration.command().empty()) continue;

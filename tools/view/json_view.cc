@@ -63,6 +63,18 @@ Json ToJson(const WaitView& wait) {
           {"reported_us", wait.reported_us}};
 }
 
+Json ToJson(const CallView& calls) {
+  const auto times = [](const CallTimes& of) -> Json {
+    return {
+        {"p50_us", of.p50_us}, {"p99_us", of.p99_us}, {"max_us", of.max_us}};
+  };
+  return {{"environment", calls.environment},
+          {"kind", calls.kind},
+          {"calls", calls.calls},
+          {"wait", times(calls.wait)},
+          {"run", times(calls.run)}};
+}
+
 Json ToJson(const EventView& event) {
   return {{"at_us", event.at_us},
           {"process", event.process},

@@ -27,6 +27,8 @@ Json ToJson(const EvalView& evaluation);
 Json ToJson(const GroupView& group);
 // {process, name, elapsed_ms, deadline_ms, reported_us}
 Json ToJson(const WaitView& wait);
+// {environment, kind, calls, wait: {p50_us, p99_us, max_us}, run: the same}
+Json ToJson(const CallView& calls);
 // {at_us, process, kind, detail}
 Json ToJson(const EventView& event);
 // {episode, grp, sample, task_id, environment, outcome, answer, correct,

@@ -260,6 +260,26 @@ std::string FormatWait(const WaitView& wait, int64_t now_us) {
                          duration(wait.elapsed_ms), limit, duration(ago_ms));
 }
 
+std::string FormatCalls(const std::vector<CallView>& calls) {
+  if (calls.empty()) return "";
+  std::string text = absl::StrFormat(
+      "%-16s %-6s %9s  %-32s  %s\n%35s%10s %10s %10s  %10s %10s %10s\n",
+      "environment", "call", "calls", "waited for a thread, ms", "ran, ms", "",
+      "p50", "p99", "most", "p50", "p99", "most");
+  for (const CallView& view : calls) {
+    absl::StrAppendFormat(&text, "%-16s %-6s %9d ", ShownLine(view.environment),
+                          view.kind, view.calls);
+    for (const CallTimes& times : {view.wait, view.run}) {
+      for (const int64_t us : {times.p50_us, times.p99_us, times.max_us}) {
+        absl::StrAppendFormat(&text, " %10.1f", static_cast<double>(us) / 1e3);
+      }
+      text += ' ';
+    }
+    text.back() = '\n';
+  }
+  return text;
+}
+
 std::string FormatDuration(std::optional<double> seconds) {
   if (!seconds.has_value()) return "-";
   const int64_t whole = std::llround(*seconds);

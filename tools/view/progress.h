@@ -58,6 +58,9 @@ std::string FormatEpisode(const std::string& title, const EpisodeView& episode,
 // One line, at `now_us` of Unix time.
 std::string FormatWait(const WaitView& wait, int64_t now_us);
 
+// A table, a line each, in milliseconds; "" where there are none.
+std::string FormatCalls(const std::vector<CallView>& calls);
+
 // "2m05s"; "-" where nothing is known.
 std::string FormatDuration(std::optional<double> seconds);
 

@@ -116,6 +116,14 @@ TEST(ProgressTest, EpisodeIsCutInTheMiddleBetweenCharacters) {
               HasSubstr("a [... 8 bytes ...] éb"));
 }
 
+TEST(ProgressTest, CallsStandInATableOfMilliseconds) {
+  EXPECT_EQ(FormatCalls({}), "");
+  EXPECT_THAT(
+      FormatCalls({{"slow", "STEP", 12, {0, 40, 1500}, {5'000'000, 1, 2}}}),
+      HasSubstr("slow             STEP          12         0.0        0.0"
+                "        1.5      5000.0        0.0        0.0\n"));
+}
+
 TEST(ProgressTest, AWaitTellsWhatForSinceWhenAndItsLimit) {
   WaitView wait = {"worker-0", "interpreter Step, 3 episodes", 125'000, 600'000,
                    1'000'000};
