@@ -96,7 +96,7 @@ class EnvironmentClient::Connection {
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
-    return OfHost(*link,
+    return OfHost(*link, limit,
                   (link->stub.get()->*method)(&context, request, response));
   }
 
@@ -115,8 +115,10 @@ class EnvironmentClient::Connection {
     OpenStep* const open = step.get();
     link->stub->async()->Step(
         &open->context, &open->request, &open->response,
-        [link, step = std::move(step), done = std::move(done)](
-            const grpc::Status& status) { done(OfHost(*link, status)); });
+        [link, limit, step = std::move(step),
+         done = std::move(done)](const grpc::Status& status) {
+          done(OfHost(*link, limit, status));
+        });
   }
 
   // The same for a call that may be made again: waits for a host that is not
@@ -172,12 +174,17 @@ class EnvironmentClient::Connection {
     std::unique_ptr<EnvironmentHost::Stub> stub;
   };
 
-  static absl::Status OfHost(const Link& link, const grpc::Status& answer) {
+  static absl::Status OfHost(const Link& link, std::chrono::microseconds limit,
+                             const grpc::Status& answer) {
     const absl::Status status = FromGrpcStatus(answer);
     if (status.ok()) return status;
+    const std::string late =
+        absl::IsDeadlineExceeded(status)
+            ? absl::StrCat("no answer within ", limit.count() / 1000, " ms: ")
+            : "";
     return absl::Status(status.code(),
                         absl::StrCat("environment host ", link.address, ": ",
-                                     std::string(status.message())));
+                                     late, std::string(status.message())));
   }
 
   std::shared_ptr<Link> CurrentLink() {

@@ -78,6 +78,7 @@ def test_words():
   expect("words in the list", mine, [{
       "environment": "words", "description": "a sum, and a tool that adds",
       "deterministic": True, "needs_sandbox": False, "served_in": "registered",
+      "open_steps": False,
       "limits_ms": {"reset": 10000, "step": 10000, "grade": 10000},
       "where": "python3 environment.py in " + os.path.join(HOME, "words")}])
 
@@ -211,7 +212,7 @@ def test_broken_ones():
                 "  import os; print('no more', file=sys.stderr); os._exit(4)"),
                "` ended, exit 4; its last line: no more"),
       "hung": (("reset_ms=10000, step_ms=10000", "step_ms=300"),
-               "Deadline Exceeded"),
+               "no answer within 300 ms"),
   }
   for name, (change, told) in lies.items():
     more = [("def answer(call):", "def answer(call):\n  import time; "

@@ -20,9 +20,10 @@
 namespace temper {
 
 absl::Status CheckTask(const Task& task) {
-  if (task.id().empty())
+  if (task.id().empty()) {
     return absl::InvalidArgumentError(
         "id is empty; give each task a name of its own");
+  }
   if (task.environment().empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("task ", task.id(),
