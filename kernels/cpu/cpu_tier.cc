@@ -49,11 +49,13 @@ constexpr CpuTier kTiers[] = {
      .pairs = PairsBy::kVdpbf16ps,
      .timed = true},  // VDPBF16PS is slower than FMAs on Intel's
     {.name = "amx",
-     .needs = "AVX-512 (F, BW, DQ, VL), AMX_TILE and AMX_BF16, and a kernel "
-              "that lets it use tiles",
+     .needs =
+         "AVX-512 (F, BW, DQ, VL, BF16), AMX_TILE and AMX_BF16, and a kernel "
+         "that lets it use tiles",
      .cpu_has =
          [](const CpuFeatures& cpu) {
-           return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.amx;
+           return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.avx512_bf16 &&
+                  cpu.amx;
          },
      .set_kernels = SetAmxKernels,
      .base = "avx512",

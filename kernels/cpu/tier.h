@@ -221,7 +221,7 @@ void SetAvx2Kernels(TierKernels* kernels);    // needs AVX2 and FMA
 void SetAvx512Kernels(TierKernels* kernels);
 // Only their products of pairs, and pack_a for them.
 void SetAvx512Bf16Kernels(TierKernels* kernels);  // needs AVX512_BF16 too
-void SetAmxKernels(TierKernels* kernels);  // AMX_TILE and AMX_BF16, and the
+void SetAmxKernels(TierKernels* kernels);  // AMX_TILE and AMX_BF16 too, and the
                                            // kernel's leave to use tiles
 
 // The bf16 loops of a tier, which its function above sets too.

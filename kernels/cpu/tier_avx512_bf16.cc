@@ -136,7 +136,33 @@ constexpr TileFunction kTwoPanels[] = {Tile<1, 2>, Tile<2, 2>, Tile<3, 2>,
                                        Tile<4, 2>};
 
 #include "kernels/cpu/pair_product_avx512.inc"
-#include "kernels/cpu/round_avx512.inc"
+
+// Rounds 16 floats to bf16: kernels/tensor/bf16.h in the words of this tier.
+// The bf16 lie in the upper halves; what the lower ones hold does not matter.
+__m512i Rounded(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd =
+      _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i out =
+      _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 tiny =
+      _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+  out = _mm512_mask_and_epi32(out, tiny, bits, _mm512_set1_epi32(INT32_MIN));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_mask_or_epi32(out, nan, bits, _mm512_set1_epi32(0x400000));
+}
+
+// 16 of a row's elements from k on, zeros from `depth` on.
+__m512 LoadSome(const float* row, int64_t a_k, int64_t k, int64_t depth) {
+  const int64_t left = depth - k;
+  if (left <= 0) return _mm512_setzero_ps();
+  const auto there =
+      static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1);
+  if (a_k == 1) return _mm512_maskz_loadu_ps(there, row + k);
+  alignas(64) float part[16] = {};
+  for (int64_t j = 0; j < 16 && j < left; ++j) part[j] = row[(k + j) * a_k];
+  return _mm512_load_ps(part);
+}
 
 // 16 floats k, .., k + 15 of a row as 8 dwords: of each four the pairs
 // (k + 2, k), then (k + 3, k + 1).
