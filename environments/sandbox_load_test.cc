@@ -70,8 +70,8 @@ constexpr const char* kHonest[] = {
     "open('/tmp/a', 'w').write('z' * 100000)\nlen(open('/tmp/a').read())",
     "import os\nos.listdir('/tmp')",
     "import random\nrandom.random()",
-    "import subprocess\nsubprocess.run(['/usr/bin/echo', 'a'], "
-    "capture_output=True).stdout",
+    ("import subprocess\nsubprocess.run(['/usr/bin/echo', 'a'], "
+     "capture_output=True).stdout"),
     "len(open('/dev/null').read())",
     "1/0",
 };

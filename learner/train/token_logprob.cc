@@ -15,6 +15,14 @@ TokenLogProb::TokenLogProb(Backend* backend)
       dx_(backend),
       dhidden_(backend) {}
 
+int64_t TokenLogProb::BytesFor(const ModelConfig& config, int64_t rows) {
+  // Hidden states, their gradients by token and by row; what goes up of a token
+  // (row, target, offset, kept ids); two results, lse and dlogp.
+  const int64_t numbers = rows * (3 * config.hidden_size + 3 + kKeptAToken + 4);
+  const int64_t bytes = numbers * static_cast<int64_t>(sizeof(float));
+  return bytes + bytes / 4;  // as a DeviceArray grows
+}
+
 absl::StatusOr<TokenLogProbs> TokenLogProb::Forward(
     const PublishedWeights& weights, const Tensor& hidden,
     const PackedBatch& packed, double temperature, bool keep_sampling_mask) {

@@ -4,11 +4,13 @@
 #ifndef LEARNER_TRAIN_TOKEN_LOGPROB_H_
 #define LEARNER_TRAIN_TOKEN_LOGPROB_H_
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "kernels/model/config.h"
 #include "kernels/model/gradients.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/ops/backend.h"
@@ -28,6 +30,12 @@ class TokenLogProb {
  public:
   // `backend` must outlive the object.
   explicit TokenLogProb(Backend* backend);
+
+  // What it comes to hold of the device for packs of `rows` rows, each of which
+  // predicts a sampled token with kKeptAToken kept ids: the printed plan uses
+  // it.
+  static int64_t BytesFor(const ModelConfig& config, int64_t rows);
+  static constexpr int64_t kKeptAToken = 16;
 
   // `hidden` [N, D] are the final hidden states of packed.batch. With
   // `keep_sampling_mask` false the whole vocabulary is used. One blocking read,

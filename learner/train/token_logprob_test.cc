@@ -9,6 +9,8 @@
 #include "kernels/base/rng.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
+#include "kernels/ops/testing/counting_backend.h"
+#include "learner/train/device_array.h"
 
 namespace temper {
 namespace {
@@ -183,6 +185,35 @@ TEST_F(TokenLogProbTest, ABatchThatSampledNothingHasNoneAndNoGradient) {
   ASSERT_TRUE(dhidden.ok()) << dhidden.status();
   const std::vector<float> values = *Download(backend_.get(), *dhidden);
   EXPECT_EQ(values, std::vector<float>(kRows * dim_, 0.0f));
+}
+
+TEST(TokenLogProbMemoryTest, TakesWhatThePlanSays) {
+  SetFlushDenormals();
+  const auto inner = *FindBackend({});
+  CountingBackend backend(inner.get());
+  const ModelConfig config = TinyConfig();
+  const auto weights = RandomModel(&backend, config, /*seed=*/7);
+  const auto gradients = *ModelGradients::Create(&backend, config);
+  DeviceArray hidden(&backend);
+  PackedBatch packed;
+  packed.kept_offsets = {0};
+  for (int32_t row = 0; row < 64; ++row) {
+    packed.sampled.push_back({row, 0, 5});
+    for (int32_t id = 0; id < TokenLogProb::kKeptAToken; ++id) {
+      packed.kept_ids.push_back(id);
+    }
+    packed.kept_offsets.push_back(static_cast<int32_t>(packed.kept_ids.size()));
+  }
+  const Tensor x = *hidden.Reserve(DType::kF32, {64, config.hidden_size});
+  const int64_t before = backend.allocated_bytes();
+  TokenLogProb logprob(&backend);
+  ASSERT_TRUE(logprob.Forward(*weights, x, packed, 1, true).ok());
+  ASSERT_TRUE(
+      logprob.Backward(*weights, std::vector<float>(64, 0.1f), gradients.get())
+          .ok());
+  const auto taken = static_cast<double>(backend.allocated_bytes() - before);
+  const auto planned = static_cast<double>(TokenLogProb::BytesFor(config, 64));
+  EXPECT_NEAR(taken / planned, 1, 0.02);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "kernels/model/transformer.h"
 #include "learner/intake/weight_publisher.h"
 #include "learner/train/optimizer.h"
+#include "learner/train/token_logprob.h"
 #include "learner/train/train_step_options.h"
 #include "proto/wire/run_numerics.h"
 #include "tools/run/engine_size.h"
@@ -63,7 +64,8 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
                                                      PackedPasses(config))},
       {"gradients", ModelGradients::BytesFor(model)},
       {"optimizer", Optimizer::BytesFor(model)},
-      {"activations", Transformer::TrainingBytes(model, numerics, rows)}};
+      {"activations", Transformer::TrainingBytes(model, numerics, rows)},
+      {"log-probabilities", TokenLogProb::BytesFor(model, rows)}};
   if (step->NeedsReference()) {
     backend.emplace_back(
         "reference", published +

@@ -7,6 +7,7 @@
 #include "kernels/model/published_weights.h"
 #include "kernels/model/test_model.h"
 #include "learner/train/optimizer.h"
+#include "learner/train/token_logprob.h"
 #include "proto/wire/episode_limit.h"
 #include "rollout/engine.h"
 #include "tools/run/engine_size.h"
@@ -49,6 +50,8 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   const ProcessMemory& worker = plan.processes[1];
   EXPECT_EQ(Part(learner, "optimizer"), Optimizer::BytesFor(model));
   EXPECT_EQ(Part(learner, "gradients"), Optimizer::BytesFor(model) / 2);
+  EXPECT_GE(Part(learner, "log-probabilities"),
+            TokenLogProb::BytesFor(model, kPromptTokens));
   const int64_t published = PublishedWeights::BytesFor(model, kFp32);
   const int64_t packed =
       PublishedWeights::PackingBytesFor(model, kFp32, Passes::kForward);
