@@ -197,7 +197,9 @@ TEST(EnvironmentCommandTest, ItsMemoryIsBounded) {
 }
 
 TEST(EnvironmentCommandTest, ItsProcessesAreBounded) {
-  if (geteuid() != 0 && !DetectCgroups().holds_processes()) GTEST_SKIP();
+  if (geteuid() != 0 && !DetectCgroups().holds_processes()) {
+    GTEST_SKIP() << "a user's processes are not counted without a cgroup";
+  }
   EnvironmentCommandLimits limits;
   limits.processes_max = 20;
   EXPECT_THAT(

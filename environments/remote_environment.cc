@@ -96,8 +96,9 @@ class EnvironmentClient::Connection {
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + limit);
-    return OfHost(*link, limit,
-                  (link->stub.get()->*method)(&context, request, response));
+    const grpc::Status answer =
+        (link->stub.get()->*method)(&context, request, response);
+    return OfHost(*link, context, limit, answer);
   }
 
   // One Step, without a thread that waits for it: `done` is called once, on a
@@ -116,8 +117,8 @@ class EnvironmentClient::Connection {
     link->stub->async()->Step(
         &open->context, &open->request, &open->response,
         [link, limit, step = std::move(step),
-         done = std::move(done)](const grpc::Status& status) {
-          done(OfHost(*link, limit, status));
+         done = std::move(done)](const grpc::Status& answer) {
+          done(OfHost(*link, step->context, limit, answer));
         });
   }
 
@@ -174,12 +175,16 @@ class EnvironmentClient::Connection {
     std::unique_ptr<EnvironmentHost::Stub> stub;
   };
 
-  static absl::Status OfHost(const Link& link, std::chrono::microseconds limit,
+  // A host may have a deadline of its own to tell of, before ours has passed.
+  static absl::Status OfHost(const Link& link,
+                             const grpc::ClientContext& context,
+                             std::chrono::microseconds limit,
                              const grpc::Status& answer) {
     const absl::Status status = FromGrpcStatus(answer);
     if (status.ok()) return status;
     const std::string late =
-        absl::IsDeadlineExceeded(status)
+        absl::IsDeadlineExceeded(status) &&
+                std::chrono::system_clock::now() >= context.deadline()
             ? absl::StrCat("no answer within ", limit.count() / 1000, " ms: ")
             : "";
     return absl::Status(status.code(),

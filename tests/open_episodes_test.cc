@@ -287,6 +287,10 @@ TEST_F(OpenEpisodesTest, DecodingGoesOnBesideThem) {
       " bytes an open episode, ", threads, " threads");
   std::cout << line << std::endl;
   RecordProperty("measured", line);
+  // Rates are for the reader: they are the machine's too. These are not.
+  EXPECT_LT(rss * 1024 / episodes, 128 << 10);
+  EXPECT_LT(threads, 64);
+  EXPECT_GT(answers, 0);
 }
 
 }  // namespace

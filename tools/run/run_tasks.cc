@@ -188,9 +188,9 @@ void TakeDomains(const RunConfig& config, std::vector<Task>* tasks) {
     named.insert(domain.domain_name());
   }
   for (Task& task : *tasks) {
-    if (!task.domain().empty() || named.count(task.environment()) == 0)
-      continue;
-    task.set_domain(task.environment());
+    if (task.domain().empty() && named.count(task.environment()) > 0) {
+      task.set_domain(task.environment());
+    }
   }
 }
 
