@@ -74,13 +74,14 @@ void Multiply(const PairBlock& g, const char* a, const uint32_t* b,
     if (kTwoRows && kTwoPanels) _tile_loadd(3, high + kTile, row);
   }
   Fetch<kTwoRows, kTwoPanels>(total);
+  // The rows pass by while the panels stay: the hint keeps a out of b's place.
   const int64_t pair = g.b_pair * static_cast<int64_t>(sizeof(uint32_t));
   for (int64_t k = 0; k < g.depth; k += kPairBlock) {
     _tile_loadd(6, b, pair);
-    _tile_loadd(4, a, g.a_row);
+    _tile_stream_loadd(4, a, g.a_row);
     _tile_dpbf16ps(0, 4, 6);
     if (kTwoRows) {
-      _tile_loadd(5, a + kTile * g.a_row, g.a_row);
+      _tile_stream_loadd(5, a + kTile * g.a_row, g.a_row);
       _tile_dpbf16ps(2, 5, 6);
     }
     if (kTwoPanels) {
