@@ -1,5 +1,10 @@
 #include "environments/answer.h"
 
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -204,6 +209,26 @@ TEST(AnswerTest, TruthMustBeAStringThatAnAnswerCanEqual) {
       std::string(TruthIn("\\boxed{1 \\boxed{2} 3}").status().message()),
       testing::HasSubstr("that an answer can equal"));
   EXPECT_EQ(*TruthIn(std::string(4096, '1')), std::string(4096, '1'));
+}
+
+// The differences that tools/peers/math_verify_grading.py lists, with a verdict
+// each: what it says of ours must stay true without the peer at hand.
+TEST(AnswerTest, WhatIsListedBesideAPeersGradingIsHowWeGrade) {
+  std::ifstream list("tools/peers/math_verify_grading.tsv");
+  ASSERT_TRUE(list.is_open());
+  int pairs = 0;
+  for (std::string line; std::getline(list, line);) {
+    if (line[0] == '#') continue;
+    const std::vector<std::string> fields = absl::StrSplit(line, '\t');
+    ASSERT_EQ(fields.size(), 5u) << line;
+    const auto answer = nlohmann::json::parse(fields[0]);
+    const auto truth = nlohmann::json::parse(fields[1]);
+    EXPECT_EQ(Correct(answer, truth) ? "equal" : "unequal", fields[2]) << line;
+    EXPECT_NE(fields[2], fields[3]) << line;
+    EXPECT_GT(fields[4].size(), 1u) << line;  // "?" is no verdict
+    ++pairs;
+  }
+  EXPECT_GT(pairs, 50);
 }
 
 }  // namespace

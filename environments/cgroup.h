@@ -3,7 +3,8 @@
 // them together have no more of a busy CPU than one other process. Speaks
 // cgroup v2, cgroup v1, or says that there is none.
 //
-// Not thread-safe; used by the sandbox supervisor, which has one thread.
+// Not thread-safe: groups are named by their maker's process, so no two of a
+// process are detected, or made by one name, at a time.
 
 #ifndef ENVIRONMENTS_CGROUP_H_
 #define ENVIRONMENTS_CGROUP_H_

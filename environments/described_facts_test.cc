@@ -1,5 +1,6 @@
 #include "environments/described_facts.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -44,9 +45,11 @@ TEST(DescribedFactsTest, ALimitThatIsNotStatedIsTheLongest) {
 TEST(DescribedFactsTest, WhatIsOutOfBoundsIsRefusedByField) {
   EnvironmentDescription description = Words();
   EXPECT_TRUE(CheckDescription(description).ok());
-  description.set_step_ms(700'001);
+  const int64_t longest = EnvironmentLimits().step_ms;
+  description.set_step_ms(static_cast<uint32_t>(longest + 1));
   EXPECT_EQ(CheckDescription(description).message(),
-            "step_ms is 700001, at most 700000; 0 or less of it will do");
+            absl::StrCat("step_ms is ", longest + 1, ", at most ", longest,
+                         "; 0 or less of it will do"));
   for (const char* text : {"", "two\nlines"}) {
     description = Words();
     description.set_description(text);

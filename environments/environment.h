@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "environments/step_limits.h"
 #include "proto/task.pb.h"
@@ -61,6 +62,8 @@ struct SelfTestCase {
   Kind kind = Kind::kGood;
   Task task;
   std::string answer;
+  // Why this machine cannot run the task, if so. Null: every machine can.
+  absl::Status (*runs_here)() = nullptr;
 };
 
 // What is known of an environment before any episode.
@@ -110,8 +113,9 @@ class Environment {
 
   // What Reset will show the model of `task`, as far as that is known without
   // an episode; where it depends on the seed, the longest that it may be.
-  // InvalidArgument names the field that is wrong and what is allowed. Needs
-  // nothing of the context, starts nothing, takes well below a millisecond: a
+  // InvalidArgument names the field that is wrong and what is allowed, or that
+  // this machine lacks what the task needs. Needs nothing of the context,
+  // starts no process, takes well below a millisecond, the first call aside: a
   // run asks it of all its tasks before any process is started. May be called
   // at any time, without Reset too.
   virtual absl::StatusOr<Observation> Validate(const Task& task) const = 0;

@@ -3,9 +3,9 @@
 // back are claims, to be compared outside with what never goes in.
 //
 // It takes a slot at the first run and holds it until it is destroyed or
-// Released, for kSlotHoldMax at most (step_limits.h), so that as many may grade
-// at a time as may step. What the candidate does costs it alone (promise P5):
-// a run, and the end of all that it left behind, count against run_max and
+// Released, for kFreshRunsHoldMax at most (step_limits.h), so that as many may
+// grade at a time as may step. What the candidate does costs it alone (promise
+// P5): a run, and the end of all that it left behind, count against run_max and
 // runs_max; what is past them, or past run_count_max, is its TIMEOUT. Only a
 // new sandbox is the machine's.
 

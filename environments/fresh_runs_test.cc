@@ -50,7 +50,7 @@ TEST(FreshRunsTest, ValuesAreWrittenAsPythonHasThem) {
             "(inf, -inf, nan, 1180591620717411303424)");
   EXPECT_THAT(Returned("f"), HasSubstr("no plain value"));
   EXPECT_THAT(Returned("1j"), HasSubstr("no plain value"));
-  EXPECT_THAT(Returned("10 ** 5000"), HasSubstr("Exceeds the limit"));
+  EXPECT_THAT(Returned("10 ** 5000"), HasSubstr("ValueError"));
   EXPECT_THAT(Returned("'x' * 300000"), HasSubstr("a result of 300002 bytes"));
   EXPECT_EQ(Returned("'\\ud800'"), "'\\ud800'");
 }
@@ -67,10 +67,12 @@ TEST(FreshRunsTest, ASubclassIsThePlainValueThatItIs) {
 }
 
 TEST(FreshRunsTest, WhatItPrintsAndRaisesIsKept) {
-  const FreshRun run = CallF("print('a')\ndef f():\n  print('b')\n  1 / 0");
+  const FreshRun run = CallF(
+      "print('a')\ndef f():\n  print('b')\n"
+      "  raise KeyError('told')");
   EXPECT_EQ(run.outcome, OUTCOME_TOOL_ERROR);
   EXPECT_EQ(run.printed, "a\nb\n");
-  EXPECT_EQ(run.error, "ZeroDivisionError: division by zero (line 4)");
+  EXPECT_EQ(run.error, "KeyError: 'told' (line 4)");
   EXPECT_THAT(CallF("def f(:").error, HasSubstr("SyntaxError"));
   EXPECT_THAT(CallF("def g(): pass").error, HasSubstr("NameError"));
   FreshRuns runs(sandboxes, 1, FreshRunsLimits());

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/strings/match.h"
+#include "environments/cpp_compiler.h"
 #include "environments/fresh_runs.h"
 #include "environments/sandbox_supervisor.h"
 #include "environments/sandbox_test_main.h"
@@ -269,7 +270,7 @@ TEST(ProgramTest, WhateverAProgramDoesIsItsOwnFailure) {
 }
 
 TEST(ProgramTest, ACompilerAndWhatItMakesRunInOneScratch) {
-  if (const auto can = sandboxes->supervisor().CanCompile(); !can.ok()) {
+  if (const auto can = CanCompileCpp(); !can.ok()) {
     GTEST_SKIP() << can;
   }
   const std::vector<SnapshotEntry> sources = {

@@ -10,6 +10,7 @@
 #include "environments/described_facts.h"
 #include "environments/registry.h"
 #include "google/protobuf/util/json_util.h"
+#include "kernels/base/byte_order_mark.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -61,6 +62,7 @@ absl::StatusOr<std::vector<Registration>> ReadRegistrations(
   std::vector<Registration> all;
   if (absl::IsNotFound(text.status())) return all;
   RETURN_IF_ERROR(text.status());
+  RETURN_IF_ERROR(RefuseByteOrderMark(*text, path));
   std::set<std::string> names;
   std::istringstream lines(*text);
   size_t number = 0;

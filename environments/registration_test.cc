@@ -104,6 +104,11 @@ TEST(RegistrationTest, ABadLineIsToldByItsNumber) {
                       .status()
                       .message()),
       HasSubstr("bad.jsonl:2"));
+  EXPECT_THAT(std::string(ReadRegistrations(
+                              FileOf("marked.jsonl", "\xEF\xBB\xBF" + line))
+                              .status()
+                              .message()),
+              HasSubstr("marked.jsonl begins with"));
 }
 
 }  // namespace

@@ -68,6 +68,17 @@ constexpr Substitute kWrappers[] = {
     {"**", "**"}, {"*", "*"},        {"__", "__"},     {"_", "_"},
     {"`", "`"},   {"\\boxed{", "}"}, {"\\fbox{", "}"}, {"{", "}"}};
 
+// Whether `s` can be a name in a program: __init__ is another than init. Plain
+// answers have a_b as a_{b}; one letter is an option's, as (E) is.
+bool IsIdentifier(absl::string_view s) {
+  if (s.size() < 2) return false;
+  for (const char c : s) {
+    const bool word = IsLetter(c) || IsDigit(c);
+    if (!word && c != '_' && c != '{' && c != '}') return false;
+  }
+  return IsLetter(s[0]) || s[0] == '_';
+}
+
 // Takes one wrapper off `s`, if it is around all of it.
 bool Unwrap(absl::string_view* s) {
   for (const auto& [open, close] : kWrappers) {
@@ -78,7 +89,7 @@ bool Unwrap(absl::string_view* s) {
     const bool whole = close == "}"
                            ? AfterClosing(*s, open.size() - 1) == s->size()
                            : inner.find(close) == absl::string_view::npos;
-    if (!whole) continue;
+    if (!whole || (open[0] == '_' && IsIdentifier(inner))) continue;
     // As {1, 2} many write a set.
     if (open == "{" && Parts(inner, ",").size() > 1) continue;
     *s = inner;

@@ -11,8 +11,9 @@
 //   lists        2, 3  2,3    item by item, in order; so are the insides of
 //                ( ) [ ] \{ \}, whose brackets must be the same, the intervals
 //                of a \cup, and the cells of a pmatrix and its like
-//   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  __..__  _.._
-//                `..`  a fenced block of code  {..} around one item
+//   around them  $..$  $$..$$  \(..\)  \[..\]  **..**  *..*  `..`  a fenced
+//                block of code  {..} around one item; __..__  _.._  but around
+//                what can be a name of letters: __init__ is not init
 //                \boxed{..}; one full stop after; (E) for E, of one letter
 //   LaTeX        \left \right \big \displaystyle {\bf ..}, spaces,
 //                \text{..} \mathrm{..} and the like, which only change how

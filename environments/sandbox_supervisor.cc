@@ -131,15 +131,6 @@ SandboxSupervisor::~SandboxSupervisor() {
   Reap(kKilledMax);  // else it is for init to reap
 }
 
-absl::Status SandboxSupervisor::CanCompile() const {
-  RETURN_IF_ERROR(Installed(kCompilerPath, "g++").status());
-  if (holds_memory_) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      "no cgroup holds the memory of a sandbox here, so each of its processes "
-      "has too little for a C++ compiler; run as root, or let this user make "
-      "memory cgroups");
-}
-
 absl::Status SandboxSupervisor::ReadGreeting() {
   SandboxReply reply;
   if (recv(socket_, &reply, sizeof(reply), 0) != sizeof(reply)) {

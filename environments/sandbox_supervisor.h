@@ -60,9 +60,6 @@ class SandboxSupervisor {
   bool holds_memory() const { return holds_memory_; }
   // Which walls are up, for people.
   const std::string& description() const { return description_; }
-  // OK if C++ can be compiled in a sandbox; else FailedPrecondition, with what
-  // is missing: a compiler, or the memory for one.
-  absl::Status CanCompile() const;
   pid_t helper_pid() const { return helper_pid_; }
   const SandboxLimits& limits() const { return limits_; }
   std::chrono::milliseconds sandbox_end_max() const { return sandbox_end_max_; }

@@ -22,8 +22,7 @@ struct SelfTestReport {
 
 // Plays all of facts.self_test, which is not null. Internal, with the case's
 // name, if one came out otherwise or had no verdict, or if a kind has no case.
-// A case whose task this machine cannot run (Reset is FailedPrecondition) is
-// skipped. Unavailable: no sandbox.
+// A case that does not run here is skipped. Unavailable: no sandbox.
 absl::StatusOr<SelfTestReport> RunSelfTest(const EnvironmentFacts& facts,
                                            const EnvironmentContext& context);
 

@@ -13,6 +13,7 @@
 #ifndef ENVIRONMENTS_STEP_LIMITS_H_
 #define ENVIRONMENTS_STEP_LIMITS_H_
 
+#include <algorithm>
 #include <chrono>
 
 namespace temper {
@@ -34,23 +35,28 @@ inline constexpr std::chrono::milliseconds kSessionMax{20'000};
 inline constexpr int kReplayFactor = 4;
 inline constexpr std::chrono::milliseconds kReplayMax{25'000};
 
-// The longest that one Step keeps a slot, with a question at either end. What
-// cells took at first, t, is gone from kSessionMax, so they can take kReplayMax
-// again at the earliest where kReplayFactor * t + kCellMax is that.
-inline constexpr std::chrono::milliseconds kSlotHoldMax =
+// Of code that is graded in fresh sandboxes (fresh_runs.h): the wall time of
+// one run, of a compilation, of all with their ends, and how many; and of the
+// machine for all starts but the first. A compilation takes a second or two of
+// a CPU; a right program must compile on a busy machine too.
+inline constexpr std::chrono::milliseconds kRunMax{5'000};
+inline constexpr std::chrono::milliseconds kCompileMax{40'000};
+inline constexpr std::chrono::milliseconds kRunsMax{50'000};
+inline constexpr int kRunCountMax = 128;
+inline constexpr std::chrono::milliseconds kStartsMax{15'000};
+
+// The longest that one Step of a session keeps a slot, with a question at
+// either end: what cells took at first, t, is gone from kSessionMax, so they
+// can take kReplayMax again at the earliest where kReplayFactor * t + kCellMax
+// is that. And the longest that fresh runs keep one.
+inline constexpr std::chrono::milliseconds kSessionHoldMax =
     kSandboxStartMax + kReplayMax +
     (kSessionMax - (kReplayMax - kCellMax) / kReplayFactor) + kSandboxEndMax +
     2 * kSandboxAskMax;
-
-// Of code that is graded in fresh sandboxes (fresh_runs.h): the wall time of
-// one run, of a compilation, of all with their ends, and how many; and of the
-// machine for all starts but the first. A Grade holds its slot no longer than a
-// Step may.
-inline constexpr std::chrono::milliseconds kRunMax{5'000};
-inline constexpr std::chrono::milliseconds kCompileMax{15'000};
-inline constexpr std::chrono::milliseconds kRunsMax{25'000};
-inline constexpr int kRunCountMax = 128;
-inline constexpr std::chrono::milliseconds kStartsMax{15'000};
+inline constexpr std::chrono::milliseconds kFreshRunsHoldMax =
+    kSandboxStartMax + kRunsMax + kStartsMax + 2 * kSandboxEndMax;
+inline constexpr std::chrono::milliseconds kSlotHoldMax =
+    std::max(kSessionHoldMax, kFreshRunsHoldMax);
 
 inline constexpr int kStepsPerSlotMax = 9;
 inline constexpr std::chrono::milliseconds kSlotWaitMax =
@@ -58,14 +64,11 @@ inline constexpr std::chrono::milliseconds kSlotWaitMax =
 
 // The deadline of who asks for a Step, or for a Grade: a minute for what no
 // limit above names (threads to get a turn, bytes to travel).
-inline constexpr std::chrono::seconds kStepMax{700};
+inline constexpr std::chrono::seconds kStepMax{930};
 
 static_assert(kReplayFactor >= 1 && kReplayMax >= kCellMax &&
                   (kReplayMax - kCellMax) / kReplayFactor <= kSessionMax,
-              "kSlotHoldMax is the largest only so");
-static_assert(kSandboxStartMax + kRunsMax + kStartsMax + 2 * kSandboxEndMax <=
-                  kSlotHoldMax,
-              "a Grade holds its slot no longer than a Step");
+              "kSessionHoldMax is the largest only so");
 static_assert(kSlotWaitMax + kSlotHoldMax + std::chrono::minutes(1) <= kStepMax,
               "a Step that keeps its limits must end before its deadline");
 

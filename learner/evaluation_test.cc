@@ -17,7 +17,7 @@ using testing::ElementsAre;
 
 // A run with six held-out tasks, three of them evaluated in each environment,
 // and a worker that delivers one episode whenever the evaluation asks whether
-// it is to stop.
+// it is to stop; the first `failures_` of them failed.
 class EvaluationTest : public RunDbFixture {
  protected:
   void SetUp() override {
@@ -52,8 +52,12 @@ class EvaluationTest : public RunDbFixture {
     const auto lease = *queue_->Acquire(1);
     if (!lease.has_value()) return false;
     sampled_.push_back(lease->task.id());
+    const bool fails = failures_ > 0;
+    if (fails) --failures_;
+    const uint32_t sample = lease->samples[0];
     Trajectory trajectory =
-        FixtureTrajectory(lease->group, lease->samples[0], lease->lease);
+        fails ? FixtureFailure(lease->group, sample, lease->lease)
+              : FixtureTrajectory(lease->group, sample, lease->lease);
     trajectory.set_purpose(PURPOSE_EVAL);
     trajectory.set_task_id(lease->task.id());
     trajectory.set_environment(lease->task.environment());
@@ -105,6 +109,7 @@ class EvaluationTest : public RunDbFixture {
   WaitContext context_;
   std::unique_ptr<Evaluation> evaluation_;
   int deliveries_ = 0;
+  int failures_ = 0;
   std::vector<std::string> sampled_;
 };
 
@@ -170,6 +175,19 @@ TEST_F(EvaluationTest, SilenceEndsItWithItsDeadline) {
   };
   const auto finished = evaluation_->Run(0);
   EXPECT_EQ(finished.status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+// One environment's calls may hang until their limit, each in all its tries.
+TEST_F(EvaluationTest, FailuresAreNoSilence) {
+  context_.stop = [this] {
+    clock_.AdvanceMicros(900'000);
+    return !Deliver();
+  };
+  failures_ = 2;  // the third try of the first task comes whole
+  EXPECT_TRUE(Run(100));
+  EXPECT_THAT(sampled_,
+              ElementsAre("t0", "t0", "t0", "t1", "t2", "t3", "t4", "t5"));
+  ExpectEachTaskCountedOnce();
 }
 
 }  // namespace

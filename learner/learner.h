@@ -29,9 +29,9 @@ struct LearnerOptions {
   // checkpoint of the last whole step.
   std::function<bool()> stop;
   // How long a step may wait for workers' trajectories with none arriving (an
-  // episode may have several Steps, each as slow as step_limits.h lets it be),
+  // episode may have several calls, each as slow as step_limits.h lets it be),
   // and for their weight acks.
-  int64_t trajectory_deadline_ms = 1'800'000;
+  int64_t trajectory_deadline_ms = 3'600'000;
   int64_t weights_deadline_ms = 60000;
 };
 

@@ -19,15 +19,20 @@ namespace temper {
 // Calls `take`, which returns StatusOr<optional<Batch>>, whenever `buffer` has
 // something new, until it gives a batch. No batch: the run is to stop. An error
 // of `take` is passed on; DeadlineExceeded, naming `what`, if for `deadline_ms`
-// no trajectory was committed.
+// no trajectory came.
 template <typename Take>
 auto AwaitTrajectories(const WaitContext& context, TrajectoryBuffer* buffer,
                        const std::string& what, int64_t deadline_ms, Take take)
     -> decltype(take()) {
   LearnerWait wait(context, what, deadline_ms);
-  // Only what is committed counts as progress: failing episodes may go round
-  // and round.
-  int64_t received = buffer->counts().received;
+  // An episode that failed is progress too: a call may take most of the
+  // deadline, and failures end by themselves (Ledger's retries, the buffer's
+  // kFailedGroupsMax). What is refused may go round and round.
+  const auto came = [buffer] {
+    const BufferCounts counts = buffer->counts();
+    return counts.received + counts.failed;
+  };
+  int64_t before = came();
   for (;;) {
     const int64_t seen = buffer->activity();
     ASSIGN_OR_RETURN(auto batch, take());
@@ -35,8 +40,8 @@ auto AwaitTrajectories(const WaitContext& context, TrajectoryBuffer* buffer,
     if (wait.Stopping()) return decltype(batch)();
     // A time-out here is a look at the other conditions.
     buffer->WaitForChange(seen, LearnerWait::kPollUs).IgnoreError();
-    if (const int64_t now = buffer->counts().received; now != received) {
-      received = now;
+    if (const int64_t now = came(); now != before) {
+      before = now;
       wait.Progress();
     }
     if (wait.Expired()) {

@@ -91,6 +91,19 @@ def test_words():
   expect_in("bad.jsonl:2: task b: ", err)
   expect_in('a task has messages and {"answer": "5"}', err)
 
+  # Checking tells how far it is, where it takes long.
+  slow = variant("slow", ("def Validate(self, request, context, reply="
+                          "e.ValidateResponse):",
+                          "def Validate(self, request, context, reply="
+                          "e.ValidateResponse):\n    import time; "
+                          "time.sleep(0.8)"))
+  temper(0, "env", "register", "slow")
+  with open(slow) as file:
+    few = write_tasks("few.jsonl", [json.loads(file.readline())
+                                    for _ in range(4)])
+  _, err = temper(0, "env", "validate", "slow", few)
+  expect_in("checking tasks: ", err)
+
   test = ["env", "test", "words", "--tasks", "words/tasks.jsonl", "--count",
           "3", "--transcript", "golden.txt"]
   out, _ = temper(0, *test)
@@ -425,8 +438,10 @@ def test_one_that_hangs_or_lies_costs_its_own_episodes():
   expect("tasks that failed", sorted(name for name, _ in told),
          ["false", "false", "stuck", "stuck"])
   for name, reason in told:
+    expect_in("warning: task %s-" % name, err)
     expect_in({"stuck": "DEADLINE_EXCEEDED",
                "false": "score digits is nan"}[name], reason)
+  expect_in("tasks that got no reward: 4\n", out)
   expect("environments trained on", query(
       db, "SELECT DISTINCT e.environment FROM lineage_trained t JOIN "
       "lineage_episode e ON e.grp = t.grp AND e.sample = t.sample"),
@@ -434,6 +449,31 @@ def test_one_that_hangs_or_lies_costs_its_own_episodes():
   expect("of math without a verdict", query(
       db, "SELECT count(*) FROM lineage_episode WHERE environment = 'math' AND "
       "outcome_name IN ('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
+
+
+def test_steps_that_stay_open():
+  """A run whose environment says open_steps: a Step waits without a thread of
+  the worker, and every episode is scored."""
+  variant("open", ("deterministic=True", "deterministic=True, open_steps=True"),
+          ("def Step(self, request, context):",
+           "def Step(self, request, context):\n    __import__('time').sleep(0.5)"))
+  temper(0, "env", "register", "open")
+  listed = json.loads(temper(0, "env", "list", "--json")[0])["environments"]
+  expect("open_steps", [one["open_steps"] for one in listed
+                        if one["environment"] == "open"], [True])
+  temper(0, "train", "--name", "opened", "--set", "tasks=open/tasks.jsonl",
+         "--set", "steps=2", *RUN)
+  db = os.path.join(HOME, "runs/opened/run.db")
+  expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(2,)])
+  expect("samples", query(db, "SELECT count(*) FROM lineage_trained"), [(16,)])
+  expect("episodes without a verdict", query(
+      db, "SELECT count(*) FROM lineage_episode WHERE outcome_name IN "
+      "('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
+  calls = dict(query(db, "SELECT kind_name, min(run_us) FROM "
+                     "named_environment_call GROUP BY 1"))
+  expect("the calls of a run", sorted(calls), ["GRADE", "RESET", "STEP"])
+  if calls.get("STEP", 0) < 500000:
+    failures.append("a Step of 0.5 s took %s us" % calls.get("STEP"))
 
 
 def test_readme():
@@ -469,4 +509,5 @@ test_one_that_does_not_answer()
 test_one_that_is_busy_is_not_one_that_hangs()
 test_run_survives_its_death()
 test_one_that_hangs_or_lies_costs_its_own_episodes()
+test_steps_that_stay_open()
 finish()

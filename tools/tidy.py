@@ -5,8 +5,10 @@
 
 Sources are at most 500 lines, headers 250, functions 70. Every header opens
 with what it is. Includes are quoted, but for those of the language and the
-system. No comment or document cites a file that is not there. No work is left
-marked for later, in scripts, BUILD files and settings as little as in sources.
+system. Only proto/wire/loopback_channel.cc makes a channel of gRPC's, which
+others would lead through a proxy. No comment or document cites a file that is
+not there. No work is left marked for later, in scripts, BUILD files and
+settings as little as in sources.
 A function or type that a header declares is used by more than tests (one of a
 common name may escape; constants and fields are not looked at). Prose keeps to
 120 columns, tables and what is drawn aside; DESIGN.md, README.md and
@@ -161,6 +163,14 @@ def includes(checkout):
         yield f'{path}: #include <{name}> is a library\'s: quote it'
       if not library and mark == '"' and folder == '':
         yield f'{path}: #include "{name}" is the system\'s: <{name}>'
+
+
+def channels(checkout):
+  """A channel that another file makes follows http_proxy, even to 127.0.0.1."""
+  for path in checkout.code():
+    made = re.search(r'\bgrpc::Create\w*Channel\b', blanked(checkout.text[path]))
+    if made and path != 'proto/wire/loopback_channel.cc':
+      yield f'{path}: {made.group()}: use NewLoopbackChannel'
 
 
 def device_code(checkout):
@@ -351,8 +361,8 @@ def formatting(checkout):
     yield f'{path}: not as clang-format has it: clang-format -i {path}'
 
 
-CHECKS = (sizes, functions, openings, includes, device_code, citations,
-          later, dead_symbols, prose, repeats, comment_breach, formatting)
+CHECKS = (sizes, functions, openings, includes, channels, device_code,
+          citations, later, dead_symbols, prose, repeats, comment_breach, formatting)
 
 
 def main(argv):

@@ -8,6 +8,7 @@
 #include "environments/code/code_grader.h"
 #include "environments/code/code_self_test.h"
 #include "environments/code/code_task.h"
+#include "environments/cpp_compiler.h"
 #include "environments/fresh_runs.h"
 #include "environments/payload.h"
 #include "environments/text.h"
@@ -58,9 +59,6 @@ class CodeEnvironment : public Environment {
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t seed) override {
     CHECK(sandboxes_ != nullptr) << "an episode without sandboxes";
     ASSIGN_OR_RETURN(Observation observation, Read(task, &task_));
-    if (task_.language == CodeTask::Language::kCpp) {
-      RETURN_IF_ERROR(sandboxes_->supervisor().CanCompile());
-    }
     seed_ = seed;
     trials_ = std::make_unique<FreshRuns>(sandboxes_, seed, LimitsOf(task_));
     return observation;
@@ -98,6 +96,14 @@ class CodeEnvironment : public Environment {
  private:
   static absl::StatusOr<Observation> Read(const Task& task, CodeTask* read) {
     ASSIGN_OR_RETURN(*read, ReadCodeTask(task));
+    if (read->language == CodeTask::Language::kCpp) {
+      // Of this machine, which is the one that starts the host.
+      const absl::Status can = CanCompileCpp();
+      if (!can.ok()) {
+        return PayloadFault(task, "language",
+                            absl::StrCat("is \"cpp\": ", can.message()));
+      }
+    }
     ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
     Tool tool;
     tool.set_name("test");

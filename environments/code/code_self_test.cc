@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "environments/cpp_compiler.h"
 #include "kernels/base/log.h"
 
 namespace temper {
@@ -132,7 +133,8 @@ std::vector<SelfTestCase> CodeSelfTest() {
   const Task cpp =
       TaskWith(absl::StrCat("{\"language\": \"cpp\", ", kSumPayload));
   for (const KnownProgram& program : kCppPrograms) {
-    cases.push_back({program.name, program.kind, cpp, Fenced(program.code)});
+    cases.push_back({program.name, program.kind, cpp, Fenced(program.code),
+                     /*runs_here=*/CanCompileCpp});
   }
   return cases;
 }

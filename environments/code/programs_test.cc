@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "environments/cpp_compiler.h"
 #include "environments/registry.h"
 #include "environments/sandbox_test_main.h"
 #include "gmock/gmock.h"
@@ -81,8 +82,11 @@ TEST(ProgramsTest, EveryPythonSolutionPassesAndEveryWrongOneFails) {
 }
 
 TEST(ProgramsTest, EveryCppSolutionPassesAndEveryWrongOneFails) {
-  if (!sandboxes->supervisor().CanCompile().ok()) {
-    GTEST_SKIP() << sandboxes->supervisor().CanCompile();
+  if (const auto can = CanCompileCpp(); !can.ok()) {
+    const auto task = TaskIn(Rows(tasks_path)[0], "cpp");
+    EXPECT_TRUE(absl::IsInvalidArgument(
+        (*NewEnvironment("code", {}))->Validate(task).status()));
+    GTEST_SKIP() << can;
   }
   ExpectRightAndWrong("cpp", cpp_tasks);
 }

@@ -183,9 +183,11 @@ absl::StatusOr<Receipt> TrajectoryBuffer::Commit(const Trajectory& trajectory,
                      absl::StrCat("group ", key.group, " sample ", key.sample,
                                   " was never issued")};
     case CommitResult::kRetry:
+      ++counts_.failed;
       queue_->Retry(key.group, key.sample);
       return Receipt();
     case CommitResult::kExhausted:
+      ++counts_.failed;
       if (trajectory.task_refused()) {
         // Nothing of the task can do better: another takes its place.
         queue_->GiveUpTask(key.group);

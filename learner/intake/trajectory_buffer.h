@@ -67,6 +67,7 @@ struct EvalBatch {
 
 struct BufferCounts {
   int64_t received = 0;
+  int64_t failed = 0;  // trajectories without a reward, those tried again too
   int64_t dropped_infrastructure = 0;  // groups
   int64_t dropped_rejected = 0;        // groups
   int64_t dropped_stale = 0;           // groups

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/text_format.h"
@@ -85,8 +86,9 @@ class FirstError : public ErrorCollector {
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
     if (!message_.empty()) return;
-    message_ = absl::StrCat(PlaceText(source_, line, column),
-                            InOurWords(message, line, column));
+    message_ = absl::StrCat(
+        PlaceText(source_, line, column),
+        InOurWords(std::string(absl::StripSuffix(message, ".")), line, column));
   }
   const std::string& message() const { return message_; }
 

@@ -10,12 +10,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
 #include "kernels/base/status_macros.h"
 #include "proto/wire/task_file.h"
 #include "tools/cli/next_step.h"
-#include "tools/cli/print.h"
+#include "tools/cli/progress_timer.h"
 #include "tools/quickstart/tasks.h"
 #include "tools/run/task_check.h"
 
@@ -25,7 +24,6 @@ namespace {
 constexpr uint64_t kQuickstartTasksMax = 30'000;
 // The generator deals three kinds in turn, two of them to one environment.
 constexpr uint64_t kQuickstartKinds = 3;
-constexpr int64_t kProgressUs = 2'000'000;
 
 // Those of the environments that the configuration names; all, if none.
 void KeepNamed(const RunConfig& config, std::vector<Task>* tasks) {
@@ -143,37 +141,18 @@ absl::StatusOr<std::vector<Task>> GenerateTasks(const RunConfig& config) {
   return tasks;
 }
 
-// Signs of life while many tasks are checked.
-class Progress {
- public:
-  explicit Progress(const std::string& source) : source_(source) {}
-
-  // After `tasks` of them, `part` of `whole`.
-  void Show(size_t tasks, uint64_t part, uint64_t whole) {
-    const int64_t now = SystemClock()->MonotonicMicros();
-    if (now - shown_us_ < kProgressUs) return;
-    shown_us_ = now;
-    PrintErr("checking tasks: %d of %s, %.0f %%\n", tasks, source_,
-             100.0 * static_cast<double>(part) /
-                 static_cast<double>(std::max<uint64_t>(1, whole)));
-  }
-
- private:
-  const std::string source_;
-  int64_t shown_us_ = SystemClock()->MonotonicMicros();
-};
-
 absl::StatusOr<std::vector<Task>> CheckedQuickstart(
     const RunConfig& config,
     const std::function<absl::Status(const Task&)>& check) {
   ASSIGN_OR_RETURN(std::vector<Task> tasks, GenerateTasks(config));
   FaultList faults;
-  Progress progress(kQuickstartTasks);
+  ProgressTimer timer;
   for (size_t i = 0; check && i < tasks.size(); ++i) {
     const absl::Status checked = check(tasks[i]);
     if (!checked.ok() && !absl::IsInvalidArgument(checked)) return checked;
     if (!checked.ok()) faults.Add(std::string(checked.message()));
-    progress.Show(i + 1, i + 1, tasks.size());
+    TellChecking(&timer, kQuickstartTasks, static_cast<int64_t>(i + 1), i + 1,
+                 tasks.size());
   }
   RETURN_IF_ERROR(faults.status(TasksCannotRun(
       kQuickstartTasks, faults, static_cast<int64_t>(tasks.size()))));
@@ -205,16 +184,16 @@ absl::StatusOr<std::vector<Task>> ReadTasks(
                                     kQuickstartTasks)));
   std::vector<Task> tasks;
   FaultList faults;
-  Progress progress(path);
-  for (size_t seen = 0;;) {
+  ProgressTimer timer;
+  for (int64_t seen = 0;;) {
     ASSIGN_OR_RETURN(auto line, (*reader)->Next());
     if (!line.has_value()) {
-      RETURN_IF_ERROR(faults.status(
-          TasksCannotRun(path, faults, static_cast<int64_t>(seen))));
+      RETURN_IF_ERROR(faults.status(TasksCannotRun(path, faults, seen)));
       return tasks;
     }
     ++seen;
-    progress.Show(seen, (*reader)->bytes_read(), (*reader)->bytes_total());
+    TellChecking(&timer, path, seen, (*reader)->bytes_read(),
+                 (*reader)->bytes_total());
     if (!line->task.ok()) {
       faults.Add(std::string(line->task.status().message()));
       continue;

@@ -1,6 +1,5 @@
 #include "tools/run/sft_inputs.h"
 
-#include <chrono>
 #include <cstdio>
 #include <set>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "learner/train/init_weights.h"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
+#include "tools/cli/progress_timer.h"
 #include "tools/config/sft_config.h"
 #include "tools/quickstart/source.h"
 #include "tools/run/loaded_model.h"
@@ -26,7 +26,6 @@ namespace {
 constexpr uint64_t kConfigBytesMax = 1 << 20;
 constexpr uint64_t kDemonstrationBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kTokenizerDemonstrations = 600;
-constexpr auto kProgressEvery = std::chrono::seconds(5);
 
 absl::StatusOr<ModelConfig> ReadStart(const std::string& path) {
   constexpr char kNext[] =
@@ -71,14 +70,10 @@ absl::StatusOr<DemonstrationTotals> Check(const SftConfig& config,
     RETURN_IF_ERROR(IfUnusable(made.status(), kNameATokenizer));
     chat = *std::move(made);
   }
-  auto shown = std::chrono::steady_clock::now();
+  ProgressTimer timer;
   return CheckDemonstrations(
       config, steps, model, chat.get(), source, [&](uint64_t checked) {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - shown >= kProgressEvery) {
-          PrintErr("%d demonstrations checked\n", checked);
-          shown = now;
-        }
+        if (timer.Due()) PrintErr("%d demonstrations checked\n", checked);
         return StopSignalCount() == 0;
       });
 }

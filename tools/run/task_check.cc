@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "tools/cli/next_step.h"
+#include "tools/cli/print.h"
 #include "tools/run/engine_size.h"
 #include "tools/run/loaded_model.h"
 
@@ -135,6 +136,14 @@ absl::Status CheckWithoutTasks(const RunConfig& config,
   // A configuration may be for a model of another machine.
   return model.ok() ? CheckMaxTokens(config.sampling(), *model)
                     : absl::OkStatus();
+}
+
+void TellChecking(ProgressTimer* timer, const std::string& source,
+                  int64_t tasks, uint64_t part, uint64_t whole) {
+  if (!timer->Due()) return;
+  PrintErr("checking tasks: %d of %s, %.0f %%\n", tasks, source,
+           100.0 * static_cast<double>(part) /
+               static_cast<double>(std::max<uint64_t>(1, whole)));
 }
 
 std::string TasksCannotRun(const std::string& source, const FaultList& faults,

@@ -21,6 +21,7 @@
 #include "kernels/model/tokenizer.h"
 #include "proto/config.pb.h"
 #include "proto/task.pb.h"
+#include "tools/cli/progress_timer.h"
 
 namespace temper {
 
@@ -75,6 +76,11 @@ absl::Status CheckEnvironmentNames(const RunConfig& config,
 // of environments, and, if its model can be read, max_tokens.
 absl::Status CheckWithoutTasks(const RunConfig& config,
                                const EnvironmentSet& environments);
+
+// A sign of life while tasks of `source` are looked at, where one is due:
+// `tasks` of them were, which is `part` of `whole`.
+void TellChecking(ProgressTimer* timer, const std::string& source,
+                  int64_t tasks, uint64_t part, uint64_t whole);
 
 // The title over the faults of `source`, of which `tasks` were looked at.
 std::string TasksCannotRun(const std::string& source, const FaultList& faults,

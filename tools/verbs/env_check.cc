@@ -12,7 +12,6 @@
 #include "environments/sandbox.h"
 #include "environments/sandbox_supervisor.h"
 #include "environments/self_test.h"
-#include "kernels/base/clock.h"
 #include "kernels/base/fault_list.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
@@ -23,13 +22,13 @@
 #include "tools/cli/json_output.h"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
+#include "tools/cli/progress_timer.h"
 #include "tools/run/task_check.h"
 #include "tools/verbs/env_verbs.h"
 
 namespace temper {
 namespace {
 
-constexpr int64_t kProgressUs = 2'000'000;
 constexpr uint64_t kTranscriptBytesMax = 64 << 20;
 
 // The tasks of environment `name` in the file `path`, all of which can run as
@@ -45,18 +44,13 @@ absl::StatusOr<std::vector<Task>> ValidTasks(const std::string& name,
   std::vector<Task> tasks;
   FaultList faults;
   int64_t seen = 0;
-  int64_t shown_us = SystemClock()->MonotonicMicros();
+  ProgressTimer timer;
   for (;;) {
     ASSIGN_OR_RETURN(auto line, (*reader)->Next());
     if (!line.has_value()) break;
     ++seen;
-    const int64_t now = SystemClock()->MonotonicMicros();
-    if (now - shown_us >= kProgressUs) {  // a sign of life, as train gives
-      shown_us = now;
-      PrintErr("checking tasks: %d of %s, %.0f %%\n", seen, path,
-               100.0 * static_cast<double>((*reader)->bytes_read()) /
-                   static_cast<double>((*reader)->bytes_total()));
-    }
+    TellChecking(&timer, path, seen, (*reader)->bytes_read(),
+                 (*reader)->bytes_total());
     absl::Status status = line->task.status();
     // A misspelt environment is nobody's: it is checked here, and refused.
     if (status.ok() && line->task->environment() != name &&

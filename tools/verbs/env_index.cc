@@ -19,27 +19,11 @@
 #include "tools/cli/json_output.h"
 #include "tools/cli/next_step.h"
 #include "tools/cli/print.h"
+#include "tools/cli/progress_timer.h"
 #include "tools/verbs/env_verbs.h"
 
 namespace temper {
 namespace {
-
-constexpr int64_t kProgressUs = 2'000'000;
-
-// Signs of life while a large corpus is read and written.
-class Progress {
- public:
-  // Whether the last sign is long enough ago; then it is now.
-  bool Due() {
-    const int64_t now = SystemClock()->MonotonicMicros();
-    if (now - shown_us_ < kProgressUs) return false;
-    shown_us_ = now;
-    return true;
-  }
-
- private:
-  int64_t shown_us_ = SystemClock()->MonotonicMicros();
-};
 
 // A corpus that the index replaced would be gone.
 absl::Status CheckOutput(const std::vector<std::string>& corpora,
@@ -53,7 +37,7 @@ absl::Status CheckOutput(const std::vector<std::string>& corpora,
   return absl::OkStatus();
 }
 
-absl::Status AddCorpus(const std::string& path, Progress* progress,
+absl::Status AddCorpus(const std::string& path, ProgressTimer* timer,
                        IndexBuilder* builder) {
   const auto reader = CorpusReader::Open(path);
   RETURN_IF_ERROR(IfUnusable(
@@ -63,7 +47,7 @@ absl::Status AddCorpus(const std::string& path, Progress* progress,
     ASSIGN_OR_RETURN(const auto passage, (*reader)->Next());
     if (!passage.has_value()) return absl::OkStatus();
     RETURN_IF_ERROR(builder->Add(passage->title, passage->text));
-    if (!progress->Due()) continue;
+    if (!timer->Due()) continue;
     PrintErr("reading: %d passages; %s, %.0f %%\n", builder->passages(), path,
              100.0 * static_cast<double>((*reader)->bytes_read()) /
                  static_cast<double>((*reader)->bytes_total()));
@@ -73,14 +57,14 @@ absl::Status AddCorpus(const std::string& path, Progress* progress,
 absl::Status Build(const std::vector<std::string>& corpora,
                    const std::string& output) {
   RETURN_IF_ERROR(CheckOutput(corpora, output));
-  Progress progress;
+  ProgressTimer timer;
   IndexBuilderOptions options;
   options.progress = [&](double part) {
-    if (progress.Due()) PrintErr("writing postings: %.0f %%\n", 100 * part);
+    if (timer.Due()) PrintErr("writing postings: %.0f %%\n", 100 * part);
   };
   ASSIGN_OR_RETURN(const auto builder, IndexBuilder::Create(output, options));
   for (const std::string& corpus : corpora) {
-    RETURN_IF_ERROR(AddCorpus(corpus, &progress, builder.get()));
+    RETURN_IF_ERROR(AddCorpus(corpus, &timer, builder.get()));
   }
   return builder->Finish();
 }

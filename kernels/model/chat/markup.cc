@@ -132,20 +132,23 @@ absl::Status MarkupWriter::User(size_t index) {
 }
 
 absl::Status MarkupWriter::Call(const ToolCall& call) {
-  ASSIGN_OR_RETURN(const std::vector<JsonMember> members,
-                   JsonMembers(call.arguments_json()));
+  const auto members = JsonMembers(call.arguments_json());
+  if (!members.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("arguments_json: ", members.status().message()));
+  }
   Markup(absl::StrCat(kOpenDsml, "invoke name=\""));
   Content(call.name());
   Markup("\">\n");
   // The format puts new lines between parameters and around all of them: with
   // none, an empty line is left, which the parser takes too.
-  for (size_t i = 0; i < members.size(); ++i) {
+  for (size_t i = 0; i < members->size(); ++i) {
     if (i > 0) Markup("\n");
     Markup(absl::StrCat(kOpenDsml, "parameter name=\""));
-    Content(members[i].key);
-    Markup(members[i].is_string ? "\" string=\"true\">"
-                                : "\" string=\"false\">");
-    Content(members[i].value);
+    Content((*members)[i].key);
+    Markup((*members)[i].is_string ? "\" string=\"true\">"
+                                   : "\" string=\"false\">");
+    Content((*members)[i].value);
     Markup(absl::StrCat(kCloseDsml, "parameter>"));
   }
   Markup(absl::StrCat("\n", kCloseDsml, "invoke>"));

@@ -107,7 +107,8 @@ TEST(ChatTextTest, RefusesABadConversationNamingTheMessage) {
   Message call = Make("assistant", "", "r");
   call.add_tool_calls()->set_name("f");
   call.mutable_tool_calls(0)->set_arguments_json("[1]");
-  EXPECT_THAT(error({user, call}), HasSubstr("tool call 0: not an object"));
+  EXPECT_THAT(error({user, call}),
+              HasSubstr("tool call 0: arguments_json: not an object"));
   call.mutable_tool_calls(0)->set_arguments_json("{}");
   EXPECT_THAT(error({user, call, Make("tool", "1"), Make("tool", "2")}),
               HasSubstr("2 results follow a message with 1"));
