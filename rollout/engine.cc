@@ -13,8 +13,17 @@
 namespace temper {
 namespace {
 
-// Kept ids of a token that memory is reserved for.
-constexpr int64_t kKeptReserved = 16;
+// Kept ids of a token that memory is reserved for, at most: sets that are
+// larger on average let the record grow, by doubling.
+constexpr int64_t kKeptReserved = 64;
+
+// Of a token of a sequence sampled so.
+int64_t KeptReserved(const SequenceOptions& options) {
+  const SampleOptions& sampling = options.sampling;
+  if (options.mask == SamplingMask::kDrop) return 0;
+  const int64_t top_k = sampling.top_k > 0 ? sampling.top_k : kKeptReserved;
+  return std::min({top_k, int64_t{sampling.kept_max}, kKeptReserved});
+}
 
 absl::Status ValidateOptions(const EngineOptions& options) {
   const auto check = [](const char* name, int64_t value, int64_t low,
@@ -59,7 +68,7 @@ Transformer::Limits LimitsOf(const ModelConfig& config,
 }
 
 // Memory for all that a turn may add, so that its steps take none; but for kept
-// sets, whose size nobody knows before: they may still grow by doubling.
+// sets above kKeptReserved, whose size nobody knows before.
 void ReserveTurn(Sequence* sequence) {
   SequenceRecord& record = sequence->record;
   const auto size = static_cast<size_t>(record.size() + sequence->tokens_left);
@@ -73,7 +82,8 @@ void ReserveTurn(Sequence* sequence) {
   record.versions.reserve(sampled);
   record.kept_offsets.reserve(sampled + 1);
   record.kept_ids.reserve(record.kept_ids.size() +
-                          kKeptReserved * sequence->tokens_left);
+                          KeptReserved(sequence->options) *
+                              sequence->tokens_left);
   sequence->pages.reserve(pages);
   sequence->page_hashes.reserve(pages);
 }

@@ -164,6 +164,46 @@ class GivenSelections : public ForwardingBackend {
   int64_t layer_ = 0;
 };
 
+// The goldens' routes of a sequence, as its batch has them.
+void GiveRoutes(const ModelConfig& config, const GoldenTensor& given,
+                TokenBatch* batch) {
+  const int64_t n = batch->size(), chosen = config.num_experts_per_tok;
+  for (int64_t m = 0; m < config.moe_layers(); ++m) {
+    for (int64_t i = 0; i < n; ++i) {
+      const auto from = given.values.begin() + (m * n + i) * chosen;
+      const auto to =
+          batch->routes.begin() + (i * config.moe_layers() + m) * chosen;
+      std::copy(from, from + chosen, to);
+      std::sort(to, to + chosen);  // the goldens have them by their gates
+    }
+  }
+}
+
+// The relative error of sequence `index`.
+double LogitsError(const std::string& dir, const ModelConfig& config,
+                   const GoldenTensors& golden, size_t index,
+                   const std::vector<int32_t>& tokens) {
+  const std::string sequence = absl::StrCat("seq", index, "/");
+  const auto inner = *FindBackend({});
+  GivenSelections backend(inner.get(), golden.at(sequence + "topk"));
+  const auto weights = *PublishedWeights::Load(
+      &backend, config, kBf16, Passes::kForwardAndBackward, dir);
+  TokenBatch batch = OneSequence(config, tokens);
+  GiveRoutes(config, golden.at(sequence + "routes"), &batch);
+  const int64_t n = batch.size();
+  const auto model = *Transformer::Create(&backend, weights.get(), n);
+  const auto tape = *model->NewTape(n);
+  Tensor hidden;
+  const absl::Status status =
+      model->Forward(&batch, nullptr, tape.get(), {}, &hidden);
+  CHECK(status.ok()) << status;
+  DeviceArray array(&backend);
+  const Tensor logits = *array.Reserve(DType::kF32, {n, config.vocab_size});
+  backend.Linear(hidden, weights->lm_head(), Use::kForward, logits);
+  return RelativeError(*Download(&backend, logits),
+                       golden.at(sequence + "logits").values);
+}
+
 TEST(NarrowModelTest, LogitsAreThoseOfTheFp32GoldensWhereChoicesAreGiven) {
   SetFlushDenormals();
   for (const char* name : {"A", "B", "C"}) {
@@ -171,36 +211,13 @@ TEST(NarrowModelTest, LogitsAreThoseOfTheFp32GoldensWhereChoicesAreGiven) {
     const GoldenTensors golden = *ReadGoldenFile(dir + "/golden.safetensors");
     const ModelConfig config = *ReadModelConfig(dir);
     const GoldenInputs inputs = *ReadGoldenInputs(dir, config);
-    const auto inner = *FindBackend({});
-    GivenSelections backend(inner.get(), golden.at("seq0/topk"));
-    const auto weights = *PublishedWeights::Load(
-        &backend, config, kBf16, Passes::kForwardAndBackward, dir);
-    TokenBatch batch = OneSequence(config, inputs.lm_tokens[0]);
-    const std::vector<double>& routes = golden.at("seq0/routes").values;
-    const int64_t n = batch.size(), chosen = config.num_experts_per_tok;
-    for (int64_t m = 0; m < config.moe_layers(); ++m) {
-      for (int64_t i = 0; i < n; ++i) {
-        const auto given = routes.begin() + (m * n + i) * chosen;
-        const auto to =
-            batch.routes.begin() + (i * config.moe_layers() + m) * chosen;
-        std::copy(given, given + chosen, to);
-        std::sort(to, to + chosen);  // the goldens have them by their gates
-      }
+    for (size_t i = 0; i < inputs.lm_tokens.size(); ++i) {
+      const double error =
+          LogitsError(dir, config, golden, i, inputs.lm_tokens[i]);
+      EXPECT_LE(error, kRelativeMax) << name << " " << i;
+      EXPECT_GT(error, 1e-4) << "nothing was rounded";
+      RecordProperty(absl::StrCat(name, "_", i), absl::StrCat(error));
     }
-    const auto model = *Transformer::Create(&backend, weights.get(), n);
-    const auto tape = *model->NewTape(n);
-    Tensor hidden;
-    const absl::Status status =
-        model->Forward(&batch, nullptr, tape.get(), {}, &hidden);
-    ASSERT_TRUE(status.ok()) << status;
-    DeviceArray array(&backend);
-    const Tensor logits = *array.Reserve(DType::kF32, {n, config.vocab_size});
-    backend.Linear(hidden, weights->lm_head(), Use::kForward, logits);
-    const double error = RelativeError(*Download(&backend, logits),
-                                       golden.at("seq0/logits").values);
-    EXPECT_LE(error, kRelativeMax) << name;
-    EXPECT_GT(error, 1e-4) << "nothing was rounded";
-    RecordProperty(name, absl::StrCat(error));
   }
 }
 

@@ -82,7 +82,7 @@ std::vector<int64_t> OpenAll(Engine* engine) {
     options.key = {7, static_cast<uint64_t>(i / 2),
                    static_cast<uint32_t>(i % 2)};
     options.stop_token = -1;
-    if (i % 3 == 1) options.sampling.top_k = 8;
+    if (i % 3 == 1) options.sampling.top_k = 40;
     if (i % 3 == 2) options.sampling.min_p = 0.3f;
     options.sampling.temperature = i % 2 == 0 ? 1.0f : 0.8f;
     if (i == 4) options.mask = SamplingMask::kDrop;
