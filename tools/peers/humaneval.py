@@ -15,7 +15,8 @@ OpenAI published it (MIT license, github.com/openai/human-eval). Out of it come
 An original test is Python that holds the answers, and here no answer may enter
 a sandbox. `assert candidate(literals) == literal` is taken apart by rule, as
 are its few other plain forms; what draws its inputs in a loop is written out in
-BY_HAND below. Then the canonical solution and up to TRIED_MAX mutants of it are
+BY_HAND below, and FURTHER draws tests where the prompt's examples and one value
+beside them would pass. Then the canonical solution and up to TRIED_MAX mutants of it are
 run under the original test and under the translated one: both must say the same
 of each, or the script fails. It takes some minutes.
 """
@@ -156,6 +157,47 @@ def add(space):
 # By problem: what its loop becomes, beside what is taken apart by rule.
 BY_HAND = {32: find_zero, 38: decode_cyclic, 44: change_base,
            50: decode_shift, 53: add}
+
+
+# --- Tests beside the original's -------------------------------------------------
+
+def drawn_list(rng, low, high, longest):
+  return [rng.randint(low, high) for _ in range(rng.randint(1, longest))]
+
+
+def triple(rng):
+  numbers = drawn_list(rng, -9, 9, 6)
+  if len(numbers) >= 3 and rng.random() < 0.5:
+    numbers[-1] = -numbers[0] - numbers[1]
+  return [rng.sample(numbers, len(numbers))]
+
+
+def two_words(rng):
+  word = drawn_word(rng)[:6]
+  other = [rng.choice(word) for _ in range(8)]
+  return [word, ''.join(rng.sample(other + list(word) * rng.randint(0, 1),
+                                   len(other)))]
+
+
+# By problem, what draws arguments of further tests, whose values are the
+# canonical solution's: here who gives what the prompt's examples show, and one
+# value for all else, would pass all of the original.
+FURTHER = {
+    34: lambda rng: [drawn_list(rng, -5, 9, 12)],
+    35: lambda rng: [drawn_list(rng, -99, 99, 12)],
+    40: triple,
+    54: two_words,
+}
+
+
+def further_tests(number, solve):
+  if number not in FURTHER:
+    return []
+  rng, tests = random.Random(number), {}
+  while len(tests) < 12:
+    args = FURTHER[number](rng)
+    tests[repr(args)] = Test(args, solve(copy.deepcopy(args)))
+  return list(tests.values())
 
 
 # --- Taking tests apart ---------------------------------------------------------
@@ -393,7 +435,8 @@ def translate(number, problem):
   examples = examples_of(problem, solve)
   if examples:
     payload['examples'] = [e.payload() for e in examples]
-  payload['tests'] = [t.payload() for t in tests]
+  payload['tests'] = [t.payload()
+                      for t in tests + further_tests(number, solve)]
   task = {
       'id': problem['task_id'],
       'environment': 'code',
