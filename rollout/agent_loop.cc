@@ -98,8 +98,8 @@ AgentLoop::~AgentLoop() {
 }
 
 std::string AgentLoop::Lane() const {
-  const std::string& name = spec_.task.environment();
-  return services_->apart.count(name) > 0 ? name : "";
+  const auto found = services_->lanes.find(spec_.task.environment());
+  return found == services_->lanes.end() ? "" : found->second;
 }
 
 ChatMode AgentLoop::mode() const {
@@ -273,6 +273,7 @@ void AgentLoop::OnMessage(Message message) {
 void AgentLoop::PostStep() {
   state_ = State::kEnvironment;
   call_ = Call::kStep;
+  open_steps_ = work_->environment->facts().open_steps;
   waiting_since_us_ = NowUs();
   JobPool* const jobs = services_->jobs;
   const auto step = [work = work_, calls = calls_, jobs,

@@ -24,8 +24,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -59,9 +59,9 @@ struct EpisodeServices {
   const Reward* reward = nullptr;
   JobPool* jobs = nullptr;
   EnvironmentFactory new_environment;
-  // Environments whose calls have threads of their own: those of one that hangs
-  // are not to hold up another's.
-  std::set<std::string> apart;
+  // By environment, the lane of the job pool that its calls go in, where it is
+  // not "": calls that hang are to hold up none of another lane.
+  std::map<std::string, std::string> lanes;
   // Shared with jobs that a cancelled episode leaves behind.
   std::shared_ptr<TaskRefusals> task_refusals =
       std::make_shared<TaskRefusals>();
@@ -110,6 +110,10 @@ class AgentLoop {
   // In kEnvironment: what it waits for, and since when, on the monotonic clock.
   Call call() const { return call_; }
   int64_t waiting_since_us() const { return waiting_since_us_; }
+  // It waits for a Step that holds no thread (EnvironmentFacts::open_steps).
+  bool in_open_step() const {
+    return state_ == State::kEnvironment && call_ == Call::kStep && open_steps_;
+  }
   // In kGenerating, the engine's sequence.
   int64_t sequence() const { return sequence_; }
   // In kDone, once.
@@ -154,6 +158,7 @@ class AgentLoop {
   State state_ = State::kEnvironment;
   Call call_ = Call::kReset;
   int64_t waiting_since_us_ = 0;
+  bool open_steps_ = false;  // of its environment; known at its first Step
   std::shared_ptr<Work> work_;
   int64_t sequence_ = 0;    // 0: none open
   int64_t turn_begin_ = 0;  // first token of the turn being sampled

@@ -89,7 +89,12 @@ class FakeEnvironment : public Environment {
   const EnvironmentFacts& facts() const override {
     static const EnvironmentFacts facts = {"fake", "for tests", true,
                                            ServedIn::kWorker, false};
-    return facts;
+    static const EnvironmentFacts open = [] {
+      EnvironmentFacts open = facts;
+      open.open_steps = true;
+      return open;
+    }();
+    return behaviour_.open_steps == nullptr ? facts : open;
   }
   absl::StatusOr<Observation> Reset(const Task& task, uint64_t) override {
     behaviour_ = behaviours_->at(task.id());

@@ -94,7 +94,8 @@ TEST_F(AgentLoopTest, OpenStepsHoldNoThread) {
     engine_.Play(sample, {kCall, kAnswer});
     ASSERT_TRUE(runner.Add(Spec(sample, "open")).ok());
   }
-  while (runner.in_step() < 60) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  while (runner.in_open_step() < 60)
+    ASSERT_TRUE(runner.Advance(1'000'000).ok());
   std::vector<std::function<void()>> answers;
   while (answers.size() < 60) {
     for (auto& answer : steps.Take()) answers.push_back(std::move(answer));
@@ -106,7 +107,35 @@ TEST_F(AgentLoopTest, OpenStepsHoldNoThread) {
     EXPECT_EQ(t.outcome(), OUTCOME_OK) << sample;
     EXPECT_EQ(t.tool_calls_size(), 1);
   }
-  EXPECT_EQ(runner.in_step(), 0);
+  EXPECT_EQ(runner.in_open_step(), 0);
+}
+
+// Those of a host hold a place there, and are counted as they always were.
+TEST_F(AgentLoopTest, AStepThatHoldsAThreadIsNoOpenOne) {
+  std::promise<void> release;
+  behaviours_["slow"].step_waits_for = release.get_future().share();
+  OpenSteps steps;
+  behaviours_["open"].open_steps = &steps;
+  EpisodeRunner runner = NewRunner();
+  for (const uint32_t sample : {0u, 1u, 2u}) {
+    engine_.Play(sample, {kCall, kAnswer});
+    ASSERT_TRUE(runner.Add(Spec(sample, sample < 2 ? "slow" : "open")).ok());
+  }
+  const auto in_step = [&runner] {
+    int episodes = 0;
+    for (const EnvironmentWait& wait : runner.EnvironmentWaits()) {
+      if (wait.call == AgentLoop::Call::kStep) episodes += wait.episodes;
+    }
+    return episodes;
+  };
+  while (in_step() < 3) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  EXPECT_EQ(runner.in_open_step(), 1);
+  release.set_value();
+  std::vector<std::function<void()>> answers;
+  while (answers.empty()) answers = steps.Take();
+  answers[0]();
+  Finish(&runner);
+  EXPECT_EQ(runner.in_open_step(), 0);
 }
 
 TEST_F(AgentLoopTest, AnEpisodeCancelledInAnOpenStepEndsInThePool) {
@@ -116,7 +145,7 @@ TEST_F(AgentLoopTest, AnEpisodeCancelledInAnOpenStepEndsInThePool) {
   engine_.Play(0, {kCall});
   EpisodeRunner runner = NewRunner();
   ASSERT_TRUE(runner.Add(Spec(0, "open")).ok());
-  while (runner.in_step() < 1) ASSERT_TRUE(runner.Advance(1'000'000).ok());
+  while (runner.in_open_step() < 1) ASSERT_TRUE(runner.Advance(1'000'000).ok());
   std::vector<std::function<void()>> answers;
   while (answers.empty()) answers = steps.Take();
   EXPECT_EQ(runner.CancelAll("enough").size(), 1u);

@@ -1,26 +1,57 @@
-// An environment whose calls have threads of their own.
+// Environments whose calls have threads of their own.
 
 #include <future>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "rollout/agent_loop_fixture.h"
 #include "rollout/episode_runner.h"
+#include "rollout/job_lanes.h"
 
 namespace temper {
 namespace {
 
-TEST_F(AgentLoopTest, AnEnvironmentApartThatHangsHoldsUpNoOther) {
+EnvironmentFacts Served(const char* name, ServedIn where) {
+  EnvironmentFacts facts;
+  facts.name = name;
+  facts.served_in = where;
+  return facts;
+}
+
+TEST(JobLanesTest, OneHostIsOneLaneAndOthersAreApart) {
+  const EnvironmentFacts facts[] = {Served("math", ServedIn::kWorker),
+                                    Served("search", ServedIn::kWorker),
+                                    Served("code", ServedIn::kHost),
+                                    Served("interpreter", ServedIn::kHost),
+                                    Served("words", ServedIn::kRegistered),
+                                    Served("far", ServedIn::kRegistered)};
+  auto lanes = JobLanes(
+      {&facts[0], &facts[1], &facts[2], &facts[3], &facts[4], &facts[5]});
+  EXPECT_EQ(lanes.count("math") + lanes.count("search"), 0u);
+  EXPECT_EQ(lanes["code"], lanes["interpreter"])
+      << "a host is asked more at a time than its slots serve";
+  EXPECT_EQ(
+      (std::set<std::string>{"", lanes["code"], lanes["words"], lanes["far"]}
+           .size()),
+      4u);
+}
+
+// Of a host, whose candidates may fill every limit of their calls.
+TEST_F(AgentLoopTest, CallsOfAHostThatHangHoldUpNoneOfTheWorker) {
   std::promise<void> release;
   behaviours_["slow"].step_waits_for = release.get_future().share();
+  const EnvironmentFacts hosted = Served("code", ServedIn::kHost);
+  const EnvironmentFacts here = Served("fake", ServedIn::kWorker);
   EpisodeServices services = Services();
-  services.apart = {"stuck"};
+  services.lanes = JobLanes({&hosted, &here});
   EpisodeRunner runner(services, 64);
   constexpr uint32_t kStuck = 4;  // as many as the fixture's pool has threads
   for (uint32_t i = 0; i < kStuck; ++i) {
     engine_.Play(i, {kCall, kAnswer});
     EpisodeSpec spec = Spec(i, "slow");
-    spec.task.set_environment("stuck");
+    spec.task.set_environment("code");
     ASSERT_TRUE(runner.Add(spec).ok());
   }
   while (engine_.open() < kStuck ||

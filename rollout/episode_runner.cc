@@ -30,13 +30,13 @@ absl::Status EpisodeRunner::Add(EpisodeSpec spec) {
 void EpisodeRunner::Follow(int64_t tag, std::vector<Trajectory>* ended) {
   const auto found = episodes_.find(tag);
   AgentLoop& episode = *found->second;
-  in_step_.erase(tag);
+  in_open_step_.erase(tag);
   switch (episode.state()) {
     case AgentLoop::State::kGenerating:
       tag_of_sequence_[episode.sequence()] = tag;
       return;
     case AgentLoop::State::kEnvironment:
-      if (episode.call() == AgentLoop::Call::kStep) in_step_.insert(tag);
+      if (episode.in_open_step()) in_open_step_.insert(tag);
       return;
     case AgentLoop::State::kDone:
       ended->push_back(episode.Take());
@@ -87,7 +87,7 @@ std::vector<Trajectory> EpisodeRunner::CancelAll(const std::string& why) {
   }
   episodes_.clear();
   tag_of_sequence_.clear();
-  in_step_.clear();
+  in_open_step_.clear();
   stillborn_.clear();
   return ended;
 }

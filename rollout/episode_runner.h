@@ -51,8 +51,9 @@ class EpisodeRunner {
   int running() const { return static_cast<int>(episodes_.size()); }
   // Episodes waiting for their environment.
   int waiting_for_environment() const;
-  // Of those, the ones in a Step.
-  int in_step() const { return static_cast<int>(in_step_.size()); }
+  // Of those, the ones in a Step that holds no thread: they are in nobody's
+  // way.
+  int in_open_step() const { return static_cast<int>(in_open_step_.size()); }
   // What they wait for; by environment and call. Linear in the episodes that
   // run; what else is done for one that waits takes no time meanwhile.
   std::vector<EnvironmentWait> EnvironmentWaits() const;
@@ -66,7 +67,7 @@ class EpisodeRunner {
   int64_t next_tag_ = 1;
   std::map<int64_t, std::unique_ptr<AgentLoop>> episodes_;  // by tag
   std::map<int64_t, int64_t> tag_of_sequence_;
-  std::set<int64_t> in_step_;       // tags
+  std::set<int64_t> in_open_step_;  // tags
   std::vector<int64_t> stillborn_;  // tags of those that could not even start
 };
 

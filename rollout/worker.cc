@@ -80,7 +80,8 @@ class Worker {
   absl::Status SendEnded(std::vector<Trajectory> ended);
   void WantWeights(uint64_t version);
   void ReportWaits();
-  bool HasRoomFor(const Lease& lease) const;
+  // Whether so many more episodes may run.
+  bool HasRoomFor(int more) const;
 
   const WorkerOptions options_;
   Backend* const backend_;
@@ -148,7 +149,7 @@ absl::Status Worker::SetUp(const std::atomic<bool>* stop) {
   services.reward = reward_.get();
   services.jobs = jobs_.get();
   services.new_environment = options_.new_environment;
-  services.apart = options_.apart;
+  services.lanes = options_.lanes;
   services.worker = options_.learner.worker;
   runner_ = std::make_unique<EpisodeRunner>(services, capacity);
 
@@ -245,13 +246,11 @@ absl::Status Worker::TakeWeights() {
   return absl::OkStatus();
 }
 
-bool Worker::HasRoomFor(const Lease& lease) const {
+bool Worker::HasRoomFor(int more) const {
   const int capacity = static_cast<int>(options_.learner.capacity_samples);
   const int busy_max = options_.busy_max > 0 ? options_.busy_max : capacity;
-  const int more = lease.samples_size();
-  return runner_->running() == 0 ||
-         (runner_->running() + more <= capacity &&
-          runner_->running() - runner_->in_step() + more <= busy_max);
+  return runner_->running() + more <= capacity &&
+         runner_->running() - runner_->in_open_step() + more <= busy_max;
 }
 
 absl::Status Worker::StartEpisodes() {
@@ -260,13 +259,12 @@ absl::Status Worker::StartEpisodes() {
   while (!leases_.empty() && outbox_.empty()) {
     Lease& lease = leases_.front();
     if (engine_->version() == 0 ||
-        lease.weight_version() > engine_->version() || !HasRoomFor(lease)) {
+        lease.weight_version() > engine_->version() ||
+        !(runner_->running() == 0 || HasRoomFor(lease.samples_size()))) {
       break;
     }
-    // A group above the capacity is run in parts.
-    while (lease.samples_size() > 0 &&
-           runner_->running() <
-               static_cast<int>(options_.learner.capacity_samples)) {
+    // A group above what may run at once is run in parts.
+    while (lease.samples_size() > 0 && HasRoomFor(1)) {
       const uint32_t sample = lease.samples(lease.samples_size() - 1);
       lease.mutable_samples()->RemoveLast();
       if (!client_->Begin(lease.lease(), lease.group(), sample)) continue;

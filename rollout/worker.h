@@ -16,7 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -43,8 +43,8 @@ struct WorkerOptions {
   Numerics numerics = kFp32;  // the run's; the learner refuses others
   // sequences_max is raised to the learner's capacity_samples if it is less.
   EngineOptions engine;
-  // Episodes beside those in a Step: above, no more are begun. 0: as many as
-  // the learner's capacity_samples, which bounds all.
+  // Episodes beside those in a Step that holds no thread: above, no more are
+  // begun. 0: as many as the learner's capacity_samples, which bounds all.
   int busy_max = 0;
   EnvironmentFactory new_environment;
   // What new_environment's environments keep to, from when a job's thread has
@@ -52,9 +52,10 @@ struct WorkerOptions {
   // known.
   std::function<EnvironmentLimits(const std::string& environment)>
       environment_limits;
-  // Environments that share neither threads nor a host with another.
-  std::set<std::string> apart;
-  int job_threads = kJobThreads;  // of those that share, and of each apart
+  // As EpisodeServices::lanes. Those of one host share one, or they would ask
+  // more of it at a time than job_threads calls.
+  std::map<std::string, std::string> lanes;
+  int job_threads = kJobThreads;  // of each lane
   // How long wanted weights may fail to arrive before the worker gives up.
   int64_t weights_deadline_ms = 120000;
 };

@@ -165,7 +165,7 @@ class OpenEpisodesTest : public ::testing::Test {
     services.new_environment = [this](const std::string&) {
       return client_->NewEnvironment(&SlowHost::facts());
     };
-    services.apart = {"slow"};
+    services.lanes = {{"slow", "slow"}};
     runner_ =
         std::make_unique<EpisodeRunner>(services, static_cast<int>(episodes));
   }

@@ -139,7 +139,8 @@ class RolloutWorkerTest : public ::testing::Test {
     WorkerOptions options;
     options.learner.address = learner->address();
     options.learner.worker = "w";
-    options.learner.capacity_samples = 4;
+    options.learner.capacity_samples = capacity_;
+    options.busy_max = busy_max_;
     options.learner.backoff_ms_min = 1;
     options.learner.backoff_ms_max = 10;
     options.learner.give_up_ms = 20000;
@@ -165,6 +166,8 @@ class RolloutWorkerTest : public ::testing::Test {
   std::unique_ptr<WeightPublisher> publisher_;
   std::unique_ptr<Backend> backend_;
   bool keep_sampling_mask_ = true;
+  uint32_t capacity_ = 4;
+  int busy_max_ = 0;
   std::shared_future<void> environments_ready_;  // empty: at once
   std::atomic<bool> stop_{false};
   // Of the script's thread while a worker runs.
@@ -307,6 +310,31 @@ TEST_F(RolloutWorkerTest, AWaitForAnEnvironmentIsReportedWithItsLimit) {
   EXPECT_EQ(seen.name(), "echo Reset, 2 episodes");
   EXPECT_GE(seen.elapsed_ms(), 500u) << "shorter waits are the rule";
   EXPECT_EQ(seen.deadline_ms(), static_cast<uint64_t>(kResetMs));
+}
+
+// Room for more is for those in a Step that holds no thread; the host of
+// environments has as many places as a worker may have others.
+TEST_F(RolloutWorkerTest, AGroupAboveWhatMayBeBusyIsRunInParts) {
+  capacity_ = 100;
+  busy_max_ = 2;
+  std::promise<void> release;
+  environments_ready_ = release.get_future().share();
+  uint32_t running = 0;
+  ScriptedLearner learner([&](int, Stream* stream) {
+    Welcome(stream, 1);
+    stream->Write(LeaseOf(1, 5, 1));
+    WorkerMessage message;
+    while (running == 0 && stream->Read(&message)) {
+      running = message.heartbeat().running_samples();
+    }
+    release.set_value();
+    Take(stream, 5, true);
+    Stop(stream);
+    return grpc::Status::OK;
+  });
+  const absl::Status status = RunAgainst(&learner);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(running, 2u);
 }
 
 TEST_F(RolloutWorkerTest, AStoppingWorkersStreamEndsBeforeItsEnvironmentsDo) {

@@ -453,27 +453,57 @@ def test_one_that_hangs_or_lies_costs_its_own_episodes():
 
 def test_steps_that_stay_open():
   """A run whose environment says open_steps: a Step waits without a thread of
-  the worker, and every episode is scored."""
+  the worker, beside more episodes than its engine samples, and every one is
+  scored. The Steps of the first step go on once all that is asked for was seen
+  at a time, or after 20 s."""
+  held = '''
+import threading
+threading.stack_size(1 << 18)
+changed, seen = threading.Condition(), {"open": 0, "steps": 0, "episodes": 0}
+def held():
+  with changed:
+    seen["open"] += 1
+    seen["steps"] = max(seen["steps"], seen["open"])
+    seen["episodes"] = max(seen["episodes"], len(truths))
+    changed.notify_all()
+    changed.wait_for(lambda: seen["steps"] > 8 and seen["episodes"] > 256, 20)
+    seen["open"] -= 1
+    print("at most", seen["steps"], seen["episodes"], file=sys.stderr, flush=True)
+'''
   variant("open", ("deterministic=True", "deterministic=True, open_steps=True"),
+          ("step_ms=10000", "step_ms=60000"),
+          ("def answer(call):", held + "\ndef answer(call):"),
+          ("max_workers=32", "max_workers=400"),
+          ("    return self.Validate(request, context, e.OpenResponse)",
+           "    with changed:\n"
+           "      seen['episodes'] = max(seen['episodes'], len(truths))\n"
+           "      changed.notify_all()\n"
+           "    return self.Validate(request, context, e.OpenResponse)"),
           ("def Step(self, request, context):",
-           "def Step(self, request, context):\n    __import__('time').sleep(0.5)"))
+           "def Step(self, request, context):\n    held()"))
   temper(0, "env", "register", "open")
   listed = json.loads(temper(0, "env", "list", "--json")[0])["environments"]
   expect("open_steps", [one["open_steps"] for one in listed
                         if one["environment"] == "open"], [True])
   temper(0, "train", "--name", "opened", "--set", "tasks=open/tasks.jsonl",
-         "--set", "steps=2", *RUN)
+         "--set", "steps=1", *(word.replace("step=2", "step=80") for word in RUN))
   db = os.path.join(HOME, "runs/opened/run.db")
-  expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(2,)])
-  expect("samples", query(db, "SELECT count(*) FROM lineage_trained"), [(16,)])
+  expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(1,)])
+  expect("samples", query(db, "SELECT count(*) FROM lineage_trained"), [(320,)])
   expect("episodes without a verdict", query(
       db, "SELECT count(*) FROM lineage_episode WHERE outcome_name IN "
       "('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
-  calls = dict(query(db, "SELECT kind_name, min(run_us) FROM "
-                     "named_environment_call GROUP BY 1"))
-  expect("the calls of a run", sorted(calls), ["GRADE", "RESET", "STEP"])
-  if calls.get("STEP", 0) < 500000:
-    failures.append("a Step of 0.5 s took %s us" % calls.get("STEP"))
+  calls = query(db, "SELECT DISTINCT kind_name FROM named_environment_call")
+  expect("the calls of a run", sorted(calls),
+         [("GRADE",), ("RESET",), ("STEP",)])
+  with open(os.path.join(HOME, "runs/opened/logs/environment-open.log")) as file:
+    most = re.findall(r"at most (\d+) (\d+)$", file.read(), re.M)
+  steps, episodes = (max(int(one[i]) for one in most) for i in (0, 1))
+  # A worker has 8 threads for calls, and an engine for 256 episodes.
+  if steps <= 8:
+    failures.append("%d Steps were open at once" % steps)
+  if episodes <= 256:
+    failures.append("%d episodes were open at once" % episodes)
 
 
 def test_readme():

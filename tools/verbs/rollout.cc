@@ -12,6 +12,7 @@
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
 #include "proto/wire/episode_limit.h"
+#include "rollout/job_lanes.h"
 #include "rollout/worker.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/flags.h"
@@ -89,8 +90,8 @@ absl::Status Work(const RolloutFlags& flags) {
   options.learner.capacity_samples = static_cast<uint32_t>(
       HaveOpenSteps(config, *environments) ? WorkerEpisodes(config)
                                            : demand.samples);
+  options.lanes = JobLanes(environments->All());
   for (const Registration& registration : environments->registrations()) {
-    options.apart.insert(registration.name());
     if (registration.command().empty()) continue;
     RETURN_IF_ERROR(AwaitAddress({.path = ServedAddressFile(
                                       flags.run_dir, registration.name())})
