@@ -176,6 +176,18 @@ TEST_F(HostileHostTest, AFloodIsCutOff) {
     for (int i = 0; i < 1025; ++i) response->add_messages()->set_role("user");
   };
   ExpectItsFault("Reset gave 1026 messages, at most 1024");
+  // Few of them, which would be made into tokens where all others are.
+  host_->open = [](OpenResponse* response) {
+    response->mutable_messages(0)->set_content(std::string(3 << 20, 'x'));
+  };
+  ExpectItsFault("Reset gave messages and tools of 31457");
+  host_->open = [](OpenResponse* response) {
+    Tool* const tool = response->add_tools();
+    tool->set_name("tool");
+    tool->set_function_json(R"({"name": "tool", "description": ")" +
+                            std::string(3 << 20, 'x') + "\"}");
+  };
+  ExpectItsFault("Reset gave messages and tools of 31457");
 }
 
 TEST_F(HostileHostTest, AnswersToWhatWasNotAskedAreRefused) {

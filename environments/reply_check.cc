@@ -13,6 +13,9 @@ namespace {
 
 constexpr size_t kMessagesMax = 1024;
 constexpr size_t kToolsMax = 128;
+// Of a prompt and its tools, all of which the engine's thread turns into
+// tokens: a line of a task file (kTaskLineBytesMax), and as much again.
+constexpr size_t kObservationBytesMax = 2 << 20;
 constexpr size_t kShownBytesMax = 100;
 // Of Verdict.answer and Verdict.detail.
 constexpr size_t kVerdictTextBytesMax = 64 << 10;
@@ -51,6 +54,16 @@ absl::Status CheckObservation(const Observation& observation) {
   if (observation.tools.size() > kToolsMax) {
     return Broken("Reset gave ", observation.tools.size(), " tools, at most ",
                   kToolsMax);
+  }
+  // Before what they are is looked at.
+  size_t bytes = 0;
+  for (const Message& message : observation.messages) {
+    bytes += message.ByteSizeLong();
+  }
+  for (const Tool& tool : observation.tools) bytes += tool.ByteSizeLong();
+  if (bytes > kObservationBytesMax) {
+    return Broken("Reset gave messages and tools of ", bytes,
+                  " bytes, at most ", kObservationBytesMax);
   }
   std::set<std::string> names;
   for (const Tool& tool : observation.tools) {

@@ -16,7 +16,7 @@
 namespace temper {
 
 // Of Validate and Reset: messages that have roles, tools of unique names whose
-// function_json is an object of that name.
+// function_json is an object of that name; 2 MiB of both together at most.
 absl::Status CheckObservation(const Observation& observation);
 
 // Of Step, for `calls` calls.
