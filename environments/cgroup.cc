@@ -10,7 +10,9 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <sstream>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -18,7 +20,8 @@
 namespace temper {
 namespace {
 
-constexpr char kRoot[] = "/sys/fs/cgroup";
+// Between two looks whether the last process of a group has ended.
+constexpr std::chrono::milliseconds kEndPause(2);
 
 bool WriteFile(const std::string& path, const std::string& text) {
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
@@ -78,22 +81,27 @@ std::string NamePrefix() {
   return absl::StrCat("temper_sandbox_", id, "_");
 }
 
-// Removes groups under `parent` whose maker, named by its pid, is gone.
-void RemoveStale(const std::string& parent) {
+// The groups under `parent` by who made them.
+std::multimap<pid_t, std::string> MadeUnder(const std::string& parent) {
+  std::multimap<pid_t, std::string> made;
   DIR* directory = opendir(parent.c_str());
-  if (directory == nullptr) return;
+  if (directory == nullptr) return made;
   const std::string prefix = NamePrefix();
-  std::vector<std::string> stale;
   while (const dirent* entry = readdir(directory)) {
     const std::string name = entry->d_name;
     if (name.rfind(prefix, 0) != 0) continue;
     const long pid = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
-    if (pid > 0 && kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) {
-      stale.push_back(absl::StrCat(parent, "/", name));
-    }
+    if (pid > 0) made.emplace(pid, absl::StrCat(parent, "/", name));
   }
   closedir(directory);
-  for (const std::string& path : stale) rmdir(path.c_str());
+  return made;
+}
+
+// Removes groups under `parent` whose maker is gone.
+void RemoveStale(const std::string& parent) {
+  for (const auto& [pid, path] : MadeUnder(parent)) {
+    if (kill(pid, 0) != 0 && errno == ESRCH) rmdir(path.c_str());
+  }
 }
 
 // Whether a group can be made there; notes whether it holds swap and has a
@@ -113,9 +121,8 @@ bool Works(CgroupHierarchy* hierarchy) {
   return true;
 }
 
-bool TryV2(CgroupHierarchy* found) {
-  for (const std::string& root :
-       {std::string(kRoot), absl::StrCat(kRoot, "/unified")}) {
+bool TryV2(const std::string& top, CgroupHierarchy* found) {
+  for (const std::string& root : {top, absl::StrCat(top, "/unified")}) {
     if (!Exists(root + "/cgroup.controllers")) continue;
     for (const std::string& path : {root + OwnPath(""), root}) {
       // Refused where the group has processes of its own; the probe tells.
@@ -132,11 +139,11 @@ bool TryV2(CgroupHierarchy* found) {
   return false;
 }
 
-bool TryV1(CgroupHierarchy* found) {
+bool TryV1(const std::string& top, CgroupHierarchy* found) {
   CgroupHierarchy hierarchy = {CgroupMode::kV1, {}};
   for (const char* controller : {"pids", "memory", "cpu"}) {
     const size_t before = hierarchy.parents.size();
-    const std::string root = absl::StrCat(kRoot, "/", controller);
+    const std::string root = absl::StrCat(top, "/", controller);
     for (const std::string& path : {root + OwnPath(controller), root}) {
       CgroupHierarchy longer = hierarchy;
       longer.parents.push_back(path);
@@ -161,11 +168,29 @@ std::string CgroupHierarchy::Describe() const {
                       ")");
 }
 
-CgroupHierarchy DetectCgroups() {
+CgroupHierarchy DetectCgroups(const std::string& root) {
   CgroupHierarchy found;
-  if (!TryV2(&found)) TryV1(&found);
+  if (!TryV2(root, &found)) TryV1(root, &found);
   for (const std::string& parent : found.parents) RemoveStale(parent);
   return found;
+}
+
+bool RemoveGroupsOf(const CgroupHierarchy& hierarchy, pid_t maker,
+                    std::chrono::milliseconds wait) {
+  const auto end = std::chrono::steady_clock::now() + wait;
+  for (const std::string& parent : hierarchy.parents) {
+    const auto made = MadeUnder(parent);
+    const auto [first, last] = made.equal_range(maker);
+    for (auto one = first; one != last; ++one) {
+      const Cgroup left(hierarchy, {one->second});
+      while (rmdir(one->second.c_str()) != 0 && errno == EBUSY) {
+        left.Kill();
+        if (std::chrono::steady_clock::now() >= end) return false;
+        std::this_thread::sleep_for(kEndPause);
+      }
+    }
+  }
+  return true;
 }
 
 std::vector<CgroupLimit> CgroupLimits(const CgroupHierarchy& hierarchy,

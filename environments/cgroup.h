@@ -11,9 +11,11 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,9 +44,14 @@ struct CgroupHierarchy {
   std::string Describe() const;
 };
 
-// Looks for the hierarchy in force. Leaves nothing behind, and removes groups
-// that dead supervisors left.
-CgroupHierarchy DetectCgroups();
+// Looks for the hierarchy in force below `root`. Leaves nothing behind, and
+// removes groups that dead supervisors left.
+CgroupHierarchy DetectCgroups(const std::string& root = "/sys/fs/cgroup");
+
+// Removes the groups that the process `maker`, which was reaped, did not, once
+// what is in them has ended; it is killed. False if one is there after `wait`.
+bool RemoveGroupsOf(const CgroupHierarchy& hierarchy, pid_t maker,
+                    std::chrono::milliseconds wait);
 
 // A limit of a group: `value`, written to `file`, of the parent with that index
 // in CgroupHierarchy::parents.
@@ -81,6 +88,9 @@ CgroupEvents ReadCgroupEvents(const CgroupHierarchy& hierarchy,
 class Cgroup {
  public:
   explicit Cgroup(const CgroupHierarchy& hierarchy) : hierarchy_(hierarchy) {}
+  // One that is there, at one directory of each parent.
+  Cgroup(const CgroupHierarchy& hierarchy, std::vector<std::string> paths)
+      : hierarchy_(hierarchy), paths_(std::move(paths)) {}
 
   // Makes the group with its limits; no group where the mode is kNone. On an
   // error nothing is left.

@@ -3,13 +3,20 @@
 
 #include "environments/cgroup.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -103,6 +110,82 @@ TEST(CgroupTest, WhatALimitRefusedIsReadOfEitherVersion) {
   events = ReadCgroupEvents({CgroupMode::kV1, {"/pids"}}, {memory});
   EXPECT_EQ(events.forks_refused + events.memory_kills, 0);
   EXPECT_EQ(ReadCgroupEvents({}, {}).memory_kills, 0);
+}
+
+// What the kernel's own file system does beside (files that come with a group,
+// and go with it) plain ones cannot.
+TEST(CgroupTest, V2IsLookedForWhereItIsAndLeavesNothingWhereItIsNot) {
+  const std::string root =
+      Directory("root2", {"cgroup.controllers", "cgroup.subtree_control"});
+  EXPECT_EQ(DetectCgroups(root).mode, CgroupMode::kNone)
+      << "a group without its limits is none";
+  // +pids, +memory and +cpu, each by itself: a plain file keeps the longest.
+  EXPECT_EQ(Read(root + "/cgroup.subtree_control"), "+cpuory");
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("cgroup.controllers",
+                                                   "cgroup.subtree_control"));
+  const std::string none = Directory("root0", {});
+  EXPECT_EQ(DetectCgroups(none).Describe(), "no cgroup (rlimits only)");
+}
+
+TEST(CgroupTest, AGroupOfV2IsEnteredCountedAndKilledByItsFiles) {
+  const std::string path = Directory(
+      "group2",
+      {"cgroup.procs", "cgroup.kill", "pids.current", "memory.current"});
+  const Cgroup group({CgroupMode::kV2, {"/parent"}}, {path});
+  ASSERT_TRUE(group.Add(4711));
+  EXPECT_EQ(Read(path + "/cgroup.procs"), "4711");
+  EXPECT_THAT(group.Processes(), testing::ElementsAre(4711));
+  group.Kill();
+  EXPECT_EQ(Read(path + "/cgroup.kill"), "1") << "one by one a fork slips by";
+  Say(path + "/pids.current", "3\n");
+  Say(path + "/memory.current", "8192\n");
+  EXPECT_EQ(group.CountTasks(), 3);
+  EXPECT_EQ(group.HeldBytes(), 8192);
+  ASSERT_EQ(remove((path + "/cgroup.procs").c_str()), 0);
+  EXPECT_FALSE(group.Add(4711));
+}
+
+TEST(CgroupTest, GroupsOfAMakerThatWasKilledAreRemovedAndNoOthers) {
+  const CgroupHierarchy hierarchy = DetectCgroups();
+  if (!hierarchy.holds_processes()) {
+    GTEST_SKIP() << "no cgroup can be made here";
+  }
+  Cgroup ours(hierarchy);
+  ASSERT_TRUE(ours.Create("78", 5, 64 << 20).ok());
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t maker = fork();
+  if (maker == 0) {
+    Cgroup left(hierarchy);
+    if (!left.Create("78", 5, 64 << 20).ok()) _exit(1);
+    // A process that outlives its maker.
+    if (fork() == 0) {
+      if (left.Enter() && write(ready[1], "y", 1) == 1) pause();
+      _exit(1);
+    }
+    close(ready[1]);
+    pause();
+  }
+  close(ready[1]);
+  char answer = 0;
+  EXPECT_EQ(read(ready[0], &answer, 1), 1);
+  close(ready[0]);
+  kill(maker, SIGKILL);
+  waitpid(maker, nullptr, 0);
+  EXPECT_TRUE(RemoveGroupsOf(hierarchy, maker, std::chrono::seconds(10)));
+  const std::string mine = std::to_string(getpid());
+  for (const std::string& path : ours.paths()) {
+    std::string other = path;
+    other.replace(other.rfind("_" + mine + "_") + 1, mine.size(),
+                  std::to_string(maker));
+    EXPECT_EQ(access(path.c_str(), F_OK), 0) << path;
+    EXPECT_NE(access(other.c_str(), F_OK), 0) << other;
+  }
+  ours.Remove();
 }
 
 TEST(CgroupTest, GroupsOfThisMachineHoldWhatIsSaid) {

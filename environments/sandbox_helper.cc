@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <map>
 #include <vector>
 
@@ -28,6 +31,9 @@ namespace {
 // Room that the limit of a user's processes leaves beside a session, so that
 // where a cgroup counts them it is the one to refuse a fork, and tells of it.
 constexpr uint32_t kSpareProcesses = 8;
+
+// For what a killed keeper left to end; its pid namespace ends with it.
+constexpr int64_t kLeftMillis = 5000;
 
 struct Helper {
   SandboxHelperOptions options;
@@ -50,12 +56,21 @@ int WaitSignal(const sigset_t& signals, int64_t millis) {
   return signal < 0 ? 0 : signal;
 }
 
+// SIGTERM is for nobody: the helper ends with its socket.
 void BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGCHLD);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
+}
+
+// Readable when a child ended.
+int ChildSignals() {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 bool AddUid(uid_t uid, Helper* helper) {
@@ -71,6 +86,25 @@ SandboxReply ReplyOf(absl::StatusCode code, const std::string& text) {
   reply.code = static_cast<int32_t>(code);
   snprintf(reply.text, sizeof(reply.text), "%s", text.c_str());
   return reply;
+}
+
+// Of a keeper that was reaped. One that was killed left them.
+void RemoveCgroups(const Helper& helper, pid_t keeper) {
+  RemoveGroupsOf(helper.keeper.cgroups, keeper,
+                 std::chrono::milliseconds(kLeftMillis));
+}
+
+// Keepers that ended and that nobody asks about: those of slots at rest.
+void ReapEnded(Helper* helper) {
+  for (auto it = helper->keepers.begin(); it != helper->keepers.end();) {
+    const pid_t keeper = it->second;
+    if (waitpid(keeper, nullptr, WNOHANG) == 0) {
+      ++it;
+      continue;
+    }
+    it = helper->keepers.erase(it);
+    RemoveCgroups(*helper, keeper);
+  }
 }
 
 // By `end`, of MonotonicMillis.
@@ -89,6 +123,7 @@ SandboxReply KillSlot(Helper* helper, uint32_t slot, int64_t end) {
     }
     WaitSignal(child, 20);
   }
+  RemoveCgroups(*helper, found->second);
   helper->keepers.erase(found);
   return ReplyOf(absl::StatusCode::kOk, "");
 }
@@ -131,6 +166,19 @@ SandboxReply LaunchSlot(Helper* helper, uint32_t slot, const SandboxFds& fds) {
   if (size == 0) return ReplyOf(absl::StatusCode::kOk, "");
   KillSlot(helper, slot, MonotonicMillis() + helper->options.end_max_millis);
   return ReplyOf(absl::StatusCode::kUnavailable, std::string(text, size));
+}
+
+// Waits for a request, and reaps meanwhile.
+void AwaitRequest(int socket, int signals, Helper* helper) {
+  for (;;) {
+    ReapEnded(helper);
+    struct pollfd events[] = {{socket, POLLIN, 0}, {signals, POLLIN, 0}};
+    poll(events, 2, -1);
+    if (events[0].revents != 0) return;
+    struct signalfd_siginfo info;
+    while (read(signals, &info, sizeof(info)) == sizeof(info)) {
+    }
+  }
 }
 
 // Receives a request and the descriptors with it; false when the socket closed.
@@ -224,8 +272,10 @@ void RunSandboxHelper(int socket, const SandboxHelperOptions& options) {
   Helper helper;
   helper.options = options;
   SandboxReply reply = SetUp(&helper);
+  const int signals = ChildSignals();
   for (;;) {
     if (send(kept, &reply, sizeof(reply), MSG_NOSIGNAL) < 0) break;
+    AwaitRequest(kept, signals, &helper);
     SandboxRequest request;
     SandboxFds fds;
     if (!Receive(kept, &request, &fds)) break;

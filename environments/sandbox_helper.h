@@ -7,7 +7,10 @@
 // one after another by a socket that it has to their owner, without the helper.
 // The helper ends when its socket closes, a keeper when the helper does
 // (PDEATHSIG), bubblewrap when its keeper does, and every session with its
-// bubblewrap: a kill -9 anywhere leaves nothing.
+// bubblewrap. What a keeper makes outside of itself are its cgroups; the helper
+// removes those of one that was killed. So a kill -9 of any of them leaves
+// nothing; of a helper and a keeper at once empty cgroups, until a helper
+// starts on this machine.
 //
 // Only sandbox_supervisor.cc uses this.
 

@@ -20,12 +20,11 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "environments/cgroup.h"
 #include "environments/python_session.h"
 #include "environments/sandbox_processes_fixture.h"
+#include "environments/sandbox_remains_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -210,27 +209,6 @@ std::set<int> Keepers(pid_t helper) {
   return keepers;
 }
 
-// Groups that these keepers made. (Others' may come and go meanwhile.)
-std::vector<std::string> GroupsOf(const std::set<int>& keepers,
-                                  const CgroupHierarchy& hierarchy) {
-  std::vector<std::string> groups;
-  for (const std::string& parent : hierarchy.parents) {
-    DIR* const directory = opendir(parent.c_str());
-    while (const dirent* entry = readdir(directory)) {
-      const std::vector<std::string> parts =
-          absl::StrSplit(entry->d_name, '_');  // temper_sandbox_SPACE_PID_NAME
-      int pid = 0;
-      if (parts.size() < 5 || parts[1] != "sandbox" ||
-          !absl::SimpleAtoi(parts[3], &pid)) {
-        continue;
-      }
-      if (keepers.count(pid) > 0) groups.push_back(entry->d_name);
-    }
-    closedir(directory);
-  }
-  return groups;
-}
-
 // Names of all that lives below the helper, sorted; waits until it is `want`.
 std::vector<std::string> NamesBelow(pid_t helper,
                                     const std::vector<std::string>& want) {
@@ -300,6 +278,7 @@ TEST_F(SandboxLoadTest, ManyMixedRunsLeaveNothing) {
     EXPECT_NE(kill(process.pid, 0), 0) << process.name << " lives";
   }
   EXPECT_EQ(GroupsOf(keepers, hierarchy), std::vector<std::string>());
+  EXPECT_EQ(FilesOfSandboxes(), std::vector<std::string>());
 }
 
 }  // namespace

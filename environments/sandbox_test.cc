@@ -9,13 +9,16 @@
 #include <unistd.h>
 
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "absl/strings/numbers.h"
+#include "environments/cgroup.h"
 #include "environments/environment.h"
 #include "environments/memory_attack.h"
 #include "environments/python_session.h"
 #include "environments/sandbox_processes_fixture.h"
+#include "environments/sandbox_remains_fixture.h"
 #include "environments/step_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -374,6 +377,52 @@ TEST(SandboxTest, KillNineOfTheHelperLeavesNothingAndIsReported) {
   char byte;
   EXPECT_TRUE(absl::IsAborted((*sandbox)->Read(&byte, 1, In(10000))));
   EXPECT_TRUE(absl::IsUnavailable(supervisor->Launch(0, {})));
+}
+
+// Of whoever is between a session and the helper, while a session is at work.
+TEST(SandboxTest, KillNineOfAKeeperOrABubblewrapLeavesNothing) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const CgroupHierarchy hierarchy = DetectCgroups();
+  auto supervisor = NewSupervisor(1);
+  const pid_t helper = supervisor->helper_pid();
+  auto pool = *SandboxPool::Create(supervisor.get());
+  std::set<int> keepers;
+  for (const size_t victim : {0, 1, 2}) {
+    PythonSession session(pool.get(), 1, PythonSessionLimits());
+    const auto ran = session.Run(
+        "import threading, time\nopen('/tmp/left', 'w').write('x')\n"
+        "def spin():\n  while True: time.sleep(1)\n"
+        "threading.Thread(target=spin).start()");
+    ASSERT_TRUE(ran.ok()) << ran.status();
+    // The keeper, and both of bubblewrap's, from the outside inwards.
+    std::vector<pid_t> chain = {helper};
+    while (chain.size() < 4) {
+      pid_t inner = 0;
+      for (const SandboxProcess& process : ProcessesBelow(helper)) {
+        if (process.parent == chain.back()) inner = process.pid;
+      }
+      ASSERT_NE(inner, 0);
+      chain.push_back(inner);
+    }
+    keepers.insert(chain[1]);
+    EXPECT_EQ(GroupsOf(keepers, hierarchy).empty(), hierarchy.parents.empty());
+    ASSERT_EQ(kill(chain[1 + victim], SIGKILL), 0);
+    // The helper finds out by itself, though nobody asks it about the slot.
+    const SteadyTime end = In(10000);
+    while ((!ProcessesBelow(helper).empty() ||
+            !GroupsOf(keepers, hierarchy).empty()) &&
+           std::chrono::steady_clock::now() < end) {
+      usleep(1000);
+    }
+    EXPECT_THAT(GroupsOf(keepers, hierarchy), IsEmpty()) << victim;
+    EXPECT_TRUE(ProcessesBelow(helper).empty()) << victim;
+    EXPECT_THAT(FilesOfSandboxes(), IsEmpty()) << victim;
+    EXPECT_FALSE(supervisor->lost());
+  }
+  EXPECT_EQ(keepers.size(), 3u);
+  pool.reset();
+  supervisor.reset();
+  ExpectNoDescendantLeft();
 }
 
 TEST(SandboxTest, AHelperThatHangsIsKilledAtTheEnd) {
