@@ -33,6 +33,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kAnswersMax = 64;
 
+absl::StatusOr<Json> PayloadOf(const Task& task) {
+  return ReadPayload(task, {"answer", "corpus", "index"});
+}
+
 // What counts as right, in lower case.
 absl::StatusOr<std::vector<std::string>> TruthsOf(const Task& task,
                                                   const Json& payload) {
@@ -60,6 +64,28 @@ absl::StatusOr<std::vector<std::string>> TruthsOf(const Task& task,
   return truths;
 }
 
+std::string ChecksumOf(const SearchIndex& index) {
+  return absl::StrCat(absl::Hex(index.checksum(), absl::kZeroPad8));
+}
+
+// That the index at `path` is the one that `task` names, if it names one.
+absl::Status CheckPinned(const Task& task, const Json& payload,
+                         const std::string& path, const SearchIndex& index) {
+  const auto pinned = payload.find("index");
+  if (pinned == payload.end()) return absl::OkStatus();
+  if (!pinned->is_string()) {
+    return PayloadFault(task, "index",
+                        "must be the checksum of an index, eight digits");
+  }
+  const std::string was = pinned->get<std::string>();
+  if (was == ChecksumOf(index)) return absl::OkStatus();
+  return PayloadFault(
+      task, "corpus",
+      absl::StrCat("is another index than this task's: ", path,
+                   " has the checksum ", ChecksumOf(index), ", and it was ",
+                   was, "; put that one back, or begin anew"));
+}
+
 // The index of `task`. Of what is wrong with the file the task is told.
 absl::StatusOr<std::unique_ptr<SearchIndex>> IndexOf(const Task& task,
                                                      const Json& payload) {
@@ -73,6 +99,7 @@ absl::StatusOr<std::unique_ptr<SearchIndex>> IndexOf(const Task& task,
   ASSIGN_OR_RETURN(const std::string path,
                    AbsolutePath(corpus->get<std::string>()));
   auto index = SearchIndex::Open(path);
+  if (index.ok()) RETURN_IF_ERROR(CheckPinned(task, payload, path, **index));
   switch (index.status().code()) {
     case absl::StatusCode::kNotFound:
       return PayloadFault(
@@ -138,8 +165,7 @@ class SearchEnvironment : public Environment {
   static absl::StatusOr<Observation> Read(const Task& task,
                                           std::unique_ptr<SearchIndex>* index,
                                           std::vector<std::string>* truths) {
-    ASSIGN_OR_RETURN(const Json payload,
-                     ReadPayload(task, {"answer", "corpus"}));
+    ASSIGN_OR_RETURN(const Json payload, PayloadOf(task));
     ASSIGN_OR_RETURN(*truths, TruthsOf(task, payload));
     ASSIGN_OR_RETURN(Observation observation, PromptOf(task));
     ASSIGN_OR_RETURN(*index, IndexOf(task, payload));
@@ -154,6 +180,18 @@ class SearchEnvironment : public Environment {
 };
 
 }  // namespace
+
+absl::Status PinIndex(Task* task) {
+  if (task->environment() != kSearchFacts.name) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Json payload, PayloadOf(*task));
+  ASSIGN_OR_RETURN(const auto index, IndexOf(*task, payload));
+  if (payload.contains("index")) return absl::OkStatus();
+  // Behind the last key, for one there is: all else stays as it was written.
+  std::string* const text = task->mutable_payload_json();
+  text->insert(text->rfind('}'),
+               absl::StrCat(", \"index\": \"", ChecksumOf(*index), "\""));
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<Environment>> NewSearchEnvironment(
     const EnvironmentContext&) {

@@ -8,6 +8,10 @@
 //           absolute. A task file thus fits every machine where a run or host
 //           is started beside the same corpora.
 //   answer  the right answer, or a list of what counts as such, 64 at most
+//   index   the checksum of that index (SearchIndex::checksum), eight digits;
+//   of
+//           another one the task is told. May be absent; a run writes it into
+//           its own tasks (PinIndex), so that it has one index to its end
 // Answers are graded as in math, in either case of letters.
 //
 // Results are a function of the index and the calls: with the same file, the
@@ -26,6 +30,10 @@ extern const EnvironmentFacts kSearchFacts;
 
 absl::StatusOr<std::unique_ptr<Environment>> NewSearchEnvironment(
     const EnvironmentContext& context);
+
+// Adds "index" to the payload of `task` where it is one of this environment and
+// has none. Errors are those of Validate.
+absl::Status PinIndex(Task* task);
 
 }  // namespace temper
 

@@ -44,6 +44,8 @@ class SearchIndex {
   uint64_t words() const { return trailer_.words; }  // distinct ones
   uint64_t postings() const { return trailer_.postings; }
   uint64_t file_bytes() const { return trailer_.file_bytes; }
+  // Of the trailer, which has those of all else: another index, another one.
+  uint32_t checksum() const { return trailer_.crc32c; }
 
   // The best `count` of the passages that have a word of `query`, best first,
   // those of one score in their order. DataLoss if the file is damaged.

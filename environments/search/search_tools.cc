@@ -194,16 +194,35 @@ std::vector<uint32_t> Lowered(std::string_view text) {
   return all;
 }
 
-// Whether `pattern` stands at byte `at`, whatever the case.
-bool StandsAt(std::string_view text, size_t at,
-              const std::vector<uint32_t>& pattern) {
-  for (const uint32_t wanted : pattern) {
-    if (at >= text.size()) return false;
-    const Utf8Step step = NextUtf8(text.data() + at, text.size() - at);
-    if (LowerCase(step.code_point) != wanted) return false;
-    at += step.bytes;
+// Calls `found` with each byte of `text` at which `pattern` stands, whatever
+// the case, in their order. By Knuth, Morris and Pratt: whatever both are, a
+// character of the text is looked at twice at most.
+template <typename Found>
+void FindAll(std::string_view text, const std::vector<uint32_t>& pattern,
+             const Found& found) {
+  const size_t size = pattern.size();
+  // Of the first i characters of the pattern, how many of the last are its
+  // first ones too, but not all.
+  std::vector<size_t> again(size + 1, 0);
+  for (size_t i = 1, same = 0; i < size; ++i) {
+    while (same > 0 && pattern[i] != pattern[same]) same = again[same];
+    if (pattern[i] == pattern[same]) ++same;
+    again[i + 1] = same;
   }
-  return true;
+  // Where the last characters began, by their number.
+  std::vector<size_t> begins(size);
+  size_t matched = 0, number = 0;
+  for (size_t at = 0; at < text.size(); ++number) {
+    const Utf8Step step = NextUtf8(text.data() + at, text.size() - at);
+    const uint32_t letter = LowerCase(step.code_point);
+    begins[number % size] = at;
+    at += step.bytes;
+    while (matched > 0 && letter != pattern[matched]) matched = again[matched];
+    if (letter == pattern[matched]) ++matched;
+    if (matched < size) continue;
+    found(begins[(number + 1) % size]);
+    matched = again[matched];
+  }
 }
 
 absl::StatusOr<std::string> Find(const SearchIndex& index,
@@ -212,27 +231,26 @@ absl::StatusOr<std::string> Find(const SearchIndex& index,
   ASSIGN_OR_RETURN(const SearchIndex::Passage passage,
                    index.Get(static_cast<uint32_t>(arguments.passage - 1)));
   const std::string_view text = passage.text;
-  const std::vector<uint32_t> pattern = Lowered(arguments.text);
-  std::vector<size_t> places;
-  for (size_t at = 0; at < text.size();
-       at += NextUtf8(text.data() + at, text.size() - at).bytes) {
-    if (StandsAt(text, at, pattern)) places.push_back(at);
-  }
-  const size_t pages = PagesOf(places.size());
+  size_t count = 0;
+  std::vector<size_t> places;  // of the page that is asked for
+  FindAll(text, Lowered(arguments.text), [&](size_t place) {
+    const auto page = static_cast<int64_t>(count++ / kPerPage) + 1;
+    if (page == arguments.page) places.push_back(place);
+  });
+  const size_t pages = PagesOf(count);
   RETURN_IF_ERROR(CheckPage(arguments.page, pages));
   std::string content = Heading(arguments.passage, passage.title);
-  if (places.empty()) return content + " does not have this text";
-  absl::StrAppend(&content, " has it in ", places.size(),
-                  places.size() == 1 ? " place" : " places", ", page ",
-                  arguments.page, " of ", pages);
+  if (count == 0) return content + " does not have this text";
+  absl::StrAppend(&content, " has it in ", count,
+                  count == 1 ? " place" : " places", ", page ", arguments.page,
+                  " of ", pages);
   const std::vector<size_t> bounds = PageBounds(text);
-  const size_t begin = (static_cast<size_t>(arguments.page) - 1) * kPerPage;
-  for (size_t i = begin; i < std::min(begin + kPerPage, places.size()); ++i) {
+  for (const size_t place : places) {
     const auto page =
-        std::upper_bound(bounds.begin(), bounds.end() - 1, places[i]) -
+        std::upper_bound(bounds.begin(), bounds.end() - 1, place) -
         bounds.begin();
     absl::StrAppend(&content, "\non page ", page, ": ",
-                    Excerpt(text, places[i], kExcerptCharacters));
+                    Excerpt(text, place, kExcerptCharacters));
   }
   return content;
 }

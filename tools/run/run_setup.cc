@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "environments/registration.h"
+#include "environments/search/search.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/checkpoint.h"
@@ -202,8 +203,9 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
                    TaskCheck::Create(config.model(), run.model,
                                      config.sampling(), environments.get()));
   ASSIGN_OR_RETURN(
-      const std::vector<Task> tasks,
+      std::vector<Task> tasks,
       MakeTasks(config, [&](const Task& t) { return check->Check(t); }));
+  for (Task& task : tasks) RETURN_IF_ERROR(PinIndex(&task));
   run.prompt_tokens = check->prompt_tokens();
   RETURN_IF_ERROR(CheckTasks(tasks, *environments, &config));
   Count(tasks, &run);

@@ -124,7 +124,12 @@ TEST_F(RunTasksTest, APageOfSearchHasToFitBehindThePrompt) {
               HasSubstr("with max_tokens 2700 and 1300 of a tool's result that "
                         "is above 4096, the model's max_position_embeddings"));
   EXPECT_TRUE(SetConfigValue("max_turns=1", &config_).ok());
-  EXPECT_TRUE(PrepareRun(config_, "", 0).ok());
+  const auto run = PrepareRun(config_, "", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  // The run's own tasks say which index they began with.
+  for (const Task& task : *ReadTaskFile(run->dir + "/tasks.jsonl")) {
+    EXPECT_THAT(task.payload_json(), HasSubstr("\"index\": \""));
+  }
 }
 
 TEST_F(RunTasksTest, TooFewHeldOutTasksAreRefused) {
