@@ -20,6 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "environments/sandbox_policy.h"
 #include "environments/uid_claim.h"
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
@@ -39,6 +40,8 @@ constexpr rlim_t kFileBytesMax = 64 << 20;
 // gRPC's socket, and some room.
 constexpr size_t kSocketDirFilesMax = 8;
 constexpr off_t kLastLineBytesMax = 1024;
+// Where bubblewrap, which closes it, finds the system call filter.
+constexpr int kFilterFd = 3;
 // For the kernel to end what bubblewrap's end takes with it.
 constexpr int kEndMillisMax = 2000;
 
@@ -131,7 +134,7 @@ std::vector<std::string> Words(const Registration& registration,
         {"PYTHONHASHSEED", "0"}}) {
     add({"--setenv", name, value});
   }
-  add({"--"});
+  add({"--seccomp", absl::StrCat(kFilterFd), "--"});
   if (own_uid) {
     add({kSetpriv, "--reuid", absl::StrCat(uid), "--regid", absl::StrCat(uid),
          "--clear-groups", "--no-new-privs", "--inh-caps=-all",
@@ -140,6 +143,20 @@ std::vector<std::string> Words(const Registration& registration,
   add({registration.command().begin(), registration.command().end()});
   add({absl::StrCat("unix:", kSocketDir, "/socket")});
   return words;
+}
+
+// A file with the filter, to be read from its beginning.
+absl::StatusOr<int> SocketFilter() {
+  ASSIGN_OR_RETURN(const std::string program, MakeSocketFilter());
+  const int fd = memfd_create("filter", MFD_CLOEXEC);
+  if (fd < 0) return FileError("make", "a memory file", errno);
+  if (pwrite(fd, program.data(), program.size(), 0) ==
+      static_cast<ssize_t>(program.size())) {
+    return fd;
+  }
+  const absl::Status status = FileError("write", "a memory file", errno);
+  close(fd);
+  return status;
 }
 
 void Limit(int resource, rlim_t most) {
@@ -154,7 +171,7 @@ struct ChildLimits {
 
 // Between fork and exec: only calls that are safe where threads were. A byte
 // from `gate` says that it is in its cgroup.
-[[noreturn]] void Become(char* const* argv, int output,
+[[noreturn]] void Become(char* const* argv, int output, int filter,
                          const ChildLimits& limits, int gate, pid_t parent) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(126);
   char byte;
@@ -171,10 +188,11 @@ struct ChildLimits {
   if (limits.data_bytes != RLIM_INFINITY) Limit(RLIMIT_DATA, limits.data_bytes);
   const int empty = open("/dev/null", O_RDONLY);
   if (empty < 0 || dup2(empty, 0) < 0 || dup2(output, 1) < 0 ||
-      dup2(output, 2) < 0) {
+      dup2(output, 2) < 0 || dup2(filter, kFilterFd) < 0 ||
+      fcntl(kFilterFd, F_SETFD, 0) != 0) {
     _exit(126);
   }
-  close_range(3, ~0U, 0);
+  close_range(kFilterFd + 1, ~0U, 0);
   // bubblewrap's own, which its first process would show.
   char* const no_environment[] = {nullptr};
   execve(kBwrap, argv, no_environment);
@@ -273,14 +291,16 @@ absl::Status EnvironmentCommand::Spawn() {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  const absl::Status forked = Fork(argv.data());
+  ASSIGN_OR_RETURN(const int filter, SocketFilter());
+  const absl::Status forked = Fork(argv.data(), filter);
+  close(filter);
   if (forked.ok()) return forked;
   return absl::Status(
       forked.code(),
       absl::StrCat("environment ", name, ": ", std::string(forked.message())));
 }
 
-absl::Status EnvironmentCommand::Fork(char* const* argv) {
+absl::Status EnvironmentCommand::Fork(char* const* argv, int filter) {
   static std::atomic<int> count = 0;
   RETURN_IF_ERROR(cgroup_.Create(absl::StrCat("command", ++count),
                                  limits_.processes_max,
@@ -296,7 +316,7 @@ absl::Status EnvironmentCommand::Fork(char* const* argv) {
   const pid_t parent = getpid();
   const int output = output_ < 0 ? memory_ : output_;
   pid_ = fork();
-  if (pid_ == 0) Become(argv, output, limits, gate[0], parent);
+  if (pid_ == 0) Become(argv, output, filter, limits, gate[0], parent);
   int error = errno;
   bool placed = false;
   if (pid_ > 0) {

@@ -67,8 +67,8 @@ class EnvironmentCommand {
                      const EnvironmentCommandLimits& limits);
 
   absl::Status Spawn();
-  // Forks what becomes the program, in its cgroup.
-  absl::Status Fork(char* const* argv);
+  // Forks what becomes the program, in its cgroup, behind `filter`.
+  absl::Status Fork(char* const* argv, int filter);
   absl::Status MakeSocketDir();
   absl::Status CheckSocketDir() const;
   void End();

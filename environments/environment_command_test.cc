@@ -126,6 +126,20 @@ TEST(EnvironmentCommandTest, HasNoCapabilityAndAsRootAUidOfItsOwn) {
   EXPECT_NE(Said("id -u"), uid);
 }
 
+// Also by ways that no network namespace holds: AF_VSOCK is 40. That of netlink
+// (16) every kernel has, whatever is refused.
+TEST(EnvironmentCommandTest, ItHasNoSocketsButThoseOfItsNamespaces) {
+  EXPECT_EQ(
+      Said("python3 -c \"\n"
+           "import socket\n"
+           "def error(family):\n"
+           "  try: socket.socket(family, socket.SOCK_DGRAM)\n"
+           "  except OSError as fault: return fault.errno\n"
+           "  return 0\n"
+           "print(*map(error, [1, 2, 10, 0, 5, 9, 11, 16, 17, 38, 40]))\""),
+      "0 0 0 97 97 97 97 97 97 97 97");
+}
+
 TEST(EnvironmentCommandTest, OneThatFillsItsDirectoryIsEnded) {
   const auto command = EnvironmentCommand::Start(
       Shell("for i in 1 2 3 4 5 6 7 8 9; do touch /run/temper/$i; done; "

@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "environments/denied_calls.h"
 #include "seccomp.h"
 
 namespace temper {
@@ -25,36 +26,6 @@ constexpr uint64_t kProcessBytesMin = 32 << 20;  // Python runs in half of it
 
 constexpr ssize_t kFilterBytesMax = 32 << 10;  // as the kernel's: 4096 of 8
 
-constexpr const char* kDenied[] = {
-    // Escapes by namespaces and mounts.
-    "unshare", "setns", "mount", "umount2", "umount", "pivot_root", "chroot",
-    "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
-    "mount_setattr", "name_to_handle_at", "open_by_handle_at",
-    // Other processes' memory and handles.
-    "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd",
-    "process_madvise",
-    // Kernel interfaces with a history.
-    "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "fanotify_init", "personality", "modify_ldt",
-    "vmsplice", "uselib", "lookup_dcookie", "remap_file_pages",
-    // State shared across sandboxes; inotify tells when another one opens a
-    // file of the system's.
-    "add_key", "keyctl", "request_key", "flock", "mq_open", "shmget", "semget",
-    "msgget", "memfd_secret", "inotify_init", "inotify_init1",
-    "inotify_add_watch",
-    // Memory that belongs to no process: unmapped, closed and sent in a message
-    // it is in no rlimit.
-    "memfd_create",
-    // The machine.
-    "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
-    "delete_module", "create_module", "syslog", "acct", "swapon", "swapoff",
-    "quotactl", "quotactl_fd", "nfsservctl", "iopl", "ioperm", "vhangup",
-    "sethostname", "setdomainname", "settimeofday", "clock_settime",
-    "clock_adjtime", "adjtimex", "stime", "move_pages", "migrate_pages",
-    "mbind", "set_mempolicy", "mlock", "mlock2", "mlockall",
-    // Would send SIGCONT to a frozen sandbox (sandbox_freeze.h).
-    "timer_create"};
-
 // Calls `name` refused with `error`; a name this library does not know is one
 // its kernel headers did not have, and is passed over.
 int Deny(scmp_filter_ctx filter, const char* name, int error) {
@@ -65,7 +36,7 @@ int Deny(scmp_filter_ctx filter, const char* name, int error) {
 
 int AddRules(scmp_filter_ctx filter) {
   int rc = 0;
-  for (const char* name : kDenied) {
+  for (const char* name : kDeniedCalls) {
     if (rc == 0) rc = Deny(filter, name, EPERM);
   }
   // Its flags are behind a pointer, where no filter sees them: libc falls back.
@@ -96,6 +67,44 @@ int AddRules(scmp_filter_ctx filter) {
                           SCMP_A2(SCMP_CMP_MASKED_EQ, kInt, SO_SNDBUF));
   }
   return rc;
+}
+
+int AddSocketRules(scmp_filter_ctx filter) {
+  int rc =
+      seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket),
+                       1, SCMP_A0(SCMP_CMP_GT, AF_INET6));
+  for (uint64_t family = AF_UNSPEC; family < AF_INET6; ++family) {
+    if (rc != 0) break;
+    if (family == AF_UNIX || family == AF_INET) continue;
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT),
+                          SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
+  }
+  // Makes sockets too, where no filter sees it.
+  if (rc == 0) rc = Deny(filter, "io_uring_setup", EPERM);
+  return rc;
+}
+
+// The program of a filter that allows what `add_rules` does not deny.
+absl::StatusOr<std::string> MakeFilter(int (*add_rules)(scmp_filter_ctx)) {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+  if (filter == nullptr) return absl::InternalError("seccomp_init failed");
+  int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL);
+  if (rc == 0) rc = add_rules(filter);
+  // The library writes to descriptors only.
+  const int fd = memfd_create("filter", MFD_CLOEXEC);
+  if (rc == 0) rc = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+  seccomp_release(filter);
+  std::string program(kFilterBytesMax, '\0');
+  const ssize_t size =
+      rc == 0 ? pread(fd, program.data(), program.size(), 0) : 0;
+  if (fd >= 0) close(fd);
+  if (rc == 0 && (size <= 0 || size == kFilterBytesMax)) rc = -EFBIG;
+  if (rc != 0) {
+    return absl::InternalError(
+        absl::StrCat("building the system call filter: ", strerror(-rc)));
+  }
+  program.resize(static_cast<size_t>(size));
+  return program;
 }
 
 int RlimitOf(__rlimit_resource resource, uint64_t value) {
@@ -177,26 +186,10 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
   return command;
 }
 
-absl::StatusOr<std::string> MakeSeccompFilter() {
-  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-  if (filter == nullptr) return absl::InternalError("seccomp_init failed");
-  int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL);
-  if (rc == 0) rc = AddRules(filter);
-  // The library writes to descriptors only.
-  const int fd = memfd_create("filter", MFD_CLOEXEC);
-  if (rc == 0) rc = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
-  seccomp_release(filter);
-  std::string program(kFilterBytesMax, '\0');
-  const ssize_t size =
-      rc == 0 ? pread(fd, program.data(), program.size(), 0) : 0;
-  if (fd >= 0) close(fd);
-  if (rc == 0 && (size <= 0 || size == kFilterBytesMax)) rc = -EFBIG;
-  if (rc != 0) {
-    return absl::InternalError(
-        absl::StrCat("building the system call filter: ", strerror(-rc)));
-  }
-  program.resize(static_cast<size_t>(size));
-  return program;
+absl::StatusOr<std::string> MakeSeccompFilter() { return MakeFilter(AddRules); }
+
+absl::StatusOr<std::string> MakeSocketFilter() {
+  return MakeFilter(AddSocketRules);
 }
 
 const char* ApplyRlimits(const SandboxLimits& limits) {

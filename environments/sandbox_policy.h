@@ -70,6 +70,12 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
 // refuses a rule.
 absl::StatusOr<std::string> MakeSeccompFilter();
 
+// Likewise, of a program that is walled in by namespaces and a uid
+// (environment_command.h). Denied: every socket but AF_UNIX, AF_INET and
+// AF_INET6, which a network namespace holds; others (AF_VSOCK) are of no
+// namespace; and foreign system call tables.
+absl::StatusOr<std::string> MakeSocketFilter();
+
 // Sets this process's rlimits; to be called between fork and exec. Returns the
 // name of the limit that was refused, or null.
 const char* ApplyRlimits(const SandboxLimits& limits);
