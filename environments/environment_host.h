@@ -59,7 +59,8 @@ class EnvironmentHostServer {
   // Where it listens, port resolved.
   const std::string& address() const { return address_; }
 
-  // Refuses new calls; running ones are cancelled after a second.
+  // Refuses new calls. A running one's client is told after a second that it is
+  // cancelled; the call itself goes on, and is waited for here.
   void Stop();
   // Returns when stopped.
   void Wait();

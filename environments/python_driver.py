@@ -146,6 +146,7 @@ def _serve(processes_max, standing):
     space = {"__name__": "__main__", "__builtins__": builtins}
     sys.path = [path for path in sys.path if path]
     seeded = False
+    running = []  # code of the request
 
     def restore_output():  # a cell may have closed it
         posix.dup2(output, 1)
@@ -188,27 +189,55 @@ def _serve(processes_max, standing):
         while data:
             data = data[posix.write(control, data) :]
 
+    # Whether `code` is of what is being run, and not of a cell before.
+    def is_running(code):
+        pending = list_type(running)
+        while pending:
+            one = pending.pop()
+            if one is code:
+                return True
+            for constant in one.co_consts:
+                if describe_type(constant) is describe_type(one):
+                    pending.append(constant)
+        return False
+
     def describe(error):
         line = error.lineno if isinstance(error, SyntaxError) else None
+        earlier = None
         trace = error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code.co_filename == "<cell>":
-                line = trace.tb_lineno
+            code = trace.tb_frame.f_code
+            if code.co_filename == "<cell>":
+                if is_running(code):
+                    line, earlier = trace.tb_lineno, None
+                else:
+                    earlier = trace.tb_lineno
             trace = trace.tb_next
         syntax = isinstance(error, SyntaxError)
         message = error.msg if syntax else text_of(error)
         text = describe_type(error).__name__
         text += ": " + message if message else ""
-        return text + (" (line %d)" % line if line is not None else "")
+        if line is not None:
+            text += " (line %d" % line
+            if earlier is not None:
+                text += ", in line %d of an earlier cell" % earlier
+            text += ")"
+        return text
+
+    # Compiles what is run next, beside what of it was compiled before.
+    def compiled(source, mode):
+        code = parse(source, "<cell>", mode)
+        running.append(code)
+        return code
 
     def run_cell(source):
         tree = parse(source, "<cell>", "exec", 0x400)  # to a syntax tree
         last = None
         if tree.body and isinstance(tree.body[-1], _ast.Expr):
             last = _ast.Expression(tree.body.pop().value)
-        run(parse(tree, "<cell>", "exec"), space)
+        run(compiled(tree, "exec"), space)
         if last is not None:
-            value = eval(parse(last, "<cell>", "eval"), space)
+            value = eval(compiled(last, "eval"), space)
             if value is not None:
                 print(repr(value), file=stdout)
         return b""
@@ -246,7 +275,7 @@ def _serve(processes_max, standing):
         prelude, source, expression = parts_of(body)
         space = {"__name__": "solution", "__builtins__": builtins}
         run(parse(prelude, "<prelude>", "exec"), space)
-        run(parse(source, "<cell>", "exec"), space)
+        run(compiled(source, "exec"), space)
         value = evaluate(parse(expression, "<call>", "eval"), space)
         return text_type.encode(literal(value, 0))
 
@@ -329,6 +358,7 @@ def _serve(processes_max, standing):
         body = read(int_type.from_bytes(read(4), "little"))
         restore_output()
         status = 0
+        running.clear()
         try:
             if not seeded:
                 random.seed(seed)

@@ -104,6 +104,15 @@ TEST_F(PythonSessionTest, ErrorsAreTextOfTheModelsOwnCode) {
   EXPECT_THAT(result.content(), MatchesRegex("before\nZeroDivisionError: .* "
                                              "\\(line 2\\)"));
   EXPECT_THAT(Text("1 +"), MatchesRegex("SyntaxError: .* \\(line 1\\)"));
+  // A line is one of this cell, wherever it was that it went wrong.
+  Run("def invert(x):\n\n  return 1 / x");
+  EXPECT_EQ(Text("x = 0\ninvert(x)"),
+            "ZeroDivisionError: division by zero (line 2, in line 3 of an "
+            "earlier cell)");
+  EXPECT_EQ(Text("def twice(f):\n  f()\n  f()\ntwice(lambda: {}['x'])"),
+            "KeyError: 'x' (line 4)");
+  Run("def call(f):\n  return f()");
+  EXPECT_EQ(Text("\n\ncall(lambda: {}['x'])"), "KeyError: 'x' (line 3)");
   EXPECT_EQ(Text("import sys; sys.exit(3)"), "SystemExit: 3 (line 1)");
   EXPECT_EQ(Run(std::string("a\0b", 3)).outcome(), OUTCOME_TOOL_ERROR);
   EXPECT_EQ(Run("\xFF\xFE").outcome(), OUTCOME_TOOL_ERROR);

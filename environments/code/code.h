@@ -5,7 +5,9 @@
 //
 // One tool, `test`, runs code on the task's examples before the model answers;
 // the final code is graded apart, on the hidden tests. An answer is correct if
-// all of them pass; the score `tests_passed` is the share that did.
+// all of them pass; the score `tests_passed` is the share that did. The same
+// code has the same verdict unless it reads the clock, the kernel's random
+// numbers or the state of the machine, or comes near to a limit of time.
 //
 // C++ takes memory to compile: without a memory cgroup a process has so little
 // (ProcessLimits of sandbox_policy.h) that the machine would fail honest code,

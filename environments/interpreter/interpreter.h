@@ -7,6 +7,10 @@
 // Task.payload_json: {"answer": "3679", "table": {"k7": "58"}}; the table may
 // be left out. Every task offers both tools, so that their description is one
 // preamble for a whole batch. Answers are graded as in math.
+//
+// It is deterministic as far as its cells are: one that reads the clock, the
+// kernel's random numbers or the state of the machine prints what it reads, and
+// one that needs a limit's time, or comes near to it, may be cut off or not.
 
 #ifndef ENVIRONMENTS_INTERPRETER_INTERPRETER_H_
 #define ENVIRONMENTS_INTERPRETER_INTERPRETER_H_
