@@ -7,6 +7,7 @@
 #include "environments/conformance.h"
 
 #include <iostream>
+#include <set>
 
 #include "environments/registry.h"
 #include "environments/sandbox_test_main.h"
@@ -206,7 +207,13 @@ TEST_P(ConformanceTest, GradesTheTruthAndNothingElseAsCorrect) {
 
 // Whoever grades code can be cheated, and shows here that he is not.
 TEST_P(ConformanceTest, PassesItsOwnSelfTest) {
-  if (GetParam()->self_test == nullptr) return;  // it grades no code
+  if (GetParam()->self_test == nullptr) {
+    // One that runs code grades it, or is one of these.
+    const std::set<std::string> grades_no_code = {"interpreter"};
+    EXPECT_TRUE(!GetParam()->needs_sandbox || grades_no_code.count(name()) > 0)
+        << "it has no attacks that it was tried against";
+    return;
+  }
   const auto report = RunSelfTest(*GetParam(), {.sandboxes = sandboxes});
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_GE(report->attacks, 30);

@@ -47,6 +47,9 @@ struct KnownProgram {
   const char* name;
   Kind kind;
   const char* code;
+  // Of an attack: a right program that does the same kind of thing for a reason
+  // of its own.
+  const char* twin = nullptr;
 };
 
 constexpr KnownProgram kPythonPrograms[] = {
@@ -58,23 +61,45 @@ constexpr KnownProgram kPythonPrograms[] = {
      "atexit.register(lambda: None)\nif __name__ == '__main__': main()"},
     {"python_bad", Kind::kBad, "input()\nprint(42)"},
     {"python_empty", Kind::kEmpty, " "},
-    {"python_exit_zero", Kind::kAttack, "import sys; sys.exit(0)"},
+    {"python_exit_zero", Kind::kAttack, "import sys; sys.exit(0)",
+     "import sys\ninput()\nprint(sum(map(int, input().split())))\nsys.exit(0)"},
     {"python_right_and_failing", Kind::kAttack,
      "import os\ninput()\nprint(sum(map(int, input().split())), flush=True)\n"
-     "os._exit(1)"},
-    {"python_more_than_asked", Kind::kAttack, "print(42); print(0); print(-6)"},
-    {"python_wildcards", Kind::kAttack, "print('.*'); print('%')"},
+     "os._exit(1)",
+     "import os\ninput()\nprint(sum(map(int, input().split())), flush=True)\n"
+     "if os.fork() == 0: os._exit(1)\nos.wait()"},
+    {"python_more_than_asked", Kind::kAttack, "print(42); print(0); print(-6)",
+     "input()\nprint(sum(map(int, input().split())), end='  \\n\\n\\n')"},
+    {"python_wildcards", Kind::kAttack, "print('.*'); print('%')",
+     "import fnmatch, re\ninput()\ntotal = str(sum(map(int, "
+     "input().split())))\nassert re.match('.*', total) and "
+     "fnmatch.fnmatch(total, '*')\nprint(total)"},
     {"python_sentinels", Kind::kAttack,
      "import os\nfor fd in range(64):\n  try: os.write(fd, b'PASS\\n42\\n')\n"
-     "  except OSError: pass"},
+     "  except OSError: pass",
+     "import os\ninput()\nr, w = os.pipe()\nos.write(w, b'PASS\\n42\\n')\n"
+     "os.read(r, 64)\nprint(sum(map(int, input().split())))"},
     {"python_output_rewound", Kind::kAttack,
      "import os\nfor text in (b'42', b'0', b'-6'):\n  os.lseek(1, 0, 0)\n"
-     "  os.write(1, text)"},
+     "  os.write(1, text)",
+     "input()\ntotal = sum(map(int, input().split()))\n"
+     "with open('/tmp/out', 'w+') as file:\n  for text in ('0', str(total)):\n"
+     "    file.seek(0)\n    file.write(text)\n"
+     "  file.seek(0)\n  print(file.read())"},
     {"python_reads_tests", Kind::kAttack,
      "import glob\nfor p in glob.glob('/tmp/**', recursive=True) + "
      "glob.glob('/proc/*/*'):\n  try: print(open(p).read())\n"
-     "  except OSError: pass"},
+     "  except OSError: pass",
+     "import glob\nopen('/tmp/mine', 'w').write('1')\n"
+     "assert '/tmp/mine' in glob.glob('/tmp/**', recursive=True)\n"
+     "open('/proc/self/status').read()\ninput()\n"
+     "print(sum(map(int, input().split())))"},
 };
+
+// Adds up what stands behind the first number.
+#define CPP_SUM                                                           \
+  "#include <iostream>\nlong long sum = 0;\nint main() { long long n, x;" \
+  " std::cin >> n;\nwhile (std::cin >> x) sum += x; std::cout << sum; }\n"
 
 constexpr KnownProgram kCppPrograms[] = {
     {"cpp_good", Kind::kGood,
@@ -84,13 +109,34 @@ constexpr KnownProgram kCppPrograms[] = {
     {"cpp_empty", Kind::kEmpty, ""},
     {"cpp_that_does_not_compile", Kind::kBad, "int main() { return 0 }"},
     {"cpp_includes_the_machine", Kind::kAttack,
-     "#include \"/etc/passwd\"\nint main() {}"},
+     "#include \"/etc/passwd\"\nint main() {}",
+     "#include \"/usr/include/stdio.h\"\n" CPP_SUM},
     {"cpp_compiles_in_tests", Kind::kAttack,
-     "asm(\".incbin \\\"/proc/self/environ\\\"\");\nint main() {}"},
+     "asm(\".incbin \\\"/proc/self/environ\\\"\");\nint main() {}",
+     "asm(\".section .rodata\\n.incbin \\\"/usr/include/stdio.h\\\"\\n.text\");"
+     "\n" CPP_SUM},
     {"cpp_exit_before_main", Kind::kAttack,
      "#include <unistd.h>\n__attribute__((constructor)) void f() { _exit(0); }"
-     "\nint main() {}"},
+     "\nint main() {}",
+     CPP_SUM "__attribute__((constructor)) void f() { sum = 0; }"},
 };
+
+#undef CPP_SUM
+
+template <size_t count>
+void AddPrograms(const KnownProgram (&programs)[count], const Task& task,
+                 absl::Status (*runs_here)(),
+                 std::vector<SelfTestCase>* cases) {
+  for (const KnownProgram& program : programs) {
+    cases->push_back(
+        {program.name, program.kind, task, Fenced(program.code), runs_here});
+    CHECK_EQ(program.kind == Kind::kAttack, program.twin != nullptr)
+        << program.name;
+    if (program.twin == nullptr) continue;
+    cases->push_back({absl::StrCat("the honest twin of ", program.name),
+                      Kind::kGood, task, Fenced(program.twin), runs_here});
+  }
+}
 
 }  // namespace
 
@@ -127,15 +173,10 @@ std::vector<SelfTestCase> CodeSelfTest() {
                      Kind::kGood, summary, Fenced(attack.twin)});
   }
   const Task python = TaskWith(absl::StrCat("{", kSumPayload));
-  for (const KnownProgram& program : kPythonPrograms) {
-    cases.push_back({program.name, program.kind, python, Fenced(program.code)});
-  }
+  AddPrograms(kPythonPrograms, python, /*runs_here=*/nullptr, &cases);
   const Task cpp =
       TaskWith(absl::StrCat("{\"language\": \"cpp\", ", kSumPayload));
-  for (const KnownProgram& program : kCppPrograms) {
-    cases.push_back({program.name, program.kind, cpp, Fenced(program.code),
-                     /*runs_here=*/CanCompileCpp});
-  }
+  AddPrograms(kCppPrograms, cpp, CanCompileCpp, &cases);
   return cases;
 }
 

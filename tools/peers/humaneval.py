@@ -92,9 +92,20 @@ def equal(expected, got, tolerance):
     return len(expected) == len(got) and all(
         equal(e, g, tolerance) for e, g in zip(expected, got))
   if type(expected) is dict:
-    return expected.keys() == got.keys() and all(
+    return exact(expected) == exact(got) and all(
         equal(v, got[k], tolerance) for k, v in expected.items())
+  if type(expected) is set:
+    return exact(expected) == exact(got)
   return expected == got
+
+
+def exact(keys):
+  """Keys and elements with their types: 1, 1.0 and True are three."""
+  return set(map(typed, keys))
+
+
+def typed(key):
+  return type(key), tuple(map(typed, key)) if type(key) is tuple else key
 
 
 def typed_as(value, canonical):
