@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs tests of sandboxes as an ordinary user, who becomes nobody else and makes
+# no cgroup: what root's run of them never does. The arguments are the tests.
+set -u
+user=65534
+if [ "$(id -u)" != 0 ]; then
+  echo "skipped: an ordinary user runs all of them so anyway"
+  exit 0
+fi
+as_user() {
+  setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all "$@"
+}
+if ! as_user bwrap --unshare-all --ro-bind / / true; then
+  echo "skipped: an ordinary user has no user namespaces here"
+  exit 0
+fi
+# Of the user's own: where Bazel works only root may enter.
+home=$(mktemp -d /tmp/temper_ordinary_user.XXXXXX)
+trap 'rm -rf "$home"' EXIT
+cp -rL environments "$home/"
+mkdir "$home/tmp"
+chown -R "$user:$user" "$home"
+chmod 755 "$home"
+cd "$home" || exit 1
+failed=0
+for test in "$@"; do
+  echo "== $test"
+  as_user env -i PATH="$PATH" HOME="$home" TEST_TMPDIR="$home/tmp" \
+    "$home/$test" --gtest_brief=1 || failed=1
+done
+exit "$failed"
