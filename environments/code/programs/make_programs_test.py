@@ -11,7 +11,7 @@ import unittest
 
 # No cache of compiled modules beside the sources.
 sys.dont_write_bytecode = True
-FOLDER = os.path.dirname(os.path.abspath(__file__))
+FOLDER = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, FOLDER)
 import families
 import make_programs
