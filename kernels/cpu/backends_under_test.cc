@@ -15,32 +15,47 @@
 #include "kernels/ops/testing/staging_backend.h"
 
 namespace temper {
+namespace {
+
+std::unique_ptr<Backend> Make(const std::string& tier, int threads) {
+  auto backend = NewCpuBackend(tier, threads);
+  CHECK(backend.ok()) << backend.status();
+  return *std::move(backend);
+}
+
+}  // namespace
 
 const std::vector<BackendUnderTest>& BackendsUnderTest() {
   static const auto* backends = [] {
     SetFlushDenormals();
-    const auto make = [](const std::string& tier, int threads) {
-      auto backend = NewCpuBackend(tier, threads);
-      CHECK(backend.ok()) << backend.status();
-      return *std::move(backend);
-    };
     auto* made = new std::vector<BackendUnderTest>;
     const auto add = [&](const std::string& name, auto make_device) {
       made->push_back(
           {name, NewProbingBackend(name, make_device(), make_device(),
-                                   make(CpuTiers().front().name, 1))});
+                                   Make(CpuTiers().front().name, 1))});
     };
     for (const std::string& tier : UsableCpuTiers()) {
       for (const int threads : {1, 2}) {
         add(absl::StrCat(tier, ", threads ", threads),
-            [&] { return make(tier, threads); });
+            [&] { return Make(tier, threads); });
       }
     }
     add("the best tier, staged",
-        [&] { return NewStagingBackend(make("", 2)); });
+        [&] { return NewStagingBackend(Make("", 2)); });
     return made;
   }();
   return *backends;
+}
+
+// Tiers differ in their loops alone.
+const std::vector<BackendUnderTest>& BareDevices() {
+  static const auto* devices = [] {
+    SetFlushDenormals();
+    auto* made = new std::vector<BackendUnderTest>;
+    made->push_back({"scalar", Make(CpuTiers().front().name, 1)});
+    return made;
+  }();
+  return *devices;
 }
 
 }  // namespace temper

@@ -23,6 +23,10 @@ struct BackendUnderTest {
 // float mode that the call sets; drive them from that one thread.
 const std::vector<BackendUnderTest>& BackendsUnderTest();
 
+// One of each kind of device among them, without a probe: its definition would
+// CHECK shapes before the device does. They too take tensors of the host.
+const std::vector<BackendUnderTest>& BareDevices();
+
 }  // namespace temper
 
 #endif  // KERNELS_OPS_TESTING_BACKENDS_UNDER_TEST_H_

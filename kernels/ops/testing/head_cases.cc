@@ -263,9 +263,9 @@ TEST(HeadTest, BackwardAgreesWithComplexStep) {
 }
 
 TEST(HeadTest, BitsDependOnNeitherTierThreadsNorBatch) {
-  for (const int64_t depth : {1, 19, 64}) {
-    Problem problem(33, 131, depth, 0.85f,
-                    depth == 19 ? DType::kBF16 : DType::kF32);
+  constexpr int64_t kDepths[] = {1, 19, 64};
+  for (const auto& [depth, type] : InBothTypes(kDepths)) {
+    Problem problem(33, 131, depth, 0.85f, type);
     const Result want = problem.Run(Machines().front(), problem.rows);
     for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
@@ -283,11 +283,10 @@ TEST(HeadTest, BitsDependOnNeitherTierThreadsNorBatch) {
 TEST(HeadTest, ShapesAreHeld) {
   using namespace sizes;
   Memory m;
-  const auto w = Pack(Definition(), Floats(V * D, 1), 1, V, D);
+  const WeightSpec w = {.out = V, .in = D};
   using L = LogProbArgs;
   ExpectShapesAreHeld<L>(&Backend::LogProb,
                          {.x = m.F({N, D}),
-                          .w = w.get(),
                           .targets = m.I({N}),
                           .kept_offsets = m.I({N + 1}),
                           .kept_ids = m.I({1}),
@@ -299,11 +298,11 @@ TEST(HeadTest, ShapesAreHeld) {
                           {"kept_offsets", &L::kept_offsets, {0}},
                           {"logp", &L::logp, {0}},
                           {"lse", &L::lse, {0}},
-                          {"entropy", &L::entropy, {0}}});
+                          {"entropy", &L::entropy, {0}}},
+                         w);
   using B = LogProbBackwardArgs;
   ExpectShapesAreHeld<B>(&Backend::LogProbBackward,
                          {.x = m.F({N, D}),
-                          .w = w.get(),
                           .targets = m.I({N}),
                           .kept_offsets = m.I({N + 1}),
                           .kept_ids = m.I({1}),
@@ -317,7 +316,8 @@ TEST(HeadTest, ShapesAreHeld) {
                           {"lse", &B::lse, {0}},
                           {"dlogp", &B::dlogp, {0}},
                           {"dx", &B::dx, {0, 1}},
-                          {"dw", &B::dw, {0, 1}}});
+                          {"dw", &B::dw, {0, 1}}},
+                         w);
 }
 
 }  // namespace

@@ -154,8 +154,8 @@ TEST(IndexerTest, TiesGoToTheLowestPositionAndZeroHasNoSign) {
 }
 
 TEST(IndexerTest, BitsDependOnNeitherTierThreadsPagesBatchNorTap) {
-  for (const Shape& shape : kShapes) {
-    Problem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
+  for (const auto& [shape, type] : InBothTypes(kShapes)) {
+    Problem problem(shape, type);
     const Selection want = problem.Run(Machines().front(), shape.queries, true);
     for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
@@ -321,8 +321,8 @@ TEST(IndexerKlTest, BackwardAgreesWithComplexStep) {
 }
 
 TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
-  for (const KlShape& shape : kKlShapes) {
-    KlProblem problem(shape, shape.heads % 2 == 0 ? DType::kF32 : DType::kBF16);
+  for (const auto& [shape, type] : InBothTypes(kKlShapes)) {
+    KlProblem problem(shape, type);
     const KlResult want = problem.Run(Machines().front(), shape.queries);
     for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {

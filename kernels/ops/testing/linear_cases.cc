@@ -305,17 +305,15 @@ TEST(LinearTest, AnExpertsRowEqualsTheSameRowThroughItsMatrixAlone) {
 TEST(LinearTest, ShapesAreHeld) {
   using namespace sizes;
   Memory m;
-  const auto w = Pack(Definition(), Floats(E * out * in, 1), E, out, in);
   const Ints ends = {0, 1, 2, 2, 2, 2, N};
   using L = GroupedLinearArgs;
-  ExpectShapesAreHeld<L>(&Backend::GroupedLinear,
-                         {.x = m.F({N, in}),
-                          .offsets = m.I({E + 1}, ends),
-                          .w = w.get(),
-                          .y = m.F({N, out})},
-                         {{"x", &L::x, {0, 1}},
-                          {"offsets", &L::offsets, {0}},
-                          {"y", &L::y, {0, 1}}});
+  ExpectShapesAreHeld<L>(
+      &Backend::GroupedLinear,
+      {.x = m.F({N, in}), .offsets = m.I({E + 1}, ends), .y = m.F({N, out})},
+      {{"x", &L::x, {0, 1}},
+       {"offsets", &L::offsets, {0}},
+       {"y", &L::y, {0, 1}}},
+      {.groups = E, .out = out, .in = in});
   using W = WeightGradArgs;
   ExpectShapesAreHeld<W>(
       &Backend::LinearWeightGrad,

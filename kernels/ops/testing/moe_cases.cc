@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "gtest/gtest.h"
 #include "kernels/ops/testing/op_case.h"
@@ -150,26 +151,55 @@ struct Plan {
   Ints offsets, rows, place;
 };
 
-Plan MakePlan(Ints routes, int64_t tokens, int64_t slots, int64_t experts) {
+Plan MakePlan(Backend& backend, Ints routes, int64_t tokens, int64_t slots,
+              int64_t experts) {
   Plan plan = {Ints(experts + 1), Ints(tokens * slots), Ints(tokens * slots)};
-  Definition().MoePlan({.routes = View(routes, {tokens, slots}),
-                        .offsets = View(plan.offsets, {experts + 1}),
-                        .rows = View(plan.rows, {tokens * slots}),
-                        .place = View(plan.place, {tokens, slots})});
+  backend.MoePlan({.routes = View(routes, {tokens, slots}),
+                   .offsets = View(plan.offsets, {experts + 1}),
+                   .rows = View(plan.rows, {tokens * slots}),
+                   .place = View(plan.place, {tokens, slots})});
   return plan;
 }
 
 TEST(MoeTest, ThePlanSortsByExpertThenToken) {
-  const Plan plan = MakePlan({0, 2, 2, 3, 0, 3}, 3, 2, 5);
-  EXPECT_EQ(plan.offsets, (Ints{0, 2, 2, 4, 6, 6}));
-  EXPECT_EQ(plan.rows, (Ints{0, 2, 0, 1, 1, 2}));
-  EXPECT_EQ(plan.place, (Ints{0, 2, 3, 4, 1, 5}));
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    const Plan plan = MakePlan(*backend, {0, 2, 2, 3, 0, 3}, 3, 2, 5);
+    EXPECT_EQ(plan.offsets, (Ints{0, 2, 2, 4, 6, 6})) << name;
+    EXPECT_EQ(plan.rows, (Ints{0, 2, 0, 1, 1, 2})) << name;
+    EXPECT_EQ(plan.place, (Ints{0, 2, 3, 4, 1, 5})) << name;
+  }
+}
+
+// More pairs than a device takes at once; an expert that nobody chose.
+TEST(MoeTest, APlanOfManyPairsIsTheSortOfThem) {
+  constexpr int64_t kTokens = 301, kSlots = 3, kExperts = 7;
+  Ints routes;
+  for (int64_t n = 0; n < kTokens; ++n) {
+    for (const int64_t slot : {0, 1, 2}) {
+      routes.push_back(static_cast<int32_t>((n * n + slot) % 5 + slot / 2));
+    }
+  }
+  Ints order(routes.size()), offsets(kExperts + 1), rows, place(routes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return routes[a] < routes[b]; });
+  for (const int32_t pair : order) {
+    place[pair] = static_cast<int32_t>(rows.size());
+    rows.push_back(static_cast<int32_t>(pair / kSlots));
+    for (int64_t e = routes[pair] + 1; e <= kExperts; ++e) ++offsets[e];
+  }
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    const Plan plan = MakePlan(*backend, routes, kTokens, kSlots, kExperts);
+    EXPECT_EQ(plan.offsets, offsets) << name;
+    EXPECT_EQ(plan.rows, rows) << name;
+    EXPECT_EQ(plan.place, place) << name;
+  }
 }
 
 TEST(MoeTest, CombineAndItsBackwardAgreeEverywhere) {
   const int64_t tokens = 5, slots = 3, columns = 21;
   Ints routes = {0, 1, 2, 1, 2, 3, 0, 2, 3, 0, 1, 3, 1, 2, 3};
-  Plan plan = MakePlan(routes, tokens, slots, 4);
+  Plan plan = MakePlan(Definition(), routes, tokens, slots, 4);
   Floats x = Normals(1, tokens * slots * columns);
   Floats gates = Normals(2, tokens * slots);
   Floats dy = Normals(4, tokens * columns);

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,18 @@ std::vector<T> As(const Floats& x) {
 inline bool Multiplies(Backend& backend, DType type) {
   return type == DType::kF32 ||
          backend.NewWeight({.out = 1, .in = 1, .dtype = type}).ok();
+}
+
+// Every shape of a case, with operands in each type.
+template <typename Shapes>
+auto InBothTypes(const Shapes& shapes) {
+  std::vector<std::pair<std::decay_t<decltype(shapes[0])>, DType>> all;
+  for (const auto& shape : shapes) {
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      all.emplace_back(shape, type);
+    }
+  }
+  return all;
 }
 
 inline Backend& Definition() { return *BackendsUnderTest().front().backend; }

@@ -129,12 +129,14 @@ TEST(OptimizerTest, ShapesAreHeld) {
   options.bias_correction1 = options.bias_correction2 = 0.1f;
   const AdamWTensor good = {
       .grad = m.F({D}), .p = m.F({D}), .m = m.F({D}), .v = m.F({D})};
-  Definition().AdamW(options, {good, good});
-  for (Tensor AdamWTensor::*tensor : {&AdamWTensor::grad, &AdamWTensor::p,
-                                      &AdamWTensor::m, &AdamWTensor::v}) {
-    AdamWTensor bad = good;
-    bad.*tensor = Grown(good.*tensor, 0);
-    EXPECT_DEATH(Definition().AdamW(options, {good, bad}), "CHECK ");
+  for (const auto& [name, device] : BareDevices()) {
+    device->AdamW(options, {good, good});
+    for (Tensor AdamWTensor::*tensor : {&AdamWTensor::grad, &AdamWTensor::p,
+                                        &AdamWTensor::m, &AdamWTensor::v}) {
+      AdamWTensor bad = good;
+      bad.*tensor = Grown(good.*tensor, 0);
+      EXPECT_DEATH(device->AdamW(options, {good, bad}), "CHECK ") << name;
+    }
   }
 }
 

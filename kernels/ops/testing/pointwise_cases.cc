@@ -150,32 +150,33 @@ TEST(PointwiseTest, RopeRotatesAndItsBackwardIsTheInverse) {
     for (int64_t n = 0; n < kRows; ++n) position[n] = n * 17 % positions;
     for (const RopeStyle style :
          {RopeStyle::kInterleaved, RopeStyle::kHalfSplit}) {
-      const auto rotate = [&](Backend& backend, int64_t begin, int64_t end,
-                              bool back) {
-        Floats y(x.begin() + begin * groups * width,
-                 x.begin() + end * groups * width);
-        const Tensor view = View(y, {end - begin, groups, width});
-        const Tensor at = View(position, {kRows}).Slice(0, begin, end);
-        backend.Rope(view, at, View(table, {positions, width}), style,
-                     RopeDirection::kForward);
-        if (back) {
-          backend.Rope(view, at, View(table, {positions, width}), style,
-                       RopeDirection::kBackward);
-        }
-        return y;
+      using Way = std::vector<RopeDirection>;
+      const auto rotate = [&](const Way& way) {
+        return [&, way](Backend& backend, int64_t begin, int64_t end) {
+          Floats y(x.begin() + begin * groups * width,
+                   x.begin() + end * groups * width);
+          for (const RopeDirection direction : way) {
+            backend.Rope(View(y, {end - begin, groups, width}),
+                         View(position, {kRows}).Slice(0, begin, end),
+                         View(table, {positions, width}), style, direction);
+          }
+          return y;
+        };
       };
-      const OpRun run = [&](Backend& backend, int64_t begin, int64_t end) {
-        return rotate(backend, begin, end, false);
-      };
-      ExpectSameBitsEverywhere(run, kRows, "Rope");
-      ExpectRowsAloneAsInTheBatch(run, kRows, "Rope");
+      const OpRun run = rotate({RopeDirection::kForward});
+      for (const OpRun& one :
+           {run, OpRun(rotate({RopeDirection::kBackward}))}) {
+        ExpectSameBitsEverywhere(one, kRows, "Rope");
+        ExpectRowsAloneAsInTheBatch(one, kRows, "Rope");
+      }
       ExpectNear(
           run(Definition(), 0, kRows),
           reference::Rope(As<double>(x), position, As<double>(table), groups,
                           width, style == RopeStyle::kInterleaved),
           2, "Rope");
-      ExpectNear(rotate(Definition(), 0, kRows, true), As<double>(x), 4,
-                 "Rope and back");
+      ExpectNear(rotate({RopeDirection::kForward, RopeDirection::kBackward})(
+                     Definition(), 0, kRows),
+                 As<double>(x), 4, "Rope and back");
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "kernels/ops/testing/probing_backend.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <set>
@@ -165,11 +166,21 @@ class Probe {
                   const Arguments&... arguments) {
     TrialKey key(operation);
     (key.Enter(arguments), ...);
-    if (tried_.insert(key.bytes()).second) Try(operation, arguments...);
+    int64_t largest = 0;
+    const auto look = [&](const Tensor& x) {
+      largest = std::max(largest, x.elements());
+    };
+    (ForEachTensor(arguments, look), ...);
+    if (largest <= kElementsMax && tried_.insert(key.bytes()).second) {
+      Try(operation, arguments...);
+    }
     (device->*operation)(Mapped(arguments, AsTheyCame())...);
   }
 
  private:
+  // Of a tensor: what is larger takes long, and smaller ones tell as much.
+  static constexpr int64_t kElementsMax = 100'000;
+
   template <typename Operation, typename... Arguments>
   void Try(Operation operation, const Arguments&... arguments) {
     for (const Edges edges : {Edges::kTiny, Edges::kHuge}) {

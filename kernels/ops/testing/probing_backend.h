@@ -1,10 +1,10 @@
 // A Backend for tests that tries each operation it is asked for, once in each
-// shape, with operands that the caller did not give: laced with the edges of
-// fp32 (kernels/ops/testing/edge_values.h), dense, and as strided views of
-// unaligned memory. Each time the device's bits have to be the definition's, or
-// both have to find the same fault, or the test fails. Then the operation is
-// done as it came. So every op case is a case of these too, whatever it looks
-// at itself.
+// shape but huge ones, with operands that the caller did not give: laced with
+// the edges of fp32 (kernels/ops/testing/edge_values.h), dense, and as strided
+// views of unaligned memory. Each time the device's bits have to be the
+// definition's, or both have to find the same fault, or the test fails. Then
+// the operation is done as it came. So every op case is a case of these too,
+// whatever it looks at itself.
 //
 // Integers, options and shapes stay as the case has them: with another route,
 // row or target an operation could only find a fault.

@@ -60,18 +60,27 @@ struct Sized {
   std::vector<int> axes;  // that the other tensors fix
 };
 
-// The tensors of `good`, which is well, are held to their axes by `run`.
+// The tensors of `good`, which is well, are held to their axes by `run`, on
+// every device. `weight`: of the arguments' w, where they have one.
 template <typename Args>
-void ExpectShapesAreHeld(void (Backend::*run)(const Args&), const Args& good,
-                         const std::vector<Sized<Args>>& tensors) {
-  Backend& backend = Definition();
-  (backend.*run)(good);
-  for (const Sized<Args>& sized : tensors) {
-    for (const int axis : sized.axes) {
-      Args bad = good;
-      bad.*sized.tensor = Grown(good.*sized.tensor, axis);
-      EXPECT_DEATH((backend.*run)(bad), "CHECK ")
-          << sized.name << ", axis " << axis;
+void ExpectShapesAreHeld(void (Backend::*run)(const Args&), Args good,
+                         const std::vector<Sized<Args>>& tensors,
+                         const WeightSpec& weight = {}) {
+  for (const auto& [name, device] : BareDevices()) {
+    std::unique_ptr<Weight> w;
+    if constexpr (requires { *good.w; }) {
+      w = Pack(*device, Floats(weight.groups * weight.out * weight.in, 1),
+               weight.groups, weight.out, weight.in);
+      good.w = w.get();
+    }
+    (*device.*run)(good);
+    for (const Sized<Args>& sized : tensors) {
+      for (const int axis : sized.axes) {
+        Args bad = good;
+        bad.*sized.tensor = Grown(good.*sized.tensor, axis);
+        EXPECT_DEATH((*device.*run)(bad), "CHECK ")
+            << name << ": " << sized.name << ", axis " << axis;
+      }
     }
   }
 }

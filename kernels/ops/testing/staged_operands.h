@@ -33,7 +33,8 @@ inline MemorySpan SpanOf(const Tensor& x) {
 }
 
 // One operation's operands on the device. Operands that share memory on the
-// host share it there: they are registered by In before any is looked up.
+// host share it there: they are registered by In before any is looked up. What
+// the host's memory is aligned to, the device's is, up to kAlignment.
 class Operands {
  public:
   Operands(Backend* device, absl::Status* fault)
@@ -57,12 +58,14 @@ class Operands {
       blocks_.erase(blocks_.begin() + static_cast<ptrdiff_t>(i));
       i = 0;
     }
-    blocks_.push_back({span.data, span.bytes, nullptr});
+    blocks_.push_back({span.data, span.bytes, nullptr, 0});
   }
 
   void Upload() {
     for (Block& block : blocks_) {
-      auto buffer = device_->Allocate(block.bytes);
+      block.offset = static_cast<int64_t>(
+          reinterpret_cast<uintptr_t>(block.host) % kAlignment);
+      auto buffer = device_->Allocate(block.offset + block.bytes);
       CHECK(buffer.ok()) << buffer.status();
       block.buffer = *std::move(buffer);
       const absl::Status copied =
@@ -77,9 +80,7 @@ class Operands {
     char* data = static_cast<char*>(x.data());
     for (const Block& block : blocks_) {
       if (data < block.host || data > block.host + block.bytes) continue;
-      return x.At(
-          static_cast<char*>(block.buffer->data()) + (data - block.host),
-          device_->device());
+      return x.At(block.on_device() + (data - block.host), device_->device());
     }
     CHECK_EQ(x.elements(), 0) << x.DebugString();
     return x.At(x.data(), device_->device());
@@ -97,14 +98,22 @@ class Operands {
   }
 
  private:
+  // The widest access of a device.
+  static constexpr uintptr_t kAlignment = 16;
+
   struct Block {
     char* host;
     int64_t bytes;
     std::unique_ptr<Buffer> buffer;
+    int64_t offset = 0;  // in the buffer
+
+    char* on_device() const {
+      return static_cast<char*>(buffer->data()) + offset;
+    }
   };
 
   Tensor Bytes(const Block& block) const {
-    return Tensor(block.buffer->data(), DType::kU8, {block.bytes},
+    return Tensor(block.on_device(), DType::kU8, {block.bytes},
                   device_->device());
   }
 
