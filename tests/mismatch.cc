@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include "gtest/gtest.h"
 #include "kernels/base/log.h"
 #include "learner/train/token_logprob.h"
 
@@ -96,6 +97,41 @@ bool SameRecord(const SequenceRecord& a, const SequenceRecord& b) {
                      a.logprobs.size() * sizeof(float)) == 0 &&
          a.kept_offsets == b.kept_offsets && a.kept_ids == b.kept_ids &&
          a.routes == b.routes;
+}
+
+void ExpectAsAlone(const Sampled& sampled,
+                   const std::vector<SequenceRecord>& alone,
+                   const std::string& what) {
+  ASSERT_LE(sampled.records.size(), alone.size()) << what;
+  for (size_t s = 0; s < sampled.records.size(); ++s) {
+    EXPECT_TRUE(SameRecord(sampled.records[s], alone[s]))
+        << what << ": conversation " << s << " went another way";
+  }
+}
+
+void ExpectZeroMismatch(Backend* learner, const TrialModel& model,
+                        const Sampled& sampled, float temperature,
+                        const LearnerSetup& setup, const std::string& what) {
+  const Comparison comparison =
+      Compare(learner, model, Deliver(model.config, sampled.records),
+              temperature, setup);
+  EXPECT_GT(comparison.tokens, static_cast<int64_t>(2 * sampled.records.size()))
+      << what;
+  EXPECT_EQ(comparison.different, 0)
+      << what << ": of " << comparison.tokens << " tokens";
+  const bool shares =
+      setup.sharing == PrefixSharing::kShared &&
+      std::min<size_t>(setup.together, sampled.records.size()) > 1;
+  EXPECT_EQ(comparison.rows < comparison.rows_unshared, shares) << what;
+}
+
+void MakePromptsDiffer(TrialModel* model) {
+  // By two tokens: there are fewer than conversations.
+  const int firsts = static_cast<int>(model->config.vocab_size) - 2;
+  for (int s = 0; s < kConversations; ++s) {
+    model->conversations[s].prompt[0] = 2 + s % firsts;
+    model->conversations[s].prompt[1] = 2 + s / firsts;
+  }
 }
 
 }  // namespace temper

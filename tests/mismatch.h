@@ -1,11 +1,13 @@
 // What the sampler recorded against what the learner computes of it: the
 // comparison that promise P1 is held to, for tests of zero mismatch on any
-// backend. Each CHECKs that it works.
+// backend. Each CHECKs that it works; those named Expect.. are expectations of
+// the test that calls them, `what` for their messages.
 
 #ifndef TESTS_MISMATCH_H_
 #define TESTS_MISMATCH_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "learner/train/packer.h"
@@ -56,6 +58,21 @@ Comparison Compare(Backend* backend, const TrialModel& model,
                    const LearnerSetup& setup);
 
 bool SameRecord(const SequenceRecord& a, const SequenceRecord& b);
+
+// That each conversation went as it did alone.
+void ExpectAsAlone(const Sampled& sampled,
+                   const std::vector<SequenceRecord>& alone,
+                   const std::string& what);
+
+// That no log-probability of a sampled token differs, of more than two tokens a
+// conversation, and that the learner shared prefixes if it was to and could.
+void ExpectZeroMismatch(Backend* learner, const TrialModel& model,
+                        const Sampled& sampled, float temperature,
+                        const LearnerSetup& setup, const std::string& what);
+
+// Makes conversations whose prompts share no beginning: nothing is found in the
+// cache, and training has nothing to share.
+void MakePromptsDiffer(TrialModel* model);
 
 }  // namespace temper
 

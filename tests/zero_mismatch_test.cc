@@ -80,11 +80,8 @@ class ZeroMismatchTest : public testing::TestWithParam<
   }
 
   void ExpectAsAlone(const Sampled& sampled, const std::string& what) {
-    const auto& alone = Alone(static_cast<int>(sampled.records.size()));
-    for (size_t s = 0; s < sampled.records.size(); ++s) {
-      EXPECT_TRUE(SameRecord(sampled.records[s], alone[s]))
-          << what << ": conversation " << s << " went another way";
-    }
+    temper::ExpectAsAlone(
+        sampled, Alone(static_cast<int>(sampled.records.size())), what);
   }
 
   Comparison CompareWith(Backend* learner, const Sampled& sampled,
@@ -95,16 +92,8 @@ class ZeroMismatchTest : public testing::TestWithParam<
 
   void ExpectZeroMismatch(Backend* learner, const Sampled& sampled,
                           const LearnerSetup& setup, const std::string& what) {
-    const Comparison comparison = CompareWith(learner, sampled, setup);
-    EXPECT_GT(comparison.tokens,
-              static_cast<int64_t>(2 * sampled.records.size()))
-        << what;
-    EXPECT_EQ(comparison.different, 0)
-        << what << ": of " << comparison.tokens << " tokens";
-    const bool shares =
-        setup.sharing == PrefixSharing::kShared &&
-        std::min<size_t>(setup.together, sampled.records.size()) > 1;
-    EXPECT_EQ(comparison.rows < comparison.rows_unshared, shares) << what;
+    temper::ExpectZeroMismatch(learner, model_, sampled,
+                               setup_.sampling.temperature, setup, what);
   }
 
   void ForgetAlone() { alone_.clear(); }
@@ -274,17 +263,6 @@ TEST_P(ZeroMismatchTest, AReductionThatDependsOnTheNumberOfRowsIsCaught) {
 // ways of training on what it gave.
 class ZeroMismatchMatrix : public ZeroMismatchTest {
  protected:
-  // Conversations whose prompts share no beginning: nothing is found in the
-  // cache, and training has nothing to share.
-  void MakePromptsDiffer() {
-    // By two tokens: there are fewer than conversations.
-    const int firsts = static_cast<int>(model_.config.vocab_size) - 2;
-    for (int s = 0; s < kConversations; ++s) {
-      model_.conversations[s].prompt[0] = 2 + s % firsts;
-      model_.conversations[s].prompt[1] = 2 + s / firsts;
-    }
-  }
-
   // One engine's records, and the learner's log-probabilities of them.
   void ExpectAllIsWell(Backend* backend, bool prefixes,
                        const std::string& what) {
@@ -332,7 +310,7 @@ class ZeroMismatchMatrix : public ZeroMismatchTest {
 TEST_P(ZeroMismatchMatrix, EachWayOfSamplingWithEachOfTraining) {
   for (const bool prefixes : {true, false}) {
     if (!prefixes) {
-      MakePromptsDiffer();
+      MakePromptsDiffer(&model_);
       ForgetAlone();
     }
     for (const std::string& tier : BackendNames()) {
