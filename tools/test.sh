@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs, builds and runs every test; `--long`, as the first argument, also
-# those tagged "long": whole matrices and measured peaks, each alone, which take
-# minutes to an hour. Further arguments go to bazel test. Names each skipped test
+# those tagged "long", which take minutes to an hour: whole matrices, and what is
+# measured, each alone. Further arguments go to bazel test. Names each skipped test
 # with what was missing, and ends with the line `N passed, N failed`. Exit
 # status 0: none failed.
 set -euo pipefail

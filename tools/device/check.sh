@@ -4,7 +4,7 @@
 # that fails does not stop the next; the exit status is how many failed. Without
 # a GPU the stages of the CPU run, which is one more kind to hold to the
 # committed digests, and that there is none is said.
-#   check.sh                all of it; the time-outs are 7 minutes together
+#   check.sh                all of it, in at most 7 minutes
 #   check.sh --only train   one stage, GPU or not
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,6 +26,10 @@ if (($# > 0)); then
     usage "there is no stage $only"
 fi
 
+[[ -f $here/bundle.tar.xz ]] || {
+  echo "check.sh: no bundle.tar.xz beside it; tools/device/bundle.sh, run where nvcc and Bazel are, makes device/ with both" >&2
+  exit 64
+}
 work=$(mktemp -d "${TMPDIR:-/tmp}/temper-check.XXXXXX") || exit 64
 trap 'rm -rf "$work"' EXIT
 tar -C "$work" -xJf "$here/bundle.tar.xz" || { echo "check.sh: bundle.tar.xz cannot be unpacked into $work" >&2; exit 64; }
@@ -55,11 +59,12 @@ goldens() { bin/model_parity_test --gtest_brief=1 '--gtest_filter=Goldens/*A:Gol
 # First, on a GPU that was never seen: whether single instructions do what the
 # emulator does. What tests misuse is the emulator's alone to find.
 probe() {
-  bin/instructions_on_gpu --gtest_brief=1 '--gtest_filter=Schedules/WgmmaTest.Every*/0:Schedules/WgmmaTest.StridesAreHeeded/0:Schedules/WgmmaTest.AFromRegisters/0:Schedules/MatrixTest.*Follow*/0:Schedules/WarpTest.ShufflesRead*/0:Schedules/WarpTest.VotesCount*/0:Schedules/WarpTest.PartsOfAWarpMeetApart/0:Schedules/WarpTest.NamedBarriers*/0:Schedules/BlockTest.EveryThread*/0:Schedules/BlockTest.ABlockSums*/0:Schedules/BlockTest.BlocksOfAnySize*/0:Schedules/BlockTest.BarriersDoNotWait*/0:Schedules/BlockTest.AtomicsLoseNothing/0'
+  bin/instructions_on_gpu --gtest_brief=1 '--gtest_filter=Schedules/WgmmaTest.Every*/0:Schedules/WgmmaTest.StridesAreHeeded/0:Schedules/WgmmaTest.AFromRegisters/0:Schedules/MatrixTest.*Follow*/0:Schedules/WarpTest.ShufflesRead*/0:Schedules/WarpTest.VotesCount*/0:Schedules/WarpTest.PartsOfAWarpMeetApart/0:Schedules/WarpTest.NamedBarriers*/0:Schedules/BlockTest.EveryThread*/0:Schedules/BlockTest.ABlockSums*/0:Schedules/BlockTest.BlocksOfAnySize*/0:Schedules/BlockTest.BarriersDoNotWait*/0:Schedules/BlockTest.AtomicsLoseNothing/0:Schedules/CopyTest.CopiesOf*/0:Schedules/CopyTest.Boxes*/0:Schedules/CopyTest.BulkCopies*/0:Schedules/CopyTest.Phases*/0:TensorMapTest.*'
 }
 
-# Every case of every operation, to the bits of the scalar tier.
-conformance() { bin/op_conformance_on_gpu --gtest_brief=1; }
+# Every case of every operation, to the bits of the scalar tier. Left out: what
+# the host looks at before a launch, and dies of in a fork.
+conformance() { bin/op_conformance_on_gpu --gtest_brief=1 '--gtest_filter=-*.ShapesAreHeld'; }
 
 # Left out: what may not be there yet before a wait, a GPU may have brought. A
 # process that has a GPU cannot be forked, so what is to die is started anew.
@@ -151,7 +156,7 @@ run_stage() {  # NAME:SECONDS
   [[ -z $only || $only == "$name" ]] || return 0
   echo "=== $name (at most $seconds s)"
   # By a shell of its own, which a time-out ends with all that it started.
-  timeout -k 5 "$seconds" bash -c "$name" 2>&1 &
+  timeout -k "$end_seconds" "$seconds" bash -c "$name" 2>&1 &
   stage_pid=$!
   wait "$stage_pid"
   code=$?

@@ -183,6 +183,10 @@ TEST_P(CopyTest, BulkCopiesNeedNoTensor) {
   for (int i = 0; i < 160; ++i) in[i] = static_cast<unsigned char>(i);
   LoadBytes(in.data(), 160, out.data());
   EXPECT_EQ(std::memcmp(in.data(), out.data(), 160), 0);
+}
+
+TEST_P(CopyTest, ABulkCopyIsOfPiecesOf16Bytes) {
+  GlobalArray<unsigned char> in(160), out(160);
   FailureCatcher failures;
   LoadBytes(in.data(), 152, out.data());
   EXPECT_THAT(failures.message(), StartsWith("tensor copy misuse: "));

@@ -1,6 +1,6 @@
 // Our words for what CUDA has only as PTX; wrappers.h has the same for the
 // emulator, and the headers it includes say what they promise. No PTX stands
-// anywhere but here and in ptx_wgmma.h.
+// anywhere but here, in ptx_bulk.h and in ptx_wgmma.h.
 
 #ifndef KERNELS_CUDA_SIMT_PTX_H_
 #define KERNELS_CUDA_SIMT_PTX_H_
