@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpu_tier.h"
@@ -81,6 +82,25 @@ absl::StatusOr<BackendChoice> ChooseFreely(
 }  // namespace
 
 std::vector<std::string> BackendNames() { return UsableCpuTiers(); }
+
+std::string WordsOf(const GpuSurvey& survey) {
+  std::vector<std::string> parts;
+  for (const GpuDevice& gpu : survey.devices) {
+    parts.push_back(absl::StrCat(
+        gpu.name, ", ", gpu.memory_bytes >> 20, " MiB, ",
+        gpu.lack.empty()
+            ? absl::StrCat("computes in ", NumericsThatRunOn(Device::kCuda))
+            : gpu.lack));
+  }
+  if (!survey.driver.empty()) {
+    parts.push_back(absl::StrCat("driver ", survey.driver));
+  }
+  parts.push_back(survey.missing.empty()
+                      ? "the first is computed on"
+                      : absl::StrCat("none is computed on: ", survey.missing,
+                                     "; ", survey.remedy));
+  return absl::StrJoin(parts, "; ");
+}
 
 std::string NumericsThatRunOn(Device device) {
   return device == Device::kCuda ? "fp32" : "fp32, bf16";

@@ -62,6 +62,10 @@ absl::StatusOr<BackendChoice> ChooseBackend(
 // Starts the driver in this process, which may start threads.
 GpuSurvey SurveyGpus();
 
+// A line for a report: each GPU and the numerics it computes in or what it
+// lacks, the driver, and which one is taken, or why none is.
+std::string WordsOf(const GpuSurvey& survey);
+
 // "fp32", or "fp32, bf16": in what the kernels of a device compute.
 std::string NumericsThatRunOn(Device device);
 

@@ -18,7 +18,7 @@ using ::testing::Not;
 GpuSurvey AnH100() {
   GpuSurvey survey;
   survey.driver = "580.1, CUDA 13.0";
-  survey.devices = {{"NVIDIA H100", int64_t{80} << 30}};
+  survey.devices = {{"NVIDIA H100", int64_t{80} << 30, ""}};
   return survey;
 }
 
@@ -45,6 +45,17 @@ class FindBackendTest : public ::testing::Test {
  protected:
   void SetUp() override { SetFlushDenormals(); }
 };
+
+TEST_F(FindBackendTest, AReportSaysOfEachGpuWhatItComputesIn) {
+  GpuSurvey survey = AnH100();
+  survey.devices.push_back({"NVIDIA A100", int64_t{40} << 30, "is too old"});
+  EXPECT_EQ(WordsOf(survey),
+            "NVIDIA H100, 81920 MiB, computes in fp32; NVIDIA A100, 40960 MiB, "
+            "is too old; driver 580.1, CUDA 13.0; the first is computed on");
+  EXPECT_EQ(WordsOf(NoDevice()),
+            "driver 580.1, CUDA 13.0; none is computed on: no GPU at all; plug "
+            "one in");
+}
 
 // Whatever this machine and this build are: a GPU, or one line that says what
 // is missing.

@@ -3,6 +3,7 @@
 that were not judged, of settings without effect; exit codes as a script reads
 them."""
 
+import glob
 import json
 import os
 import re
@@ -35,6 +36,28 @@ def check_bench():
   expect("a fraction of a peak", row["fraction_of_peak"] > 0, True)
   _, err = temper(2, "bench", "forward", "--model", HOME + "/nothing")
   expect_in("nothing", err)
+
+
+def check_no_gpu():
+  """Cuda that is asked for and not there is exit 2, naming what is missing."""
+  if glob.glob("/dev/nvidia[0-9]*"):
+    return  # it is there
+  shown = write("shown.jsonl", json.dumps({"messages": [
+      {"role": "user", "content": "?"}, {"role": "assistant", "content": "1"}]}))
+  on = write("cuda.textproto", SFT_STAGE + 'demonstrations: "%s" model: "%s" '
+             'output: "unmade" device: cuda\n' % (shown, MODEL))
+  tasks = ("--set", "tasks=quickstart", "--set", "environments=math",
+           "--set", "device=cuda")
+  for verb in (("bench", "gemm", "--device", "cuda"),
+               ("generate", MODEL, "--prompt", "hello", "--device", "cuda"),
+               ("eval", MODEL, *tasks), ("sft", on),
+               ("train", "--name", "cuda", "--steps", "1", "--set",
+                "model=" + MODEL, *tasks)):
+    out, err = temper(2, *verb)
+    expect("stdout", out, "")
+    expect("what is missing", len(re.findall(
+        "device cuda: (?:this program was built without CUDA; build it with"
+        "|no GPU that CUDA can use: .+;) ", err)), 1)
 
 
 def expect_computing(err):
@@ -262,6 +285,7 @@ def check_empty_resume():
 def main():
   check_empty_resume()
   check_bench()
+  check_no_gpu()
   check_generate()
   check_eval()
   check_bad_models()

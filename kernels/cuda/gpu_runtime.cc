@@ -189,14 +189,20 @@ GpuSurvey SurveyGpus() {
       survey.remedy = "`nvidia-smi` tells what the driver sees";
       return survey;
     }
-    survey.devices.push_back(
-        {properties.name, static_cast<int64_t>(properties.totalGlobalMem)});
-    if (i > 0 || (properties.major == 9 && properties.minor == 0)) continue;
-    survey.missing =
-        absl::StrCat("the GPU ", properties.name, " has compute capability ",
-                     properties.major, ".", properties.minor,
-                     "; the kernels are compiled for 9.0 (H100, H200) alone");
-    survey.remedy = "if there is another, name it by CUDA_VISIBLE_DEVICES";
+    std::string lack;
+    if (properties.major != 9 || properties.minor != 0) {
+      lack = absl::StrCat("has compute capability ", properties.major, ".",
+                          properties.minor,
+                          "; the kernels are compiled for 9.0 (H100, H200) "
+                          "alone");
+    }
+    if (i == 0 && !lack.empty()) {
+      survey.missing = absl::StrCat("the GPU ", properties.name, " ", lack);
+      survey.remedy = "if there is another, name it by CUDA_VISIBLE_DEVICES";
+    }
+    survey.devices.push_back({properties.name,
+                              static_cast<int64_t>(properties.totalGlobalMem),
+                              std::move(lack)});
   }
   return survey;
 }

@@ -12,6 +12,7 @@ namespace temper {
 struct GpuDevice {
   std::string name;  // "NVIDIA H100 80GB HBM3"
   int64_t memory_bytes = 0;
+  std::string lack;  // why the kernels cannot run on it; empty: they can
 };
 
 struct GpuSurvey {

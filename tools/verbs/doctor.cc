@@ -87,23 +87,7 @@ Finding CheckCpu() {
 }
 
 // A run does without one: where it is missing, nothing is.
-Finding CheckGpu() {
-  const GpuSurvey found = SurveyGpus();
-  std::vector<std::string> parts;
-  for (const GpuDevice& gpu : found.devices) {
-    parts.push_back(
-        absl::StrCat(gpu.name, ", ", gpu.memory_bytes >> 20, " MiB"));
-  }
-  if (!found.driver.empty()) {
-    parts.push_back(absl::StrCat("driver ", found.driver));
-  }
-  parts.push_back(found.missing.empty()
-                      ? absl::StrCat("the first computes in ",
-                                     NumericsThatRunOn(Device::kCuda))
-                      : absl::StrCat("none is computed on: ", found.missing,
-                                     "; ", found.remedy));
-  return {"gpu", true, absl::StrJoin(parts, "; ")};
-}
+Finding CheckGpu() { return {"gpu", true, WordsOf(SurveyGpus())}; }
 
 Finding CheckMemory() {
   const double gib = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
