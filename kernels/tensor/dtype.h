@@ -28,6 +28,11 @@ struct BF16 {
   uint16_t bits;
 };
 
+// An e4m3's bits. Conversions: kernels/tensor/fp8.h.
+struct F8E4M3 {
+  uint8_t bits;
+};
+
 constexpr size_t DTypeBytes(DType dtype) {
   switch (dtype) {
     case DType::kF64:
@@ -112,6 +117,8 @@ constexpr DType DTypeOf() {
     return DType::kF64;
   } else if constexpr (std::is_same_v<U, BF16>) {
     return DType::kBF16;
+  } else if constexpr (std::is_same_v<U, F8E4M3>) {
+    return DType::kF8E4M3;
   } else if constexpr (std::is_same_v<U, int64_t>) {
     return DType::kI64;
   } else if constexpr (std::is_same_v<U, int32_t>) {
