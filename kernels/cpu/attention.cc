@@ -27,7 +27,7 @@ struct Mla {
   template <typename Args>
   explicit Mla(const Args& args)
       : q(AsGroupedRows<float>(args.q)),
-        keys(AsStrip(args.keys)),
+        keys(AsLatentStrip(args.keys, q.columns, q.columns - args.z.dim(2))),
         map(args.map, q.rows, keys.rows),
         selected(AsRows<int32_t>(args.selected)),
         z(AsGroupedRows<float>(args.z)),
@@ -47,7 +47,10 @@ struct Mla {
   int64_t products_at() const {
     return RoundUp16(q.groups * (kKeyBlock + 2)) + row;
   }
-  int64_t forward_floats() const { return products_at() + product_floats(); }
+  int64_t keys_at() const { return products_at() + product_floats(); }
+  int64_t forward_floats() const {
+    return keys_at() + KeysRoom(keys, kKeyBlock);
+  }
 
   GroupedRows<float> q;
   Strip keys;
@@ -65,9 +68,11 @@ static_assert(sizeof(RunningSoftmax) == 2 * sizeof(float));
 // first block there is no z yet, and c = exp(-inf) = 0 would make it +0.
 void AttendToBlock(const TierKernels& kernels, const Mla& mla, float scale,
                    int64_t n, const int32_t* rows, int64_t count, bool first,
-                   float* scores, RunningSoftmax* runs, float* scratch) {
+                   float* scores, RunningSoftmax* runs, float* scratch,
+                   float* room) {
   const int64_t heads = mla.q.groups;
-  ProductsWithKeys(kernels, mla.keys, rows, count,
+  const Keys keys = KeysOf(kernels, mla.keys, rows, count, Scaled::kYes, room);
+  ProductsWithKeys(kernels, keys.strip, keys.rows, count,
                    {.a = mla.q.row(n, 0),
                     .a_row = mla.q.group_stride,
                     .m = heads,
@@ -81,7 +86,7 @@ void AttendToBlock(const TierKernels& kernels, const Mla& mla, float scale,
     // Times 1 changes nothing: the maximum stands as a rule.
     if (!first && c != 1) kernels.scale(c, mla.z.row(n, h), mla.z.columns);
   }
-  SumKeys(kernels, mla.keys, rows, count,
+  SumKeys(kernels, keys.strip, keys.rows, count,
           {.a = scores,
            .a_row = kKeyBlock,
            .m = heads,
@@ -108,7 +113,7 @@ void CpuBackend::SparseMla(const SparseMlaArgs& args) {
     for (int64_t first = 0; first < count; first += kKeyBlock) {
       AttendToBlock(tier_, mla, args.scale, n, rows + first,
                     std::min(kKeyBlock, count - first), first == 0, scores,
-                    runs, products);
+                    runs, products, scores + mla.keys_at());
     }
     for (int64_t h = 0; h < heads; ++h) {
       float* z = mla.z.row(n, h);
@@ -154,7 +159,9 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
   const int64_t count =
       mla.map.Selected(n, mla.selected.row(n), mla.top_k, record.rows);
   *record.count = static_cast<int32_t>(count);
-  ProductsWithKeys(kernels, mla.keys, record.rows, count,
+  const Keys keys = KeysOf(kernels, mla.keys, record.rows, count, Scaled::kYes,
+                           scratch + mla.product_floats());
+  ProductsWithKeys(kernels, keys.strip, keys.rows, count,
                    {.a = mla.q.row(n, 0),
                     .a_row = mla.q.group_stride,
                     .m = heads,
@@ -176,7 +183,7 @@ void MlaQueryGradient(const TierKernels& kernels, const Mla& mla, float scale,
     const float delta = kernels.dot(mla.z.row(n, h), dz.row(n, h), dz.columns);
     kernels.softmax_grad(p, delta, scale, ds, count);
   }
-  SumKeys(kernels, mla.keys, record.rows, count,
+  SumKeys(kernels, keys.strip, keys.rows, count,
           {.a = record.ds,
            .a_row = mla.row,
            .m = heads,
@@ -197,7 +204,7 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
   const Rows<float> dkey = AsRows<float>(args.dkeys);
   const int64_t heads = mla.q.groups;
   const int64_t latent = mla.z.columns;
-  const bool narrow = mla.keys.narrow != nullptr;
+  const bool narrow = mla.keys.in_pairs();
   const int64_t record = MlaRecord::Floats(mla);
   const int64_t chunk = std::clamp<int64_t>(kBackwardFloats / record, 1,
                                             std::max<int64_t>(mla.q.rows, 1));
@@ -205,9 +212,10 @@ void CpuBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
   for (int64_t first = 0; first < mla.q.rows; first += chunk) {
     const int64_t queries = std::min(chunk, mla.q.rows - first);
     ForEachQuery(&pool_, queries, [&](int thread, int64_t i) {
-      MlaQueryGradient(tier_, mla, args.scale, dout, dquery, first + i,
-                       MlaRecord(mla, records + i * record),
-                       Scratch(thread, mla.product_floats()));
+      MlaQueryGradient(
+          tier_, mla, args.scale, dout, dquery, first + i,
+          MlaRecord(mla, records + i * record),
+          Scratch(thread, mla.product_floats() + KeysRoom(mla.keys, mla.row)));
     });
     pool_.ParallelFor(
         dkey.columns, kPanel, [&](int thread, int64_t begin, int64_t end) {

@@ -1,7 +1,7 @@
-// The CPU backend, in fp32 and bf16. One file per family of operations defines
-// the methods; what each does is stated in kernels/ops/backend.h. Work is split
-// over outputs, so bits depend neither on the number of threads nor on the
-// tier. Operations run before they return; Sync has nothing to wait for.
+// The CPU backend, in fp32, bf16 and FP8. One file per family of operations
+// defines the methods; what each does is stated in kernels/ops/backend.h. Work
+// is split over outputs, so bits depend neither on the number of threads nor on
+// the tier. Operations run before they return; Sync has nothing to wait for.
 //
 // The thread that makes and drives a backend must have the float mode of
 // kernels/base/float_mode.h (CHECKed).
@@ -22,6 +22,7 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/tier.h"
 #include "kernels/ops/backend.h"
+#include "kernels/ops/rows.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -33,13 +34,20 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCpuBackend(const std::string& tier,
                                                        int threads);
 
 // Matrices [groups, out, in] packed (kernels/cpu/gemm.h) for the uses they are
-// made for: floats, or pairs of bf16, which take a float's room.
+// made for: floats, or pairs of bf16, of codes going forward; counted in
+// floats, whatever they are.
 struct CpuWeight : public Weight {
   WeightSpec spec;
-  int64_t forward_floats = 0;       // per group: columns are outputs; 0: none
-  int64_t transposed_floats = 0;    // per group: columns are inputs; 0: none
-  std::unique_ptr<Buffer> storage;  // forward packings, then transposed
+  int64_t forward_floats = 0;     // per group: columns are outputs; 0: none
+  int64_t transposed_floats = 0;  // per group: columns are inputs; 0: none
+  int64_t scales = 0;             // per group, of codes
+  // Forward packings, then transposed, then scales.
+  std::unique_ptr<Buffer> storage;
 
+  // Whether the use multiplies by codes; else, of those, by pairs.
+  bool ByCodes(Use use) const {
+    return spec.dtype == DType::kF8E4M3 && use == Use::kForward;
+  }
   const float* packed(Use use, int64_t group) const {
     CHECK((use == Use::kForward ? forward_floats : transposed_floats) > 0)
         << "a weight that is not packed for this product";
@@ -47,6 +55,10 @@ struct CpuWeight : public Weight {
     return use == Use::kForward ? first + group * forward_floats
                                 : first + spec.groups * forward_floats +
                                       group * transposed_floats;
+  }
+  float* scales_of(int64_t group) const {
+    return static_cast<float*>(storage->data()) +
+           spec.groups * (forward_floats + transposed_floats) + group * scales;
   }
 };
 
@@ -72,6 +84,12 @@ class CpuBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) override;
   void SetWeight(const Tensor& values, Weight* weight) override;
+  void QuantiseWeight(const Tensor& x, const Tensor& codes,
+                      const Tensor& scales) override;
+  void DequantiseWeight(const Tensor& codes, const Tensor& scales,
+                        const Tensor& x) override;
+  void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                          Weight* weight) override;
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override;
   void LinearWeightGrad(const WeightGradArgs& args) override;
@@ -92,6 +110,7 @@ class CpuBackend final : public Backend {
   void LayerNormBackward(const LayerNormBackwardArgs& args) override;
   void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
             RopeStyle style, RopeDirection direction) override;
+  void Hadamard(const Tensor& x) override;
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override;
   void SwiGluBackward(const SwiGluBackwardArgs& args) override;
   void Scale(float factor, const Tensor& x) override;
@@ -123,6 +142,15 @@ class CpuBackend final : public Backend {
              absl::Span<const AdamWTensor> tensors) override;
 
  private:
+  // Each row quantised and dequantised again, into `room`, densely.
+  GroupedRows<float> QuantisedRows(const GroupedRows<float>& q, float* room);
+  // SetWeight of f32 values to an f8e4m3 weight.
+  void QuantiseInto(const Tensor& values, Weight* weight);
+  // Columns [first, first + kPanel) of the matrix, dequantised, as pairs.
+  void PackTransposed(const CpuWeight& w,
+                      const GroupedRows<const F8E4M3>& codes, int64_t group,
+                      int64_t first, float* scratch);
+
   // The error word. From any thread of the pool; the first fault stands.
   void SetFault(DeviceFault fault);
 

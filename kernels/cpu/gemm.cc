@@ -1,9 +1,12 @@
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 
 #include "kernels/base/log.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -174,6 +177,119 @@ void PairGemmParallel(const TierKernels& tier, ThreadPool* pool,
                       const PairGemm& whole) {
   InShares(pool, whole,
            [&](const PairGemm& part) { PairGemmSerial(tier, part); });
+}
+
+void PackCodes(const uint8_t* b, int64_t columns, int64_t depth,
+               int64_t column_stride, uint8_t* packed) {
+  for (int64_t j = 0; j < columns; ++j) {
+    uint8_t* to = packed + j / kPanel * CodePanel(depth) + 2 * (j % kPanel);
+    for (int64_t k = 0; k < PaddedDepth(depth); ++k) {
+      to[k / 2 * 2 * kPanel + k % 2] = k < depth ? b[j * column_stride + k] : 0;
+    }
+  }
+}
+
+namespace {
+
+// A row block of one block of 128 of the depth, as the tier takes it.
+struct CodeRows {
+  static constexpr int64_t kRows = 256;
+
+  alignas(64) char packed[kRows * (kScaleBlock * 2 + 64)];
+  float scales[kRows];
+};
+// Columns that share their scales, as pairs, and what they are multiplied to.
+struct CodeColumns {
+  alignas(64) uint32_t pairs[kScaleBlock * kScaleBlock / 2];
+  alignas(64) float sums[CodeRows::kRows * kScaleBlock];
+};
+
+// False if a row has no scale.
+bool QuantiseBlock(const TierKernels& tier, const CodeGemm& g, int64_t row,
+                   int64_t rows, int64_t k, int64_t depth, int64_t row_bytes,
+                   CodeRows* out) {
+  float codes[kScaleBlock];
+  bool all = true;
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* a = g.a + (row + i) * g.a_row + k;
+    out->scales[i] = tier.quantise(a, codes, depth);
+    all = all && !std::isnan(out->scales[i]);
+    tier.pack_a(codes, depth, 1, 1, depth, out->packed + i * row_bytes,
+                row_bytes);
+  }
+  return all;
+}
+
+// c += the block's product, scaled, in columns [first, end) of one square.
+void AddScaled(const TierKernels& tier, const CodeGemm& g, int64_t row,
+               int64_t rows, int64_t k, int64_t depth, int64_t first,
+               int64_t end, int64_t row_bytes, const CodeRows& a,
+               CodeColumns* work) {
+  const int64_t panel = PairPanel(depth);
+  for (int64_t j = first; j < end; j += kPanel) {
+    tier.widen_codes(
+        g.b + j / kPanel * g.b_panel + k * kPanel, 1,
+        reinterpret_cast<uint16_t*>(work->pairs + (j - first) / kPanel * panel),
+        2 * panel);
+  }
+  tier.pair_product({.rows = rows,
+                     .columns = end - first,
+                     .depth = depth,
+                     .a = a.packed,
+                     .a_row = row_bytes,
+                     .b = work->pairs,
+                     .b_panel = panel,
+                     .c = work->sums,
+                     .c_row = kScaleBlock});
+  const float scale = g.scales[(g.column + first) / kScaleBlock * g.scales_row +
+                               k / kScaleBlock];
+  for (int64_t i = 0; i < rows; ++i) {
+    tier.axpy(a.scales[i] * scale, work->sums + i * kScaleBlock,
+              g.c + (row + i) * g.c_row + first, end - first);
+  }
+}
+
+}  // namespace
+
+bool CodeGemmSerial(const TierKernels& tier, const CodeGemm& whole) {
+  const int64_t row_bytes = kScaleBlock * tier.pack_a_bytes + 64;
+  const int64_t row_block = std::min<int64_t>(
+      tier.pair_block_rows,
+      static_cast<int64_t>(sizeof(CodeRows::packed)) / row_bytes);
+  CodeRows a;
+  CodeColumns work;
+  bool all = true;
+  for (int64_t row = 0; row < whole.rows; row += row_block) {
+    const int64_t rows = std::min(row_block, whole.rows - row);
+    for (int64_t i = row; i < row + rows; ++i) {
+      std::fill_n(whole.c + i * whole.c_row, whole.columns, 0.0f);
+    }
+    for (int64_t k = 0; k < whole.depth; k += kScaleBlock) {
+      const int64_t depth = std::min(kScaleBlock, whole.depth - k);
+      all =
+          QuantiseBlock(tier, whole, row, rows, k, depth, row_bytes, &a) && all;
+      for (int64_t j = 0; j < whole.columns;) {
+        const int64_t in_square = (whole.column + j) % kScaleBlock;
+        const int64_t end =
+            std::min(whole.columns, j + kScaleBlock - in_square);
+        AddScaled(tier, whole, row, rows, k, depth, j, end, row_bytes, a,
+                  &work);
+        j = end;
+      }
+    }
+  }
+  return all;
+}
+
+bool CodeGemmParallel(const TierKernels& tier, ThreadPool* pool,
+                      const CodeGemm& whole) {
+  std::atomic<bool> all{true};
+  InShares(pool, whole, [&](CodeGemm part) {
+    part.column += (part.b - whole.b) / whole.b_panel * kPanel;
+
+    if (!CodeGemmSerial(tier, part)) all = false;
+  });
+  return all;
 }
 
 }  // namespace temper

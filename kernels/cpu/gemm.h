@@ -73,6 +73,36 @@ void PairGemmSerial(const TierKernels& tier, const PairGemm& whole);
 void PairGemmParallel(const TierKernels& tier, ThreadPool* pool,
                       const PairGemm& whole);
 
+// A product of e4m3 operands: a is given as floats and quantised on the way, b
+// is packed codes and the scales of its squares of 128.
+struct CodeGemm {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t depth = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0;
+  const uint8_t* b = nullptr;
+  int64_t b_panel = 0;            // bytes
+  const float* scales = nullptr;  // of b's first square
+  int64_t scales_row = 0;         // from 128 columns to the next
+  int64_t column = 0;             // the first, within the first square
+  float* c = nullptr;
+  int64_t c_row = 0;
+};
+
+// Bytes of a panel of codes: pairs as PackPairs has them, a byte for a bf16.
+constexpr int64_t CodePanel(int64_t depth) {
+  return PaddedDepth(depth) * kPanel;
+}
+void PackCodes(const uint8_t* b, int64_t columns, int64_t depth,
+               int64_t column_stride, uint8_t* packed);
+
+// False if a block of a can have no scale (kernels/tensor/fp8.h): what depends
+// on it is NaN then.
+bool CodeGemmSerial(const TierKernels& tier, const CodeGemm& whole);
+bool CodeGemmParallel(const TierKernels& tier, ThreadPool* pool,
+                      const CodeGemm& whole);
+
 }  // namespace temper
 
 #endif  // KERNELS_CPU_GEMM_H_

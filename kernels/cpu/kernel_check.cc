@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/cpu/code_check.h"
 #include "kernels/cpu/cpu_tier.h"
 #include "kernels/tensor/bf16.h"
 
@@ -463,6 +464,8 @@ absl::Status SelfTestTier(const std::string& name, const TierKernels& kernels) {
   RETURN_IF_ERROR(CheckRowsProduct(name, kernels, definition));
   RETURN_IF_ERROR(CheckGather(name, kernels, definition));
   RETURN_IF_ERROR(CheckRounding(name, kernels));
+  const std::string codes = DifferenceInCodes(kernels);
+  if (!codes.empty()) return Differs(name, codes);
   return CheckPairs(name, kernels, definition);
 }
 

@@ -1,7 +1,9 @@
 #include "kernels/cpu/key_rows.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstring>
 
 #include "kernels/base/log.h"
 #include "kernels/cpu/gemm.h"
@@ -52,6 +54,76 @@ bool KeyRows::SameRange(int64_t query, int64_t other, int64_t begin,
   return std::equal(blocks_.row(sequence_[query]) + first,
                     blocks_.row(sequence_[query]) + last + 1,
                     blocks_.row(sequence_[other]) + first);
+}
+
+namespace {
+
+// Codes of a latent row, then its scales, then bf16: none of them aligned.
+void WidenLatent(const TierKernels& kernels, const Strip& strip, int64_t row,
+                 uint16_t* to) {
+  const uint8_t* const codes = strip.bytes + row * strip.stride;
+  const int64_t latent = strip.columns - strip.rope;
+  for (int64_t k = 0; k < latent; k += kScaleBlock) {
+    float scale;
+    std::memcpy(&scale, codes + latent + 4 * (k / kScaleBlock), sizeof(scale));
+    kernels.widen_codes(codes + k, scale, to + k,
+                        std::min(kScaleBlock, latent - k));
+  }
+  std::memcpy(to + latent, codes + latent + 4 * ScaleBlocks(latent),
+              static_cast<size_t>(strip.rope) * sizeof(uint16_t));
+}
+
+// Rows in keys' room follow one another.
+constexpr std::array<int32_t, kKeyBlock> kInOrder = [] {
+  std::array<int32_t, kKeyBlock> order = {};
+  for (int32_t j = 0; j < kKeyBlock; ++j) order[j] = j;
+  return order;
+}();
+
+}  // namespace
+
+const uint8_t* IndexCodes(const Strip& strip, int64_t row) {
+  return strip.bytes + row / kIndexPageRows * strip.stride +
+         row % kIndexPageRows * strip.columns;
+}
+
+float IndexScale(const Strip& strip, int64_t row) {
+  float scale;
+  std::memcpy(&scale,
+              strip.bytes + row / kIndexPageRows * strip.stride +
+                  kIndexPageRows * strip.columns + 4 * (row % kIndexPageRows),
+              sizeof(scale));
+  return scale;
+}
+
+int64_t KeysRoom(const Strip& strip, int64_t count) {
+  if (strip.bytes == nullptr) return 0;
+  return RoundUp16(count * strip.columns / 2 + 1) + RoundUp16(count);
+}
+
+Keys KeysOf(const TierKernels& kernels, const Strip& strip, const int32_t* rows,
+            int64_t count, Scaled scaled, float* room) {
+  if (strip.bytes == nullptr) return {strip, rows};
+  auto* const widened = reinterpret_cast<uint16_t*>(room);
+  for (int64_t j = 0; j < count; ++j) {
+    uint16_t* const to = widened + j * strip.columns;
+    if (!strip.paged) {
+      WidenLatent(kernels, strip, rows[j], to);
+      continue;
+    }
+    const float scale =
+        scaled == Scaled::kYes ? IndexScale(strip, rows[j]) : 1.0f;
+    kernels.widen_codes(IndexCodes(strip, rows[j]), scale, to, strip.columns);
+  }
+  const Strip dense = {.narrow = widened,
+                       .rows = count,
+                       .columns = strip.columns,
+                       .stride = strip.columns};
+  if (count <= kKeyBlock) return {dense, kInOrder.data()};
+  auto* const order = reinterpret_cast<int32_t*>(
+      room + RoundUp16(count * strip.columns / 2 + 1));
+  for (int64_t j = 0; j < count; ++j) order[j] = static_cast<int32_t>(j);
+  return {dense, order};
 }
 
 namespace {
@@ -134,7 +206,7 @@ void PairsWithKeys(const TierKernels& kernels, const Strip& keys,
 }  // namespace
 
 int64_t ProductsScratch(const Strip& keys, int64_t m, int64_t dims) {
-  if (keys.narrow == nullptr) return kKeyBlock * dims;
+  if (!keys.in_pairs()) return kKeyBlock * dims;
   return PaddedDepth(dims) / 2 * kKeyBlock + 2 * PackedFloatsOf(m, dims);
 }
 
@@ -155,7 +227,7 @@ void ProductsWithKeys(const TierKernels& kernels, const Strip& keys,
 }
 
 int64_t SumScratch(const Strip& keys, int64_t m, int64_t columns) {
-  if (keys.narrow == nullptr) return 0;
+  if (!keys.in_pairs()) return 0;
   return PackedPairs(columns, kKeyBlock) + PackedFloatsOf(m, kKeyBlock);
 }
 

@@ -51,6 +51,22 @@ class KeyRows {
   mutable std::atomic<bool> bad_{false};
 };
 
+// Keys that products can take. Of FP8 they are widened first, to bf16 that lies
+// densely in `room`, a float of which holds two; of others they are the strip's
+// own rows.
+struct Keys {
+  Strip strip;
+  const int32_t* rows;
+};
+enum class Scaled : bool { kNo, kYes };  // no: codes as numbers
+Keys KeysOf(const TierKernels& kernels, const Strip& strip, const int32_t* rows,
+            int64_t count, Scaled scaled, float* room);
+int64_t KeysRoom(const Strip& strip, int64_t count);
+
+// Where the codes of an index page's row are, and its scale.
+const uint8_t* IndexCodes(const Strip& strip, int64_t row);
+float IndexScale(const Strip& strip, int64_t row);
+
 // Products with keys come in two: of floats by rows_product on the keys where
 // they lie, of bf16 by pair_product on keys that are paired first. Each takes
 // scratch, of the floats that its function says.

@@ -1,6 +1,7 @@
 // Products of CpuBackend: weights, and their gradients.
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -12,6 +13,7 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/weight_product.h"
 #include "kernels/ops/shape_check.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -39,20 +41,53 @@ struct WeightGrad {
   int64_t out;
   float* dw;
   int64_t dw_stride;
-  bool narrow;  // both operands are rounded to bf16
+  DType operand;  // but f32 both are rounded to bf16, x after being quantised
 };
+
+// Columns [begin, end) of `tokens` rows of x from `token` on, as pairs of what
+// e4m3 makes of them: a pair block of tokens at a time. `begin` is where a
+// block of columns that share scales begins. False if one can have none.
+bool PairQuantised(const TierKernels& tier, const WeightGrad& grad,
+                   int64_t token, int64_t tokens, int64_t begin, int64_t end,
+                   uint32_t* pairs, float* scratch) {
+  bool all = true;
+  for (int64_t first = 0; first < tokens; first += kPairBlock) {
+    const int64_t some = std::min(kPairBlock, tokens - first);
+    for (int64_t i = 0; i < some; ++i) {
+      const float* x = grad.x + (token + first + i) * grad.x_stride;
+      for (int64_t k = begin; k < end; k += kScaleBlock) {
+        float* const to = scratch + i * kInBlock + k - begin;
+        const int64_t columns = std::min(kScaleBlock, end - k);
+        const float scale = tier.quantise(x + k, to, columns);
+        tier.scale(scale, to, columns);
+        all = all && !std::isnan(scale);
+      }
+    }
+    tier.pair_floats(scratch, kInBlock, some, end - begin,
+                     pairs + first / 2 * kPanel, PairPanel(tokens));
+  }
+  return all;
+}
 
 // A block of tokens and a tile of dw's rows, as a product: a is dy, read down
 // its columns.
-void AddPairs(const TierKernels& tier, const WeightGrad& grad, int64_t begin,
+bool AddPairs(const TierKernels& tier, const WeightGrad& grad, int64_t begin,
               int64_t end, float* scratch) {
   auto* pairs = reinterpret_cast<uint32_t*>(scratch);
+  float* const quantised = scratch + PackedPairs(kInBlock, kTokenBlock);
+  bool all = true;
   // A block of tokens is whole blocks of the depth, so dw's totals go on.
   static_assert(kTokenBlock % kPairBlock == 0);
   for (int64_t token = 0; token < grad.tokens; token += kTokenBlock) {
     const int64_t depth = std::min(kTokenBlock, grad.tokens - token);
-    tier.pair_floats(grad.x + token * grad.x_stride + begin, grad.x_stride,
-                     depth, end - begin, pairs, PairPanel(depth));
+    if (grad.operand == DType::kF8E4M3) {
+      all = PairQuantised(tier, grad, token, depth, begin, end, pairs,
+                          quantised) &&
+            all;
+    } else {
+      tier.pair_floats(grad.x + token * grad.x_stride + begin, grad.x_stride,
+                       depth, end - begin, pairs, PairPanel(depth));
+    }
     PairGemmSerial(tier, {.rows = grad.out,
                           .columns = end - begin,
                           .depth = depth,
@@ -65,15 +100,18 @@ void AddPairs(const TierKernels& tier, const WeightGrad& grad, int64_t begin,
                           .c_row = grad.dw_stride,
                           .accumulate = true});
   }
+  return all;
 }
 
 // The part of it in columns [begin, end) of dw, at most kInBlock of them.
 // Tokens ascend through the blocks, so each element stays one chain. dy is
 // copied into rows of kOutBlock: a power of two between its rows would map
-// all of them to the same few cache sets.
-void AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
+// all of them to the same few cache sets. False as above.
+bool AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
                           int64_t begin, int64_t end, float* scratch) {
-  if (grad.narrow) return AddPairs(tier, grad, begin, end, scratch);
+  if (grad.operand != DType::kF32) {
+    return AddPairs(tier, grad, begin, end, scratch);
+  }
   float* const packed_x = scratch;
   float* const packed_dy = scratch + kInBlock * kTokenBlock;
   for (int64_t token = 0; token < grad.tokens; token += kTokenBlock) {
@@ -102,12 +140,14 @@ void AccumulateWeightGrad(const TierKernels& tier, const WeightGrad& grad,
       tier.gemm(block);
     }
   }
+  return true;
 }
 
-bool IsNarrow(DType operand) {
-  CHECK(operand == DType::kF32 || operand == DType::kBF16)
+DType Operand(DType operand) {
+  CHECK(operand == DType::kF32 || operand == DType::kBF16 ||
+        operand == DType::kF8E4M3)
       << "a product of " << DTypeName(operand);
-  return operand == DType::kBF16;
+  return operand;
 }
 
 // Whether groups follow one another over all rows: what is checked before the
@@ -119,36 +159,44 @@ bool Tile(const int32_t* offsets, int64_t groups, int64_t rows) {
   return offsets[0] == 0 && offsets[groups] == rows;
 }
 
-// Cuts [0, in) for the threads: whole panels, at most kInBlock.
-int64_t ColumnsPerTask(int64_t in, int threads) {
-  const int64_t panels = (in + kPanel - 1) / kPanel;
-  const int64_t share = (panels + threads - 1) / threads * kPanel;
-  return std::max(kPanel, std::min(kInBlock, share));
+// Cuts [0, in) for the threads: whole panels, of what is quantised whole blocks
+// of columns that share scales, at most kInBlock.
+int64_t ColumnsPerTask(int64_t in, int threads, DType operand) {
+  const int64_t unit = operand == DType::kF8E4M3 ? kScaleBlock : kPanel;
+  const int64_t units = (in + unit - 1) / unit;
+  const int64_t share = (units + threads - 1) / threads * unit;
+  return std::max(unit, std::min(kInBlock, share));
 }
+static_assert(kInBlock % kScaleBlock == 0);
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Weight>> CpuBackend::NewWeight(
     const WeightSpec& spec) {
-  if (spec.dtype != DType::kF32 && spec.dtype != DType::kBF16) {
+  if (spec.dtype != DType::kF32 && spec.dtype != DType::kBF16 &&
+      spec.dtype != DType::kF8E4M3) {
     return absl::UnimplementedError(
-        absl::StrCat("a weight of ", DTypeName(spec.dtype),
-                     " on the CPU; it computes in f32 and bf16: set numerics "
-                     "to fp32 or bf16"));
+        absl::StrCat("a weight of ", DTypeName(spec.dtype), " on the CPU"));
   }
   CHECK(spec.groups >= 1 && spec.out >= 1 && spec.in >= 1)
       << "[" << spec.groups << ", " << spec.out << ", " << spec.in << "]";
   auto weight = std::make_unique<CpuWeight>();
   weight->spec = spec;
-  const auto packed = spec.dtype == DType::kBF16 ? PackedPairs : PackedFloats;
+  const auto packed = spec.dtype == DType::kF32 ? PackedFloats : PackedPairs;
   if (spec.packed_for != PackedFor::kTransposed) {
     weight->forward_floats = packed(spec.out, spec.in);
   }
   if (spec.packed_for != PackedFor::kForward) {
     weight->transposed_floats = packed(spec.in, spec.out);
   }
+  if (spec.dtype == DType::kF8E4M3) {
+    // A byte in the place of a bf16.
+    weight->forward_floats /= 2;
+    weight->scales = ScaleBlocks(spec.out) * ScaleBlocks(spec.in);
+  }
   const int64_t floats =
-      spec.groups * (weight->forward_floats + weight->transposed_floats);
+      spec.groups *
+      (weight->forward_floats + weight->transposed_floats + weight->scales);
   ASSIGN_OR_RETURN(weight->storage,
                    Allocate(floats * static_cast<int64_t>(sizeof(float))));
   return std::unique_ptr<Weight>(std::move(weight));
@@ -185,6 +233,7 @@ void PackPanel(const CpuWeight& w, Use use, int64_t group, int64_t panel,
 void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
   const auto* w = static_cast<const CpuWeight*>(weight);
   CheckWeightValues(values, w->spec);
+  if (w->spec.dtype == DType::kF8E4M3) return QuantiseInto(values, weight);
   const int64_t forward_panels =
       w->forward_floats == 0 ? 0 : (w->spec.out + kPanel - 1) / kPanel;
   const int64_t transposed_panels =
@@ -212,14 +261,31 @@ void CpuBackend::SetWeight(const Tensor& values, Weight* weight) {
       });
 }
 
+void CpuBackend::QuantiseInto(const Tensor& values, Weight* weight) {
+  const auto& w = AsCpuWeight(*weight);
+  const WeightSpec& spec = w.spec;
+  const int64_t scale_count = spec.groups * w.scales;
+  float* const room = SharedScratch(scale_count + (values.elements() + 3) / 4);
+  const Tensor scales(
+      room, DType::kF32,
+      {spec.groups, ScaleBlocks(spec.out), ScaleBlocks(spec.in)});
+  const Tensor codes(room + scale_count, DType::kF8E4M3,
+                     {spec.groups, spec.out, spec.in});
+  QuantiseWeight(values, codes, scales);
+  SetQuantisedWeight(codes, scales, weight);
+}
+
 void CpuBackend::Linear(const Tensor& x, const Weight& w, Use use,
                         const Tensor& y) {
   const auto from = AsRows<const float>(x);
   const auto to = AsRows<float>(y);
   const CpuWeight& weight = AsCpuWeight(w);
   CheckLinear(x, weight.spec, use, y);
-  MultiplyParallel(tier_, &pool_, weight, use,
-                   {from.data, from.stride, from.rows, to.data, to.stride});
+  if (!MultiplyParallel(
+          tier_, &pool_, weight, use,
+          {from.data, from.stride, from.rows, to.data, to.stride})) {
+    SetFault(DeviceFault::kNumbers);
+  }
 }
 
 void CpuBackend::LinearWeightGrad(const WeightGradArgs& args) {
@@ -229,14 +295,18 @@ void CpuBackend::LinearWeightGrad(const WeightGradArgs& args) {
   CheckLinearWeightGrad(args);
   const WeightGrad product = {in.data,    in.stride,   out.data,
                               out.stride, in.rows,     out.columns,
-                              grad.data,  grad.stride, IsNarrow(args.operand)};
-  const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
+                              grad.data,  grad.stride, Operand(args.operand)};
+  const int64_t step =
+      ColumnsPerTask(in.columns, pool_.threads(), args.operand);
   const int64_t tasks = (in.columns + step - 1) / step;
   pool_.ParallelFor(tasks, 1, [&](int thread, int64_t begin, int64_t end) {
     float* scratch = Scratch(thread, kWeightGradScratch);
     for (int64_t task = begin; task < end; ++task) {
-      AccumulateWeightGrad(tier_, product, task * step,
-                           std::min(in.columns, (task + 1) * step), scratch);
+      if (!AccumulateWeightGrad(tier_, product, task * step,
+                                std::min(in.columns, (task + 1) * step),
+                                scratch)) {
+        SetFault(DeviceFault::kNumbers);
+      }
     }
   });
 }
@@ -255,9 +325,11 @@ void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
           const int64_t group = task / blocks;
           const int64_t row = task % blocks * kTaskRows;
           const int64_t rows = std::min(kTaskRows, from.rows - row);
-          MultiplySerial(tier_, weight, use, group,
-                         {from.row(row, group), from.stride, rows,
-                          to.row(row, group), to.stride});
+          if (!MultiplySerial(tier_, weight, use, group,
+                              {from.row(row, group), from.stride, rows,
+                               to.row(row, group), to.stride})) {
+            SetFault(DeviceFault::kNumbers);
+          }
         }
       });
 }
@@ -267,7 +339,7 @@ void CpuBackend::HeadLinearWeightGrad(const WeightGradArgs& args) {
   const auto out = AsGroupedRows<const float>(args.dy);
   const auto grad = AsGroupedRows<float>(args.dw);  // rows are heads
   CheckHeadLinearWeightGrad(args);
-  const int64_t step = ColumnsPerTask(in.columns, 1);
+  const int64_t step = ColumnsPerTask(in.columns, 1, args.operand);
   const int64_t cuts = (in.columns + step - 1) / step;
   pool_.ParallelFor(
       in.groups * cuts, 1, [&](int thread, int64_t begin, int64_t end) {
@@ -279,7 +351,7 @@ void CpuBackend::HeadLinearWeightGrad(const WeightGradArgs& args) {
               tier_,
               {in.row(0, group), in.stride, out.row(0, group), out.stride,
                in.rows, out.columns, grad.row(group, 0), grad.group_stride,
-               IsNarrow(args.operand)},
+               Operand(args.operand)},
               first, std::min(in.columns, first + step), scratch);
         }
       });
@@ -302,9 +374,11 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
         offset - 1;
     for (int64_t row = begin; row < end; ++group) {
       const int64_t last = std::min<int64_t>(end, offset[group + 1]);
-      MultiplySerial(
-          tier_, weight, args.use, group,
-          {from.row(row), from.stride, last - row, to.row(row), to.stride});
+      if (!MultiplySerial(tier_, weight, args.use, group,
+                          {from.row(row), from.stride, last - row, to.row(row),
+                           to.stride})) {
+        SetFault(DeviceFault::kNumbers);
+      }
       row = last;
     }
   });
@@ -322,7 +396,8 @@ void CpuBackend::GroupedLinearWeightGrad(
   }
   // Column cuts first, so that each thread meets every expert and an uneven
   // load among experts is shared.
-  const int64_t step = ColumnsPerTask(in.columns, pool_.threads());
+  const int64_t step =
+      ColumnsPerTask(in.columns, pool_.threads(), args.operand);
   const int64_t cuts = (in.columns + step - 1) / step;
   pool_.ParallelFor(
       cuts * grad.rows, 1, [&](int thread, int64_t begin, int64_t end) {
@@ -331,12 +406,13 @@ void CpuBackend::GroupedLinearWeightGrad(
           const int64_t expert = task % grad.rows;
           const int64_t first = task / grad.rows * step;
           const int64_t row = offset[expert];
-          AccumulateWeightGrad(
+          const bool all = AccumulateWeightGrad(
               tier_,
               {in.row(row), in.stride, out.row(row), out.stride,
                offset[expert + 1] - row, out.columns, grad.row(expert, 0),
-               grad.group_stride, IsNarrow(args.operand)},
+               grad.group_stride, Operand(args.operand)},
               first, std::min(in.columns, first + step), scratch);
+          if (!all) SetFault(DeviceFault::kNumbers);
         }
       });
 }

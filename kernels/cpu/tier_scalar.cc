@@ -190,6 +190,7 @@ void SetScalarKernels(TierKernels* kernels) {
   kernels->rows_product = RowsProductOf;
   kernels->gather_transposed = GatherTransposed;
   SetScalarPairs(kernels);
+  SetScalarCodes(kernels);
 }
 
 }  // namespace temper

@@ -12,7 +12,8 @@
 
 namespace temper {
 
-// y[n] = W x[n], or W^T x[n]. Of a bf16 weight x is rounded on the way.
+// y[n] = W x[n], or W^T x[n]. Of a bf16 weight x is rounded on the way, of an
+// f8e4m3 one quantised, or going back rounded.
 struct WeightRows {
   const float* x = nullptr;
   int64_t x_row = 0;
@@ -21,12 +22,12 @@ struct WeightRows {
   int64_t y_row = 0;
 };
 
-// In the calling thread.
-void MultiplySerial(const TierKernels& tier, const CpuWeight& weight, Use use,
+// In the calling thread. False if a block of x could not be quantised.
+bool MultiplySerial(const TierKernels& tier, const CpuWeight& weight, Use use,
                     int64_t group, const WeightRows& rows);
 
 // Of the only group, over rows or columns by the pool's threads.
-void MultiplyParallel(const TierKernels& tier, ThreadPool* pool,
+bool MultiplyParallel(const TierKernels& tier, ThreadPool* pool,
                       const CpuWeight& weight, Use use, const WeightRows& rows);
 
 }  // namespace temper

@@ -76,6 +76,25 @@ void CudaBackend::SetWeight(const Tensor& values, Weight* weight) {
               {w->spec.groups, w->spec.out, w->spec.in}, Device::kCuda));
 }
 
+void CudaBackend::QuantiseWeight(const Tensor& x, const Tensor&,
+                                 const Tensor&) {
+  CHECK(false) << "FP8 on cuda: " << x.DebugString();
+}
+
+void CudaBackend::DequantiseWeight(const Tensor& codes, const Tensor&,
+                                   const Tensor&) {
+  CHECK(false) << "FP8 on cuda: " << codes.DebugString();
+}
+
+void CudaBackend::SetQuantisedWeight(const Tensor& codes, const Tensor&,
+                                     Weight*) {
+  CHECK(false) << "FP8 on cuda: " << codes.DebugString();
+}
+
+void CudaBackend::Hadamard(const Tensor& x) {
+  CHECK(false) << "FP8 on cuda: " << x.DebugString();
+}
+
 void CudaBackend::Multiply(const CudaWeight& weight, Use use, const float* x,
                            int64_t x_row, float* y, int64_t y_row, int64_t rows,
                            const uint32_t* unless) {

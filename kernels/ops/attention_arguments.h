@@ -3,7 +3,8 @@
 // here owns memory.
 //
 // Shape letters as in backend.h. What is marked `out` is overwritten, `+=`
-// accumulated into, all else read.
+// accumulated into, all else read. Keys [rows, ..] may be f8e4m3 and are then
+// shaped as kernels/ops/cache_rows.h says.
 
 #ifndef KERNELS_OPS_ATTENTION_ARGUMENTS_H_
 #define KERNELS_OPS_ATTENTION_ARGUMENTS_H_
@@ -66,8 +67,9 @@ struct IndexerKlArgs {
   Tensor index_w;     // [N, Hi]
   Tensor index_keys;  // [rows, Di]
   KeyMap map;
-  Tensor selected;  // i32 [N, K]
-  Tensor kl;        // out [N]
+  Tensor selected;   // i32 [N, K]
+  Tensor kl;         // out [N]
+  int64_t rope = 0;  // R, of f8e4m3 keys
 };
 
 struct IndexerKlBackwardArgs {
@@ -84,6 +86,7 @@ struct IndexerKlBackwardArgs {
   Tensor dindex_q;     // out [N, Hi, Di]
   Tensor dindex_w;     // out [N, Hi]
   Tensor dindex_keys;  // += [rows, Di]
+  int64_t rope = 0;
 };
 
 }  // namespace temper

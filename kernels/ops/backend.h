@@ -15,11 +15,13 @@
 // no [T, V] logits exist outside debug taps.
 //
 // Numerics (DESIGN.md section 6): how an output of a product is added up hangs
-// on its depth alone, whatever the number of rows; there are no atomic sums.
-// Activation gradients overwrite; weight gradients and gradients of cached keys
+// on its depth alone, not on the number of rows; there are no atomic sums.
+// Activation gradients overwrite; those of weights and of cached keys
 // accumulate with +=, in a fixed order. A product is of bf16 operands where its
 // weight, or the keys, are bf16: what is multiplied with them, given as f32, is
-// rounded on the way, an incoming gradient too; results are f32.
+// rounded on the way, an incoming gradient too; results are f32. Of an f8e4m3
+// weight x is quantised on the way, and backward takes what codes stand for, in
+// bf16; what cannot be quantised sets the error word to kNumbers.
 //
 // Shape letters: N tokens, D hidden_size, H heads, C kv_lora_rank,
 // R qk_rope_head_dim, K index_topk, Hi and Di indexer heads and their
@@ -89,9 +91,18 @@ class Backend {
   // the products).
   virtual absl::StatusOr<std::unique_ptr<Weight>> NewWeight(
       const WeightSpec& spec) = 0;
-  // Packs values [groups, out, in], any strides; f32 values of a bf16 weight
-  // are rounded.
+  // Packs values [groups, out, in], any strides; f32 is rounded, or quantised.
   virtual void SetWeight(const Tensor& values, Weight* weight) = 0;
+  // Quantises x to codes, f8e4m3, in squares of 128 of each matrix: both
+  // [groups, out, in], scales [groups, ceil(out / 128), ceil(in / 128)].
+  virtual void QuantiseWeight(const Tensor& x, const Tensor& codes,
+                              const Tensor& scales) = 0;
+  // x = codes times scales, in f32 or bf16, which hold it exactly.
+  virtual void DequantiseWeight(const Tensor& codes, const Tensor& scales,
+                                const Tensor& x) = 0;
+  // SetWeight of an f8e4m3 weight, by what QuantiseWeight made.
+  virtual void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                                  Weight* weight) = 0;
 
   // --- Products -----------------------------------------------------------
   // y[n] = W x[n]   (kForward: x [N, in], y [N, out]; kTransposed: the
@@ -130,6 +141,9 @@ class Backend {
   virtual void Rope(const Tensor& x, const Tensor& position,
                     const Tensor& cos_sin,  // [positions_max, R]: cos | sin
                     RopeStyle style, RopeDirection direction) = 0;
+  // In place in rows of x [N, G, n]: butterflies (a + b, a - b), strides 1, 2,
+  // .. n / 2, then times n^-0.5. Its own inverse, and its own backward.
+  virtual void Hadamard(const Tensor& x) = 0;
   // h = silu(gate) * up; all [N, I], rows may be strided.
   virtual void SwiGlu(const Tensor& gate, const Tensor& up,
                       const Tensor& h) = 0;
@@ -145,8 +159,8 @@ class Backend {
   // to[n] = from[rows[n]]: from [M, ..], to [N, ..], the types as Copy's.
   virtual void GatherRows(const Tensor& from, const Tensor& rows,
                           const Tensor& to) = 0;
-  // Keys of a layer, f32, to their slots of its strips, rounded where those are
-  // bf16; a slot of -1 is a row to be skipped.
+  // Keys of a layer, f32, to their slots of its strips, in the type of those
+  // (kernels/ops/cache_rows.h); a slot of -1 is a row to be skipped.
   virtual void WriteKeys(const WriteKeysArgs& args) = 0;
   // count[0] += how many rows of a and b, i32 [N, A], are equal.
   virtual void CountEqualRows(const Tensor& a, const Tensor& b,
@@ -160,7 +174,8 @@ class Backend {
   //   I[n, s] = sum_h w[n, h] ReLU(q[n, h] . k[s])
   // ties to the lowest position, ascending, then -1. The order is total: a NaN
   // is beyond the infinity of its sign. A non-empty scores tap
-  // [N, keys_max] receives I, -inf beyond the position.
+  // [N, keys_max] receives I, -inf beyond the position. Of f8e4m3 keys q is
+  // quantised, a scale a row: I = k_scale sum_h (w q_scale) ReLU(their codes').
   virtual void IndexerSelect(const IndexerSelectArgs& args) = 0;
   // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over
   // selected[n] ascending in blocks of 64; lse is the natural log-sum-exp. A

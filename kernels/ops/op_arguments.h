@@ -68,10 +68,12 @@ struct GroupedLinearArgs {
 };
 
 struct WeightGradArgs {
-  Tensor x;                     // [N, in], of each head [N, G, in]
-  Tensor dy;                    // [N, out], [N, G, out]
-  Tensor dw;                    // += [out, in], [G, out, in]
-  DType operand = DType::kF32;  // what x and dy are rounded to
+  Tensor x;   // [N, in], of each head [N, G, in]
+  Tensor dy;  // [N, out], [N, G, out]
+  Tensor dw;  // += [out, in], [G, out, in]
+  // What x and dy are rounded to; f8e4m3 (without heads): x is quantised, dy
+  // rounded to bf16.
+  DType operand = DType::kF32;
 };
 
 struct GroupedLinearWeightGradArgs {
@@ -123,8 +125,9 @@ struct WriteKeysArgs {
   Tensor latent;        // [N, C + R]
   Tensor index_keys;    // [N, Di]
   Tensor slot;          // i32 [N]
-  Tensor latent_strip;  // out [slots, C + R], rows of `slot`
-  Tensor index_strip;   // out [slots, Di]
+  Tensor latent_strip;  // out [slots, C + R], rows of `slot`; or as
+  Tensor index_strip;   // out [slots, Di]     kernels/ops/cache_rows.h says
+  int64_t rope = 0;     // R, of an f8e4m3 strip
 };
 
 // --- Mixture of experts ------------------------------------------------------

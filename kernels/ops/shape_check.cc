@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_join.h"
 #include "kernels/base/log.h"
+#include "kernels/ops/cache_rows.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -35,15 +37,29 @@ void CheckMap(const KeyMap& map, int64_t queries) {
       << "page_tokens is " << map.page_tokens << ", not a power of two";
 }
 
+// Rows of a latent strip, or any number of them.
+void ExpectLatentRows(const Tensor& x, int64_t rows, int64_t columns,
+                      int64_t rope) {
+  CHECK(rope >= 0 && rope <= columns) << rope << " of " << columns;
+  const bool codes = x.dtype() == DType::kF8E4M3;
+  Expect(x, {rows, codes ? LatentRowBytes(columns - rope, rope) : columns});
+}
+
+void ExpectIndexRows(const Tensor& x, int64_t rows, int64_t dims) {
+  if (x.dtype() != DType::kF8E4M3) return Expect(x, {rows, dims});
+  CHECK_LE(dims, kScaleBlock) << "an index key has one scale";
+  Expect(x, {rows == kAny ? kAny : IndexPages(rows), IndexPageBytes(dims)});
+}
+
 template <typename Args>
 void CheckMla(const Args& args) {
   Expect(args.q, {kAny, kAny, kAny});
   const int64_t n = args.q.dim(0), heads = args.q.dim(1);
-  Expect(args.keys, {kAny, args.q.dim(2)});
   CheckMap(args.map, n);
   Expect(args.selected, {n, kAny});
   Expect(args.z, {n, heads, kAny});
-  CHECK_LE(args.z.dim(2), args.q.dim(2)) << args.z.DebugString();
+  ExpectLatentRows(args.keys, kAny, args.q.dim(2),
+                   args.q.dim(2) - args.z.dim(2));
   Expect(args.lse, {n, heads});
 }
 
@@ -51,11 +67,11 @@ template <typename Args>
 void CheckKl(const Args& args) {
   Expect(args.q, {kAny, kAny, kAny});
   const int64_t n = args.q.dim(0);
-  Expect(args.keys, {kAny, args.q.dim(2)});
+  ExpectLatentRows(args.keys, kAny, args.q.dim(2), args.rope);
   Expect(args.lse, {n, args.q.dim(1)});
   Expect(args.index_q, {n, kAny, kAny});
   Expect(args.index_w, {n, args.index_q.dim(1)});
-  Expect(args.index_keys, {args.keys.dim(0), args.index_q.dim(2)});
+  ExpectIndexRows(args.index_keys, args.keys.dim(0), args.index_q.dim(2));
   CheckMap(args.map, n);
   Expect(args.selected, {n, kAny});
 }
@@ -106,6 +122,12 @@ void CheckWeightValues(const Tensor& values, const WeightSpec& weight) {
   Expect(values, {weight.groups, weight.out, weight.in});
 }
 
+void CheckScales(const Tensor& codes, const Tensor& scales) {
+  Expect(codes, {kAny, kAny, kAny});
+  Expect(scales,
+         {codes.dim(0), ScaleBlocks(codes.dim(1)), ScaleBlocks(codes.dim(2))});
+}
+
 void CheckLinearWeightGrad(const WeightGradArgs& args) {
   Expect(args.x, {kAny, kAny});
   Expect(args.dy, {args.x.dim(0), kAny});
@@ -113,6 +135,7 @@ void CheckLinearWeightGrad(const WeightGradArgs& args) {
 }
 
 void CheckHeadLinearWeightGrad(const WeightGradArgs& args) {
+  CHECK(args.operand != DType::kF8E4M3) << "heads have no scales";
   Expect(args.x, {kAny, kAny, kAny});
   Expect(args.dy, {args.x.dim(0), args.x.dim(1), kAny});
   Expect(args.dw, {args.x.dim(1), args.dy.dim(2), args.x.dim(2)});
@@ -173,6 +196,12 @@ void CheckShapes(const LayerNormBackwardArgs& args) {
   CheckSameShape(args.w, args.db);
 }
 
+void CheckHadamard(const Tensor& x) {
+  Expect(x, {kAny, kAny, kAny});
+  CHECK(std::has_single_bit(static_cast<uint64_t>(x.dim(2))))
+      << x.DebugString();
+}
+
 void CheckRope(const Tensor& x, const Tensor& position, const Tensor& cos_sin) {
   Expect(x, {kAny, kAny, kAny});
   Expect(position, {x.dim(0)});
@@ -190,15 +219,15 @@ void CheckShapes(const WriteKeysArgs& args) {
   Expect(args.latent, {kAny, kAny});
   Expect(args.index_keys, {args.latent.dim(0), kAny});
   Expect(args.slot, {args.latent.dim(0)});
-  Expect(args.latent_strip, {kAny, args.latent.dim(1)});
-  Expect(args.index_strip, {kAny, args.index_keys.dim(1)});
+  ExpectLatentRows(args.latent_strip, kAny, args.latent.dim(1), args.rope);
+  ExpectIndexRows(args.index_strip, kAny, args.index_keys.dim(1));
 }
 
 void CheckShapes(const IndexerSelectArgs& args) {
   Expect(args.q, {kAny, kAny, kAny});
   const int64_t n = args.q.dim(0);
   Expect(args.w, {n, args.q.dim(1)});
-  Expect(args.keys, {kAny, args.q.dim(2)});
+  ExpectIndexRows(args.keys, kAny, args.q.dim(2));
   CheckMap(args.map, n);
   Expect(args.selected, {n, kAny});
   if (!args.scores.empty()) Expect(args.scores, {n, kAny});
@@ -210,7 +239,7 @@ void CheckShapes(const SparseMlaBackwardArgs& args) {
   CheckMla(args);
   CheckSameShape(args.z, args.dz);
   CheckSameShape(args.q, args.dq);
-  CheckSameShape(args.keys, args.dkeys);
+  Expect(args.dkeys, {args.keys.dim(0), args.q.dim(2)});
 }
 
 void CheckShapes(const IndexerKlArgs& args) {
@@ -223,7 +252,7 @@ void CheckShapes(const IndexerKlBackwardArgs& args) {
   Expect(args.dkl, {args.q.dim(0)});
   CheckSameShape(args.index_q, args.dindex_q);
   CheckSameShape(args.index_w, args.dindex_w);
-  CheckSameShape(args.index_keys, args.dindex_keys);
+  Expect(args.dindex_keys, {args.keys.dim(0), args.index_q.dim(2)});
 }
 
 void CheckShapes(const MoeGateArgs& args) {

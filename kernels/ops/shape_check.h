@@ -24,6 +24,8 @@ void CheckHeadLinear(const Tensor& x, const WeightSpec& weight, Use use,
 void CheckGroupedLinear(const GroupedLinearArgs& args,
                         const WeightSpec& weight);
 void CheckWeightValues(const Tensor& values, const WeightSpec& weight);
+// That scales fit codes, or the matrices [groups, out, in] that they quantise.
+void CheckScales(const Tensor& codes, const Tensor& scales);
 void CheckLinearWeightGrad(const WeightGradArgs& args);
 void CheckHeadLinearWeightGrad(const WeightGradArgs& args);
 void CheckShapes(const GroupedLinearWeightGradArgs& args);
@@ -37,6 +39,7 @@ void CheckRmsNorm(const Tensor& x, const Tensor& w, const Tensor& y);
 void CheckShapes(const RmsNormBackwardArgs& args);
 void CheckShapes(const LayerNormArgs& args);
 void CheckShapes(const LayerNormBackwardArgs& args);
+void CheckHadamard(const Tensor& x);
 void CheckRope(const Tensor& x, const Tensor& position, const Tensor& cos_sin);
 void CheckShapes(const SwiGluBackwardArgs& args);
 void CheckShapes(const WriteKeysArgs& args);

@@ -18,7 +18,14 @@ absl::StatusOr<Numerics> NumericsNamed(const std::string& name) {
 }
 
 std::string NameOf(const Numerics& numerics) {
-  return numerics.operand == DType::kBF16 ? "bf16" : "fp32";
+  switch (numerics.operand) {
+    case DType::kF8E4M3:
+      return "fp8";
+    case DType::kBF16:
+      return "bf16";
+    default:
+      return "fp32";
+  }
 }
 
 }  // namespace temper

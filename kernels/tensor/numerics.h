@@ -16,8 +16,12 @@ namespace temper {
 
 struct Numerics {
   // Operands of products and of attention, and what is published of the
-  // matrices that are multiplied by.
+  // matrices that are multiplied by. Those in f8e4m3 have scales of powers of
+  // two, a row's for 128 columns, a matrix's for squares of 128.
   DType operand = DType::kF32;
+  // The same of what has no scales: W_UK and W_UV, whose matrix is published in
+  // `operand`, lm_head and the embedding.
+  DType unscaled = DType::kF32;
   // Rows of the caches: the latent with its rotary part, the indexer's keys.
   DType latent_cache = DType::kF32;
   DType index_cache = DType::kF32;
@@ -26,11 +30,13 @@ struct Numerics {
 };
 
 inline constexpr Numerics kFp32;
-inline constexpr Numerics kBf16 = {DType::kBF16, DType::kBF16, DType::kBF16};
+inline constexpr Numerics kBf16 = {DType::kBF16, DType::kBF16, DType::kBF16,
+                                   DType::kBF16};
+inline constexpr Numerics kFp8 = {DType::kF8E4M3, DType::kBF16, DType::kF8E4M3,
+                                  DType::kF8E4M3};
 
 // The configuration's names: "fp32", "bf16". InvalidArgument, naming both, for
-// another; Unimplemented for "fp8", whose scales and rotation have no place
-// yet.
+// another; Unimplemented for "fp8", in which no run is offered yet.
 absl::StatusOr<Numerics> NumericsNamed(const std::string& name);
 std::string NameOf(const Numerics& numerics);
 

@@ -16,6 +16,14 @@ TEST(NumericsTest, NamesGoToValuesAndBack) {
   EXPECT_EQ(NumericsNamed("bf16")->operand, DType::kBF16);
 }
 
+TEST(NumericsTest, Fp8AloneHasTwoTypesOfOperands) {
+  EXPECT_EQ(NameOf(kFp8), "fp8");
+  EXPECT_EQ(kFp8.unscaled, DType::kBF16);
+  for (const Numerics& numerics : {kFp32, kBf16}) {
+    EXPECT_EQ(numerics.unscaled, numerics.operand);
+  }
+}
+
 TEST(NumericsTest, Fp8IsRefusedByNameAndTheRestAsUnknown) {
   const auto fp8 = NumericsNamed("fp8").status();
   EXPECT_EQ(fp8.code(), absl::StatusCode::kUnimplemented);

@@ -22,6 +22,8 @@ struct Shape {
 const Shape kShapes[] = {
     {5, 1, 1, 1, 1, 1},    {7, 2, 4, 32, 16, 16},  {9, 2, 3, 29, 10, 13},
     {6, 1, 5, 16, 8, 100}, {33, 3, 6, 48, 16, 67}, {8, 1, 2, 70, 3, 140},
+    {5, 2, 4, 257, 8, 70},  // of FP8, two blocks that share scales and an odd
+                            // one
 };
 
 struct Result {
@@ -36,7 +38,9 @@ struct Problem {
         keys_case(s.queries, s.sequences, 11),
         dims(s.latent + s.rope),
         q(Draws(edges, 1, s.queries * s.heads * dims)),
-        keys(Draws(edges, 2, keys_case.logical_keys() * dims)),
+        // What has no scale is a fault and no key.
+        keys(Draws(edges && type != DType::kF8E4M3, 2,
+                   keys_case.logical_keys() * dims)),
         dz(Draws(edges, 3, s.queries * s.heads * s.latent)),
         selected(keys_case.Selection(s.top_k)),
         scale(1.0f / std::sqrt(static_cast<float>(dims))) {}
@@ -48,7 +52,9 @@ struct Problem {
   // The queries in batches of `batch`.
   Result Run(const Machine& machine, int64_t batch) {
     Backend* const backend = machine.backend;
-    Stored strip(keys_case.Strip(keys, dims, machine.page_tokens), type);
+    KeyStrip strip =
+        KeyStrip::Latent(keys_case.Strip(keys, dims, machine.page_tokens), dims,
+                         shape.rope, type);
     Result out;
     out.z.resize(shape.queries * shape.heads * shape.latent, 7.0f);
     out.lse.resize(shape.queries * shape.heads, 7.0f);
@@ -64,7 +70,7 @@ struct Problem {
       const Tensor query = all(q, dims).Slice(0, n, end);
       const Tensor chosen =
           View(selected, {shape.queries, shape.top_k}).Slice(0, n, end);
-      const Tensor key = strip.View({keys_case.rows(), dims});
+      const Tensor key = strip.View();
       const Tensor z = all(out.z, shape.latent).Slice(0, n, end);
       const Tensor lse = View(out.lse, {shape.queries, h}).Slice(0, n, end);
       backend->SparseMla({.q = query,
@@ -221,7 +227,9 @@ void ExpectBitsOfTheReference(const Shape& shape, bool edges, DType type) {
   Problem problem(shape, edges, type);
   const Result got = problem.Run(Machines().front(), shape.queries);
   std::vector<T> z, lse, dq, dkeys(problem.keys.size(), T(0));
-  const auto q = As<T>(problem.q), keys = As<T>(problem.keys);
+  const auto q = As<T>(problem.q);
+  const auto keys = As<T>(
+      KeyStrip::Latent(problem.keys, problem.dims, shape.rope, type).read());
   reference::MlaAbsorbed(problem.mla(), q, keys, problem.rows(), &z, &lse);
   ExpectSameBits(got.z, FloatsOf(z), "z");
   ExpectSameBits(got.lse, FloatsOf(lse), "lse");
@@ -238,12 +246,13 @@ TEST(AttentionTest, HasTheBitsOfTheReference) {
     for (const bool edges : {false, true}) {
       ExpectBitsOfTheReference<float>(shape, edges, DType::kF32);
       ExpectBitsOfTheReference<reference::Narrow>(shape, edges, DType::kBF16);
+      ExpectBitsOfTheReference<reference::Narrow>(shape, edges, DType::kF8E4M3);
     }
   }
 }
 
 TEST(AttentionTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
-  for (const auto& [shape, type] : InBothTypes(kShapes)) {
+  for (const auto& [shape, type] : InEveryType(kShapes)) {
     Problem problem(shape, /*edges=*/shape.heads % 2 == 0, type);
     const Result want = problem.Run(Machines().front(), shape.queries);
     for (const Machine& machine : Machines(problem.type)) {
@@ -295,6 +304,17 @@ TEST(AttentionTest, ShapesAreHeld) {
                           {"selected", &S::selected, {0}},
                           {"z", &S::z, {0, 1}},
                           {"lse", &S::lse, {0, 1}}});
+  KeyStrip codes =
+      KeyStrip::Latent(Floats(Rows * (C + R)), C + R, R, DType::kF8E4M3);
+  ExpectShapesAreHeld<S>(
+      &Backend::SparseMla,
+      {.q = m.F({N, H, C + R}),
+       .keys = codes.View(),
+       .map = FirstKey(&m),
+       .selected = Selected(&m),
+       .z = m.F({N, H, C}),
+       .lse = m.F({N, H})},
+      {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}, {"z", &S::z, {2}}});
   using B = SparseMlaBackwardArgs;
   ExpectShapesAreHeld<B>(&Backend::SparseMlaBackward,
                          {.q = m.F({N, H, C + R}),

@@ -78,6 +78,18 @@ class ForwardingBackendBy : public Backend {
   void SetWeight(const Tensor& values, Weight* weight) override {
     pass_(inner_, &Backend::SetWeight, values, weight);
   }
+  void QuantiseWeight(const Tensor& x, const Tensor& codes,
+                      const Tensor& scales) override {
+    pass_(inner_, &Backend::QuantiseWeight, x, codes, scales);
+  }
+  void DequantiseWeight(const Tensor& codes, const Tensor& scales,
+                        const Tensor& x) override {
+    pass_(inner_, &Backend::DequantiseWeight, codes, scales, x);
+  }
+  void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                          Weight* weight) override {
+    pass_(inner_, &Backend::SetQuantisedWeight, codes, scales, weight);
+  }
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override {
     pass_(inner_, &Backend::Linear, x, w, use, y);
@@ -125,6 +137,9 @@ class ForwardingBackendBy : public Backend {
   void Rope(const Tensor& x, const Tensor& position, const Tensor& cos_sin,
             RopeStyle style, RopeDirection direction) override {
     pass_(inner_, &Backend::Rope, x, position, cos_sin, style, direction);
+  }
+  void Hadamard(const Tensor& x) override {
+    pass_(inner_, &Backend::Hadamard, x);
   }
   void SwiGlu(const Tensor& gate, const Tensor& up, const Tensor& h) override {
     pass_(inner_, &Backend::SwiGlu, gate, up, h);

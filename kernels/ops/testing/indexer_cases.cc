@@ -19,8 +19,10 @@ struct Shape {
 
 const Shape kShapes[] = {
     {5, 1, 1, 1, 1},    {7, 2, 4, 16, 64},  {9, 2, 3, 29, 13},
-    {6, 1, 2, 32, 200}, {33, 3, 5, 24, 65},
+    {6, 1, 2, 32, 200}, {33, 3, 5, 24, 65}, {10, 2, 2, 128, 40},
 };
+
+constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF8E4M3};
 
 constexpr int64_t kKeysMax = KeyCase::kLength + 3;
 
@@ -40,7 +42,9 @@ struct Problem {
 
   Selection Run(const Machine& machine, int64_t batch, bool tap) {
     Backend* const backend = machine.backend;
-    Stored strip(keys_case.Strip(keys, shape.dims, machine.page_tokens), type);
+    KeyStrip strip =
+        KeyStrip::Index(keys_case.Strip(keys, shape.dims, machine.page_tokens),
+                        shape.dims, type);
     Selection out;
     out.selected.resize(shape.queries * shape.top_k, 7);
     if (tap) out.scores.resize(shape.queries * kKeysMax, 7.0f);
@@ -50,7 +54,7 @@ struct Problem {
           {.q = View(q, {shape.queries, shape.heads, shape.dims})
                     .Slice(0, n, end),
            .w = View(w, {shape.queries, shape.heads}).Slice(0, n, end),
-           .keys = strip.View({keys_case.rows(), shape.dims}),
+           .keys = strip.View(),
            .map = keys_case.Map(machine.page_tokens, n, end - n),
            .selected = View(out.selected, {shape.queries, shape.top_k})
                            .Slice(0, n, end),
@@ -115,10 +119,36 @@ TEST(IndexerTest, ScoresOfNarrowKeysHaveTheBitsOfTheReference) {
   }
 }
 
+TEST(IndexerTest, ScoresOfQuantisedKeysHaveTheBitsOfTheReference) {
+  using reference::QuantiseRows;
+  for (const Shape& shape : kShapes) {
+    Problem problem(shape, DType::kF8E4M3);
+    for (size_t i = 0; i < problem.w.size(); i += 5) problem.w[i] = 0x1p-110f;
+    const Selection got = problem.Run(Machines().front(), shape.queries, true);
+    const KeyCase& keys = problem.keys_case;
+    const int64_t each = shape.heads * shape.dims;
+    for (int64_t n = 0; n < shape.queries; ++n) {
+      const auto q = problem.q.begin() + n * each;
+      const auto w = problem.w.begin() + n * shape.heads;
+      const auto k = problem.keys.begin() +
+                     keys.sequence(n) * KeyCase::kLength * shape.dims;
+      const int64_t seen = keys.position(n) + 1;
+      ExpectSameBits(
+          {got.scores.begin() + n * kKeysMax,
+           got.scores.begin() + n * kKeysMax + seen},
+          reference::IndexScores(
+              QuantiseRows({q, q + each}, shape.dims), {w, w + shape.heads},
+              QuantiseRows({k, k + seen * shape.dims}, shape.dims)),
+          "I");
+    }
+  }
+}
+
 TEST(IndexerTest, SelectsTheTopKOfItsOwnScoresExactly) {
   for (const Shape& shape : kShapes) {
-    Problem problem(shape);
-    const Selection got = problem.Run(Machines().back(), shape.queries, true);
+    Problem problem(shape, kTypes[shape.queries % 3]);
+    const Selection got =
+        problem.Run(Machines(problem.type).back(), shape.queries, true);
     for (int64_t n = 0; n < shape.queries; ++n) {
       const float* row = got.scores.data() + n * kKeysMax;
       std::vector<int32_t> want = reference::TopK(
@@ -154,7 +184,7 @@ TEST(IndexerTest, TiesGoToTheLowestPositionAndZeroHasNoSign) {
 }
 
 TEST(IndexerTest, BitsDependOnNeitherTierThreadsPagesBatchNorTap) {
-  for (const auto& [shape, type] : InBothTypes(kShapes)) {
+  for (const auto& [shape, type] : InEveryType(kShapes)) {
     Problem problem(shape, type);
     const Selection want = problem.Run(Machines().front(), shape.queries, true);
     for (const Machine& machine : Machines(problem.type)) {
@@ -196,9 +226,11 @@ struct KlProblem {
     Backend* const backend = machine.backend;
     const int32_t page = machine.page_tokens;
     const int64_t total = shape.queries;
-    Stored strip(keys_case.Strip(keys, shape.dims, page), type);
-    Stored index_strip(keys_case.Strip(index_keys, shape.index_dims, page),
-                       type);
+    KeyStrip strip = KeyStrip::Latent(keys_case.Strip(keys, shape.dims, page),
+                                      shape.dims, shape.dims - 1, type);
+    KeyStrip index_strip =
+        KeyStrip::Index(keys_case.Strip(index_keys, shape.index_dims, page),
+                        shape.index_dims, type);
     std::vector<float> dstrip(keys_case.rows() * shape.index_dims, 0.0f);
     std::vector<float> z(total * shape.heads);
     std::vector<float> lse(total * shape.heads);
@@ -211,13 +243,13 @@ struct KlProblem {
       const auto part = [&](Tensor x) { return x.Slice(0, n, end); };
       const KeyMap map = keys_case.Map(page, n, end - n);
       const Tensor query = part(View(q, {total, shape.heads, shape.dims}));
-      const Tensor key = strip.View({keys_case.rows(), shape.dims});
+      const Tensor key = strip.View();
       const Tensor chosen = part(View(selected, {total, shape.top_k}));
       const Tensor sums = part(View(lse, {total, shape.heads}));
       const Tensor iq =
           part(View(index_q, {total, shape.index_heads, shape.index_dims}));
       const Tensor iw = part(View(index_w, {total, shape.index_heads}));
-      const Tensor ik = index_strip.View({keys_case.rows(), shape.index_dims});
+      const Tensor ik = index_strip.View();
       backend->SparseMla({.q = query,
                           .keys = key,
                           .map = map,
@@ -234,7 +266,8 @@ struct KlProblem {
                           .index_keys = ik,
                           .map = map,
                           .selected = chosen,
-                          .kl = part(View(out.kl, {total}))});
+                          .kl = part(View(out.kl, {total})),
+                          .rope = shape.dims - 1});
       backend->IndexerKlBackward(
           {.q = query,
            .keys = key,
@@ -249,7 +282,8 @@ struct KlProblem {
            .dindex_q =
                part(View(out.dq, {total, shape.index_heads, shape.index_dims})),
            .dindex_w = part(View(out.dw, {total, shape.index_heads})),
-           .dindex_keys = View(dstrip, {keys_case.rows(), shape.index_dims})});
+           .dindex_keys = View(dstrip, {keys_case.rows(), shape.index_dims}),
+           .rope = shape.dims - 1});
     }
     out.dkeys = keys_case.Logical(dstrip, shape.index_dims, page);
     return out;
@@ -320,17 +354,38 @@ TEST(IndexerKlTest, BackwardAgreesWithComplexStep) {
   }
 }
 
+void ExpectSame(const KlResult& got, const KlResult& want) {
+  ExpectSameBits(got.kl, want.kl, "kl");
+  ExpectSameBits(got.dq, want.dq, "dq");
+  ExpectSameBits(got.dw, want.dw, "dw");
+  ExpectSameBits(got.dkeys, want.dkeys, "dkeys");
+}
+
+// A loss, and gradients, of what the codes of keys and queries stand for.
+TEST(IndexerKlTest, OfQuantisedKeysItIsThatOfWhatTheyStandFor) {
+  for (const KlShape& shape : kKlShapes) {
+    KlProblem quantised(shape, DType::kF8E4M3);
+    KlProblem narrow(shape, DType::kBF16);
+    narrow.keys = KeyStrip::Latent(narrow.keys, shape.dims, shape.dims - 1,
+                                   DType::kF8E4M3)
+                      .read();
+    narrow.index_keys =
+        reference::QuantiseRows(narrow.index_keys, shape.index_dims)
+            .Dequantised();
+    narrow.index_q =
+        reference::QuantiseRows(narrow.index_q, shape.index_dims).Dequantised();
+    ExpectSame(quantised.Run(Machines().front(), shape.queries),
+               narrow.Run(Machines().front(), shape.queries));
+  }
+}
+
 TEST(IndexerKlTest, BitsDependOnNeitherTierThreadsPagesNorBatch) {
-  for (const auto& [shape, type] : InBothTypes(kKlShapes)) {
+  for (const auto& [shape, type] : InEveryType(kKlShapes)) {
     KlProblem problem(shape, type);
     const KlResult want = problem.Run(Machines().front(), shape.queries);
     for (const Machine& machine : Machines(problem.type)) {
       for (const int64_t batch : {1, 2, 3, 8, 33}) {
-        const KlResult got = problem.Run(machine, batch);
-        ExpectSameBits(got.kl, want.kl, "kl");
-        ExpectSameBits(got.dq, want.dq, "dq");
-        ExpectSameBits(got.dw, want.dw, "dw");
-        ExpectSameBits(got.dkeys, want.dkeys, "dkeys");
+        ExpectSame(problem.Run(machine, batch), want);
       }
     }
   }
@@ -368,6 +423,14 @@ TEST(IndexerTest, ShapesAreHeld) {
                           {"keys", &S::keys, {1}},
                           {"selected", &S::selected, {0}},
                           {"scores", &S::scores, {0}}});
+  KeyStrip codes = KeyStrip::Index(Floats(Rows * Di), Di, DType::kF8E4M3);
+  ExpectShapesAreHeld<S>(&Backend::IndexerSelect,
+                         {.q = m.F({N, Hi, Di}),
+                          .w = m.F({N, Hi}),
+                          .keys = codes.View(),
+                          .map = FirstKey(&m),
+                          .selected = m.I({N, K})},
+                         {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}});
   using L = IndexerKlArgs;
   L loss = KlOperands<L>(&m);
   loss.kl = m.F({N});

@@ -11,9 +11,13 @@
 
 #include "kernels/base/rng.h"
 #include "kernels/ops/backend.h"
+#include "kernels/ops/cache_rows.h"
 #include "kernels/ops/testing/backends_under_test.h"
 #include "kernels/ops/testing/op_case.h"
 #include "kernels/reference/attention.h"
+#include "kernels/reference/quantised.h"
+#include "kernels/tensor/bf16.h"
+#include "kernels/tensor/fp8.h"
 #include "kernels/tensor/tensor.h"
 
 namespace temper {
@@ -44,6 +48,84 @@ inline int64_t Draw(uint64_t seed, int64_t i, int64_t bound) {
   return static_cast<int64_t>(UniformBelow(
       {.seed = seed, .group = 1, .ordinal = static_cast<uint32_t>(i)}, bound));
 }
+
+// Rows of a cache in the type of its strip, as kernels/ops/cache_rows.h has it,
+// and what products read of them. Each is given as floats [rows, columns].
+class KeyStrip {
+ public:
+  static KeyStrip Latent(const Floats& x, int64_t columns, int64_t rope,
+                         DType type) {
+    KeyStrip strip(x, columns, type);
+    if (type != DType::kF8E4M3) return strip;
+    const int64_t latent = columns - rope;
+    for (int64_t row = 0; row < strip.rows_; ++row) {
+      const auto from = x.begin() + row * columns;
+      const auto q = reference::QuantiseRows({from, from + latent}, latent);
+      strip.AppendCodes(q.codes);
+      for (const float scale : q.scales) strip.Append(scale);
+      for (int64_t k = latent; k < columns; ++k) {
+        strip.Append(BF16FromFloat(from[k]));
+      }
+      const Floats exact = q.Dequantised();
+      std::copy(exact.begin(), exact.end(),
+                strip.read_.begin() + row * columns);
+    }
+    return strip;
+  }
+
+  static KeyStrip Index(const Floats& x, int64_t dims, DType type) {
+    KeyStrip strip(x, dims, type);
+    if (type != DType::kF8E4M3) return strip;
+    strip.read_.clear();
+    for (int64_t page = 0; page < strip.rows_; page += kIndexPageRows) {
+      const auto from = x.begin() + page * dims;
+      Floats rows(from, x.end() - from < kIndexPageRows * dims
+                            ? x.end()
+                            : from + kIndexPageRows * dims);
+      const auto q = reference::QuantiseRows(rows, dims);
+      const Floats exact = q.Dequantised();
+      strip.read_.insert(strip.read_.end(), exact.begin(), exact.end());
+      strip.AppendCodes(q.codes);
+      strip.bytes_.resize(page * (dims + 4) + kIndexPageRows * dims);
+      for (const float scale : q.scales) strip.Append(scale);
+    }
+    strip.bytes_.resize(IndexPages(strip.rows_) * IndexPageBytes(dims));
+    strip.rows_ = IndexPages(strip.rows_);
+    return strip;
+  }
+
+  Tensor View() {
+    if (type_ != DType::kF8E4M3) return plain_.View({rows_, columns_});
+    const int64_t columns = static_cast<int64_t>(bytes_.size()) / rows_;
+    return Tensor(bytes_.data(), type_, {rows_, columns});
+  }
+  // Of f8e4m3 what the codes stand for; else as it was given.
+  const Floats& read() const { return read_; }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+ private:
+  KeyStrip(const Floats& x, int64_t columns, DType type)
+      : type_(type),
+        rows_(static_cast<int64_t>(x.size()) / columns),
+        columns_(columns),
+        plain_(x, type == DType::kF8E4M3 ? DType::kF32 : type),
+        read_(x) {}
+
+  template <typename T>
+  void Append(T value) {
+    const auto* at = reinterpret_cast<const uint8_t*>(&value);
+    bytes_.insert(bytes_.end(), at, at + sizeof(value));
+  }
+  void AppendCodes(const Floats& codes) {
+    for (const float code : codes) Append(E4M3FromFloat(code));
+  }
+
+  DType type_;
+  int64_t rows_, columns_;
+  Stored plain_;
+  Floats read_;
+  std::vector<uint8_t> bytes_;
+};
 
 // Sequences of kLength tokens; query n belongs to sequence n % sequences.
 class KeyCase {

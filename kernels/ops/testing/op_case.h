@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -62,16 +63,23 @@ inline bool Multiplies(Backend& backend, DType type) {
          backend.NewWeight({.out = 1, .in = 1, .dtype = type}).ok();
 }
 
-// Every shape of a case, with operands in each type.
+// Every shape of a case, with operands in each of `types`.
 template <typename Shapes>
-auto InBothTypes(const Shapes& shapes) {
+auto InTypes(const Shapes& shapes, std::initializer_list<DType> types) {
   std::vector<std::pair<std::decay_t<decltype(shapes[0])>, DType>> all;
   for (const auto& shape : shapes) {
-    for (const DType type : {DType::kF32, DType::kBF16}) {
-      all.emplace_back(shape, type);
-    }
+    for (const DType type : types) all.emplace_back(shape, type);
   }
   return all;
+}
+template <typename Shapes>
+auto InBothTypes(const Shapes& shapes) {
+  return InTypes(shapes, {DType::kF32, DType::kBF16});
+}
+// With codes and their scales too.
+template <typename Shapes>
+auto InEveryType(const Shapes& shapes) {
+  return InTypes(shapes, {DType::kF32, DType::kBF16, DType::kF8E4M3});
 }
 
 inline Backend& Definition() { return *BackendsUnderTest().front().backend; }

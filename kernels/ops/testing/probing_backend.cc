@@ -229,6 +229,18 @@ class ProbingBackend : public ForwardingBackendBy<Probe> {
                {values.dim(0), values.dim(1), values.dim(2)}, values.device());
   }
 
+  // A trial makes its own of what the codes stand for.
+  void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                          Weight* weight) override {
+    auto* const probed = static_cast<ProbedWeight*>(weight);
+    device_->SetQuantisedWeight(codes, scales, probed->own.get());
+    probed->elements.resize(codes.elements() * sizeof(float));
+    probed->values =
+        Tensor(probed->elements.data(), DType::kF32,
+               {codes.dim(0), codes.dim(1), codes.dim(2)}, codes.device());
+    device_->DequantiseWeight(codes, scales, probed->values);
+  }
+
  private:
   const std::unique_ptr<Backend> device_;
   const std::unique_ptr<Backend> twin_;

@@ -1,8 +1,10 @@
 #include <cmath>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 #include "gtest/gtest.h"
+#include "kernels/ops/testing/key_case.h"
 #include "kernels/ops/testing/op_case.h"
 #include "kernels/ops/testing/shape_case.h"
 
@@ -74,6 +76,75 @@ TEST(WriteKeysTest, WhatGoesToANarrowStripIsRounded) {
       backend->Copy(strip->View({kRows, columns}), View(got, {kRows, columns}));
       ExpectSameBits(got, want, name);
     }
+  }
+}
+
+// Byte by byte, in slots of two pages; a slot that nobody writes keeps its own.
+TEST(WriteKeysTest, WhatGoesToAnFp8StripIsQuantisedInThePublishedLayout) {
+  constexpr int64_t kColumns = 133 + 7, kRope = 7, kSlotsInPages = 100;
+  Floats latent = Normals(1, kRows * kColumns),
+         index = Normals(2, kRows * kIndex);
+  for (int64_t i = 0; i < kRows * kIndex; i += 9) index[i] *= 1000;
+  Ints slots = SomeSlots();
+  slots[1] = 99;
+  Floats by_slot(kSlotsInPages * kColumns),
+      index_by_slot(kSlotsInPages * kIndex);
+  std::vector<bool> written(kSlotsInPages);
+  for (int64_t n = 0; n < kRows; ++n) {
+    if (slots[n] < 0) continue;
+    written[slots[n]] = true;
+    std::copy_n(&latent[n * kColumns], kColumns, &by_slot[slots[n] * kColumns]);
+    std::copy_n(&index[n * kIndex], kIndex, &index_by_slot[slots[n] * kIndex]);
+  }
+  const KeyStrip want_latent =
+      KeyStrip::Latent(by_slot, kColumns, kRope, DType::kF8E4M3);
+  const KeyStrip want_index =
+      KeyStrip::Index(index_by_slot, kIndex, DType::kF8E4M3);
+  const int64_t row_bytes = LatentRowBytes(kColumns - kRope, kRope);
+  ASSERT_EQ(row_bytes, 133 + 2 * 4 + 7 * 2);
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    if (!Multiplies(*backend, DType::kF8E4M3)) continue;
+    std::vector<uint8_t> rows(kSlotsInPages * row_bytes, 0xa5);
+    std::vector<uint8_t> pages(2 * IndexPageBytes(kIndex), 0xa5);
+    WriteKeysArgs args = {.latent = View(latent, {kRows, kColumns}),
+                          .index_keys = View(index, {kRows, kIndex}),
+                          .slot = View(slots, {kRows}),
+                          .latent_strip = Tensor(rows.data(), DType::kF8E4M3,
+                                                 {kSlotsInPages, row_bytes}),
+                          .index_strip = Tensor(pages.data(), DType::kF8E4M3,
+                                                {2, IndexPageBytes(kIndex)}),
+                          .rope = kRope};
+    backend->WriteKeys(args);
+    EXPECT_TRUE(backend->Sync().ok()) << name;
+    for (int64_t slot = 0; slot < kSlotsInPages; ++slot) {
+      const auto same = [&](const std::vector<uint8_t>& got,
+                            const std::vector<uint8_t>& want, int64_t begin,
+                            int64_t bytes) {
+        for (int64_t i = begin; i < begin + bytes; ++i) {
+          if (got[i] != (written[slot] ? want[i] : 0xa5)) return false;
+        }
+        return true;
+      };
+      const int64_t page = slot / 64 * IndexPageBytes(kIndex);
+      EXPECT_TRUE(
+          same(rows, want_latent.bytes(), slot * row_bytes, row_bytes) &&
+          same(pages, want_index.bytes(), page + slot % 64 * kIndex, kIndex) &&
+          same(pages, want_index.bytes(), page + 64 * kIndex + slot % 64 * 4,
+               4))
+          << "slot " << slot << " on " << name;
+    }
+    const auto fault_with = [&](auto* value, auto bad) {
+      const auto good = std::exchange(*value, bad);
+      backend->WriteKeys(args);
+      *value = good;
+      return backend->Sync();
+    };
+    EXPECT_EQ(fault_with(&latent[0], std::nanf("")),
+              StatusOf(DeviceFault::kNumbers))
+        << name;
+    EXPECT_EQ(fault_with(&index[5], HUGE_VALF), StatusOf(DeviceFault::kNumbers))
+        << name;
+    EXPECT_EQ(fault_with(&slots[3], 128), StatusOf(DeviceFault::kRow)) << name;
   }
 }
 
