@@ -1,11 +1,15 @@
 #include "tests/exact_backward_backend.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "kernels/base/log.h"
+#include "kernels/ops/cache_rows.h"
 #include "kernels/reference/arithmetic.h"
 #include "kernels/reference/attention.h"
+#include "kernels/reference/quantised.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -39,6 +43,12 @@ Doubles Values(const Tensor& x) {
 Doubles Operands(const Tensor& x, DType operand) {
   Doubles values = Values(x);
   if (operand == DType::kF32) return values;
+  if (operand == DType::kF8E4M3) {
+    const std::vector<float> rows =
+        reference::QuantiseRows({values.begin(), values.end()}, x.dim(-1))
+            .Dequantised();
+    return {rows.begin(), rows.end()};
+  }
   for (double& value : values) {
     value = reference::RoundToBf16(static_cast<float>(value));
   }
@@ -76,6 +86,60 @@ void AddOuter(const Doubles& x, const Doubles& dy, const Tensor& dw,
   Store(sum, /*onto=*/true, dw);
 }
 
+template <typename T>
+T Unaligned(const uint8_t* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(value));
+  return value;
+}
+
+const uint8_t* Bytes(const Tensor& x, int64_t row) {
+  return &x.as<F8E4M3>()[row * x.stride(0)].bits;
+}
+
+// Rows of a latent strip, `rope` columns of them rotary
+// (kernels/ops/cache_rows.h).
+Doubles Latents(const Tensor& keys, int64_t columns, int64_t rope) {
+  if (keys.dtype() != DType::kF8E4M3) return Values(keys);
+  const int64_t latent = columns - rope;
+  Doubles values;
+  for (int64_t row = 0; row < keys.dim(0); ++row) {
+    const uint8_t* const codes = Bytes(keys, row);
+    const uint8_t* const scales = codes + latent;
+    for (int64_t k = 0; k < latent; ++k) {
+      values.push_back(double{FloatFromE4M3({codes[k]})} *
+                       Unaligned<float>(scales + 4 * (k / kScaleBlock)));
+    }
+    const uint8_t* const tail = scales + 4 * ScaleBlocks(latent);
+    for (int64_t k = 0; k < rope; ++k) {
+      values.push_back(FloatFromBF16(Unaligned<BF16>(tail + 2 * k)));
+    }
+  }
+  return values;
+}
+
+// The first `rows` of the indexer's keys.
+Doubles IndexKeys(const Tensor& keys, int64_t rows, int64_t dims) {
+  if (keys.dtype() != DType::kF8E4M3) return Values(keys);
+  Doubles values;
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint8_t* const page = Bytes(keys, row / kIndexPageRows);
+    const int64_t in_page = row % kIndexPageRows;
+    const auto scale =
+        Unaligned<float>(page + kIndexPageRows * dims + 4 * in_page);
+    for (int64_t k = 0; k < dims; ++k) {
+      values.push_back(double{FloatFromE4M3({page[in_page * dims + k]})} *
+                       scale);
+    }
+  }
+  return values;
+}
+
+// What the operands of attention are rounded to, by its keys.
+DType QueriesIn(const Tensor& keys) {
+  return keys.dtype() == DType::kF8E4M3 ? DType::kBF16 : keys.dtype();
+}
+
 // The rows of the keys that each query has selected.
 reference::RowLists RowsOf(const KeyMap& map, const Tensor& selected) {
   reference::RowLists rows;
@@ -105,6 +169,18 @@ double Dot(const double* a, const double* b, int64_t n) {
 void ExactBackwardBackend::SetWeight(const Tensor& values, Weight* weight) {
   ForwardingBackend::SetWeight(values, weight);
   weights_[weight] = {values.dim(1), values.dim(2), Values(values)};
+}
+
+void ExactBackwardBackend::SetQuantisedWeight(const Tensor& codes,
+                                              const Tensor& scales,
+                                              Weight* weight) {
+  ForwardingBackend::SetQuantisedWeight(codes, scales, weight);
+  std::vector<float> values(codes.elements());
+  DequantiseWeight(codes, scales,
+                   Tensor(values.data(), DType::kF32,
+                          {codes.dim(0), codes.dim(1), codes.dim(2)}));
+  weights_[weight] = {
+      codes.dim(1), codes.dim(2), {values.begin(), values.end()}};
 }
 
 void ExactBackwardBackend::Multiply(const Tensor& x, const Weight& w,
@@ -197,7 +273,8 @@ void ExactBackwardBackend::SparseMlaBackward(
   Doubles dq, dkeys(args.dkeys.elements());
   reference::MlaBackward<double>(
       {args.q.dim(1), latent, args.q.dim(2) - latent, args.scale},
-      Operands(args.q, args.keys.dtype()), Values(args.keys),
+      Operands(args.q, QueriesIn(args.keys)),
+      Latents(args.keys, args.q.dim(2), args.q.dim(2) - latent),
       RowsOf(args.map, args.selected), Values(args.z), Values(args.lse),
       Values(args.dz), &dq, &dkeys);
   for (double& x : dq) x *= spoiled_by_;
@@ -215,12 +292,12 @@ struct KlTerms {
         index_heads(args.index_q.dim(1)),
         dims(args.index_q.dim(2)),
         scale(args.scale),
-        q(Operands(args.q, args.keys.dtype())),
-        keys(Values(args.keys)),
+        q(Operands(args.q, QueriesIn(args.keys))),
+        keys(Latents(args.keys, width, args.rope)),
         lse(Values(args.lse)),
         index_q(Operands(args.index_q, args.index_keys.dtype())),
         index_w(Values(args.index_w)),
-        index_keys(Values(args.index_keys)),
+        index_keys(IndexKeys(args.index_keys, args.keys.dim(0), dims)),
         dq(index_q.size()),
         dw(index_w.size()),
         dkeys(index_keys.size()) {}

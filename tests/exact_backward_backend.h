@@ -1,8 +1,8 @@
-// A Backend that goes back in double by plain loops: what a backward in bf16 is
-// held against. Its operands are those of the forward before it, as that
-// rounded them; incoming gradients, probabilities and sums are not rounded, but
-// for the floats that lie between two operations. In its other phases it passes
-// everything on. Its device's memory must be the host's.
+// A Backend that goes back in double by plain loops: what a backward in bf16 or
+// FP8 is held against. Its operands are those of the forward before it, as that
+// rounded or quantised them; incoming gradients, probabilities and sums are not
+// rounded, but for the floats that lie between two operations. In its other
+// phases it passes everything on. Its device's memory must be the host's.
 
 #ifndef TESTS_EXACT_BACKWARD_BACKEND_H_
 #define TESTS_EXACT_BACKWARD_BACKEND_H_
@@ -28,6 +28,8 @@ class ExactBackwardBackend : public ForwardingBackend {
   void set_spoiled_by(double factor) { spoiled_by_ = factor; }
 
   void SetWeight(const Tensor& values, Weight* weight) override;
+  void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                          Weight* weight) override;
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override;
   void HeadLinear(const Tensor& x, const Weight& w, Use use,

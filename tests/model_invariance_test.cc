@@ -312,17 +312,17 @@ class ModelInvarianceTest : public ::testing::Test {
  protected:
   void SetUp() override { SetFlushDenormals(); }
 
-  // Every tier on 1 thread and 2; in bf16, unless the matrix is to be whole, on
-  // 2: the operations have its cases on each tier.
+  // Every tier on 1 thread and 2; in bf16 and FP8, unless the matrix is to be
+  // whole, on 2: the operations have its cases on each tier.
   void ExpectInvariant(TrialModel model) {
-    for (const Numerics& numerics : {kFp32, kBf16}) {
+    for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
       model.numerics = numerics;
       auto plain = *FindBackend({.name = "scalar"});
       const Outputs want =
           Runner(plain.get(), model).RunTape(kSequences, 1, false);
       for (const std::string& name : BackendNames()) {
         for (const int threads : {1, 2}) {
-          if (!kWhole && numerics == kBf16 && threads == 1) continue;
+          if (!kWhole && numerics != kFp32 && threads == 1) continue;
           auto backend = *FindBackend({.name = name, .threads = threads});
           Runner runner(backend.get(), model);
           EXPECT_EQ(CompareAll(&runner, want), "")
@@ -344,7 +344,7 @@ TEST_F(ModelInvarianceTest, GoldenModelCIsBitwiseTheSameHoweverItIsComputed) {
 
 TEST_F(ModelInvarianceTest, AProductThatDependsOnTheNumberOfRowsIsCaught) {
   TrialModel model = TinyTrialModel();
-  for (const Numerics& numerics : {kFp32, kBf16}) {
+  for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
     model.numerics = numerics;
     auto inner = *FindBackend({});
     RowDependentBackend broken(inner.get());

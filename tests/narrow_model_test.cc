@@ -1,7 +1,7 @@
-// A whole model in bf16 against what it stands for: its gradients against a
-// double-precision backward of the same forward, its logits against the fp32
-// goldens. Selected keys and routes are given: a choice between two near ties
-// may fall otherwise in bf16, and is then another model's number.
+// A whole model in bf16 or FP8 against what it stands for: its gradients
+// against a double-precision backward of the same forward, its logits against
+// the fp32 goldens. Selected keys and routes are given: a choice between two
+// near ties may fall otherwise in bf16, and is then another model's number.
 
 #include <algorithm>
 #include <cmath>
@@ -48,14 +48,15 @@ double RelativeError(const std::vector<float>& got,
 using Gradients = std::map<std::string, std::vector<float>>;
 
 // Of a loss over every token of a sequence, the indexer's included, after one
-// forward in bf16: the model's own backward, and the exact one.
+// forward in `numerics`: the model's own backward, and the exact one.
 class GradientTrial {
  public:
-  GradientTrial(const TrialModel& model, const std::vector<int32_t>& tokens)
+  GradientTrial(const TrialModel& model, const std::vector<int32_t>& tokens,
+                const Numerics& numerics)
       : inner_(*FindBackend({})),
         backend_(inner_.get()),
         weights_(PublishedOf(&backend_, model.config, model.values,
-                             Passes::kForwardAndBackward, kBf16)),
+                             Passes::kForwardAndBackward, numerics)),
         packed_(NextTokens(model.config, tokens)),
         logprob_(&backend_) {
     const int64_t n = packed_.batch.size();
@@ -128,18 +129,22 @@ double WorstOf(const Gradients& got, const Gradients& want,
 TEST(NarrowModelTest, GradientsAreThoseOfABackwardInDouble) {
   SetFlushDenormals();
   for (const TrialModel& model : {TinyTrialModel(), GoldenCTrialModel()}) {
-    GradientTrial trial(model, RandomTokens(model.config, 17, 80));
-    const Gradients got = trial.Backward(/*exact=*/false);
-    const Gradients want = trial.Backward(/*exact=*/true);
-    std::string name;
-    const double worst = WorstOf(got, want, &name);
-    EXPECT_LE(worst, kRelativeMax) << model.name << ": " << name;
-    EXPECT_GT(worst, 1e-4) << "nothing was rounded";
-    RecordProperty(model.name + "_worst", absl::StrCat(worst, " ", name));
-    // And it would be seen if one gradient of an attention were 5 % too large.
-    trial.backend().set_spoiled_by(1.05);
-    EXPECT_GT(WorstOf(got, trial.Backward(/*exact=*/true), &name),
-              kRelativeMax);
+    for (const Numerics& numerics : {kBf16, kFp8}) {
+      GradientTrial trial(model, RandomTokens(model.config, 17, 80), numerics);
+      const Gradients got = trial.Backward(/*exact=*/false);
+      const Gradients want = trial.Backward(/*exact=*/true);
+      std::string name;
+      const double worst = WorstOf(got, want, &name);
+      const std::string what = model.name + "_" + NameOf(numerics);
+      EXPECT_LE(worst, kRelativeMax) << what << ": " << name;
+      EXPECT_GT(worst, 1e-4) << "nothing was rounded";
+      RecordProperty(what + "_worst", absl::StrCat(worst, " ", name));
+      // And it would be seen if one gradient of an attention were 5 % too
+      // large.
+      trial.backend().set_spoiled_by(1.05);
+      EXPECT_GT(WorstOf(got, trial.Backward(/*exact=*/true), &name),
+                kRelativeMax);
+    }
   }
 }
 

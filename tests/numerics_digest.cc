@@ -146,6 +146,12 @@ const std::map<std::string, std::string>& CommittedDigests() {
        "cade4dccf6847e0be34968bee0b1228f493051b88ba44f7d374a9e9401689bce"},
       {"fp32 weights after three steps",
        "bfc639fac4f439e5b8c7f1b1c6b5db9000789d17ee4b4c2c8400d55cac66ff6e"},
+      {"fp8 logits",
+       "8a767f131c1fc2e59f9afbef243867a117db6d73ecabd136793fbe2d6958eddf"},
+      {"fp8 sampled tokens and log-probabilities",
+       "f149bd2176d419f765cbf294ff1bac7d70b01b763026ce70cc69e8139795dcb1"},
+      {"fp8 weights after three steps",
+       "7529d38e687724739b8dc93503e78cd5b116adbd1f902a2fd74209cf3acde9ac"},
   };
   return *committed;
 }

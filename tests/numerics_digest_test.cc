@@ -18,7 +18,9 @@ void ExpectCommitted(const BackendSpec& spec) {
   const auto backend = FindBackend(spec);
   ASSERT_TRUE(backend.ok()) << backend.status();
   auto digests = NumericsDigests(backend->get(), kFp32);
-  digests.merge(NumericsDigests(backend->get(), kBf16));
+  for (const Numerics& numerics : {kBf16, kFp8}) {
+    digests.merge(NumericsDigests(backend->get(), numerics));
+  }
   for (const auto& [what, committed] : CommittedDigests()) {
     EXPECT_EQ(digests.at(what), committed)
         << "the tiny model's " << what << ": not the committed bits, on tier "

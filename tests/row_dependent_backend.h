@@ -26,6 +26,17 @@ class RowDependentBackend : public ForwardingBackend {
     if (values.dim(0) == 1 && values.contiguous()) weights_[weight] = values;
   }
 
+  void SetQuantisedWeight(const Tensor& codes, const Tensor& scales,
+                          Weight* weight) override {
+    ForwardingBackend::SetQuantisedWeight(codes, scales, weight);
+    if (codes.dim(0) != 1) return;
+    std::vector<float>& values = dequantised_[weight];
+    values.resize(codes.elements());
+    weights_[weight] =
+        Tensor(values.data(), DType::kF32, {1, codes.dim(1), codes.dim(2)});
+    DequantiseWeight(codes, scales, weights_[weight]);
+  }
+
   void Linear(const Tensor& x, const Weight& w, Use use,
               const Tensor& y) override {
     const auto found = weights_.find(&w);
@@ -56,6 +67,7 @@ class RowDependentBackend : public ForwardingBackend {
   static float Rounded(float x) { return FloatFromBF16(BF16FromFloat(x)); }
 
   std::map<const Weight*, Tensor> weights_;
+  std::map<const Weight*, std::vector<float>> dequantised_;
 };
 
 }  // namespace temper

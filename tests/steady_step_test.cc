@@ -298,7 +298,7 @@ TEST_P(SteadyStepTest, ATrainingStepReadsTwiceAPackAndOnceForTheNorm) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, SteadyStepTest, testing::Values(kFp32, kBf16),
+INSTANTIATE_TEST_SUITE_P(, SteadyStepTest, testing::Values(kFp32, kBf16, kFp8),
                          [](const auto& info) { return NameOf(info.param); });
 
 }  // namespace

@@ -41,7 +41,7 @@ TrialModel ModelByName(const std::string& name, const std::string& numerics) {
                                           : QuickstartTrialModel();
   }
   TrialModel model = models->at(name);
-  model.numerics = *NumericsNamed(numerics);
+  model.numerics = numerics == NameOf(kFp8) ? kFp8 : *NumericsNamed(numerics);
   return model;
 }
 
@@ -324,13 +324,12 @@ TEST_P(ZeroMismatchMatrix, EachWayOfSamplingWithEachOfTraining) {
   LOG(INFO) << compared_ << " comparisons";
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ZeroMismatchMatrix,
-                         testing::Combine(testing::Values("Tiny"),
-                                          testing::Values("fp32", "bf16"),
-                                          testing::Values(1.0f)),
-                         [](const auto& info) {
-                           return std::get<1>(info.param);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, ZeroMismatchMatrix,
+    testing::Combine(testing::Values("Tiny"),
+                     testing::Values("fp32", "bf16", "fp8"),
+                     testing::Values(1.0f)),
+    [](const auto& info) { return std::get<1>(info.param); });
 
 #endif  // TEMPER_WHOLE_MATRICES
 
@@ -340,16 +339,15 @@ std::vector<std::string> ModelNames() {
   return {"Tiny", "GoldenC", "Quickstart"};
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ZeroMismatchTest,
-                         testing::Combine(testing::ValuesIn(ModelNames()),
-                                          testing::Values("fp32", "bf16"),
-                                          testing::Values(1.0f, 0.85f)),
-                         [](const auto& info) {
-                           return absl::StrCat(
-                               std::get<0>(info.param), "_",
-                               std::get<1>(info.param),
-                               std::get<2>(info.param) == 1 ? "" : "_cooler");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, ZeroMismatchTest,
+    testing::Combine(testing::ValuesIn(ModelNames()),
+                     testing::Values("fp32", "bf16", "fp8"),
+                     testing::Values(1.0f, 0.85f)),
+    [](const auto& info) {
+      return absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param),
+                          std::get<2>(info.param) == 1 ? "" : "_cooler");
+    });
 
 }  // namespace
 }  // namespace temper

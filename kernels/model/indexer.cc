@@ -13,12 +13,16 @@ float WeightScale(const ModelConfig& config) {
                                         config.index_head_dim)));
 }
 
-// Rotates the first R columns of x [N, G, Di].
+// Rotates the first R columns of x [N, G, Di], then whole rows by Hadamard's
+// matrix; backward the other way round.
 void RotateHead(const BlockContext& context, const Tensor& x,
                 RopeDirection direction) {
+  const bool backward = direction == RopeDirection::kBackward;
+  if (context.rotates && backward) context.backend->Hadamard(x);
   context.backend->Rope(x.Slice(2, 0, context.config->qk_rope_head_dim),
                         context.map.position, context.cos_sin,
                         RopeStyle::kHalfSplit, direction);
+  if (context.rotates && !backward) context.backend->Hadamard(x);
 }
 
 Tensor Flat(const Tensor& x) {
@@ -81,7 +85,8 @@ void IndexerBackward(const BlockContext& context, const LayerWeights& weights,
        .dkl = dkl,
        .dindex_q = d.q,
        .dindex_w = d.w,
-       .dindex_keys = d.keys});
+       .dindex_keys = d.keys,
+       .rope = context.config->qk_rope_head_dim});
   RotateHead(context, d.q, RopeDirection::kBackward);
   backend->LinearWeightGrad(
       {qr, Flat(d.q), gradients.indexer_wq_b, context.operand});

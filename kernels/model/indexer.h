@@ -2,7 +2,7 @@
 //   q = W_q_b qr,  k = LayerNorm(W_k x),  w = W_w x / sqrt(Hi Di),
 // q and k rotated (half-split) on their first R dimensions. Its inputs are
 // detached: no gradient leaves it. The Hadamard rotation of q and k changes no
-// score without quantisation and is left out in fp32.
+// score without quantisation and is left out but in FP8.
 
 #ifndef KERNELS_MODEL_INDEXER_H_
 #define KERNELS_MODEL_INDEXER_H_
@@ -18,7 +18,7 @@
 namespace temper {
 
 struct IndexerActivations {
-  Tensor q;         // [N, Hi, Di], rotated
+  Tensor q;         // [N, Hi, Di], rotated, in FP8 by Hadamard's matrix too
   Tensor w;         // [N, Hi], scaled
   Tensor k;         // [N, Di], before norm and rotation
   Tensor selected;  // i32 [N, K]

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/ops/cache_rows.h"
 
 namespace temper {
 namespace {
@@ -26,8 +27,17 @@ void ByToken(const T* by_layer, int64_t layers, int64_t count, int64_t chosen,
 
 void KeyStrip::Layout(const ModelConfig& config, const Numerics& numerics,
                       int64_t rows, Arena* arena) {
-  latent = arena->Take(numerics.latent_cache, {rows, config.latent_dim()});
-  index_keys = arena->Take(numerics.index_cache, {rows, config.index_head_dim});
+  constexpr DType kCodes = DType::kF8E4M3;
+  latent =
+      numerics.latent_cache == kCodes
+          ? arena->Take(kCodes, {rows, LatentRowBytes(config.kv_lora_rank,
+                                                      config.qk_rope_head_dim)})
+          : arena->Take(numerics.latent_cache, {rows, config.latent_dim()});
+  index_keys =
+      numerics.index_cache == kCodes
+          ? arena->Take(kCodes, {IndexPages(rows),
+                                 IndexPageBytes(config.index_head_dim)})
+          : arena->Take(numerics.index_cache, {rows, config.index_head_dim});
 }
 
 KvCache::Layout KvCache::LayOut(const ModelConfig& config,

@@ -24,8 +24,10 @@ constexpr int32_t kPageTokens = 64;
 // What attention reads in one layer, in the types of the numerics. In training
 // the rows are the batch's own tokens; in sampling they are the cache's slots.
 struct KeyStrip {
-  Tensor latent;      // [rows, kv_lora_rank + qk_rope_head_dim]
-  Tensor index_keys;  // [rows, index_head_dim]
+  // [rows, kv_lora_rank + qk_rope_head_dim], [rows, index_head_dim]; in f8e4m3
+  // as kernels/ops/cache_rows.h lays them out.
+  Tensor latent;
+  Tensor index_keys;
 
   void Layout(const ModelConfig& config, const Numerics& numerics, int64_t rows,
               Arena* arena);

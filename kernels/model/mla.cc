@@ -103,7 +103,7 @@ void QueryBackward(const BlockContext& context, const LayerWeights& weights,
   const Tensor q_nope = a.q_b.Slice(2, 0, c.qk_nope_head_dim);
   // Operands change places: the forward used W_UK transposed.
   backend->HeadLinearWeightGrad(
-      {dq_latent, q_nope, gradients.w_uk, context.operand});
+      {dq_latent, q_nope, gradients.w_uk, context.unscaled});
   backend->HeadLinear(dq_latent, *weights.w_uk, Use::kForward,
                       d.q_b.Slice(2, 0, c.qk_nope_head_dim));
   // After W_UK's product, which reads the latent part only; in place.
@@ -152,7 +152,7 @@ void MlaBackward(const BlockContext& context, const LayerWeights& weights,
   Backend* backend = context.backend;
   backend->LinearWeightGrad({Flat(a.o), dy, gradients.o_proj, context.operand});
   backend->Linear(dy, *weights.o_proj, Use::kTransposed, Flat(d.o));
-  backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv, context.operand});
+  backend->HeadLinearWeightGrad({a.z, d.o, gradients.w_uv, context.unscaled});
   backend->HeadLinear(d.o, *weights.w_uv, Use::kTransposed, d.z);
   // It adds up: every query of the pack, of whatever segment, has a share in
   // its keys.

@@ -22,9 +22,12 @@ struct BlockContext {
   Backend* backend = nullptr;
   const ModelConfig* config = nullptr;
   KeyMap map;
-  Tensor cos_sin;               // [positions_max, R]
-  Tensor slot;                  // i32 [N], as TokenBatch has it
-  DType operand = DType::kF32;  // of products but router's and weights_proj's
+  Tensor cos_sin;  // [positions_max, R]
+  Tensor slot;     // i32 [N], as TokenBatch has it
+  // Of products but router's and weights_proj's; of W_UK's and W_UV's.
+  DType operand = DType::kF32;
+  DType unscaled = DType::kF32;
+  bool rotates = false;  // Numerics::rotates
 };
 
 struct MlaActivations {

@@ -7,15 +7,31 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
 
 absl::StatusOr<std::vector<float>> ReadFloats(Backend* backend,
-                                              const Tensor& from) {
+                                              const PublishedWeights& weights,
+                                              const std::string& name) {
+  const Tensor from = weights.value(name);
   std::vector<float> values(from.elements());
   if (from.dtype() == DType::kF32) {
     RETURN_IF_ERROR(backend->Read(from, values.data()));
+    return values;
+  }
+  if (from.dtype() == DType::kF8E4M3) {
+    std::vector<F8E4M3> codes(from.elements());
+    RETURN_IF_ERROR(backend->Read(from, codes.data()));
+    ASSIGN_OR_RETURN(const std::vector<float> scales,
+                     ReadFloats(backend, weights, ScalesName(name)));
+    const int64_t columns = from.dim(1);
+    for (int64_t i = 0; i < from.elements(); ++i) {
+      const int64_t square = i / columns / kScaleBlock * ScaleBlocks(columns) +
+                             i % columns / kScaleBlock;
+      values[i] = FloatFromE4M3(codes[i]) * scales[square];
+    }
     return values;
   }
   std::vector<BF16> narrow(from.elements());
@@ -33,7 +49,7 @@ absl::Status OutOfRange(Backend* backend, const PublishedWeights& weights) {
   std::string name;
   for (const Parameter& p : weights.parameters()) {
     ASSIGN_OR_RETURN(const std::vector<float> values,
-                     ReadFloats(backend, weights.value(p)));
+                     ReadFloats(backend, weights, p.name));
     for (const float x : values) {
       // Written so that a NaN is the largest, and stays it.
       if (!(std::fabs(x) <= largest) && !std::isnan(largest)) {

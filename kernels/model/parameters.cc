@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/base/log.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -12,7 +13,7 @@ class ParameterList {
  public:
   void Add(const std::string& name, std::vector<int64_t> shape,
            ParameterGroup group = ParameterGroup::kMain,
-           bool always_fp32 = false) {
+           bool always_fp32 = false, bool unscaled = false) {
     Parameter parameter;
     parameter.name = name;
     parameter.group = group;
@@ -22,9 +23,15 @@ class ParameterList {
     // Norms and biases do not decay: pulling a gain to 0 is no regulariser.
     parameter.decays = shape.size() >= 2;
     parameter.always_fp32 = always_fp32 || shape.size() < 2;
+    parameter.unscaled = unscaled;
     parameter.shape = std::move(shape);
     offset_ += parameter.elements;
     list_.push_back(std::move(parameter));
+  }
+  // The embedding or the head.
+  void AddVocabulary(const std::string& name, const ModelConfig& c) {
+    Add(name, {c.vocab_size, c.hidden_size}, ParameterGroup::kMain,
+        /*always_fp32=*/false, /*unscaled=*/true);
   }
   std::vector<Parameter> Take() { return std::move(list_); }
 
@@ -37,7 +44,7 @@ class ParameterList {
 
 std::vector<Parameter> ListParameters(const ModelConfig& c) {
   ParameterList list;
-  list.Add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
+  list.AddVocabulary("model.embed_tokens.weight", c);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     // Experts of a kind follow one another: so they are one stack [E, out, in].
     for (const LayerTensor& tensor : LayerTensors(c, layer)) {
@@ -49,12 +56,22 @@ std::vector<Parameter> ListParameters(const ModelConfig& c) {
     }
   }
   list.Add("model.norm.weight", {c.hidden_size});
-  list.Add("lm_head.weight", {c.vocab_size, c.hidden_size});
+  list.AddVocabulary("lm_head.weight", c);
   return list.Take();
 }
 
 DType PublishedType(const Parameter& parameter, const Numerics& numerics) {
-  return parameter.always_fp32 ? DType::kF32 : numerics.operand;
+  if (parameter.always_fp32) return DType::kF32;
+  return parameter.unscaled ? numerics.unscaled : numerics.operand;
+}
+
+std::string ScalesName(const std::string& parameter) {
+  return parameter + "_scale_inv";
+}
+
+std::vector<int64_t> ScalesShape(const std::vector<int64_t>& shape) {
+  CHECK_EQ(shape.size(), 2u);
+  return {ScaleBlocks(shape[0]), ScaleBlocks(shape[1])};
 }
 
 ParameterTable::ParameterTable(const ModelConfig& config)

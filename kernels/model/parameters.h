@@ -27,13 +27,19 @@ struct Parameter {
   int64_t elements = 0;
   bool decays = false;       // AdamW's weight decay: of two dimensions
   bool always_fp32 = false;  // published in fp32 in every numerics
+  bool unscaled = false;     // lm_head, the embedding: no codes and scales
 };
 
 // All parameters of the main model in checkpoint order (MTP layers left out).
 std::vector<Parameter> ListParameters(const ModelConfig& config);
 
-// What a parameter is published in: fp32, or the numerics' operand type.
+// What a parameter is published in: fp32, or a type of the numerics. What is
+// f8e4m3 has scales beside it, f32, of the name and shape below, as Hugging
+// Face's checkpoints of DeepSeek have them: its values are codes times scales.
 DType PublishedType(const Parameter& parameter, const Numerics& numerics);
+
+std::string ScalesName(const std::string& parameter);
+std::vector<int64_t> ScalesShape(const std::vector<int64_t>& shape);
 
 // The list, and by name.
 class ParameterTable {

@@ -7,14 +7,16 @@
 // Of two kinds. That of a sampler or a reference owns its bytes, which come
 // from a file or over the wire, and packs what a forward needs. That of a
 // learner follows its masters: what is published in fp32 is the masters' own
-// memory, so that no fp32 number is held twice; what is published in bf16 is
-// rounded from them (DESIGN.md section 6.5), whenever they are published.
+// memory, so that no fp32 number is held twice; what is published in bf16 or
+// f8e4m3 is rounded from them, or quantised (DESIGN.md section 6.5 and 6),
+// whenever they are published.
 
 #ifndef KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
 #define KERNELS_MODEL_PUBLISHED_WEIGHTS_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,14 +35,16 @@ namespace temper {
 // What the matrices are packed for.
 enum class Passes : uint8_t { kForward, kForwardAndBackward };
 
-// How one parameter lies among the bytes that travel: one after the other, in
-// the order of the parameters, nothing between them.
+// How one parameter, or what scales it, lies among the bytes that travel: one
+// after the other, in the order of the parameters, scales after their codes,
+// nothing between them.
 struct PublishedParameter {
   std::string name;  // Hugging Face checkpoint name
   std::vector<int64_t> shape;
   DType dtype = DType::kF32;
   int64_t offset = 0;  // bytes
   int64_t bytes = 0;
+  bool scales = false;
 };
 
 std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
@@ -50,7 +54,8 @@ std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
 class PublishedWeights {
  public:
   // Zero bytes, to be set. `backend` must outlive the object. Unimplemented for
-  // numerics that the backend does not compute in.
+  // numerics that the backend does not compute in; InvalidArgument, naming it,
+  // for an index_head_dim that they cannot rotate.
   static absl::StatusOr<std::unique_ptr<PublishedWeights>> Create(
       Backend* backend, const ModelConfig& config, const Numerics& numerics,
       Passes passes);
@@ -77,7 +82,8 @@ class PublishedWeights {
   // Those of them that are fp32, which a learner's masters are themselves.
   static int64_t Fp32BytesFor(const ModelConfig& config,
                               const Numerics& numerics);
-  // What packings take, rounding to panels aside: the printed plan uses it.
+  // What packings take, rounding to panels aside, and what they are made in:
+  // the printed plan uses it.
   static int64_t PackingBytesFor(const ModelConfig& config,
                                  const Numerics& numerics, Passes passes);
 
@@ -92,7 +98,7 @@ class PublishedWeights {
   const std::vector<Parameter>& parameters() const {
     return parameters_.list();
   }
-  // A parameter's bytes in its type and shape.
+  // A parameter's bytes in its type and shape, or scales by their own name.
   Tensor value(const Parameter& parameter) const;
   Tensor value(const std::string& name) const;  // CHECKs that it exists
 
@@ -104,28 +110,32 @@ class PublishedWeights {
   const LayerWeights& layer(int64_t index) const { return layers_[index]; }
 
  private:
-  // Where a parameter's elements are: from `offset` of all fp32 ones on, or of
-  // all those in the operand type.
+  // What lies together, each kind without gaps: the experts of a layer have to
+  // lie one after the other, and what is fp32 as it lies in the masters.
+  enum Section { kFloats, kHalves, kCodes, kScales, kSections };
   struct Place {
-    DType dtype = DType::kF32;
-    int64_t offset = 0;
+    Section section = kFloats;
+    int64_t offset = 0;  // elements
   };
 
-  PublishedWeights(const ModelConfig& config, const Numerics& numerics)
-      : config_(config),
-        numerics_(numerics),
-        parameters_(config),
-        tensors_(ListPublished(config, numerics)) {}
+  PublishedWeights(const ModelConfig& config, const Numerics& numerics);
+  static DType TypeOf(Section section);
   static absl::StatusOr<std::unique_ptr<PublishedWeights>> Make(
       Backend* backend, const ModelConfig& config, const Numerics& numerics,
       Passes passes, const MasterWeights* masters);
   absl::Status LayOut();
   absl::Status MakeHandles(Passes passes);
   void Pack();
-  Tensor Section(DType dtype) const;
+  void PackTensor(const LayerTensor& tensor, int64_t layer);
+  // The values of a parameter, f32, quantised to its codes and scales.
+  void Quantise(const Tensor& values, const Parameter& parameter);
+  const Place& PlaceOf(const std::string& name) const;
+  Tensor All(Section section) const;
   // Of a matrix [1, out, in].
   Tensor View(const LayerTensor& tensor, const LayerTensorUse& use,
               int64_t layer) const;
+  // Of what LayerTensor it scales: [1 or experts, ..].
+  Tensor Scales(const LayerTensor& tensor, int64_t layer) const;
 
   Backend* backend_ = nullptr;
   const ModelConfig config_;
@@ -133,11 +143,12 @@ class PublishedWeights {
   const ParameterTable parameters_;
   const std::vector<PublishedParameter> tensors_;
   const MasterWeights* masters_ = nullptr;
-  std::vector<Place> places_;  // of the parameters
-  int64_t own_fp32_ = 0;       // elements
-  int64_t narrow_ = 0;
-  std::unique_ptr<Buffer> own_fp32_buffer_;  // null with masters
-  std::unique_ptr<Buffer> narrow_buffer_;    // null in fp32
+  std::map<std::string, size_t> index_;  // of tensors_
+  std::vector<Place> places_;            // of tensors_
+  int64_t elements_[kSections] = {};
+  std::unique_ptr<Buffer> buffers_[kSections];  // of fp32 null with masters
+  // A kv_b_proj dequantised, for the packing of its heads; null without codes.
+  std::unique_ptr<Buffer> dequantised_;
   Tensor embed_tokens_, norm_, lm_head_rows_;
   std::unique_ptr<Weight> lm_head_;
   uint64_t publications_ = 0;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "kernels/base/file.h"
@@ -86,7 +87,7 @@ TEST_F(PublishedWeightsTest, BytesAreTheMastersAndMakeTheSameModel) {
 }
 
 TEST_F(PublishedWeightsTest, PublishFollowsTheMasters) {
-  for (const Numerics& numerics : {kFp32, kBf16}) {
+  for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
     const TrainableModel trained =
         TrainableOf(backend_.get(), config_, one_, numerics);
     const auto of_two = PublishedOf(backend_.get(), config_, two_,
@@ -133,7 +134,7 @@ TEST_F(PublishedWeightsTest, ADirectoryIsPublishedAsItsMastersWouldBe) {
   ASSERT_TRUE(MakeDirectories(dir).ok());
   const TrainableModel trained = TrainableOf(backend_.get(), config_, one_);
   ASSERT_TRUE(trained.masters->Save(dir, "F32").ok());
-  for (const Numerics& numerics : {kFp32, kBf16}) {
+  for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
     const auto loaded = PublishedWeights::Load(backend_.get(), config_,
                                                numerics, Passes::kForward, dir);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -153,7 +154,7 @@ TEST_F(PublishedWeightsTest, OtherSizesAreRefusedAndChangeNothing) {
 }
 
 TEST_F(PublishedWeightsTest, TensorsTileTheBytes) {
-  for (const Numerics& numerics : {kFp32, kBf16}) {
+  for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
     int64_t next = 0;
     for (const PublishedParameter& tensor : ListPublished(config_, numerics)) {
       EXPECT_EQ(tensor.offset, next) << tensor.name;
@@ -164,6 +165,63 @@ TEST_F(PublishedWeightsTest, TensorsTileTheBytes) {
       next += tensor.bytes;
     }
     EXPECT_EQ(next, PublishedWeights::BytesFor(config_, numerics));
+  }
+}
+
+// DESIGN.md section 6, item 6: scales after their codes, of the reference's
+// quantiser, and what has neither in bf16.
+TEST_F(PublishedWeightsTest, InFp8BytesAreTheMastersQuantised) {
+  const TrainableModel trained =
+      TrainableOf(backend_.get(), config_, one_, kFp8);
+  const auto bytes = *trained.weights->GetBytes();
+  EXPECT_TRUE(bytes == *PublishedOf(backend_.get(), config_, one_,
+                                    Passes::kForward, kFp8)
+                            ->GetBytes());
+  std::string codes;
+  for (const PublishedParameter& tensor : trained.weights->tensors()) {
+    const bool unscaled = tensor.name == "lm_head.weight" ||
+                          tensor.name == "model.embed_tokens.weight";
+    const bool fp32 = tensor.shape.size() == 1 ||
+                      absl::StrContains(tensor.name, ".mlp.gate.weight") ||
+                      absl::StrContains(tensor.name, "indexer.weights_proj");
+    if (!codes.empty()) {
+      EXPECT_TRUE(tensor.scales);
+      EXPECT_EQ(tensor.name, codes + "_scale_inv");
+      EXPECT_EQ(tensor.dtype, DType::kF32);
+      codes.clear();
+      continue;
+    }
+    EXPECT_FALSE(tensor.scales) << tensor.name;
+    EXPECT_EQ(tensor.dtype, fp32       ? DType::kF32
+                            : unscaled ? DType::kBF16
+                                       : DType::kF8E4M3)
+        << tensor.name;
+    if (tensor.dtype == DType::kF8E4M3) codes = tensor.name;
+  }
+  const auto sampler = *PublishedWeights::Create(backend_.get(), config_, kFp8,
+                                                 Passes::kForward);
+  ASSERT_TRUE(sampler->SetBytes(bytes).ok());
+  EXPECT_EQ(Hidden(*sampler), Hidden(*trained.weights));
+  EXPECT_EQ(Head(*sampler), Head(*trained.weights));
+  EXPECT_NE(Hidden(*sampler),
+            Hidden(*PublishedOf(backend_.get(), config_, one_)));
+}
+
+TEST_F(PublishedWeightsTest, Fp8RefusesIndexHeadsThatItCannotRotate) {
+  for (const int64_t dims : {12, 24, 256}) {
+    ModelConfig config = config_;
+    config.index_head_dim = dims;
+    const auto weights =
+        PublishedWeights::Create(backend_.get(), config, kFp8, Passes::kForward)
+            .status();
+    EXPECT_EQ(weights.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(
+        absl::StrContains(weights.message(), absl::StrCat("index_head_dim")) &&
+        absl::StrContains(weights.message(), absl::StrCat(dims)))
+        << weights;
+    EXPECT_TRUE(PublishedWeights::Create(backend_.get(), config, kBf16,
+                                         Passes::kForward)
+                    .ok());
   }
 }
 
@@ -180,19 +238,24 @@ TEST_F(PublishedWeightsTest, InBf16RouterIndexWeightsAndVectorsStayFp32) {
 }
 
 TEST_F(PublishedWeightsTest, NoFp32NumberIsHeldTwiceAndASamplerPacksOnce) {
-  for (const Numerics& numerics : {kFp32, kBf16}) {
+  for (const Numerics& numerics : {kFp32, kBf16, kFp8}) {
     CountingBackend counting(backend_.get());
     const TrainableModel trained =
         TrainableOf(&counting, config_, one_, numerics);
     const int64_t published = PublishedWeights::BytesFor(config_, numerics);
+    // In FP8 that of which heads are packed is dequantised first, one matrix.
+    const int64_t heads = config_.num_attention_heads *
+                          (config_.qk_nope_head_dim + config_.v_head_dim);
+    const int64_t dequantised =
+        numerics == kFp8 ? 2 * heads * config_.kv_lora_rank : 0;
     EXPECT_EQ(counting.allocated_bytes(),
-              MasterWeights::BytesFor(config_) + published -
+              MasterWeights::BytesFor(config_) + published + dequantised -
                   PublishedWeights::Fp32BytesFor(config_, numerics))
         << "what is published takes packings, its narrow bytes, nothing else";
     const int64_t before = counting.allocated_bytes();
     const auto sampler =
         PublishedOf(&counting, config_, one_, Passes::kForward, numerics);
-    EXPECT_EQ(counting.allocated_bytes() - before, published);
+    EXPECT_EQ(counting.allocated_bytes() - before, published + dequantised);
   }
   EXPECT_EQ(PublishedWeights::Fp32BytesFor(config_, kFp32),
             MasterWeights::BytesFor(config_));

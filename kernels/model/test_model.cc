@@ -6,7 +6,9 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/rng.h"
+#include "kernels/reference/quantised.h"
 #include "kernels/tensor/bf16.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -88,12 +90,23 @@ std::vector<std::byte> PublishedBytes(const ModelConfig& config,
                                       const std::vector<float>& values) {
   std::vector<std::byte> bytes(PublishedWeights::BytesFor(config, numerics));
   const float* next = values.data();
+  reference::Quantised quantised;
   for (const PublishedParameter& tensor : ListPublished(config, numerics)) {
     std::byte* const to = bytes.data() + tensor.offset;
+    if (tensor.scales) {  // of the codes before them
+      std::memcpy(to, quantised.scales.data(),
+                  static_cast<size_t>(tensor.bytes));
+      continue;
+    }
     const auto count =
         tensor.bytes / static_cast<int64_t>(DTypeBytes(tensor.dtype));
     if (tensor.dtype == DType::kF32) {
       std::memcpy(to, next, static_cast<size_t>(tensor.bytes));
+    } else if (tensor.dtype == DType::kF8E4M3) {
+      quantised =
+          reference::QuantiseWeight({next, next + count}, tensor.shape[1]);
+      std::transform(quantised.codes.begin(), quantised.codes.end(),
+                     reinterpret_cast<F8E4M3*>(to), E4M3FromFloat);
     } else {
       auto* const narrow = reinterpret_cast<BF16*>(to);
       std::transform(next, next + count, narrow, BF16FromFloat);

@@ -65,6 +65,8 @@ BlockContext TransformerImpl::Context(const KeyMap& map,
   context.map = map;
   context.cos_sin = rope_.cos_sin();
   context.operand = weights_.numerics().operand;
+  context.unscaled = weights_.numerics().unscaled;
+  context.rotates = weights_.numerics().rotates();
   return context;
 }
 
@@ -320,7 +322,8 @@ void TransformerImpl::AttentionForward(int64_t l, const BlockContext& context,
                        .index_keys = scratch_.index_keys,
                        .slot = activations.slot,
                        .latent_strip = strip.latent,
-                       .index_strip = strip.index_keys});
+                       .index_strip = strip.index_keys,
+                       .rope = config_.qk_rope_head_dim});
   backend_->IndexerSelect({.q = a.indexer.q,
                            .w = a.indexer.w,
                            .keys = strip.index_keys,

@@ -112,7 +112,8 @@ absl::Status TransformerImpl::IndexerLoss(Tape* tape,
                          .index_keys = a.keys.index_keys,
                          .map = context.map,
                          .selected = a.indexer.selected,
-                         .kl = d.kl});
+                         .kl = d.kl,
+                         .rope = config_.qk_rope_head_dim});
     RETURN_IF_ERROR(backend_->Read(d.kl, (*kl)[l].data()));
     if (gradients == nullptr) continue;
     RecomputeInputs(l, a);

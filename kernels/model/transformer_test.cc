@@ -337,7 +337,8 @@ TEST_P(TransformerTest, PlannedBytesGrowWithTheBatchAndTrainingNeedsMore) {
             Transformer::InferenceBytes(config_, GetParam(), {.tokens = 256}));
 }
 
-INSTANTIATE_TEST_SUITE_P(, TransformerTest, ::testing::Values(kFp32, kBf16),
+INSTANTIATE_TEST_SUITE_P(, TransformerTest,
+                         ::testing::Values(kFp32, kBf16, kFp8),
                          [](const auto& info) { return NameOf(info.param); });
 
 }  // namespace

@@ -26,6 +26,10 @@ struct Numerics {
   DType latent_cache = DType::kF32;
   DType index_cache = DType::kF32;
 
+  // Whether the indexer's queries and keys go through a Hadamard rotation,
+  // which spreads what stands out over a row that is quantised.
+  bool rotates() const { return index_cache == DType::kF8E4M3; }
+
   bool operator==(const Numerics&) const = default;
 };
 

@@ -16,10 +16,12 @@ TEST(NumericsTest, NamesGoToValuesAndBack) {
   EXPECT_EQ(NumericsNamed("bf16")->operand, DType::kBF16);
 }
 
-TEST(NumericsTest, Fp8AloneHasTwoTypesOfOperands) {
+TEST(NumericsTest, Fp8AloneRotatesAndHasTwoTypesOfOperands) {
   EXPECT_EQ(NameOf(kFp8), "fp8");
+  EXPECT_TRUE(kFp8.rotates());
   EXPECT_EQ(kFp8.unscaled, DType::kBF16);
   for (const Numerics& numerics : {kFp32, kBf16}) {
+    EXPECT_FALSE(numerics.rotates());
     EXPECT_EQ(numerics.unscaled, numerics.operand);
   }
 }

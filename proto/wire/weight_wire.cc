@@ -12,8 +12,8 @@ constexpr size_t kSha256Bytes = 32;
 }  // namespace
 
 uint64_t WeightTypeBytes(const std::string& dtype) {
-  // Weights are published in these two; the other names are of files alone.
-  for (const DType type : {DType::kF32, DType::kBF16}) {
+  // Weights are published in these; the other names are of files alone.
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
     if (dtype == FileTypeName(type)) return DTypeBytes(type);
   }
   return 0;
