@@ -10,6 +10,7 @@
 #include "kernels/base/float_mode.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/find_backend.h"
+#include "tests/fp8_golden_values.h"
 #include "tests/golden_file.h"
 #include "tests/golden_values.h"
 
@@ -23,17 +24,25 @@ std::string CallersPath(const std::string& path) {
                                           : std::string(dir) + "/" + path;
 }
 
-absl::Status Run(Backend* backend, const std::string& dir,
+// In FP8 the names of fp32 are written too: they say what FP8 stands beside.
+absl::Status Run(Backend* backend, bool fp8, const std::string& dir,
                  const std::string& out) {
-  ASSIGN_OR_RETURN(const GoldenTensors tensors,
-                   ComputeGoldenValues(backend, dir));
+  ASSIGN_OR_RETURN(GoldenTensors tensors, ComputeGoldenValues(backend, dir));
+  if (fp8) {
+    ASSIGN_OR_RETURN(GoldenTensors more, ComputeFp8GoldenValues(backend, dir));
+    tensors.merge(more);
+  }
   return WriteGoldenFile(out, tensors);
 }
 
 int Main(int argc, char** argv) {
   SetFlushDenormals();
-  if (argc != 3 || argv[1][0] == '\0' || argv[2][0] == '\0') {
-    std::fprintf(stderr, "usage: golden_candidate DIR OUT.safetensors\n");
+  const bool fp8 = argc == 5 && std::string(argv[3]) == "--numerics" &&
+                   std::string(argv[4]) == "fp8";
+  if ((argc != 3 && !fp8) || argv[1][0] == '\0' || argv[2][0] == '\0') {
+    std::fprintf(stderr,
+                 "usage: golden_candidate DIR OUT.safetensors "
+                 "[--numerics fp8]\n");
     return 2;
   }
   const char* tier = std::getenv("TEMPER_ISA");
@@ -45,7 +54,7 @@ int Main(int argc, char** argv) {
     return 2;
   }
   const absl::Status status =
-      Run(backend->get(), CallersPath(argv[1]), CallersPath(argv[2]));
+      Run(backend->get(), fp8, CallersPath(argv[1]), CallersPath(argv[2]));
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return 1;
