@@ -66,6 +66,9 @@ lacks() {
 expect 64
 prints 'no bundle.tar.xz beside it; tools/device/bundle.sh, .*, makes device/'
 pack
+# A machine with a GPU is there for its check; this one may be busy, or the
+# programs sanitized.
+sed -i -E 's/(doctor|digests|goldens):[0-9]+/\1:600/' "$dir/device/stages.sh"
 expect 0
 prints '^revision stand-in, '
 for stage in doctor digests goldens; do prints "^=== $stage passed, [0-9]+ s"; done
@@ -81,7 +84,7 @@ expect 64 digests
 # A failed stage and one without an end: both are counted, the rest runs.
 printf '#!/bin/sh\nexit 3\n' >"$dir/files/bin/numerics_digest_test"
 printf '#!/bin/sh\nsleep 60\n' >"$dir/files/bin/model_parity_test"
-sed -i 's/goldens:35/goldens:1/' "$dir/device/stages.sh"
+sed -i 's/goldens:[0-9]*/goldens:1/' "$dir/device/stages.sh"
 pack
 expect 2
 prints '^=== doctor passed'
