@@ -314,7 +314,8 @@ TEST(AttentionTest, ShapesAreHeld) {
        .selected = Selected(&m),
        .z = m.F({N, H, C}),
        .lse = m.F({N, H})},
-      {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}, {"z", &S::z, {2}}});
+      {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}, {"z", &S::z, {2}}},
+      /*weight=*/{}, DType::kF8E4M3);
   using B = SparseMlaBackwardArgs;
   ExpectShapesAreHeld<B>(&Backend::SparseMlaBackward,
                          {.q = m.F({N, H, C + R}),

@@ -430,7 +430,8 @@ TEST(IndexerTest, ShapesAreHeld) {
                           .keys = codes.View(),
                           .map = FirstKey(&m),
                           .selected = m.I({N, K})},
-                         {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}});
+                         {{"q", &S::q, {2}}, {"keys", &S::keys, {1}}},
+                         /*weight=*/{}, DType::kF8E4M3);
   using L = IndexerKlArgs;
   L loss = KlOperands<L>(&m);
   loss.kl = m.F({N});

@@ -77,7 +77,7 @@ class ProbedOperand {
     const std::vector<char> elements = ElementsOf(original);
     const char* from = elements.data();
     ForEachRow(copy_, [&](char* row) {
-      std::memcpy(row, from, row_bytes_);
+      std::copy_n(from, row_bytes_, row);  // perhaps of nothing, from nowhere
       from += row_bytes_;
     });
     if (original.dtype() == DType::kF32) Lace<float>(edges);

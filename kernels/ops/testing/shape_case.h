@@ -61,12 +61,15 @@ struct Sized {
 };
 
 // The tensors of `good`, which is well, are held to their axes by `run`, on
-// every device. `weight`: of the arguments' w, where they have one.
+// every device that has products of `type`. `weight`: of the arguments' w,
+// where they have one.
 template <typename Args>
 void ExpectShapesAreHeld(void (Backend::*run)(const Args&), Args good,
                          const std::vector<Sized<Args>>& tensors,
-                         const WeightSpec& weight = {}) {
+                         const WeightSpec& weight = {},
+                         DType type = DType::kF32) {
   for (const auto& [name, device] : BareDevices()) {
+    if (!Multiplies(*device, type)) continue;
     std::unique_ptr<Weight> w;
     if constexpr (requires { *good.w; }) {
       w = Pack(*device, Floats(weight.groups * weight.out * weight.in, 1),
