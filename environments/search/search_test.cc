@@ -286,7 +286,7 @@ TEST(SearchEnvironmentTest, ATaskThatCannotRunIsRefusedByField) {
 
 TEST(SearchEnvironmentTest, ATaskThatNamesItsIndexHasNoOther) {
   const std::string path = IndexPath({{"", "one"}});
-  Task task = TaskWith({{"corpus", path}, {"answer", 1.50}});
+  Task task = TaskWith({{"corpus", path}, {"answer", "1.50"}});
   const std::string before = task.payload_json();
   EXPECT_EQ(PinIndex(&task), absl::OkStatus());
   EXPECT_EQ(task.payload_json(), before) << "of another environment";
