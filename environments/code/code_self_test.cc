@@ -92,7 +92,7 @@ constexpr KnownProgram kPythonPrograms[] = {
      "  except OSError: pass",
      "import glob\nopen('/tmp/mine', 'w').write('1')\n"
      "assert '/tmp/mine' in glob.glob('/tmp/**', recursive=True)\n"
-     "open('/proc/self/status').read()\ninput()\n"
+     "input()\n"
      "print(sum(map(int, input().split())))"},
 };
 
