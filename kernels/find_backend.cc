@@ -145,7 +145,9 @@ GpuSurvey SurveyGpus() {
   GpuSurvey survey;
   survey.missing = "this program was built without CUDA";
   survey.remedy =
-      "build it with `bazel build --config=cuda //tools:temper`, where nvcc is";
+      "build it with `bazel build --config=cuda //tools:temper`, where nvcc "
+      "is, "
+      "and run bazel-bin/tools/temper (tools/quickstart.sh builds it without)";
   return survey;
 }
 #endif

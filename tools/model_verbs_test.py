@@ -56,8 +56,8 @@ def check_no_gpu():
     out, err = temper(2, *verb)
     expect("stdout", out, "")
     expect("what is missing", len(re.findall(
-        "device cuda: (?:this program was built without CUDA; build it with"
-        "|no GPU that CUDA can use: .+;) ", err)), 1)
+        "device cuda: (?:this program was built without CUDA; .+ and run "
+        "bazel-bin/tools/temper |no GPU that CUDA can use: .+; )", err)), 1)
 
 
 def expect_computing(err):
