@@ -16,5 +16,5 @@ program_targets=(
 # unpacking all of it is 7 minutes at most.
 cpu_stages=(doctor:10 digests:35 goldens:35)
 gpu_stages=(probe:20 conformance:45 backend:15 model:45 generate:15 train:70
-  bench:65 sanitizer:25 machine_code:10)
+  bench:60 sanitizer:25 machine_code:10)
 end_seconds=2
