@@ -457,6 +457,15 @@ def test_steps_that_stay_open():
   scored. The Steps of the first step go on once all that is asked for was seen
   at a time, or after 20 s."""
   held = '''
+# Those that the model has learnt to call, as environments/interpreter has them.
+def tool(name, about, argument):
+  return t.Tool(name=name, function_json=json.dumps({
+      "name": name, "description": about, "parameters": {
+          "type": "object", "properties": {argument: {"type": "string"}},
+          "required": [argument]}}))
+TOOLS = [tool("python", "Runs Python code and returns its output. State is kept "
+              "between calls.", "code"),
+         tool("lookup", "Returns the value of a key.", "key")]
 import threading
 threading.stack_size(1 << 18)
 changed = threading.Condition()
@@ -477,6 +486,7 @@ def held():
           ("step_ms=10000", "step_ms=60000"),
           ("def answer(call):", held + "\ndef answer(call):"),
           ("max_workers=32", "max_workers=400"),
+          ("tools=[ADD]", "tools=TOOLS"),
           ("    return self.Validate(request, context, e.OpenResponse)",
            "    count('episodes', 1)\n"
            "    return self.Validate(request, context, e.OpenResponse)"),
@@ -488,11 +498,18 @@ def held():
   listed = json.loads(temper(0, "env", "list", "--json")[0])["environments"]
   expect("open_steps", [one["open_steps"] for one in listed
                         if one["environment"] == "open"], [True])
-  temper(0, "train", "--name", "opened", "--set", "tasks=open/tasks.jsonl",
-         "--set", "steps=1", *(word.replace("step=2", "step=80") for word in RUN))
+  # What the model was taught to use Python for.
+  tasks = write_tasks("asking.jsonl", [
+      task("ask-%d" % i, "heldout" if i >= 160 else "train", environment="open",
+           messages=[{"role": "system", "content": "Answer with a number."},
+                     {"role": "user", "content": "calc %d*%d+%d" % (
+                         11 + i % 80, 97 - i % 79, 20 + i % 77)}])
+      for i in range(165)])
+  temper(0, "train", "--name", "opened", "--set", "tasks=" + tasks,
+         "--set", "steps=1", *(word.replace("step=2", "step=160") for word in RUN))
   db = os.path.join(HOME, "runs/opened/run.db")
   expect("steps", query(db, "SELECT count(*) FROM lineage_step"), [(1,)])
-  expect("samples", query(db, "SELECT count(*) FROM lineage_trained"), [(320,)])
+  expect("samples", query(db, "SELECT count(*) FROM lineage_trained"), [(640,)])
   expect("episodes without a verdict", query(
       db, "SELECT count(*) FROM lineage_episode WHERE outcome_name IN "
       "('SANDBOX_ERROR', 'ENVIRONMENT_ERROR')"), [(0,)])
