@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/tensor/bf16.h"
 #include "kernels/tensor/fp8.h"
 
 namespace temper {
@@ -22,11 +21,12 @@ bool Same(float a, float b) {
          std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
 }
 
-// Every code, at several scales and from several places on.
+// Every code, at scales that a quantiser makes and others, from several places.
 std::string DifferenceInWidening(const TierKernels& tier) {
   std::array<uint8_t, 512> codes;
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
-  for (const float scale : {1.0f, 0x1p-22f, 0x1p-7f, 0x1p119f, std::nanf("")}) {
+  for (const float scale : {1.0f, 0x1p-22f, 0x1p-7f, 0x1p119f, 0x1p-120f, 0.0f,
+                            -0.5f, 0.3f, HUGE_VALF, std::nanf("")}) {
     for (const int64_t n : kLengths) {
       for (size_t first = 0; first < 256; first += 61) {
         std::array<uint16_t, kScaleBlock + 1> got;
@@ -34,8 +34,10 @@ std::string DifferenceInWidening(const TierKernels& tier) {
         tier.widen_codes(codes.data() + first, scale, got.data(), n);
         for (int64_t i = 0; i < n; ++i) {
           const uint8_t code = codes[first + i];
-          const float want = FloatFromE4M3({code}) * scale;
-          if (!Same(FloatFromBF16({got[i]}), want)) {
+          const float product = FloatFromE4M3({code}) * scale;
+          const auto want = std::bit_cast<float>(
+              std::bit_cast<uint32_t>(product) & 0xffff0000u);
+          if (!Same(std::bit_cast<float>(uint32_t{got[i]} << 16), want)) {
             return absl::StrCat("widen_codes of ", code, " by ", scale);
           }
         }
@@ -46,17 +48,17 @@ std::string DifferenceInWidening(const TierKernels& tier) {
   return "";
 }
 
-// What quantise and then store_codes make of a block.
+// What quantise and then store_codes make of a block, or a part of one.
 std::string DifferenceInBlock(const TierKernels& tier, const float* x,
-                              int64_t n) {
-  float largest = 0;
+                              float at_least, int64_t n) {
+  float largest = at_least;
   for (int64_t i = 0; i < n; ++i) largest = LargerMagnitude(largest, x[i]);
   const float scale = BlockScale(largest);
   std::array<float, kScaleBlock + 1> got;
   std::array<uint8_t, kScaleBlock + 1> codes;
   got.fill(7);
   codes.fill(0xff);
-  const float scaled = tier.quantise(x, got.data(), n);
+  const float scaled = tier.quantise(x, at_least, got.data(), n);
   tier.store_codes(got.data(), codes.data(), n);
   const std::string what = absl::StrCat("quantise of ", n, " up to ", largest);
   if (!Same(scaled, scale) || got[n] != 7 || codes[n] != 0xff) return what;
@@ -94,7 +96,7 @@ std::string DifferenceInCodes(const TierKernels& tier) {
         std::min<size_t>(kScaleBlock - 1, boundaries.size() - first);
     block[0] = 448;
     std::copy_n(boundaries.begin() + first, some, block.begin() + 1);
-    different = DifferenceInBlock(tier, block.data(), some + 1);
+    different = DifferenceInBlock(tier, block.data(), 0, some + 1);
     if (!different.empty()) return different;
   }
   // Edges of scales, and what has none, at every place of every length.
@@ -108,8 +110,10 @@ std::string DifferenceInCodes(const TierKernels& tier) {
           block[i] = static_cast<float>(i % 7 - 3) * 0x1.3p-16f;
         }
         block[place] = edge;
-        different = DifferenceInBlock(tier, block.data(), n);
-        if (!different.empty()) return different;
+        for (const float at_least : {0.0f, 3.0f, HUGE_VALF}) {
+          different = DifferenceInBlock(tier, block.data(), at_least, n);
+          if (!different.empty()) return different;
+        }
       }
     }
   }

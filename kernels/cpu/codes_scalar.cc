@@ -35,8 +35,8 @@ float Rounded(float magnitude) {
   return (magnitude + FloatOf(place)) - FloatOf(place);
 }
 
-float Quantise(const float* x, float* y, int64_t n) {
-  uint32_t largest = 0;
+float Quantise(const float* x, float at_least, float* y, int64_t n) {
+  uint32_t largest = BitsOf(at_least);
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t magnitude = BitsOf(x[i]) & ~kSign;
     if (magnitude > largest) largest = magnitude;
@@ -76,9 +76,10 @@ void WidenCodes(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {
     float value = FloatOf((magnitude << 20) + (120u << 23));
     if (magnitude < 8) value = static_cast<float>(magnitude) * 0x1p-9f;
     if (magnitude == 0x7f) value = FloatOf(kNaN);
-    // Exact, and with 4 bits at most, so that nothing is cut off.
-    const uint32_t bits = BitsOf(value * scale);
-    y[i] = static_cast<uint16_t>(bits >> 16 | (codes[i] & 0x80u) << 8);
+    // Of a power of two exact, and 4 bits at most: then nothing is cut off.
+    const uint32_t sign = (codes[i] & 0x80u) << 24;
+    const float number = FloatOf(BitsOf(value) | sign) * scale;
+    y[i] = static_cast<uint16_t>(BitsOf(number) >> 16);
   }
 }
 

@@ -191,90 +191,124 @@ void PackCodes(const uint8_t* b, int64_t columns, int64_t depth,
 
 namespace {
 
-// A row block of one block of 128 of the depth, as the tier takes it.
+// A cut of the depth: so many blocks of 128 that share scales.
+constexpr int64_t kCodeBlocks = 8;
+
+// A row block of one cut of the depth, as the tier takes it: block by block.
 struct CodeRows {
   static constexpr int64_t kRows = 256;
 
-  alignas(64) char packed[kRows * (kScaleBlock * 2 + 64)];
-  float scales[kRows];
-};
-// Columns that share their scales, as pairs, and what they are multiplied to.
-struct CodeColumns {
-  alignas(64) uint32_t pairs[kScaleBlock * kScaleBlock / 2];
-  alignas(64) float sums[CodeRows::kRows * kScaleBlock];
+  alignas(64) char packed[kCodeBlocks * kRows * (kScaleBlock * 2 + 64)];
+  float scales[kCodeBlocks * kRows];
+  int64_t rows = 0;
+  int64_t row_bytes = 0;
+
+  char* block(int64_t k) { return packed + k * rows * row_bytes; }
 };
 
-// False if a row has no scale.
-bool QuantiseBlock(const TierKernels& tier, const CodeGemm& g, int64_t row,
-                   int64_t rows, int64_t k, int64_t depth, int64_t row_bytes,
-                   CodeRows* out) {
+// Columns that share their scales, as pairs, and what some rows of the block
+// are multiplied to.
+struct CodeColumns {
+  static constexpr int64_t kRows = CodeRows::kRows / 8;
+  static constexpr int64_t kBlockPairs = kScaleBlock * kScaleBlock / 2;
+
+  alignas(64) uint32_t pairs[kCodeBlocks * kBlockPairs];
+  alignas(64) float sums[kRows * kScaleBlock];
+};
+
+// What lies at block k of a cut: as long, but for the last of the depth.
+int64_t BlockDepth(const CodeGemm& g, int64_t k) {
+  return std::min(kScaleBlock, g.depth - k * kScaleBlock);
+}
+
+// Quantises rows [row, row + a->rows) of blocks [begin, end) of the depth.
+// False if a block can have no scale.
+bool QuantiseRows(const TierKernels& tier, const CodeGemm& g, int64_t row,
+                  int64_t begin, int64_t end, CodeRows* a) {
   float codes[kScaleBlock];
   bool all = true;
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* a = g.a + (row + i) * g.a_row + k;
-    out->scales[i] = tier.quantise(a, codes, depth);
-    all = all && !std::isnan(out->scales[i]);
-    tier.pack_a(codes, depth, 1, 1, depth, out->packed + i * row_bytes,
-                row_bytes);
+  for (int64_t i = 0; i < a->rows; ++i) {
+    const float* from = g.a + (row + i) * g.a_row;
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t depth = BlockDepth(g, k);
+      const float scale =
+          tier.quantise(from + k * kScaleBlock, 0, codes, depth);
+      a->scales[(k - begin) * a->rows + i] = scale;
+      all = all && !std::isnan(scale);
+      tier.pack_a(codes, depth, 1, 1, depth,
+                  a->block(k - begin) + i * a->row_bytes, a->row_bytes);
+    }
   }
   return all;
 }
 
-// c += the block's product, scaled, in columns [first, end) of one square.
+// c of those rows += their products with columns [first, end) of one square's
+// width, each block's scaled when it is whole.
 void AddScaled(const TierKernels& tier, const CodeGemm& g, int64_t row,
-               int64_t rows, int64_t k, int64_t depth, int64_t first,
-               int64_t end, int64_t row_bytes, const CodeRows& a,
-               CodeColumns* work) {
-  const int64_t panel = PairPanel(depth);
-  for (int64_t j = first; j < end; j += kPanel) {
-    tier.widen_codes(
-        g.b + j / kPanel * g.b_panel + k * kPanel, 1,
-        reinterpret_cast<uint16_t*>(work->pairs + (j - first) / kPanel * panel),
-        2 * panel);
+               int64_t begin, int64_t end, int64_t first, int64_t last,
+               CodeRows* a, CodeColumns* work) {
+  for (int64_t k = begin; k < end; ++k) {
+    const int64_t panel = PairPanel(BlockDepth(g, k));
+    uint32_t* to = work->pairs + (k - begin) * CodeColumns::kBlockPairs;
+    for (int64_t j = first; j < last; j += kPanel, to += panel) {
+      tier.widen_codes(g.b + j / kPanel * g.b_panel + k * kScaleBlock * kPanel,
+                       1, reinterpret_cast<uint16_t*>(to), 2 * panel);
+    }
   }
-  tier.pair_product({.rows = rows,
-                     .columns = end - first,
-                     .depth = depth,
-                     .a = a.packed,
-                     .a_row = row_bytes,
-                     .b = work->pairs,
-                     .b_panel = panel,
-                     .c = work->sums,
-                     .c_row = kScaleBlock});
-  const float scale = g.scales[(g.column + first) / kScaleBlock * g.scales_row +
-                               k / kScaleBlock];
-  for (int64_t i = 0; i < rows; ++i) {
-    tier.axpy(a.scales[i] * scale, work->sums + i * kScaleBlock,
-              g.c + (row + i) * g.c_row + first, end - first);
+  const float* const scales =
+      g.scales + (g.column + first) / kScaleBlock * g.scales_row;
+  // An eighth of a block is whole tiles of every tier; its sums and its part of
+  // c stay in L1 from one block of the depth to the next.
+  const int64_t step = tier.pair_block_rows / 8;
+  CHECK_LE(step, CodeColumns::kRows);
+  for (int64_t i = 0; i < a->rows; i += step) {
+    const int64_t some = std::min(step, a->rows - i);
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t depth = BlockDepth(g, k);
+      tier.pair_product(
+          {.rows = some,
+           .columns = last - first,
+           .depth = depth,
+           .a = a->block(k - begin) + i * a->row_bytes,
+           .a_row = a->row_bytes,
+           .b = work->pairs + (k - begin) * CodeColumns::kBlockPairs,
+           .b_panel = PairPanel(depth),
+           .c = work->sums,
+           .c_row = kScaleBlock});
+      const float* const row_scales = a->scales + (k - begin) * a->rows + i;
+      for (int64_t n = 0; n < some; ++n) {
+        tier.axpy(row_scales[n] * scales[k], work->sums + n * kScaleBlock,
+                  g.c + (row + i + n) * g.c_row + first, last - first);
+      }
+    }
   }
 }
 
 }  // namespace
 
 bool CodeGemmSerial(const TierKernels& tier, const CodeGemm& whole) {
-  const int64_t row_bytes = kScaleBlock * tier.pack_a_bytes + 64;
-  const int64_t row_block = std::min<int64_t>(
-      tier.pair_block_rows,
-      static_cast<int64_t>(sizeof(CodeRows::packed)) / row_bytes);
   CodeRows a;
   CodeColumns work;
+  a.row_bytes = kScaleBlock * tier.pack_a_bytes + 64;
+  const int64_t row_block = std::min<int64_t>(
+      tier.pair_block_rows,
+      static_cast<int64_t>(sizeof(a.packed)) / (kCodeBlocks * a.row_bytes));
+  const int64_t blocks = ScaleBlocks(whole.depth);
   bool all = true;
   for (int64_t row = 0; row < whole.rows; row += row_block) {
-    const int64_t rows = std::min(row_block, whole.rows - row);
-    for (int64_t i = row; i < row + rows; ++i) {
+    a.rows = std::min(row_block, whole.rows - row);
+    for (int64_t i = row; i < row + a.rows; ++i) {
       std::fill_n(whole.c + i * whole.c_row, whole.columns, 0.0f);
     }
-    for (int64_t k = 0; k < whole.depth; k += kScaleBlock) {
-      const int64_t depth = std::min(kScaleBlock, whole.depth - k);
-      all =
-          QuantiseBlock(tier, whole, row, rows, k, depth, row_bytes, &a) && all;
+    for (int64_t k = 0; k < blocks; k += kCodeBlocks) {
+      const int64_t end = std::min(k + kCodeBlocks, blocks);
+      all = QuantiseRows(tier, whole, row, k, end, &a) && all;
       for (int64_t j = 0; j < whole.columns;) {
         const int64_t in_square = (whole.column + j) % kScaleBlock;
-        const int64_t end =
+        const int64_t last =
             std::min(whole.columns, j + kScaleBlock - in_square);
-        AddScaled(tier, whole, row, rows, k, depth, j, end, row_bytes, a,
-                  &work);
-        j = end;
+        AddScaled(tier, whole, row, k, end, j, last, &a, &work);
+        j = last;
       }
     }
   }

@@ -125,7 +125,7 @@ bool QuantiseQueries(const TierKernels& kernels, const SelectScratch& layout,
   for (int64_t i = 0; i < q.rows; ++i) {
     for (int64_t h = 0; h < heads; ++h) {
       const float scale =
-          kernels.quantise(tile->q.row(i, h), q.row(i, h), dims);
+          kernels.quantise(tile->q.row(i, h), 0, q.row(i, h), dims);
       w.row(i)[h] = tile->w.row(i)[h] * scale;
       all = all && !std::isnan(scale);
     }

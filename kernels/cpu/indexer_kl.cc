@@ -143,7 +143,7 @@ GroupedRows<float> CpuBackend::QuantisedRows(const GroupedRows<float>& q,
         for (int64_t i = begin * q.groups; i < end * q.groups; ++i) {
           float* const row = to.row(i / q.groups, i % q.groups);
           const float scale =
-              tier_.quantise(q.row(i / q.groups, i % q.groups), row, dims);
+              tier_.quantise(q.row(i / q.groups, i % q.groups), 0, row, dims);
           tier_.scale(scale, row, dims);
           if (std::isnan(scale)) SetFault(DeviceFault::kNumbers);
         }

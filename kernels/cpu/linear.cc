@@ -58,7 +58,7 @@ bool PairQuantised(const TierKernels& tier, const WeightGrad& grad,
       for (int64_t k = begin; k < end; k += kScaleBlock) {
         float* const to = scratch + i * kInBlock + k - begin;
         const int64_t columns = std::min(kScaleBlock, end - k);
-        const float scale = tier.quantise(x + k, to, columns);
+        const float scale = tier.quantise(x + k, 0, to, columns);
         tier.scale(scale, to, columns);
         all = all && !std::isnan(scale);
       }

@@ -38,7 +38,7 @@ int64_t Squares(const Tensor& codes) {
 }
 
 // The square's scale, and its codes.
-float Quantise(const GroupedRows<const float>& x,
+float Quantise(const TierKernels& tier, const GroupedRows<const float>& x,
                const GroupedRows<F8E4M3>& codes, const Square& s) {
   float largest = 0;
   for (int64_t i = s.row; i < s.row_end; ++i) {
@@ -47,18 +47,11 @@ float Quantise(const GroupedRows<const float>& x,
       largest = LargerMagnitude(largest, from[k]);
     }
   }
-  const float scale = BlockScale(largest);
-  const float inverse = std::isnan(scale) ? 0 : 1 / scale;  // exact
+  float scale = 0, values[kScaleBlock];
   for (int64_t i = s.row; i < s.row_end; ++i) {
-    const float* from = x.row(s.group, i) + s.column;
-    F8E4M3* to = codes.row(s.group, i) + s.column;
-    if (inverse == 0) {
-      std::memset(to, 0, static_cast<size_t>(s.columns));
-      continue;
-    }
-    for (int64_t k = 0; k < s.columns; ++k) {
-      to[k] = E4M3FromFloat(from[k] * inverse);
-    }
+    scale =
+        tier.quantise(x.row(s.group, i) + s.column, largest, values, s.columns);
+    tier.store_codes(values, &codes.row(s.group, i)[s.column].bits, s.columns);
   }
   return scale;
 }
@@ -81,7 +74,7 @@ void CpuBackend::QuantiseWeight(const Tensor& x, const Tensor& codes,
     for (int64_t i = begin; i < end; ++i) {
       const Square s(i, codes.dim(1), codes.dim(2));
       float& made = s.ScaleIn(scale);
-      made = Quantise(from, to, s);
+      made = Quantise(tier_, from, to, s);
       if (std::isnan(made)) SetFault(DeviceFault::kNumbers);
     }
   });

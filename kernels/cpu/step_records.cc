@@ -25,7 +25,7 @@ constexpr int64_t kGrainRows = 16;
 bool WriteBlock(const TierKernels& tier, const float* x, int64_t n,
                 uint8_t* codes, uint8_t* at) {
   float values[kScaleBlock];
-  const float scale = tier.quantise(x, values, n);
+  const float scale = tier.quantise(x, 0, values, n);
   tier.store_codes(values, codes, n);
   std::memcpy(at, &scale, sizeof(scale));
   return !std::isnan(scale);

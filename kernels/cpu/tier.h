@@ -149,11 +149,11 @@ struct TierKernels {
   void (*round_bf16)(const float* x, uint16_t* y, int64_t n);
   void (*widen_bf16)(const uint16_t* x, float* y, int64_t n);
 
-  // FP8 (DESIGN.md section 6.6). Of one block of n <= 128 elements y is the
-  // e4m3 of x / scale, as floats; the scale is returned: NaN, and y zeros,
-  // where the block can have none (kernels/tensor/fp8.h).
-  float (*quantise)(const float* x, float* y, int64_t n);
-  // Floats that e4m3 holds, to their codes; codes times a scale, to bf16.
+  // FP8 (DESIGN.md section 6.6). Of n elements y is the e4m3 of x / scale, as
+  // floats. The scale of a block with these, whose other magnitudes are at most
+  // `at_least`, is returned: NaN, and y zeros, where it can have none. Then:
+  // floats that e4m3 holds, to codes; codes times a scale to bf16, cut off.
+  float (*quantise)(const float* x, float at_least, float* y, int64_t n);
   void (*store_codes)(const float* x, uint8_t* codes, int64_t n);
   void (*widen_codes)(const uint8_t* codes, float scale, uint16_t* y,
                       int64_t n);
@@ -237,7 +237,10 @@ void SetAmxKernels(TierKernels* kernels);  // AMX_TILE and AMX_BF16 too, and the
 void SetScalarPairs(TierKernels* kernels);
 void SetAvx2Pairs(TierKernels* kernels);
 void SetAvx512Pairs(TierKernels* kernels);
-void SetScalarCodes(TierKernels* kernels);  // the FP8 loops
+// The FP8 loops.
+void SetScalarCodes(TierKernels* kernels);
+void SetAvx2Codes(TierKernels* kernels);
+void SetAvx512Codes(TierKernels* kernels);
 
 }  // namespace temper
 

@@ -371,6 +371,7 @@ void SetAvx2Kernels(TierKernels* kernels) {
   kernels->rows_product = RowsProductOf;
   kernels->gather_transposed = GatherTransposed;
   SetAvx2Pairs(kernels);
+  SetAvx2Codes(kernels);
 }
 
 }  // namespace temper

@@ -271,6 +271,7 @@ void SetAvx512Kernels(TierKernels* kernels) {
   kernels->gemm = Gemm;
   kernels->rows_product = RowsProductOf;
   SetAvx512Pairs(kernels);
+  SetAvx512Codes(kernels);
 }
 
 }  // namespace temper
