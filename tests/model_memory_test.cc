@@ -63,6 +63,7 @@ TEST(ModelMemoryTest, PlannedBytesAreEnoughAndASecondStepAllocatesNothing) {
   SetFlushDenormals();
   ExpectPlannedBytesAreEnough(kFp32);
   ExpectPlannedBytesAreEnough(kBf16);
+  ExpectPlannedBytesAreEnough(kFp8);
   EXPECT_LT(Transformer::TrainingBytes(TinyConfig(), kBf16, kTokensMax),
             Transformer::TrainingBytes(TinyConfig(), kFp32, kTokensMax));
 }

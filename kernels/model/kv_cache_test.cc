@@ -39,6 +39,23 @@ TEST_F(KvCacheTest, StripsOfAllLayersHaveARowForEverySlotAndDoNotOverlap) {
   EXPECT_GE(KvCache::BytesFor(config_, kFp32, 3), 3 * 192 * (24 + 16) * 4);
 }
 
+// kernels/ops/cache_rows.h; of DeepSeek-V3.2's dimensions FlashMLA's 656 bytes
+// and DeepGEMM's 132 a token.
+TEST_F(KvCacheTest, InFp8StripsAreInThePublishedLayouts) {
+  auto cache = KvCache::Create(backend_.get(), config_, kFp8, 3);
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  const KeyStrip& strip = (*cache)->layer(0);
+  EXPECT_EQ(strip.latent.DebugString(), "f8e4m3[192, 36]");  // 16 + 4 + 2 * 8
+  EXPECT_EQ(strip.index_keys.DebugString(), "f8e4m3[3, 1280]");
+  ModelConfig v32 = config_;
+  v32.kv_lora_rank = 512;
+  v32.qk_rope_head_dim = 64;
+  v32.index_head_dim = 128;
+  Arena page;
+  KeyStrip().Layout(v32, kFp8, kPageTokens, &page);
+  EXPECT_EQ(page.bytes(), kPageTokens * (656 + 132));
+}
+
 TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {
   for (const int64_t experts : {8, 300}) {
     ModelConfig config = config_;
