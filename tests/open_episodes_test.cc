@@ -253,7 +253,7 @@ TEST_F(OpenEpisodesTest, OpenStepsTakeNoThreads) {
   OpenUpTo(10);
   const int64_t before = Status("Threads");
   OpenUpTo(episodes);
-  EXPECT_EQ(runner_->in_step(), episodes);
+  EXPECT_EQ(runner_->in_open_step(), episodes);
   EXPECT_EQ(host_.open_steps(), episodes);
   // gRPC's may come and go; a thread an episode would be hundreds.
   EXPECT_LT(Status("Threads") - before, 32);
