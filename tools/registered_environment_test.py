@@ -482,7 +482,7 @@ def held():
   count("steps", -1)
   print("at most", most["steps"], most["episodes"], file=sys.stderr)
 '''
-  variant("open", ("deterministic=True", "deterministic=True, open_steps=True"),
+  variant("waits", ("deterministic=True", "deterministic=True, open_steps=True"),
           ("step_ms=10000", "step_ms=60000"),
           ("def answer(call):", held + "\ndef answer(call):"),
           ("max_workers=32", "max_workers=400"),
@@ -494,13 +494,13 @@ def held():
            "def Grade(self, request, context):\n    count('episodes', -1)"),
           ("def Step(self, request, context):",
            "def Step(self, request, context):\n    held()"))
-  temper(0, "env", "register", "open")
+  temper(0, "env", "register", "waits")
   listed = json.loads(temper(0, "env", "list", "--json")[0])["environments"]
   expect("open_steps", [one["open_steps"] for one in listed
-                        if one["environment"] == "open"], [True])
+                        if one["environment"] == "waits"], [True])
   # What the model was taught to use Python for.
   tasks = write_tasks("asking.jsonl", [
-      task("ask-%d" % i, "heldout" if i >= 160 else "train", environment="open",
+      task("ask-%d" % i, "heldout" if i >= 160 else "train", environment="waits",
            messages=[{"role": "system", "content": "Answer with a number."},
                      {"role": "user", "content": "calc %d*%d+%d" % (
                          11 + i % 80, 97 - i % 79, 20 + i % 77)}])
@@ -516,7 +516,7 @@ def held():
   calls = query(db, "SELECT DISTINCT kind_name FROM named_environment_call")
   expect("the calls of a run", sorted(calls),
          [("GRADE",), ("RESET",), ("STEP",)])
-  with open(os.path.join(HOME, "runs/opened/logs/environment-open.log")) as file:
+  with open(os.path.join(HOME, "runs/opened/logs/environment-waits.log")) as file:
     most = re.findall(r"at most (\d+) (\d+)$", file.read(), re.M)
   steps, episodes = (max(int(one[i]) for one in most) for i in (0, 1))
   # A worker has 8 threads for calls, and an engine for 256 episodes.
