@@ -127,7 +127,8 @@ TEST_F(RunTasksTest, APageOfSearchHasToFitBehindThePrompt) {
   const auto run = PrepareRun(config_, "", 0);
   ASSERT_TRUE(run.ok()) << run.status();
   // The run's own tasks say which index they began with.
-  for (const Task& task : *ReadTaskFile(run->dir + "/tasks.jsonl")) {
+  const auto own = *ReadTaskFile(run->dir + "/tasks.jsonl");
+  for (const Task& task : own) {
     EXPECT_THAT(task.payload_json(), HasSubstr("\"index\": \""));
   }
 }
