@@ -362,7 +362,8 @@ def formatting(checkout):
 
 
 CHECKS = (sizes, functions, openings, includes, channels, device_code,
-          citations, later, dead_symbols, prose, repeats, comment_breach, formatting)
+          citations, later, dead_symbols, prose, repeats, comment_breach,
+          formatting)
 
 
 def main(argv):
