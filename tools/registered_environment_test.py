@@ -479,8 +479,9 @@ def held():
   count("steps", 1)
   with changed:
     changed.wait_for(lambda: most["steps"] > 8 and most["episodes"] > 256, 20)
+    # One line a write, of one thread at a time.
+    sys.stderr.write("at most {steps} {episodes}\\n".format(**most))
   count("steps", -1)
-  print("at most", most["steps"], most["episodes"], file=sys.stderr)
 '''
   variant("waits", ("deterministic=True", "deterministic=True, open_steps=True"),
           ("step_ms=10000", "step_ms=60000"),
