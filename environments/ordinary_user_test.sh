@@ -3,16 +3,21 @@
 # no cgroup: what root's run of them never does. The arguments are the tests.
 set -u
 user=65534
-if [ "$(id -u)" != 0 ]; then
-  echo "skipped: an ordinary user runs all of them so anyway"
+skip() {
+  echo "skipped: $1"
+  # As GoogleTest would say it (tools/test_summary.py).
+  printf '<testsuite name="user"><testcase name="suites"><skipped message="%s"/></testcase></testsuite>\n' \
+    "$1" >"${XML_OUTPUT_FILE:-/dev/null}"
   exit 0
+}
+if [ "$(id -u)" != 0 ]; then
+  skip "an ordinary user runs all of them so anyway"
 fi
 as_user() {
   setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all "$@"
 }
 if ! as_user bwrap --unshare-all --ro-bind / / true; then
-  echo "skipped: an ordinary user has no user namespaces here"
-  exit 0
+  skip "an ordinary user has no user namespaces here"
 fi
 # Of the user's own: where Bazel works only root may enter.
 home=$(mktemp -d /tmp/temper_ordinary_user.XXXXXX)

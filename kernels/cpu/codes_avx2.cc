@@ -10,22 +10,7 @@
 namespace temper {
 namespace {
 
-// As codes_scalar.cc has them.
-constexpr int kSign = INT32_MIN;
-constexpr uint32_t kNoScale = 0x7f780000u, kLeastAmax = 0x38d1b717u;
-constexpr int kLeastNormal = 121 << 23;
-
-uint32_t BitsOf(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-
-float FloatOf(uint32_t bits) {
-  float x;
-  __builtin_memcpy(&x, &bits, sizeof(x));
-  return x;
-}
+#include "kernels/cpu/codes_vector.inc"
 
 // Of n lanes the first; the others are 0, and neither read nor written.
 __m256i FirstOf(int64_t n) {
@@ -61,15 +46,9 @@ uint32_t LargestMagnitude(const float* x, int64_t n) {
 }
 
 float Quantise(const float* x, float at_least, float* y, int64_t n) {
-  uint32_t largest = LargestMagnitude(x, n);
-  if (largest < BitsOf(at_least)) largest = BitsOf(at_least);
-  if (largest >= kNoScale) {
-    for (int64_t i = 0; i < n; ++i) y[i] = 0;
-    return FloatOf(0x7fc00000u);
-  }
-  if (largest < kLeastAmax) largest = kLeastAmax;
-  const uint32_t above = (largest & 0x7fffffu) > 0x600000u ? 1 : 0;
-  const uint32_t exponent = (largest >> 23) + above - 8;
+  const uint32_t exponent =
+      ScaleExponent(LargestMagnitude(x, n), BitsOf(at_least));
+  if (exponent == 0) return NoScale(y, n);
   const __m256 inverse = _mm256_set1_ps(FloatOf((254 - exponent) << 23));
   for (int64_t i = 0; i < n; i += 8) {
     const __m256i bits = LoadBits(x + i, n - i);
@@ -140,26 +119,6 @@ __m256i Widened(__m256i codes, __m256i power) {
       _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x80)), 8);
   return _mm256_or_si256(
       _mm256_blendv_epi8(scaled, _mm256_set1_epi16(0x7fc0), is_nan), sign);
-}
-
-// A power of two that takes no code out of the range of bf16: all that a
-// quantiser makes, and NaN, are such or go the definition's way.
-bool IsPlain(float scale) {
-  const uint32_t bits = BitsOf(scale);
-  return (bits & 0x807fffffu) == 0 && bits >= (17u << 23) &&
-         bits <= (246u << 23);
-}
-
-void WidenByFloats(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t magnitude = codes[i] & 0x7fu;
-    float value = FloatOf((magnitude << 20) + (120u << 23));
-    if (magnitude < 8) value = static_cast<float>(magnitude) * 0x1p-9f;
-    if (magnitude == 0x7f) value = FloatOf(0x7fc00000u);
-    const uint32_t sign = (codes[i] & 0x80u) << 24;
-    const float number = FloatOf(BitsOf(value) | sign) * scale;
-    y[i] = static_cast<uint16_t>(BitsOf(number) >> 16);
-  }
 }
 
 void WidenCodes(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {

@@ -10,22 +10,7 @@
 namespace temper {
 namespace {
 
-// As codes_scalar.cc has them.
-constexpr int kSign = INT32_MIN;
-constexpr uint32_t kNoScale = 0x7f780000u, kLeastAmax = 0x38d1b717u;
-constexpr int kLeastNormal = 121 << 23;
-
-uint32_t BitsOf(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-
-float FloatOf(uint32_t bits) {
-  float x;
-  __builtin_memcpy(&x, &bits, sizeof(x));
-  return x;
-}
+#include "kernels/cpu/codes_vector.inc"
 
 __mmask16 FirstOf(int64_t n) {
   return static_cast<__mmask16>(n >= 16 ? 0xffff : (1 << n) - 1);
@@ -38,15 +23,9 @@ float Quantise(const float* x, float at_least, float* y, int64_t n) {
         most, _mm512_and_si512(_mm512_maskz_loadu_epi32(FirstOf(n - i), x + i),
                                _mm512_set1_epi32(INT32_MAX)));
   }
-  uint32_t largest = _mm512_reduce_max_epu32(most);
-  if (largest < BitsOf(at_least)) largest = BitsOf(at_least);
-  if (largest >= kNoScale) {
-    for (int64_t i = 0; i < n; ++i) y[i] = 0;
-    return FloatOf(0x7fc00000u);
-  }
-  if (largest < kLeastAmax) largest = kLeastAmax;
-  const uint32_t above = (largest & 0x7fffffu) > 0x600000u ? 1 : 0;
-  const uint32_t exponent = (largest >> 23) + above - 8;
+  const uint32_t exponent =
+      ScaleExponent(_mm512_reduce_max_epu32(most), BitsOf(at_least));
+  if (exponent == 0) return NoScale(y, n);
   const __m512 inverse = _mm512_set1_ps(FloatOf((254 - exponent) << 23));
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 some = FirstOf(n - i);
@@ -104,26 +83,6 @@ __m512i Widened(__m512i codes, __m512i power) {
       scaled, _mm512_cmpeq_epi16_mask(m, seven), _mm512_set1_epi16(0x7fc0));
   const __m512i sign = _mm512_slli_epi16(_mm512_xor_si512(codes, m), 8);
   return _mm512_or_si512(number, sign);
-}
-
-// A power of two that takes no code out of the range of bf16: all that a
-// quantiser makes, and NaN, are such or go the definition's way.
-bool IsPlain(float scale) {
-  const uint32_t bits = BitsOf(scale);
-  return (bits & 0x807fffffu) == 0 && bits >= (17u << 23) &&
-         bits <= (246u << 23);
-}
-
-void WidenByFloats(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t magnitude = codes[i] & 0x7fu;
-    float value = FloatOf((magnitude << 20) + (120u << 23));
-    if (magnitude < 8) value = static_cast<float>(magnitude) * 0x1p-9f;
-    if (magnitude == 0x7f) value = FloatOf(0x7fc00000u);
-    const uint32_t sign = (codes[i] & 0x80u) << 24;
-    const float number = FloatOf(BitsOf(value) | sign) * scale;
-    y[i] = static_cast<uint16_t>(BitsOf(number) >> 16);
-  }
 }
 
 void WidenCodes(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {
