@@ -320,7 +320,6 @@ bool CodeGemmParallel(const TierKernels& tier, ThreadPool* pool,
   std::atomic<bool> all{true};
   InShares(pool, whole, [&](CodeGemm part) {
     part.column += (part.b - whole.b) / whole.b_panel * kPanel;
-
     if (!CodeGemmSerial(tier, part)) all = false;
   });
   return all;

@@ -347,12 +347,13 @@ void CpuBackend::HeadLinearWeightGrad(const WeightGradArgs& args) {
         for (int64_t task = begin; task < end; ++task) {
           const int64_t group = task / cuts;
           const int64_t first = task % cuts * step;
-          AccumulateWeightGrad(
+          const bool all = AccumulateWeightGrad(
               tier_,
               {in.row(0, group), in.stride, out.row(0, group), out.stride,
                in.rows, out.columns, grad.row(group, 0), grad.group_stride,
                Operand(args.operand)},
               first, std::min(in.columns, first + step), scratch);
+          if (!all) SetFault(DeviceFault::kNumbers);
         }
       });
 }
