@@ -217,7 +217,6 @@ SandboxReply SetUp(Helper* helper) {
   keeper.limits = helper->options.limits;
   keeper.zygote.each = ProcessLimits(keeper.limits, holds_memory);
   keeper.zygote.bwrap = helper->options.bwrap;
-  keeper.zygote.python = helper->options.python;
   keeper.zygote.script = ZygoteSource(
       {.processes_max =
            keeper.zygote.each.processes_max +

@@ -26,8 +26,7 @@ namespace temper {
 
 struct SandboxHelperOptions {
   SandboxLimits limits;
-  std::string bwrap;   // path of the binary
-  std::string python;  // path of the binary, links resolved
+  std::string bwrap;  // path of the binary
   uint32_t slots_max = 0;
   uint32_t sessions_max = 0;   // of one zygote
   int64_t end_max_millis = 0;  // for kKill

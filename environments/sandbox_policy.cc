@@ -136,8 +136,7 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory) {
   return each;
 }
 
-BwrapCommand MakeBwrapCommand(const std::string& python,
-                              const std::string& script, int args_fd) {
+BwrapCommand MakeBwrapCommand(const std::string& script, int args_fd) {
   // clang-format off
   const std::vector<std::string> options = {
       "--unshare-all", "--unshare-user",
@@ -149,7 +148,6 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
       "--ro-bind", "/usr/bin", "/usr/bin",
       "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
       "--symlink", "usr/bin", "/bin",
-      "--ro-bind", python, "/usr/bin/python3",
       // Debian's names of programs of several packages: c++, awk.
       "--ro-bind-try", "/etc/alternatives", "/etc/alternatives",
       // A C++ compiler's and git's.
@@ -171,17 +169,11 @@ BwrapCommand MakeBwrapCommand(const std::string& python,
     command.options += option;
     command.options.push_back('\0');
   }
-  command.argv = {"bwrap",
-                  "--args",
-                  absl::StrCat(args_fd),
-                  "--",
-                  "/usr/bin/python3",
-                  "-s",
+  command.argv = {"bwrap", "--args",    absl::StrCat(args_fd),
+                  "--",    kPythonPath, "-s",
                   "-S",
                   "-u",  // what was printed is there when the process is not
-                  "-X",
-                  "utf8",
-                  "-c",
+                  "-X",    "utf8",      "-c",
                   script};
   return command;
 }

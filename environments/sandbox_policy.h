@@ -49,16 +49,19 @@ SandboxLimits ProcessLimits(const SandboxLimits& limits, bool holds_memory);
 // Where g++ is, on the host as in a sandbox.
 inline constexpr char kCompilerPath[] = "/usr/bin/g++";
 
-// The argument vector of bubblewrap that runs `python` (a path on the host) on
-// `script`; options are to be passed by --args, so that /proc/1/cmdline tells
-// nothing. What runs so may make namespaces and mounts: it is to fork what may
-// not (python_driver.py).
+// The one Python there is, on the host as in a sandbox, which has the host's
+// /usr/bin.
+inline constexpr char kPythonPath[] = "/usr/bin/python3";
+
+// The argument vector of bubblewrap that runs Python on `script`; options are
+// to be passed by --args, so that /proc/1/cmdline tells nothing. What runs so
+// may make namespaces and mounts: it is to fork what may not
+// (python_driver.py).
 struct BwrapCommand {
   std::string options;  // for --args: NUL after each
   std::vector<std::string> argv;
 };
-BwrapCommand MakeBwrapCommand(const std::string& python,
-                              const std::string& script, int args_fd);
+BwrapCommand MakeBwrapCommand(const std::string& script, int args_fd);
 
 // The filter as a BPF program: an array of sock_filter.
 // Denied: namespaces, mounts, tracing, keyrings, io_uring, BPF, inotify,

@@ -89,7 +89,7 @@ absl::StatusOr<std::unique_ptr<SandboxSupervisor>> SandboxSupervisor::Start(
   // Twice at most: the session alone, then all that the slot has.
   helper.end_max_millis = options.sandbox_end_max.count() / 2;
   ASSIGN_OR_RETURN(helper.bwrap, Installed(options.bwrap, "bubblewrap"));
-  ASSIGN_OR_RETURN(helper.python, Installed(options.python, "python3"));
+  RETURN_IF_ERROR(Installed(kPythonPath, "python3").status());
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
     return absl::UnavailableError(

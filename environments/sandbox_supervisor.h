@@ -25,7 +25,6 @@ struct SandboxSupervisorOptions {
   SandboxLimits limits;
   uint32_t slots_max = 16;  // sandboxes at a time
   std::string bwrap = "/usr/bin/bwrap";
-  std::string python = "/usr/bin/python3";
   // After so many sessions a slot's zygote is started anew: what it might have
   // gathered, by a fault of ours, would not gather for ever.
   uint32_t sessions_max = 1000;

@@ -57,8 +57,7 @@ void FailLaunch(int status, const std::string& what) {
 
 void BecomeZygote(const ZygoteOptions& options, const Cgroup& cgroup,
                   pid_t keeper, const ZygoteFds& fds, int status) {
-  const BwrapCommand command =
-      MakeBwrapCommand(options.python, options.script, kFdArgs);
+  const BwrapCommand command = MakeBwrapCommand(options.script, kFdArgs);
   const int args = WriteArgs(command.options, status);
   if (!cgroup.Enter()) FailLaunch(status, "entering the cgroup");
   // While still root: the limits of a uid's processes are counted by uid.

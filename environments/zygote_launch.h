@@ -17,7 +17,6 @@ namespace temper {
 struct ZygoteOptions {
   SandboxLimits each;        // of a process
   std::string bwrap;         // path of the binary
-  std::string python;        // path of the binary, links resolved
   std::string script;        // Python source
   std::optional<uid_t> uid;  // whom to become; none: nobody else
 };

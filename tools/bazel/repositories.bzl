@@ -47,11 +47,14 @@ def _cuda_impl(ctx):
     linkopts = ["-L%s/lib64" % root, "-lcudart_static", "-ldl", "-lpthread", "-lrt"]
     lines.append("cc_library(name = \"cudart\", linkopts = %s)" % repr(linkopts if found else []))
 
-    # For what speaks to the runtime and holds no kernel.
+    # For what speaks to the runtime and holds no kernel. A query over all that
+    # may be built asks for it on every machine.
+    headers = ""
     if found:
         ctx.symlink(root + "/include", "include")
-        lines.append("cc_library(name = \"headers\", includes = [\"include\"], " +
-                     "hdrs = glob([\"include/*.h\", \"include/*.hpp\", \"include/crt/**\"]))")
+        headers = (", includes = [\"include\"], " +
+                   "hdrs = glob([\"include/*.h\", \"include/*.hpp\", \"include/crt/**\"])")
+    lines.append("cc_library(name = \"headers\"%s)" % headers)
     ctx.file("BUILD", "\n".join(lines) + "\n")
     ctx.file("defs.bzl", "NVCC = %s\n" % repr(root + "/bin/nvcc" if found else ""))
 
