@@ -2,6 +2,7 @@
 // oracle's goldens, on every tier this CPU has.
 
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -58,7 +59,11 @@ bool SameBits(const GoldenTensors& a, const GoldenTensors& b) {
   if (a.size() != b.size()) return false;
   for (const auto& [name, tensor] : a) {
     const auto found = b.find(name);
-    if (found == b.end() || found->second.values != tensor.values) {
+    // As bits, so that -0 is not +0; no value here is NaN.
+    if (found == b.end() ||
+        found->second.values.size() != tensor.values.size() ||
+        std::memcmp(found->second.values.data(), tensor.values.data(),
+                    tensor.values.size() * sizeof(tensor.values[0])) != 0) {
       ADD_FAILURE() << name << " differs";
       return false;
     }

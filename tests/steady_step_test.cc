@@ -1,5 +1,9 @@
 // What a step may not do once it has been warm: wait for the device more than
-// once in a decode step and twice in a training pack, or take memory.
+// once in a decode step and twice in a training pack, take memory, or take a
+// lock.
+
+#include <dlfcn.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -10,6 +14,8 @@
 
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
+#include "kernels/base/mutex.h"
+#include "kernels/base/sanitized.h"
 #include "kernels/find_backend.h"
 #include "kernels/model/test_model.h"
 #include "kernels/ops/testing/counting_backend.h"
@@ -19,9 +25,11 @@
 
 namespace {
 
-// Calls of operator new while somebody counts, on any thread.
+// Calls of operator new and locks of a mutex while somebody counts, on any
+// thread.
 std::atomic<bool> counting{false};
 std::atomic<int64_t> news{0};
+std::atomic<int64_t> locks{0};
 
 void* CountedNew(std::size_t bytes) {
   if (counting.load(std::memory_order_relaxed)) ++news;
@@ -41,6 +49,18 @@ void operator delete[](void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 
+// Stands before the C library's, for every mutex of this program. Sanitizers
+// have one of their own here, and locks are not counted then.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+extern "C" int pthread_mutex_lock(pthread_mutex_t* mutex) {
+  using Lock = int (*)(pthread_mutex_t*);
+  static const auto lock =
+      reinterpret_cast<Lock>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
+  if (counting.load(std::memory_order_relaxed)) ++locks;
+  return lock(mutex);
+}
+#endif
+
 namespace temper {
 namespace {
 
@@ -56,16 +76,17 @@ class Watch {
         reads_(backend.blocking_reads()),
         uploads_(backend.uploads()) {
     news = 0;
+    locks = 0;
     counting = true;
   }
   struct Counts {
-    int64_t allocations, reads, uploads, news;
+    int64_t allocations, reads, uploads, news, locks;
   };
   Counts Done() {
     counting = false;
     return {backend_.allocations() - allocations_,
             backend_.blocking_reads() - reads_, backend_.uploads() - uploads_,
-            news};
+            news, locks};
   }
 
  private:
@@ -135,6 +156,28 @@ TEST_P(SteadyStepTest, ADecodeStepReadsOnceAndTakesNoMemory) {
       ASSERT_EQ(counts.news, 0) << step;
     }
   }
+}
+
+// A thread pool wakes its threads under a lock; there is none for a token, so a
+// step of one thread takes none at all.
+TEST_P(SteadyStepTest, ADecodeStepOfOneThreadTakesNoLock) {
+  auto inner = *FindBackend({.threads = 1});
+  CountingBackend backend(inner.get());
+  const auto weights =
+      RandomModel(&backend, TinyConfig(), 5, Passes::kForward, GetParam());
+  auto engine = *Engine::Create(&backend, weights.get(), 1, {.pages = 40});
+  OpenAll(engine.get());
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(engine->Step().ok());
+  for (int step = 0; step < 100; ++step) {
+    Watch watch(backend);
+    ASSERT_TRUE(engine->Step().ok());
+    ASSERT_EQ(watch.Done().locks, 0) << step;
+  }
+  // The count sees a mutex of ours.
+  Mutex mutex;
+  Watch watch(backend);
+  { MutexLock lock(&mutex); }
+  EXPECT_EQ(watch.Done().locks, kSanitized ? 0 : 1);
 }
 
 // What a device captured of one decode step it can replay for another: of as

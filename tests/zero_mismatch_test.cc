@@ -130,7 +130,8 @@ TEST_P(ZeroMismatchTest, WhateverRunsBesideASequence) {
         SampleAll(backend.get(), model_, setup_, std::max(together, 4));
     // Prefixes were found, and forwards shared.
     EXPECT_GT(sampled.stats.scheduler.prefix_hit_tokens, 0);
-    EXPECT_EQ(sampled.stats.steps<sampled.stats.sampled_tokens, together> 1);
+    EXPECT_EQ((sampled.stats.steps < sampled.stats.sampled_tokens),
+              (together > 1));
     for (const PrefixSharing sharing :
          {PrefixSharing::kShared, PrefixSharing::kUnshared}) {
       // 64 are asked of the sampler; of the learner no more than of 33.

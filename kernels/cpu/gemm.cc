@@ -25,10 +25,14 @@ constexpr int64_t kSharedSets = 256;
 constexpr int64_t kCopiedRow = kDepthBlock + 16;
 // Fewer columns than this do not pay for the copy.
 constexpr int64_t kColumnsWorthACopy = 64;
-// Products below this many multiplications are not worth a second thread.
-constexpr int64_t kSerialWork = 1 << 15;
 
 }  // namespace
+
+int64_t PieceGrain(int64_t multiplications) {
+  constexpr int64_t kSerialWork = 1 << 15;
+  return std::max<int64_t>(1,
+                           kSerialWork / std::max<int64_t>(1, multiplications));
+}
 
 void PackPanels(const float* b, int64_t columns, int64_t depth,
                 int64_t column_stride, int64_t depth_stride, float* packed) {
@@ -87,10 +91,9 @@ namespace {
 // them, else columns by whole panels, which start where b_panel says.
 template <typename Product, typename Serial>
 void InShares(ThreadPool* pool, const Product& whole, Serial serial) {
-  const int64_t row_work = std::max<int64_t>(1, whole.columns * whole.depth);
   const int64_t threads = pool->threads();
   if (whole.rows >= 12 * threads) {
-    const int64_t rows = std::max<int64_t>(1, kSerialWork / row_work);
+    const int64_t rows = PieceGrain(whole.columns * whole.depth);
     const int64_t grain = (rows + 11) / 12 * 12;
     pool->ParallelFor(whole.rows, grain, [&](int, int64_t begin, int64_t end) {
       Product part = whole;
@@ -101,8 +104,7 @@ void InShares(ThreadPool* pool, const Product& whole, Serial serial) {
     });
     return;
   }
-  const int64_t column_work = std::max<int64_t>(1, whole.rows * whole.depth);
-  const int64_t columns = std::max<int64_t>(1, kSerialWork / column_work);
+  const int64_t columns = PieceGrain(whole.rows * whole.depth);
   const int64_t grain = (columns + kPanel - 1) / kPanel * kPanel;
   pool->ParallelFor(whole.columns, grain, [&](int, int64_t begin, int64_t end) {
     Product part = whole;

@@ -20,6 +20,10 @@ constexpr int64_t PackedFloats(int64_t columns, int64_t depth) {
   return (columns + kPanel - 1) / kPanel * kPanel * depth;
 }
 
+// Pieces of a product, each of so many multiplications, below which a second
+// thread costs more than it saves.
+int64_t PieceGrain(int64_t multiplications);
+
 // packed[(j / 16) * 16 * depth + k * 16 + j % 16] =
 //   b[j * column_stride + k * depth_stride], zero where j >= columns.
 // So b_panel is 16 * depth.

@@ -318,9 +318,11 @@ void CpuBackend::HeadLinear(const Tensor& x, const Weight& w, Use use,
   const CpuWeight& weight = AsCpuWeight(w);
   CheckHeadLinear(x, weight.spec, use, y);
   const int64_t blocks = (from.rows + kTaskRows - 1) / kTaskRows;
+  const int64_t grain =
+      PieceGrain(std::min(kTaskRows, from.rows) * from.columns * to.columns);
   // Head by head, so that a thread's panels stay in its cache.
   pool_.ParallelFor(
-      weight.spec.groups * blocks, 1, [&](int, int64_t begin, int64_t end) {
+      weight.spec.groups * blocks, grain, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
           const int64_t group = task / blocks;
           const int64_t row = task % blocks * kTaskRows;
@@ -369,7 +371,8 @@ void CpuBackend::GroupedLinear(const GroupedLinearArgs& args) {
     return SetFault(DeviceFault::kOffsets);
   }
   // Threads take equal ranges of rows, cut again where an expert ends.
-  pool_.ParallelFor(from.rows, 1, [&](int, int64_t begin, int64_t end) {
+  const int64_t grain = PieceGrain(from.columns * to.columns);
+  pool_.ParallelFor(from.rows, grain, [&](int, int64_t begin, int64_t end) {
     int64_t group =
         std::upper_bound(offset, offset + weight.spec.groups + 1, begin) -
         offset - 1;

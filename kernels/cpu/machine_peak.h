@@ -30,18 +30,29 @@ class MachinePeak {
   // a good part of a millisecond; how many FLOP that was.
   double RunFmas();
 
-  // Reads `bytes` (a multiple of 64, aligned to it) once, in one piece a
-  // thread; returns `bytes`.
+  // Where that is by tile products, the same without loading their operands
+  // from L1 each time, which no product of matrices can do: on some machines
+  // loads cost nothing, on others, or for minutes, most of the rate. Else 0,
+  // and nothing was run.
+  double RunTilesAlone();
+
+  // Reads `bytes` (a multiple of 512, aligned to 64) once, by the tier's widest
+  // registers, in one piece a thread; returns `bytes`.
   double Read(const void* data, int64_t bytes);
 
  private:
   // Runs so many rounds of chains and returns what becomes of them.
   using Chains = float (*)(int64_t rounds);
+  using ReadLines = float (*)(const float* x, int64_t lines);
 
-  MachinePeak(Chains chains, double flops_a_round, int threads);
+  MachinePeak(Chains chains, Chains alone, double flops_a_round, ReadLines read,
+              int threads);
+  double Run(Chains chains);
 
   const Chains chains_;
+  const Chains alone_;  // nullptr where there is none
   const double flops_a_round_;
+  const ReadLines read_;
   ThreadPool pool_;
 };
 

@@ -14,7 +14,7 @@
 
 namespace temper {
 
-class Weight;  // kernels/ops/backend.h
+class Weight;  // kernels/ops/device_objects.h
 
 // Whether a product uses W [out, in] as y = x W^T, or transposed as y = x W.
 enum class Use : uint8_t { kForward, kTransposed };

@@ -80,13 +80,30 @@ inline float ExpOf(float x) {
 
 inline Narrow ExpOf(Narrow x) { return ExpOf(x.value); }
 
+// The log of a softmax's sum, in double: x = 2^n m with sqrt(1/2) < m <=
+// sqrt(2) has n ln 2 + 2 s + 2 s (s^2 / 3 + s^4 / 5 + ..) with s = (m - 1) / (m
+// + 1), cut behind s^18 / 19.
+inline double LogBySeries(double x) {
+  if (!(x >= 0x1p-1022 && x < 0x1p1023)) return Log(x);
+  int n;
+  double m = std::frexp(x, &n);
+  if (2 * m <= 1.4142135623730951) {
+    m *= 2;
+    --n;
+  }
+  const double s = (m - 1) / (m + 1);
+  double sum = 1.0 / 19;
+  for (int k = 17; k >= 3; k -= 2) sum = sum * (s * s) + 1.0 / k;
+  return n * 0.69314718055994531 + (2 * s + 2 * s * ((s * s) * sum));
+}
+
 // m + log(sum), over float in double and rounded once.
 template <typename T>
 T LogOfSum(T largest, T sum) {
   return largest + std::log(sum);
 }
 inline float LogOfSum(float largest, float sum) {
-  return static_cast<float>(double{largest} + Log(double{sum}));
+  return static_cast<float>(double{largest} + LogBySeries(double{sum}));
 }
 
 inline Narrow LogOfSum(Narrow largest, Narrow sum) {

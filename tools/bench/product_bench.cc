@@ -117,6 +117,21 @@ absl::StatusOr<Measurement> BenchOneRow(Backend* backend, MachinePeak* peak,
   return result;
 }
 
+// The other rate that may be called a peak of tiles, beside the one in use.
+absl::StatusOr<Measurement> BenchTilesAlone(MachinePeak* peak, Clock* clock) {
+  Measurement result;
+  result.name = "tile products alone, nothing loaded";
+  result.unit = result.peak_unit = "FLOP";
+  ASSIGN_OR_RETURN(
+      result.of_peak,
+      MeasurePaired(
+          [&]() -> absl::StatusOr<double> { return peak->RunTilesAlone(); },
+          [&]() -> absl::StatusOr<double> { return peak->RunFmas(); }, {},
+          clock));
+  result.per_second = result.of_peak.per_second;
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<Measurements> BenchProducts(Backend* backend, MachinePeak* peak,
@@ -131,6 +146,9 @@ absl::StatusOr<Measurements> BenchProducts(Backend* backend, MachinePeak* peak,
   }
   ASSIGN_OR_RETURN(results.emplace_back(),
                    BenchOneRow(backend, peak, values.tensor, operand, clock));
+  if (peak != nullptr && peak->RunTilesAlone() > 0) {
+    ASSIGN_OR_RETURN(results.emplace_back(), BenchTilesAlone(peak, clock));
+  }
   return results;
 }
 

@@ -193,6 +193,22 @@ TEST(HeadTest, LogProbHasTheBitsOfTheReference) {
   }
 }
 
+// Where the largest logit and the log of the sum nearly cancel, the last bits
+// of the log show: this one's differ from a correctly rounded log's.
+TEST(HeadTest, AnLseNearZeroHasTheBitsOfTheReference) {
+  constexpr float kLargest = -2.3452653884887695f, kSum = 10.436079978942871f;
+  Problem problem(1, 11, 1, 1, DType::kF32);
+  problem.MakeWhole(0, 1);
+  problem.x = {1};
+  problem.w.assign(11, kLargest);  // ten times exp(0), and 0.436..
+  problem.w[10] = kLargest + std::log(kSum - 10);
+  const Result got = problem.Run(Machines().front(), 1);
+  ASSERT_EQ(reference::ExpOf(problem.w[10] - kLargest) + 10, kSum);
+  const float want = reference::LogOfSum(kLargest, kSum);
+  EXPECT_EQ(got.lse[0], want);
+  EXPECT_NE(want, static_cast<float>(double{kLargest} + Log(double{kSum})));
+}
+
 // The gradients in bf16 by the contract's words: g over the whole vocabulary or
 // the kept list, rounded; a run of whole rows in blocks from its first, a
 // truncated row a block alone.
