@@ -72,7 +72,136 @@ std::string DifferenceInBlock(const TierKernels& tier, const float* x,
   return "";
 }
 
+// One row block and some columns of a product of codes.
+struct ProductCase {
+  int64_t rows, columns, depth;
+};
+
+constexpr int64_t kPanelColumns = 16;
+
+int64_t Padded(int64_t depth) {
+  return (depth + kPairBlock - 1) / kPairBlock * kPairBlock;
+}
+
+// Of one block of the depth, and the same once more.
+std::vector<float> CodeProduct(const TierKernels& tier, const ProductCase& c,
+                               const float* x, const uint8_t* codes) {
+  const int64_t depth = Padded(c.depth);
+  const int64_t row = kScaleBlock * tier.pack_a_bytes + 64;
+  std::vector<char> a(c.rows * row);
+  std::vector<float> scales(c.rows);
+  for (int64_t i = 0; i < c.rows; ++i) {
+    tier.pack_codes(x + i * c.depth, c.depth, &a[i * row], 0, &scales[i], 1);
+  }
+  // Pairs of panels.
+  const int64_t panels =
+      (c.columns + 2 * kPanelColumns - 1) / (2 * kPanelColumns) * 2;
+  std::vector<uint32_t> b(panels * kPanelColumns * depth);
+  tier.widen_fours(codes, panels * depth / 4, b.data());
+  std::vector<float> totals(c.rows * kTotalsRow), sums;
+  for (const Into into : {Into::kScaled, Into::kAddScaled}) {
+    tier.code_product({.rows = c.rows,
+                       .columns = c.columns,
+                       .depth = c.depth,
+                       .a = a.data(),
+                       .a_row = row,
+                       .b = b.data(),
+                       .b_panel = kPanelColumns * depth * tier.code_b_bytes / 4,
+                       .c = totals.data(),
+                       .c_row = kTotalsRow,
+                       .into = into,
+                       .factors = scales.data()});
+    for (int64_t i = 0; i < c.rows; ++i) {
+      sums.insert(sums.end(), &totals[i * kTotalsRow],
+                  &totals[i * kTotalsRow] + c.columns);
+    }
+  }
+  return sums;
+}
+
+// Of whole blocks and one that may be short, twice over.
+std::vector<float> FewRows(const TierKernels& tier, const ProductCase& c,
+                           const float* x, const uint8_t* codes) {
+  const int64_t blocks = ScaleBlocks(c.depth);
+  std::vector<float> fours(c.rows * blocks * kScaleBlock);
+  std::vector<float> x_scales(c.rows * blocks), scales(blocks, 0x1p-3f);
+  for (int64_t i = 0; i < c.rows * blocks; ++i) {
+    const int64_t first = i % blocks * kScaleBlock;
+    const int64_t n = std::min(kScaleBlock, c.depth - first);
+    std::array<float, kScaleBlock> row;
+    x_scales[i] =
+        tier.quantise(x + i / blocks * c.depth + first, 0, row.data(), n);
+    for (int64_t k = 0; k < n; ++k) {
+      fours[((first + k) / 4 * c.rows + i / blocks) * 4 + k % 4] = row[k];
+    }
+  }
+  std::vector<float> y(c.rows * c.columns + 1, 7.0f);
+  for (const bool accumulate : {false, true}) {
+    tier.code_rows({.rows = c.rows,
+                    .columns = c.columns,
+                    .depth = c.depth,
+                    .x = fours.data(),
+                    .x_scales = x_scales.data(),
+                    .scales_row = blocks,
+                    .codes = codes,
+                    .panel = Padded(c.depth) * kPanelColumns,
+                    .scales = scales.data(),
+                    .y = y.data(),
+                    .y_row = c.columns,
+                    .accumulate = accumulate});
+  }
+  return y;
+}
+
+bool Same(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float x, float y) { return Same(x, y); });
+}
+
 }  // namespace
+
+std::string DifferenceInCodeProducts(const TierKernels& tier,
+                                     const TierKernels& definition) {
+  constexpr int64_t kMost = 48 * 320;
+  std::vector<float> x(kMost);
+  std::vector<uint8_t> codes(8 * kMost);
+  uint32_t state = 7;
+  const auto draw = [&] {
+    state = state * 1664525 + 1013904223;
+    return state >> 16;
+  };
+  for (float& value : x) {
+    value = (static_cast<float>(draw() % 4096) - 2048) * 0x1p-9f;
+    if (draw() % 16 == 0) value *= draw() % 2 == 0 ? 0.0f : 0x1p-12f;
+  }
+  for (uint8_t& code : codes) {
+    code = static_cast<uint8_t>(draw());
+    if ((code & 0x7f) == 0x7f && draw() % 16 != 0) code = 0;
+  }
+  x[300] = HUGE_VALF;  // its block has no scale
+  for (const ProductCase& c :
+       {ProductCase{1, 128, 128}, ProductCase{2, 37, 70}, ProductCase{5, 16, 1},
+        ProductCase{13, 33, 127}, ProductCase{33, 90, 128},
+        ProductCase{40, 50, 97}}) {
+    if (!Same(CodeProduct(tier, c, x.data(), codes.data()),
+              CodeProduct(definition, c, x.data(), codes.data()))) {
+      return absl::StrCat("code_product of ", c.rows, " x ", c.columns, " x ",
+                          c.depth);
+    }
+  }
+  for (const ProductCase& c :
+       {ProductCase{1, 128, 320}, ProductCase{2, 37, 129},
+        ProductCase{3, 5, 33}, ProductCase{4, 50, 130}, ProductCase{5, 16, 97},
+        ProductCase{6, 16, 32}, ProductCase{7, 33, 1},
+        ProductCase{8, 17, 256}}) {
+    if (!Same(FewRows(tier, c, x.data(), codes.data()),
+              FewRows(definition, c, x.data(), codes.data()))) {
+      return absl::StrCat("code_rows of ", c.rows, " x ", c.columns, " x ",
+                          c.depth);
+    }
+  }
+  return "";
+}
 
 std::string DifferenceInCodes(const TierKernels& tier) {
   std::string different = DifferenceInWidening(tier);

@@ -15,6 +15,10 @@ namespace temper {
 // The first loop that differs, with what it was given; empty: none does.
 std::string DifferenceInCodes(const TierKernels& tier);
 
+// The same of products of codes, against those of `definition`.
+std::string DifferenceInCodeProducts(const TierKernels& tier,
+                                     const TierKernels& definition);
+
 }  // namespace temper
 
 #endif  // KERNELS_CPU_CODE_CHECK_H_

@@ -45,6 +45,22 @@ uint32_t LargestMagnitude(const float* x, int64_t n) {
   return static_cast<uint32_t>(_mm_cvtsi128_si32(four));
 }
 
+// The scale's exponent, as a float has it, of a block whose largest magnitude,
+// and what it is at least, have these bits; 0 if it has no scale.
+uint32_t ScaleExponent(uint32_t largest, uint32_t at_least) {
+  if (largest < at_least) largest = at_least;
+  if (largest >= kNoScale) return 0;
+  if (largest < kLeastAmax) largest = kLeastAmax;
+  const uint32_t above = (largest & 0x7fffffu) > 0x600000u ? 1 : 0;
+  return (largest >> 23) + above - 8;
+}
+
+// Of a block without one.
+float NoScale(float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = 0;
+  return FloatOf(0x7fc00000u);
+}
+
 float Quantise(const float* x, float at_least, float* y, int64_t n) {
   const uint32_t exponent =
       ScaleExponent(LargestMagnitude(x, n), BitsOf(at_least));
@@ -66,6 +82,18 @@ float Quantise(const float* x, float at_least, float* y, int64_t n) {
     StoreFirst(y + i, n - i, _mm256_or_ps(rounded, _mm256_castsi256_ps(sign)));
   }
   return FloatOf(exponent << 23);
+}
+
+// As floats, zeros up to the end of the last block of pairs.
+void PackCodes(const float* x, int64_t depth, void* packed, int64_t block_bytes,
+               float* scales, int64_t scales_step) {
+  auto* block = static_cast<char*>(packed);
+  for (int64_t k = 0; k < depth; k += 128, block += block_bytes) {
+    const int64_t n = depth - k < 128 ? depth - k : 128;
+    auto* to = reinterpret_cast<float*>(block);
+    scales[k / 128 * scales_step] = Quantise(x + k, 0, to, n);
+    for (int64_t i = n; i % kPairBlock != 0; ++i) to[i] = 0;
+  }
 }
 
 // The codes of eight floats, as dwords.
@@ -150,6 +178,8 @@ void SetAvx2Codes(TierKernels* kernels) {
   kernels->quantise = Quantise;
   kernels->store_codes = StoreCodes;
   kernels->widen_codes = WidenCodes;
+  kernels->pack_codes = PackCodes;
+  SetAvx2CodeRows(kernels);
 }
 
 }  // namespace temper

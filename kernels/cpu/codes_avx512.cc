@@ -11,44 +11,31 @@ namespace temper {
 namespace {
 
 #include "kernels/cpu/codes_vector.inc"
-
-__mmask16 FirstOf(int64_t n) {
-  return static_cast<__mmask16>(n >= 16 ? 0xffff : (1 << n) - 1);
-}
+#include "kernels/cpu/quantise_avx512.inc"
 
 float Quantise(const float* x, float at_least, float* y, int64_t n) {
-  __m512i most = _mm512_setzero_si512();
-  for (int64_t i = 0; i < n; i += 16) {
-    most = _mm512_max_epu32(
-        most, _mm512_and_si512(_mm512_maskz_loadu_epi32(FirstOf(n - i), x + i),
-                               _mm512_set1_epi32(INT32_MAX)));
-  }
-  const uint32_t exponent =
-      ScaleExponent(_mm512_reduce_max_epu32(most), BitsOf(at_least));
-  if (exponent == 0) return NoScale(y, n);
-  const __m512 inverse = _mm512_set1_ps(FloatOf((254 - exponent) << 23));
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 some = FirstOf(n - i);
-    const __m512i bits = _mm512_maskz_loadu_epi32(some, x + i);
-    const __m512i sign = _mm512_and_si512(bits, _mm512_set1_epi32(kSign));
-    const __m512 magnitude = _mm512_mul_ps(
-        _mm512_castsi512_ps(_mm512_xor_si512(bits, sign)), inverse);
-    const __m512 place = _mm512_castsi512_ps(_mm512_add_epi32(
-        _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(magnitude),
-                                          _mm512_set1_epi32(0x7f800000)),
-                         _mm512_set1_epi32(kLeastNormal)),
-        _mm512_set1_epi32(20 << 23)));
-    const __m512 rounded =
-        _mm512_sub_ps(_mm512_add_ps(magnitude, place), place);
-    _mm512_mask_storeu_epi32(
-        y + i, some, _mm512_or_si512(_mm512_castps_si512(rounded), sign));
-  }
-  return FloatOf(exponent << 23);
+  return QuantiseBlock(x, at_least, n, [=](int64_t i, __m512 low, __m512 high) {
+    _mm512_mask_storeu_ps(y + i, Lanes(n - i), low);
+    _mm512_mask_storeu_ps(y + i + 16, Lanes(n - i - 16), high);
+  });
+}
+
+// As floats.
+void PackCodes(const float* x, int64_t depth, void* packed, int64_t block_bytes,
+               float* scales, int64_t scales_step) {
+  QuantiseRow(x, depth, scales, scales_step,
+              [=](int64_t block, int64_t i, __m512 low, __m512 high) {
+                auto* to = reinterpret_cast<float*>(static_cast<char*>(packed) +
+                                                    block * block_bytes) +
+                           i;
+                _mm512_storeu_ps(to, low);
+                _mm512_storeu_ps(to + 16, high);
+              });
 }
 
 void StoreCodes(const float* x, uint8_t* codes, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 some = FirstOf(n - i);
+    const __mmask16 some = Lanes(n - i);
     const __m512i bits = _mm512_maskz_loadu_epi32(some, x + i);
     const __m512i sign = _mm512_and_si512(bits, _mm512_set1_epi32(kSign));
     const __m512i magnitude = _mm512_xor_si512(bits, sign);
@@ -109,6 +96,8 @@ void SetAvx512Codes(TierKernels* kernels) {
   kernels->quantise = Quantise;
   kernels->store_codes = StoreCodes;
   kernels->widen_codes = WidenCodes;
+  kernels->pack_codes = PackCodes;
+  SetAvx512CodeRows(kernels);
 }
 
 }  // namespace temper

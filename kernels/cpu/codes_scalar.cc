@@ -9,6 +9,12 @@
 namespace temper {
 namespace {
 
+constexpr int64_t kBlock = 128;
+
+int64_t BlockDepth(int64_t depth, int64_t k) {
+  return depth - k < kBlock ? depth - k : kBlock;
+}
+
 float FloatOf(uint32_t bits) {
   float x;
   __builtin_memcpy(&x, &bits, sizeof(x));
@@ -70,16 +76,78 @@ void StoreCodes(const float* x, uint8_t* codes, int64_t n) {
   }
 }
 
+float Value(uint8_t code) {
+  const uint32_t magnitude = code & 0x7fu;
+  float value = FloatOf((magnitude << 20) + (120u << 23));
+  if (magnitude < 8) value = static_cast<float>(magnitude) * 0x1p-9f;
+  if (magnitude == 0x7f) value = FloatOf(kNaN);
+  return FloatOf(BitsOf(value) | (code & 0x80u) << 24);
+}
+
 void WidenCodes(const uint8_t* codes, float scale, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    const uint32_t magnitude = codes[i] & 0x7fu;
-    float value = FloatOf((magnitude << 20) + (120u << 23));
-    if (magnitude < 8) value = static_cast<float>(magnitude) * 0x1p-9f;
-    if (magnitude == 0x7f) value = FloatOf(kNaN);
     // Of a power of two exact, and 4 bits at most: then nothing is cut off.
-    const uint32_t sign = (codes[i] & 0x80u) << 24;
-    const float number = FloatOf(BitsOf(value) | sign) * scale;
-    y[i] = static_cast<uint16_t>(BitsOf(number) >> 16);
+    y[i] = static_cast<uint16_t>(BitsOf(Value(codes[i]) * scale) >> 16);
+  }
+}
+
+void PackCodes(const float* x, int64_t depth, void* packed, int64_t block_bytes,
+               float* scales, int64_t scales_step) {
+  auto* block = static_cast<char*>(packed);
+  for (int64_t k = 0; k < depth; k += kBlock, block += block_bytes) {
+    const int64_t n = BlockDepth(depth, k);
+    auto* to = reinterpret_cast<float*>(block);
+    scales[k / kBlock * scales_step] = Quantise(x + k, 0, to, n);
+    for (int64_t i = n; i % kPairBlock != 0; ++i) to[i] = 0;
+  }
+}
+
+// Where packed codes have (k, j), from the panel's first.
+int64_t CodeAt(int64_t k, int64_t j) {
+  return k / 4 * kCodeFour + j / 4 * 16 + k % 4 / 2 * 8 + j % 4 * 2 + k % 2;
+}
+
+void WidenFours(const uint8_t* codes, int64_t n, void* b) {
+  auto* const pairs = static_cast<uint32_t*>(b);
+  for (int64_t k = 0; k < 4 * n; k += 2) {
+    for (int64_t j = 0; j < 16; ++j) {
+      pairs[k / 2 * 16 + j] = BitsOf(Value(codes[CodeAt(k, j)])) >> 16 |
+                              BitsOf(Value(codes[CodeAt(k + 1, j)]));
+    }
+  }
+}
+
+// Of one column: a block's sum, by the rule of pairs.
+float BlockSum(const float* x, int64_t x_four, const uint8_t* codes, int64_t j,
+               int64_t depth) {
+  float sum = 0;
+  for (int64_t k = 0; k < depth; k += kPairBlock) {
+    float chain[2] = {};
+    for (int64_t i = k; i < k + kPairBlock; ++i) {
+      chain[i % 2] = __builtin_fmaf(x[i / 4 * x_four + i % 4],
+                                    Value(codes[CodeAt(i, j)]), chain[i % 2]);
+    }
+    sum += chain[0] + chain[1];
+  }
+  return sum;
+}
+
+void CodeRowsProduct(const CodeRows& p) {
+  for (int64_t i = 0; i < p.rows; ++i) {
+    const float* const x_scales = p.x_scales + i * p.scales_row;
+    for (int64_t j = 0; j < p.columns; ++j) {
+      const uint8_t* const codes = p.codes + j / 16 * p.panel;
+      float& y = p.y[i * p.y_row + j];
+      float total = p.accumulate ? y : 0.0f;
+      for (int64_t k = 0; k < p.depth; k += kBlock) {
+        const float sum =
+            BlockSum(p.x + k * p.rows + i * 4, 4 * p.rows, codes + k * 16,
+                     j % 16, BlockDepth(p.depth, k));
+        total = __builtin_fmaf(sum, x_scales[k / kBlock] * p.scales[k / kBlock],
+                               total);
+      }
+      y = total;
+    }
   }
 }
 
@@ -89,6 +157,10 @@ void SetScalarCodes(TierKernels* kernels) {
   kernels->quantise = Quantise;
   kernels->store_codes = StoreCodes;
   kernels->widen_codes = WidenCodes;
+  kernels->pack_codes = PackCodes;
+  kernels->widen_fours = WidenFours;
+  kernels->code_b_bytes = sizeof(uint16_t);
+  kernels->code_rows = CodeRowsProduct;
 }
 
 }  // namespace temper

@@ -50,8 +50,8 @@ constexpr CpuTier kTiers[] = {
      .timed = true},  // VDPBF16PS is slower than FMAs on Intel's
     {.name = "amx",
      .needs =
-         "AVX-512 (F, BW, DQ, VL, BF16), AMX_TILE and AMX_BF16, and a kernel "
-         "that lets it use tiles",
+         "AVX-512 (F, BW, DQ, VL, BF16, VBMI), AMX_TILE and AMX_BF16, and a "
+         "kernel that lets it use tiles",
      .cpu_has =
          [](const CpuFeatures& cpu) {
            return cpu.fma && cpu.avx2 && cpu.avx512 && cpu.avx512_bf16 &&
@@ -63,8 +63,9 @@ constexpr CpuTier kTiers[] = {
      .pairs = PairsBy::kTiles},
 };
 
-// CPUID leaf 7: bits 24 and 22 of edx.
+// CPUID leaf 7: bits 24 and 22 of edx. (There is none without VBMI.)
 bool HasAmx() {
+  if (__builtin_cpu_supports("avx512vbmi") == 0) return false;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   return (d >> 24 & 1) != 0 && (d >> 22 & 1) != 0;

@@ -140,6 +140,43 @@ TEST(CpuTierTest, ProductsOfPairsAreCheckedToo) {
               HasSubstr("round_bf16"));
 }
 
+TEST(CpuTierTest, ProductsOfCodesAreCheckedToo) {
+  SetFlushDenormals();
+  const auto refusal = [](const TierKernels& other) {
+    return std::string(SelfTestTier("other", other).message());
+  };
+  TierKernels other = Definition();
+  other.code_rows = [](const CodeRows& product) {  // forgets what y was
+    CodeRows anew = product;
+    anew.accumulate = false;
+    Definition().code_rows(anew);
+  };
+  EXPECT_THAT(refusal(other), HasSubstr("code_rows of"));
+  other = Definition();
+  other.widen_fours = [](const uint8_t* codes, int64_t n, void* b) {
+    Definition().widen_fours(codes, n, b);
+    auto* const bf16 = static_cast<uint16_t*>(b);
+    for (int64_t i = 0; i < n * kCodeFour; ++i) {  // without denormals
+      if ((bf16[i] & 0x7fff) < 121 << 7) bf16[i] = 0;
+    }
+  };
+  EXPECT_THAT(refusal(other), HasSubstr("code_product of"));
+  other = Definition();
+  other.pack_codes = [](const float* x, int64_t depth, void* packed,
+                        int64_t block_bytes, float* scales, int64_t step) {
+    Definition().pack_codes(x, depth, packed, block_bytes, scales, step);
+    *scales *= 2;
+  };
+  EXPECT_THAT(refusal(other), HasSubstr("code_product of"));
+  other = Definition();
+  other.code_product = [](const PairBlock& block) {  // one sum for all of it
+    PairBlock once = block;
+    once.into = Into::kScaled;
+    Definition().code_product(once);
+  };
+  EXPECT_THAT(refusal(other), HasSubstr("code_product of"));
+}
+
 TEST(CpuTierTest, ATierThatKeepsDenormalsIsRefused) {
   SetFlushDenormals();
   TierKernels other = Definition();

@@ -184,134 +184,175 @@ void PairGemmParallel(const TierKernels& tier, ThreadPool* pool,
 void PackCodes(const uint8_t* b, int64_t columns, int64_t depth,
                int64_t column_stride, uint8_t* packed) {
   for (int64_t j = 0; j < columns; ++j) {
-    uint8_t* to = packed + j / kPanel * CodePanel(depth) + 2 * (j % kPanel);
+    const int64_t in_panel = j % kPanel;
+    uint8_t* const to = packed + j / kPanel * CodePanel(depth) +
+                        in_panel / 4 * 16 + in_panel % 4 * 2;
     for (int64_t k = 0; k < PaddedDepth(depth); ++k) {
-      to[k / 2 * 2 * kPanel + k % 2] = k < depth ? b[j * column_stride + k] : 0;
+      to[k / 4 * kCodeFour + k % 4 / 2 * 8 + k % 2] =
+          k < depth ? b[j * column_stride + k] : 0;
     }
   }
 }
 
 namespace {
 
-// A cut of the depth: so many blocks of 128 that share scales.
-constexpr int64_t kCodeBlocks = 8;
+// A row block of one cut of the depth, as the tier takes it: block by block of
+// what shares its scales.
+struct PackedRows {
+  static constexpr int64_t kRows = 512;
+  static constexpr int64_t kBlocks = 8;
 
-// A row block of one cut of the depth, as the tier takes it: block by block.
-struct CodeRows {
-  static constexpr int64_t kRows = 256;
-
-  alignas(64) char packed[kCodeBlocks * kRows * (kScaleBlock * 2 + 64)];
-  float scales[kCodeBlocks * kRows];
+  alignas(64) char packed[kBlocks * kRows * kScaleBlock * 2];
+  float scales[kBlocks * kRows];
   int64_t rows = 0;
   int64_t row_bytes = 0;
 
-  char* block(int64_t k) { return packed + k * rows * row_bytes; }
+  int64_t block_bytes() const { return rows * row_bytes; }
+  // Whether all of [begin, begin + count) have scales.
+  bool HaveScales(int64_t begin, int64_t count) const {
+    return std::none_of(scales + begin, scales + begin + count,
+                        [](float scale) { return std::isnan(scale); });
+  }
 };
 
-// Columns that share their scales, as pairs, and what some rows of the block
-// are multiplied to.
+// A square of b, as the tier takes it, and what its columns have come to.
 struct CodeColumns {
-  static constexpr int64_t kRows = CodeRows::kRows / 8;
-  static constexpr int64_t kBlockPairs = kScaleBlock * kScaleBlock / 2;
-
-  alignas(64) uint32_t pairs[kCodeBlocks * kBlockPairs];
-  alignas(64) float sums[kRows * kScaleBlock];
+  alignas(64) char b[kScaleBlock * kScaleBlock * sizeof(float)];
+  alignas(64) float totals[PackedRows::kRows * kTotalsRow];
 };
 
-// What lies at block k of a cut: as long, but for the last of the depth.
+// What lies at block k of the depth: as long, but for the last.
 int64_t BlockDepth(const CodeGemm& g, int64_t k) {
   return std::min(kScaleBlock, g.depth - k * kScaleBlock);
 }
 
-// Quantises rows [row, row + a->rows) of blocks [begin, end) of the depth.
-// False if a block can have no scale.
-bool QuantiseRows(const TierKernels& tier, const CodeGemm& g, int64_t row,
-                  int64_t begin, int64_t end, CodeRows* a) {
-  float codes[kScaleBlock];
-  bool all = true;
-  for (int64_t i = 0; i < a->rows; ++i) {
-    const float* from = g.a + (row + i) * g.a_row;
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t depth = BlockDepth(g, k);
-      const float scale =
-          tier.quantise(from + k * kScaleBlock, 0, codes, depth);
-      a->scales[(k - begin) * a->rows + i] = scale;
-      all = all && !std::isnan(scale);
-      tier.pack_a(codes, depth, 1, 1, depth,
-                  a->block(k - begin) + i * a->row_bytes, a->row_bytes);
-    }
+// Calls visit(first, last) for the columns of each square of b.
+template <typename Visit>
+void ForEachSquare(const CodeGemm& g, Visit visit) {
+  for (int64_t first = 0; first < g.columns;) {
+    const int64_t in_square = (g.column + first) % kScaleBlock;
+    const int64_t last = std::min(g.columns, first + kScaleBlock - in_square);
+    visit(first, last);
+    first = last;
   }
-  return all;
 }
 
-// c of those rows += their products with columns [first, end) of one square's
-// width, each block's scaled when it is whole.
-void AddScaled(const TierKernels& tier, const CodeGemm& g, int64_t row,
-               int64_t begin, int64_t end, int64_t first, int64_t last,
-               CodeRows* a, CodeColumns* work) {
-  for (int64_t k = begin; k < end; ++k) {
-    const int64_t panel = PairPanel(BlockDepth(g, k));
-    uint32_t* to = work->pairs + (k - begin) * CodeColumns::kBlockPairs;
-    for (int64_t j = first; j < last; j += kPanel, to += panel) {
-      tier.widen_codes(g.b + j / kPanel * g.b_panel + k * kScaleBlock * kPanel,
-                       1, reinterpret_cast<uint16_t*>(to), 2 * panel);
-    }
+const float* SquareScales(const CodeGemm& g, int64_t first) {
+  return g.scales + (g.column + first) / kScaleBlock * g.scales_row;
+}
+
+void CopyRows(int64_t rows, int64_t columns, const float* from,
+              int64_t from_row, float* to, int64_t to_row) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::copy_n(from + i * from_row, columns, to + i * to_row);
   }
-  const float* const scales =
-      g.scales + (g.column + first) / kScaleBlock * g.scales_row;
-  // An eighth of a block is whole tiles of every tier; its sums and its part of
-  // c stay in L1 from one block of the depth to the next.
-  const int64_t step = tier.pair_block_rows / 8;
-  CHECK_LE(step, CodeColumns::kRows);
-  for (int64_t i = 0; i < a->rows; i += step) {
-    const int64_t some = std::min(step, a->rows - i);
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t depth = BlockDepth(g, k);
-      tier.pair_product(
-          {.rows = some,
-           .columns = last - first,
-           .depth = depth,
-           .a = a->block(k - begin) + i * a->row_bytes,
-           .a_row = a->row_bytes,
-           .b = work->pairs + (k - begin) * CodeColumns::kBlockPairs,
-           .b_panel = PairPanel(depth),
-           .c = work->sums,
-           .c_row = kScaleBlock});
-      const float* const row_scales = a->scales + (k - begin) * a->rows + i;
-      for (int64_t n = 0; n < some; ++n) {
-        tier.axpy(row_scales[n] * scales[k], work->sums + n * kScaleBlock,
-                  g.c + (row + i + n) * g.c_row + first, last - first);
+}
+
+// Columns [first, last) of c, which are of one square's, for rows from `row`
+// on, over blocks [begin, end) of the depth.
+void MultiplySquares(const TierKernels& tier, const CodeGemm& g, int64_t row,
+                     int64_t begin, int64_t end, int64_t first, int64_t last,
+                     const PackedRows& a, CodeColumns* work) {
+  const float* const scales = SquareScales(g, first);
+  float* const c = g.c + row * g.c_row + first;
+  float factors[PackedRows::kRows];
+  if (begin > 0) {
+    CopyRows(a.rows, last - first, c, g.c_row, work->totals, kTotalsRow);
+  }
+  for (int64_t k = begin; k < end; ++k) {
+    const int64_t depth = PaddedDepth(BlockDepth(g, k));
+    const int64_t panel = depth * kPanel * tier.code_b_bytes;
+    for (int64_t j = first; j < last; j += kPanel) {
+      tier.widen_fours(g.b + j / kPanel * g.b_panel + k * kScaleBlock * kPanel,
+                       depth / 4, work->b + (j - first) / kPanel * panel);
+    }
+    for (int64_t i = 0; i < a.rows; ++i) {
+      factors[i] = a.scales[(k - begin) * a.rows + i] * scales[k];
+    }
+    tier.code_product({.rows = a.rows,
+                       .columns = last - first,
+                       .depth = BlockDepth(g, k),
+                       .a = a.packed + (k - begin) * a.block_bytes(),
+                       .a_row = a.row_bytes,
+                       .b = reinterpret_cast<const uint32_t*>(work->b),
+                       .b_panel = panel / 4,
+                       .c = work->totals,
+                       .c_row = kTotalsRow,
+                       .into = k == 0 ? Into::kScaled : Into::kAddScaled,
+                       .factors = factors});
+  }
+  CopyRows(a.rows, last - first, work->totals, kTotalsRow, c, g.c_row);
+}
+
+// Rows too few to widen weights for: they pass by these as they are read.
+bool MultiplyFewRows(const TierKernels& tier, const CodeGemm& g) {
+  PackedRows a;
+  auto* const x = reinterpret_cast<float*>(a.packed);
+  constexpr int64_t kBlocks = sizeof(a.packed) / sizeof(float) / kScaleBlock;
+  static_assert(kBlocks * sizeof(float) <= sizeof(a.scales));
+  const int64_t blocks = ScaleBlocks(g.depth);
+  const int64_t cut = kBlocks / kCodeRowsMax;
+  bool all = true;
+  for (int64_t k = 0; k < blocks; k += cut) {
+    const int64_t count = std::min(cut, blocks - k);
+    for (int64_t i = 0; i < g.rows; ++i) {
+      for (int64_t block = 0; block < count; ++block) {
+        const int64_t first = (k + block) * kScaleBlock;
+        float codes[kScaleBlock] = {};
+        a.scales[i * count + block] = tier.quantise(
+            g.a + i * g.a_row + first, 0, codes, BlockDepth(g, k + block));
+        for (int64_t four = 0; four < kScaleBlock; four += 4) {
+          std::copy_n(codes + four, 4,
+                      x + (block * kScaleBlock + four) * g.rows + i * 4);
+        }
       }
     }
+    all = a.HaveScales(0, g.rows * count) && all;
+    ForEachSquare(g, [&](int64_t first, int64_t last) {
+      tier.code_rows(
+          {.rows = g.rows,
+           .columns = last - first,
+           .depth = std::min(count * kScaleBlock, g.depth - k * kScaleBlock),
+           .x = x,
+           .x_scales = a.scales,
+           .scales_row = count,
+           .codes = g.b + first / kPanel * g.b_panel + k * kScaleBlock * kPanel,
+           .panel = g.b_panel,
+           .scales = SquareScales(g, first) + k,
+           .y = g.c + first,
+           .y_row = g.c_row,
+           .accumulate = k > 0});
+    });
   }
+  return all;
 }
 
 }  // namespace
 
 bool CodeGemmSerial(const TierKernels& tier, const CodeGemm& whole) {
-  CodeRows a;
+  if (whole.rows == 0) return true;
+  if (whole.rows <= kCodeRowsMax) return MultiplyFewRows(tier, whole);
+  PackedRows a;
   CodeColumns work;
-  a.row_bytes = kScaleBlock * tier.pack_a_bytes + 64;
-  const int64_t row_block = std::min<int64_t>(
-      tier.pair_block_rows,
-      static_cast<int64_t>(sizeof(a.packed)) / (kCodeBlocks * a.row_bytes));
+  a.row_bytes = kScaleBlock * tier.pack_a_bytes;
+  CHECK_LE(PackedRows::kBlocks * tier.code_block_rows * a.row_bytes,
+           static_cast<int64_t>(sizeof(a.packed)));
   const int64_t blocks = ScaleBlocks(whole.depth);
   bool all = true;
-  for (int64_t row = 0; row < whole.rows; row += row_block) {
-    a.rows = std::min(row_block, whole.rows - row);
-    for (int64_t i = row; i < row + a.rows; ++i) {
-      std::fill_n(whole.c + i * whole.c_row, whole.columns, 0.0f);
-    }
-    for (int64_t k = 0; k < blocks; k += kCodeBlocks) {
-      const int64_t end = std::min(k + kCodeBlocks, blocks);
-      all = QuantiseRows(tier, whole, row, k, end, &a) && all;
-      for (int64_t j = 0; j < whole.columns;) {
-        const int64_t in_square = (whole.column + j) % kScaleBlock;
-        const int64_t last =
-            std::min(whole.columns, j + kScaleBlock - in_square);
-        AddScaled(tier, whole, row, k, end, j, last, &a, &work);
-        j = last;
+  for (int64_t row = 0; row < whole.rows; row += tier.code_block_rows) {
+    a.rows = std::min(tier.code_block_rows, whole.rows - row);
+    for (int64_t k = 0; k < blocks; k += PackedRows::kBlocks) {
+      const int64_t end = std::min(k + PackedRows::kBlocks, blocks);
+      for (int64_t i = 0; i < a.rows; ++i) {
+        tier.pack_codes(
+            whole.a + (row + i) * whole.a_row + k * kScaleBlock,
+            std::min(end * kScaleBlock, whole.depth) - k * kScaleBlock,
+            a.packed + i * a.row_bytes, a.block_bytes(), a.scales + i, a.rows);
       }
+      all = a.HaveScales(0, (end - k) * a.rows) && all;
+      ForEachSquare(whole, [&](int64_t first, int64_t last) {
+        MultiplySquares(tier, whole, row, k, end, first, last, a, &work);
+      });
     }
   }
   return all;

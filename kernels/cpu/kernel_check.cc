@@ -464,8 +464,11 @@ absl::Status SelfTestTier(const std::string& name, const TierKernels& kernels) {
   RETURN_IF_ERROR(CheckRowsProduct(name, kernels, definition));
   RETURN_IF_ERROR(CheckGather(name, kernels, definition));
   RETURN_IF_ERROR(CheckRounding(name, kernels));
-  const std::string codes = DifferenceInCodes(kernels);
-  if (!codes.empty()) return Differs(name, codes);
+  for (const std::string& codes :
+       {DifferenceInCodes(kernels),
+        DifferenceInCodeProducts(kernels, definition)}) {
+    if (!codes.empty()) return Differs(name, codes);
+  }
   return CheckPairs(name, kernels, definition);
 }
 

@@ -70,6 +70,8 @@ void Chain(const char* a, int64_t a_row, const uint32_t* b, int64_t b_panel,
   }
 }
 
+#include "kernels/cpu/pair_finish_avx512.inc"
+
 // Totals rest in memory, in L1, while the chains have the registers; of the
 // last panel the lanes of `last` are the product's.
 template <int kRows, int kPanels>
@@ -96,17 +98,7 @@ void Tile(const PairBlock& g, int64_t row, int64_t first, __mmask16 last) {
     a += kPairBlock * sizeof(float);
     b += kPairBlock / 2 * g.b_pair;
   }
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kPanels; ++j) {
-      const __mmask16 mask = j == kPanels - 1 ? last : __mmask16{0xffff};
-      float* to = c + i * g.c_row + 16 * j;
-      if (g.into == Into::kAdd) {
-        total[i][j] =
-            _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), total[i][j]);
-      }
-      _mm512_mask_storeu_ps(to, mask, total[i][j]);
-    }
-  }
+  Finish<kRows, kPanels>(g, row, first, last, total);
 }
 
 constexpr int64_t kTileRows = 12;
@@ -124,6 +116,7 @@ constexpr TileFunction kTwoPanels[] = {
 
 void SetAvx512Pairs(TierKernels* kernels) {
   kernels->pair_product = PairProduct;
+  kernels->code_product = PairProduct;
 }
 
 }  // namespace temper

@@ -72,7 +72,12 @@ void PairProduct(const PairBlock& g) {
                 g.b_pair, total);
       }
       for (int64_t j = 0; j < width; ++j) {
-        c[j] = g.into == Into::kAdd ? c[j] + total[j] : total[j];
+        if (g.into == Into::kScaled || g.into == Into::kAddScaled) {
+          c[j] = __builtin_fmaf(total[j], g.factors[i],
+                                g.into == Into::kScaled ? 0.0f : c[j]);
+        } else {
+          c[j] = g.into == Into::kAdd ? c[j] + total[j] : total[j];
+        }
       }
     }
   }
@@ -142,10 +147,12 @@ void WidenBf16(const uint16_t* x, float* y, int64_t n) {
 
 void SetScalarPairs(TierKernels* kernels) {
   kernels->pair_product = PairProduct;
+  kernels->code_product = PairProduct;
   kernels->pack_a = PackA;
   kernels->pack_a_bytes = sizeof(float);
   kernels->pair_depth = 1024;
   kernels->pair_block_rows = 96;
+  kernels->code_block_rows = 96;
   kernels->pair_rows = PairRows;
   kernels->pair_floats = PairFloats;
   kernels->pair_keys = PairKeys;

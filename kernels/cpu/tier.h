@@ -19,82 +19,9 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/tier_products.h"
+
 namespace temper {
-
-// c[i, j] = (accumulate ? c[i, j] : 0) + sum over k ascending of
-//   a[i a_row + k a_k] * b[(j / 16) b_panel + 16 k + j % 16],
-// one chain of FMAs per (i, j). b is read in whole panels of 16 columns (the
-// last one padded by its owner; what the padding holds does not matter);
-// c is written for j < columns only.
-struct GemmBlock {
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t depth = 0;
-  const float* a = nullptr;
-  int64_t a_row = 0;
-  int64_t a_k = 1;
-  const float* b = nullptr;
-  int64_t b_panel = 0;  // elements from one panel to the next
-  float* c = nullptr;
-  int64_t c_row = 0;
-  bool accumulate = false;
-};
-
-// What a product does with what is in its output.
-enum class Into : uint8_t {
-  kStore,     // the chain from +0 replaces it
-  kContinue,  // the chain goes on from it
-  kAdd,       // the chain from +0 is added to it, in one rounding
-};
-
-// y[i, c] = sum_k a[i, k] b[k, c], as `into` says, where a[i, k] is
-// a[i * a_row + k * a_col], row k of b is b + b_index[k] * b_row (k itself when
-// b_index is null), and rows of y likewise: selected keys are read where they
-// lie. Nothing outside the named elements is read or written. y overlaps
-// neither a nor b, y_index repeats no row.
-struct RowsProduct {
-  const float* a = nullptr;
-  int64_t a_row = 0;
-  int64_t a_col = 1;
-  const float* b = nullptr;
-  int64_t b_row = 0;
-  const int32_t* b_index = nullptr;
-  float* y = nullptr;
-  int64_t y_row = 0;
-  const int32_t* y_index = nullptr;
-  int64_t m = 0;  // rows of a and y
-  int64_t k = 0;  // reduction
-  int64_t n = 0;  // columns of b and y
-  Into into = Into::kStore;
-};
-
-// Keys of a block of attention, and columns of a transposed block of keys.
-inline constexpr int64_t kKeyBlock = 64;
-
-// Products of bf16 operands (DESIGN.md section 6.2) take the depth in blocks of
-// 32, padded with zeros: in a block one chain over even k and one over odd k,
-// each from +0; then total += even + odd.
-inline constexpr int64_t kPairBlock = 32;
-
-// b comes in pairs along the depth: dword (k / 2, j) of panel j / 16 has
-// element k, which is even, in its low half and k + 1 in its high one, and
-// zeros up to the end of the depth's last block. That is what TDPBF16PS reads,
-// and one instruction from the floats of either chain. Whole panels are read;
-// what the columns beyond `columns` hold does not matter. a is what the same
-// tier's pack_a made.
-struct PairBlock {
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t depth = 0;
-  const void* a = nullptr;
-  int64_t a_row = 0;  // bytes from one row to the next
-  const uint32_t* b = nullptr;
-  int64_t b_panel = 0;  // dwords from one panel to the next
-  int64_t b_pair = 16;  // dwords from one pair of k to the next
-  float* c = nullptr;
-  int64_t c_row = 0;
-  Into into = Into::kStore;  // kContinue: the total goes on from c
-};
 
 // A softmax whose scores come in blocks: their maximum so far, and the sum of
 // exp(s - largest).
@@ -132,6 +59,7 @@ struct TierKernels {
   // longer product is cut.
   int64_t pair_depth;
   int64_t pair_block_rows;
+  int64_t code_block_rows;  // the same of a product of codes
   // Makes b of a PairBlock from rows along its columns: row k is x + k x_row,
   // or x + index[k] x_row; panels are `panel` dwords apart, pairs 16. Floats
   // are rounded.
@@ -157,6 +85,19 @@ struct TierKernels {
   void (*store_codes)(const float* x, uint8_t* codes, int64_t n);
   void (*widen_codes)(const uint8_t* codes, float scale, uint16_t* y,
                       int64_t n);
+  // Of a row of x, cut into blocks of 128 whose last may be short: the codes by
+  // quantise as pack_a has them, block_bytes from one block to the next, and
+  // the scales, scales_step apart.
+  void (*pack_codes)(const float* x, int64_t depth, void* packed,
+                     int64_t block_bytes, float* scales, int64_t scales_step);
+  // n fours of packed codes, whole blocks of pairs, as b of code_product:
+  // code_b_bytes an element.
+  void (*widen_fours)(const uint8_t* codes, int64_t n, void* b);
+  int64_t code_b_bytes;
+  // As pair_product, into kScaled, for a by pack_codes and b by widen_fours, of
+  // one block of codes.
+  void (*code_product)(const PairBlock& block);
+  void (*code_rows)(const CodeRows& product);
 
   // Reductions over n elements, by the 64 lanes.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -230,8 +171,9 @@ void SetAvx2Kernels(TierKernels* kernels);    // needs AVX2 and FMA
 void SetAvx512Kernels(TierKernels* kernels);
 // Only their products of pairs, and pack_a for them.
 void SetAvx512Bf16Kernels(TierKernels* kernels);  // needs AVX512_BF16 too
-void SetAmxKernels(TierKernels* kernels);  // AMX_TILE and AMX_BF16 too, and the
-                                           // kernel's leave to use tiles
+// Needs AVX512_VBMI, AMX_TILE and AMX_BF16 too, and the kernel's leave to use
+// tiles.
+void SetAmxKernels(TierKernels* kernels);
 
 // The bf16 loops of a tier, which its function above sets too.
 void SetScalarPairs(TierKernels* kernels);
@@ -241,6 +183,10 @@ void SetAvx512Pairs(TierKernels* kernels);
 void SetScalarCodes(TierKernels* kernels);
 void SetAvx2Codes(TierKernels* kernels);
 void SetAvx512Codes(TierKernels* kernels);
+// Those that read packed codes.
+void SetAvx2CodeRows(TierKernels* kernels);
+void SetAvx512CodeRows(TierKernels* kernels);
+void SetAmxCodeRows(TierKernels* kernels);
 
 }  // namespace temper
 

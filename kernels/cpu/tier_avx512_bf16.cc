@@ -39,24 +39,7 @@ __m512bh Broadcast(const char* a) {
       _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)));
 }
 
-// What `into` says of a tile's totals.
-template <int kRows, int kPanels>
-void Finish(const PairBlock& g, float* c, __mmask16 last,
-            __m512 (*total)[kPanels]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kPanels; ++j) {
-      const __mmask16 mask = j == kPanels - 1 ? last : __mmask16{0xffff};
-      float* to = c + i * g.c_row + 16 * j;
-      if (g.into == Into::kAdd) {
-        total[i][j] =
-            _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), total[i][j]);
-      }
-      _mm512_mask_storeu_ps(to, mask, total[i][j]);
-    }
-  }
-}
+#include "kernels/cpu/pair_finish_avx512.inc"
 
 // kRows x 16 kPanels outputs, at most 8 vectors of them: two chains and the
 // total of each are 24 of the 32 registers, so that nothing but operands is
@@ -125,7 +108,7 @@ void Tile(const PairBlock& g, int64_t row, int64_t first, __mmask16 last) {
       }
     }
   }
-  Finish<kRows, kPanels>(g, c, last, total);
+  Finish<kRows, kPanels>(g, row, first, last, total);
 }
 
 constexpr int64_t kTileRows = 4;
@@ -192,11 +175,28 @@ void PackA(const float* a, int64_t a_row, int64_t a_k, int64_t rows,
   }
 }
 
+#include "kernels/cpu/code_scales.inc"
+#include "kernels/cpu/quantise_avx512.inc"
+
+void PackCodes(const float* x, int64_t depth, void* packed, int64_t block_bytes,
+               float* scales, int64_t scales_step) {
+  QuantiseRow(x, depth, scales, scales_step,
+              [=](int64_t block, int64_t i, __m512 low, __m512 high) {
+                auto* to = reinterpret_cast<uint32_t*>(
+                    static_cast<char*>(packed) + block * block_bytes +
+                    i * kElementBytes);
+                PackSixteen(low, to);
+                PackSixteen(high, to + 8);
+              });
+}
+
 }  // namespace
 
 void SetAvx512Bf16Kernels(TierKernels* kernels) {
   kernels->pair_product = PairProduct;
+  kernels->code_product = PairProduct;
   kernels->pack_a = PackA;
+  kernels->pack_codes = PackCodes;
   kernels->pack_a_bytes = kElementBytes;
 }
 
