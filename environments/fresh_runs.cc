@@ -78,6 +78,7 @@ absl::StatusOr<FreshRun> FreshRuns::Run(DriverRequest request,
   const Duration limit = std::min<Duration>(run_max, limits_.runs_max - ran_);
   absl::StatusOr<DriverReply> reply =
       AskDriver(sandbox_.get(), request, seed_, body, begin + limit);
+  if (absl::IsUnavailable(reply.status())) return reply.status();
   run.printed = sandbox_->TakeOutput(limits_.output_bytes_max + 1);
   const bool cut = run.printed.size() > limits_.output_bytes_max;
   if (cut) run.printed.pop_back();

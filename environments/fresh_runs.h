@@ -59,8 +59,8 @@ class FreshRuns {
   FreshRuns(SandboxPool* pool, uint64_t seed, const FreshRunsLimits& limits);
 
   // Runs `prelude` and `source` as a module, and then `expression`.
-  // Unavailable, the machine's fault alone: no sandbox. Nothing more is to be
-  // run then.
+  // Unavailable, the machine's fault alone: no sandbox, or its keeper came to
+  // harm. Nothing more is to be run then.
   absl::StatusOr<FreshRun> Call(const std::string& prelude,
                                 const std::string& source,
                                 const std::string& expression);

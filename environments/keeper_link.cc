@@ -72,9 +72,8 @@ std::optional<KeeperReply> KeeperLink::Hear(SteadyTime deadline) {
   while (is_open()) {
     if (!WaitForFd(control_, POLLIN, deadline).ok()) break;
     const ssize_t size = recv(control_, &reply, sizeof(reply), MSG_DONTWAIT);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (size != sizeof(reply)) break;
-    return reply;
+    if (size == sizeof(reply)) return reply;
+    if (size >= 0 || (errno != EAGAIN && errno != EINTR)) Close();
   }
   return std::nullopt;
 }

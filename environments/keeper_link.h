@@ -41,7 +41,7 @@ class KeeperLink {
   // closed then.
   std::optional<KeeperReply> Ask(KeeperRequest request, const SessionFds* fds,
                                  SteadyTime deadline, int* exit_code);
-  // The keeper's next word; none as above, but the link stays.
+  // The keeper's next word; none as above, but a late one leaves the link open.
   std::optional<KeeperReply> Hear(SteadyTime deadline);
 
   // What bubblewrap or Python said since Open, for a person; once.

@@ -85,13 +85,14 @@ absl::Status PythonSession::EnsureSandbox() {
   return absl::OkStatus();
 }
 
-ToolResult PythonSession::RunIn(const Cell& cell) {
+absl::StatusOr<ToolResult> PythonSession::RunIn(const Cell& cell) {
   using Duration = std::chrono::steady_clock::duration;
   const bool last = limits_.session_max - ran_ < limits_.cell_max;
   const Duration limit =
       std::min<Duration>(limits_.cell_max, limits_.session_max - ran_);
   const SteadyTime begin = std::chrono::steady_clock::now();
   const absl::StatusOr<DriverReply> ran = Exchange(cell, begin + limit);
+  if (absl::IsUnavailable(ran.status())) return ran.status();
   const Duration took = std::chrono::steady_clock::now() - begin;
   ran_ += took;
   // Before anything is ended: what was printed until a death is told too.
@@ -136,6 +137,22 @@ ToolResult PythonSession::Lose(const absl::Status& why,
   return result;
 }
 
+absl::StatusOr<ToolResult> PythonSession::RunOnce(const std::string& source,
+                                                  bool restart) {
+  const absl::Status ready = EnsureSandbox();
+  if (absl::IsUnavailable(ready)) return ready;
+  if (!ready.ok()) return Lose(ready, "", /*last=*/false);
+  const Cell cell{.source = source};
+  if (!restart) return RunIn(cell);
+  // What of a restart ran is among the session's cells.
+  ASSIGN_OR_RETURN(ToolResult result,
+                   RunIn({.request = DriverRequest::kRestart}));
+  if (result.outcome() != OUTCOME_OK) return result;
+  if (!TrimBlanks(source).empty()) return RunIn(cell);
+  result.set_content("the session was restarted; its files are kept");
+  return result;
+}
+
 absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   if (lost_) {
     return Refusal(OUTCOME_TOOL_ERROR,
@@ -155,22 +172,21 @@ absl::StatusOr<ToolResult> PythonSession::Run(const std::string& source) {
   }
   // Counted before it runs: a cell that ends the session is one of them.
   ++cells_run_;
-  Cell cell{.source = source};
-  const bool restart = TakeRestart(&cell.source);
+  std::string cell = source;
+  const bool restart = TakeRestart(&cell);
   if (restart && restarts_ >= limits_.restarts_max) {
     return Refusal(OUTCOME_TOOL_ERROR,
                    absl::StrCat("not run, for the session was restarted ",
                                 limits_.restarts_max, " times, its limit"));
   }
-  const absl::Status ready = EnsureSandbox();
-  if (absl::IsUnavailable(ready)) return ready;
-  if (!ready.ok()) return Lose(ready, "", /*last=*/false);
-  if (!restart) return RunIn(cell);
-  ++restarts_;
-  ToolResult result = RunIn({.request = DriverRequest::kRestart});
-  if (result.outcome() != OUTCOME_OK) return result;
-  if (!TrimBlanks(cell.source).empty()) return RunIn(cell);
-  result.set_content("the session was restarted; its files are kept");
+  restarts_ += restart ? 1 : 0;
+  absl::StatusOr<ToolResult> result = RunOnce(cell, restart);
+  // One that came to harm is like one that gave way to others: a new one runs
+  // the session's cells again.
+  if (absl::IsUnavailable(result.status()) && sandbox_ != nullptr) {
+    sandbox_.reset();
+    result = RunOnce(cell, restart);
+  }
   return result;
 }
 

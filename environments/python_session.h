@@ -72,7 +72,8 @@ class PythonSession {
   // After a death or a timeout the state is lost, files with it; the text has
   // what was printed until then, and says so. Further cells of the Step,
   // written for that state, are TOOL_ERROR and not run; the next Step's first
-  // starts afresh. Unavailable, the machine's fault alone: no sandbox.
+  // starts afresh. Unavailable, the machine's fault alone: no sandbox, or a
+  // second one whose keeper came to harm.
   absl::StatusOr<ToolResult> Run(const std::string& source);
 
   // Ends the Step, if one began: others may have the sandbox's slot. To be
@@ -89,8 +90,11 @@ class PythonSession {
   absl::StatusOr<DriverReply> Exchange(const Cell& cell, SteadyTime deadline);
   // A sandbox in sandbox_ with all of cells_ run in it.
   absl::Status EnsureSandbox();
-  // Runs a cell in sandbox_ and notes what came of it.
-  ToolResult RunIn(const Cell& cell);
+  // Runs a cell in sandbox_ and notes what came of it. Unavailable, with
+  // nothing noted: the sandbox is gone by no doing of the cell's.
+  absl::StatusOr<ToolResult> RunIn(const Cell& cell);
+  // Runs `source` in a sandbox, in a new Python if `restart`. As RunIn.
+  absl::StatusOr<ToolResult> RunOnce(const std::string& source, bool restart);
   // What to tell of a state that `why` lost, and forgets it. `last`: the cell
   // had the rest of the session's time.
   ToolResult Lose(const absl::Status& why, const std::string& printed,

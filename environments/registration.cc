@@ -1,5 +1,6 @@
 #include "environments/registration.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <set>
 #include <sstream>
@@ -104,6 +105,13 @@ absl::Status WriteRegistrations(const std::string& path,
     absl::StrAppend(&text, line, "\n");
   }
   return WriteFileDurably(path, text);
+}
+
+bool HaveOpenSteps(const std::vector<Registration>& registrations) {
+  return std::any_of(registrations.begin(), registrations.end(),
+                     [](const Registration& registration) {
+                       return registration.description().open_steps();
+                     });
 }
 
 std::string WhereServed(const Registration& registration) {

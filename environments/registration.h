@@ -32,6 +32,10 @@ absl::StatusOr<std::vector<Registration>> ReadRegistrations(
 absl::Status WriteRegistrations(const std::string& path,
                                 const std::vector<Registration>& all);
 
+// Whether a Step of one of them may stay open (EnvironmentFacts::open_steps),
+// as none of the table's does.
+bool HaveOpenSteps(const std::vector<Registration>& registrations);
+
 // "python3 environment.py in /a/b", or the address.
 std::string WhereServed(const Registration& registration);
 

@@ -71,7 +71,7 @@ absl::Status Sandbox::Read(void* bytes, size_t size, SteadyTime deadline) {
     RETURN_IF_ERROR(WaitForFd(fd_, POLLIN, deadline));
     const ssize_t got = recv(fd_, at, size, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (got <= 0) return absl::AbortedError("the sandboxed process is gone");
+    if (got <= 0) return Gone();
     at += got;
     size -= got;
   }
@@ -85,7 +85,7 @@ absl::Status Sandbox::Write(const void* bytes, size_t size,
     RETURN_IF_ERROR(WaitForFd(fd_, POLLOUT, deadline));
     const ssize_t put = send(fd_, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (put <= 0) return absl::AbortedError("the sandboxed process is gone");
+    if (put <= 0) return Gone();
     at += put;
     size -= put;
   }
@@ -130,7 +130,16 @@ void Sandbox::End() {
   if (!ended_) ended_ = pool_->EndSession(slot_, &limits_hit_).ok();
 }
 
+absl::Status Sandbox::Gone() {
+  (void)ExitCode();
+  if (pool_->keepers_[slot_].is_open()) {
+    return absl::AbortedError("the sandboxed process is gone");
+  }
+  return absl::UnavailableError("a sandbox's keeper, or its zygote, is gone");
+}
+
 int Sandbox::ExitCode() {
+  if (std::exchange(asked_exit_code_, true)) return exit_code_;
   const SteadyTime deadline = std::chrono::steady_clock::now() + kSandboxAskMax;
   while (exit_code_ < 0) {
     const auto reply = pool_->keepers_[slot_].Hear(deadline);
@@ -357,6 +366,7 @@ absl::StatusOr<std::unique_ptr<Sandbox>> SandboxPool::StartIn(uint32_t slot) {
       *fd = -1;
     }
     sandbox->exit_code_ = -1;
+    sandbox->asked_exit_code_ = false;
   }
   RETURN_IF_ERROR(Launch(slot));
   const absl::Status started =

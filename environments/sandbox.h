@@ -31,8 +31,9 @@ class SandboxPool;
 
 // A running sandbox after its start handshake; destroying it ends all processes
 // of its session and frees the slot. From the handshake on, its death is the
-// candidate's doing, but while it is frozen. Used by one thread at a time; the
-// pool must outlive it.
+// candidate's doing, but while it is frozen and where its keeper is gone too:
+// a keeper ends with what it forks from, which no candidate reaches. Used by
+// one thread at a time; the pool must outlive it.
 class Sandbox {
  public:
   ~Sandbox();
@@ -40,8 +41,8 @@ class Sandbox {
   Sandbox& operator=(const Sandbox&) = delete;
 
   // Move all `size` bytes. DeadlineExceeded when `deadline` passes first,
-  // Aborted when the sandboxed process is gone; either leaves the stream
-  // unusable, so the sandbox is to be destroyed.
+  // Aborted when the sandboxed process is gone, Unavailable when its keeper is
+  // too; each leaves the stream unusable, so the sandbox is to be destroyed.
   absl::Status Read(void* bytes, size_t size, SteadyTime deadline);
   absl::Status Write(const void* bytes, size_t size, SteadyTime deadline);
 
@@ -69,6 +70,8 @@ class Sandbox {
   // gone, or gave no answer within kSandboxAskMax.
   bool Freeze();
   bool Thaw();
+  // What to say where the stream has ended.
+  absl::Status Gone();
 
   SandboxPool* const pool_;
   const uint32_t slot_;
@@ -77,6 +80,7 @@ class Sandbox {
   int fd_ = -1;
   int output_ = -1;  // a memory file, written by the other side
   int exit_code_ = -1;
+  bool asked_exit_code_ = false;
   uint32_t limits_hit_ = 0;
 };
 

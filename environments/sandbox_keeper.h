@@ -26,7 +26,8 @@ static_assert(sizeof(SessionFds) == 2 * sizeof(int));
 // kRefused, in order. Between them comes, unasked and once a session at most,
 // kEnded if the session ended by itself; it is still to be ended by kEnd, which
 // is answered when its last process is gone. When the owner closes its end of
-// the pair, all is ended. Where the keeper's end closes, all has ended.
+// the pair, all is ended. Where the keeper's end closes, all has ended; before
+// kEnded, by nothing that the session did.
 enum KeeperRequest : char {
   kStart = 's',
   kFreeze = 'f',

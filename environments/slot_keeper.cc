@@ -29,6 +29,8 @@ namespace {
 
 // Of an honest driver, which has killed its children before it replied.
 constexpr std::chrono::milliseconds kFreezeMax(250);
+// Of a zygote, where what killed a session killed it too.
+constexpr int kZygoteEndMillisMax = 100;
 constexpr int64_t kPollMillisMax = 60'000;
 constexpr char kFork = 'f';  // to the zygote (python_driver.py)
 
@@ -115,6 +117,8 @@ class SlotKeeper {
   uint32_t LimitsHit() const;
   bool Freeze();
   bool Thaw();
+  // Whether the session ended, with `exit_code`, because all of its zygote did.
+  bool EndedWithZygote(int exit_code) const;
   // Tells the owner once that the session ended by itself.
   bool TellEnd();
   static void Kill(const Driver& driver);
@@ -315,9 +319,19 @@ bool SlotKeeper::HearOwner() {
   return spare_.pid == 0 || BeginSession();
 }
 
+bool SlotKeeper::EndedWithZygote(int exit_code) const {
+  // In its own namespace nobody can send it this one.
+  const bool killed = exit_code == 128 + SIGKILL && LimitsHit() == 0;
+  // Once a session stands the zygote alone holds the other end.
+  struct pollfd zygote = {keep_, 0, 0};
+  return poll(&zygote, 1, killed ? kZygoteEndMillisMax : 0) > 0;
+}
+
 bool SlotKeeper::TellEnd() {
   told_end_ = true;
-  return Reply(KeeperReply::kEnded, ExitCodeOf(session_.pid), "");
+  const int exit_code = ExitCodeOf(session_.pid);
+  return !EndedWithZygote(exit_code) &&
+         Reply(KeeperReply::kEnded, exit_code, "");
 }
 
 bool SlotKeeper::HearZygote() {

@@ -10,8 +10,10 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "environments/fresh_runs.h"
 #include "environments/python_session.h"
 #include "environments/sandbox_processes_fixture.h"
 #include "gmock/gmock.h"
@@ -80,6 +82,20 @@ class ZygoteTest : public testing::Test {
     for (int i = 0; i < 500 && Pids("temper-driver").empty(); ++i) {
       usleep(10'000);
     }
+  }
+  // Kills the zygote, or who stands so many above it, once code is kAtWork.
+  void HarmWhoIsAtWork(int above) {
+    for (int i = 0; i < 500 && Pids("at-work").empty(); ++i) usleep(10'000);
+    pid_t victim = ZygotePid();
+    for (; above > 0; --above) {
+      for (const auto& process : ProcessesBelow(supervisor_->helper_pid())) {
+        if (process.pid == victim) {
+          victim = process.parent;
+          break;
+        }
+      }
+    }
+    kill(victim, SIGKILL);
   }
   pid_t ZygotePid() {
     const auto pids = Pids("temper-zygote");
@@ -290,6 +306,29 @@ TEST_F(ZygoteTest, OneThatCameToHarmCostsNobodyAnything) {
   kill(ZygotePid(), SIGKILL);
   AwaitNoZygote();
   EXPECT_EQ(session.Run("x")->content(), "42\n");
+}
+
+// Is seen by its name, and then takes a second.
+constexpr char kAtWork[] =
+    "import ctypes, time\n"
+    "ctypes.CDLL(None).prctl(15, b'at-work', 0, 0, 0)\ntime.sleep(1)\n";
+
+// By the zygote, both of bubblewrap's, or the keeper. What ran is run again.
+TEST_F(ZygoteTest, ASessionThatDiesOfAnothersHarmIsNotCharged) {
+  for (const int above : {0, 1, 2, 3}) {
+    PythonSession session(pool_.get(), 1, PythonSessionLimits());
+    EXPECT_EQ(session.Run("x = 6*7")->content(), "");
+    std::thread harm([&] { HarmWhoIsAtWork(above); });
+    const auto result = session.Run(kAtWork + std::string("x"));
+    harm.join();
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->content(), "42\n") << above;
+  }
+  FreshRuns runs(pool_.get(), 1, FreshRunsLimits());
+  std::thread harm([&] { HarmWhoIsAtWork(0); });
+  const auto run = runs.Call("", kAtWork + std::string("x = 6"), "x");
+  harm.join();
+  EXPECT_TRUE(absl::IsUnavailable(run.status())) << run.status();
 }
 
 size_t OpenDescriptors() {

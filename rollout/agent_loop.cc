@@ -76,10 +76,7 @@ absl::Status ValidateEpisodeSpec(const EpisodeSpec& spec) {
 
 AgentLoop::AgentLoop(EpisodeSpec spec, const EpisodeServices* services,
                      int64_t tag)
-    : spec_(std::move(spec)),
-      services_(services),
-      tag_(tag),
-      work_(std::make_shared<Work>()) {
+    : spec_(std::move(spec)), services_(services), tag_(tag), work_(NewWork()) {
   trajectory_.set_wire_version(kWireVersion);
   *trajectory_.mutable_key() = spec_.key;
   trajectory_.set_purpose(spec_.purpose);
@@ -92,9 +89,16 @@ AgentLoop::AgentLoop(EpisodeSpec spec, const EpisodeServices* services,
 
 AgentLoop::~AgentLoop() {
   if (sequence_ != 0) services_->engine->Close(sequence_);
-  // In the pool: to end a remote environment is a call, and the engine's thread
-  // waits for nobody.
-  services_->jobs->Release(std::move(work_), Lane());
+}
+
+std::shared_ptr<AgentLoop::Work> AgentLoop::NewWork() const {
+  // Whoever lets go of it last, it ends in the pool: to end a remote
+  // environment is a call, for which neither the engine's thread waits nor one
+  // of the environment's.
+  const auto end = [jobs = services_->jobs, lane = Lane()](Work* work) {
+    jobs->Release(std::shared_ptr<Work>(work), lane);
+  };
+  return std::shared_ptr<Work>(new Work, end);
 }
 
 std::string AgentLoop::Lane() const {
@@ -275,23 +279,22 @@ void AgentLoop::PostStep() {
   call_ = Call::kStep;
   open_steps_ = work_->environment->facts().open_steps;
   waiting_since_us_ = NowUs();
-  JobPool* const jobs = services_->jobs;
-  const auto step = [work = work_, calls = calls_, jobs,
-                     lane = Lane()](JobPool::Finish finish) {
+  const auto step = [work = work_, calls = calls_](JobPool::Finish finish) {
     work->begun_us = NowUs();
-    auto done = [work = work, jobs, lane = lane, finish = std::move(finish)](
+    auto done = [work = work, finish = std::move(finish)](
                     absl::StatusOr<std::vector<ToolResult>> results) mutable {
       work->status = results.status();
       if (results.ok()) work->results = *std::move(results);
       work->ended_us = NowUs();
-      // The last to hold it, where the episode was cancelled: its end is not
-      // for a thread of the environment's.
-      jobs->Release(std::move(work), lane);
+      work.reset();  // the pool may be gone after finish()
       finish();
     };
     work->environment->StartStep(calls, std::move(done));
   };
-  const absl::Status status = jobs->PostOpen(tag_, step, Lane());
+  const absl::Status status =
+      open_steps_ ? services_->jobs->PostOpen(tag_, step, Lane())
+                  : services_->jobs->Post(
+                        tag_, [step] { step([] {}); }, Lane());
   if (!status.ok()) FailInfra(status);
 }
 
@@ -402,10 +405,7 @@ void AgentLoop::Cancel(const std::string& why) {
   trajectory_.set_error(why);
   // A job that is out keeps its own reference and may still be writing, or has
   // just let go of it.
-  if (state_ == State::kEnvironment) {
-    services_->jobs->Release(std::exchange(work_, std::make_shared<Work>()),
-                             Lane());
-  }
+  if (state_ == State::kEnvironment) work_ = NewWork();
   if (state_ == State::kGenerating) {
     const absl::Status stopped = services_->engine->Stop(sequence_);
     if (!stopped.ok()) {

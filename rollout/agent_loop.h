@@ -134,6 +134,7 @@ class AgentLoop {
     int64_t ended_us = 0;
     int64_t reward_us = 0;
   };
+  std::shared_ptr<Work> NewWork() const;
   void Post(Call call, std::function<void(Work*)> run);
   void PostStep();
   void NoteCall();

@@ -41,6 +41,7 @@ JobPool::Lane* JobPool::LaneOf(const std::string& name) {
   if (lane == nullptr) lane = std::make_unique<Lane>();
   // What comes when they are joined stays for the destructor.
   while (!stopping_ && static_cast<int>(lane->threads.size()) < threads_) {
+    ++lane->looking;
     lane->threads.emplace_back([this, lane = lane.get()] {
       pthread_setname_np(pthread_self(), "temper-job");
       Work(lane);
@@ -77,10 +78,21 @@ absl::Status JobPool::Add(Job job, const std::string& lane) {
         absl::StrCat(jobs_max_, " jobs are pending; take finished ones first"));
   }
   ++pending_;
+  Put(std::move(job), lane);
+  return absl::OkStatus();
+}
+
+void JobPool::Put(Job job, const std::string& lane) {
   Lane* const of = LaneOf(lane);
   of->jobs.push_back(std::move(job));
-  of->posted.NotifyOne();
-  return absl::OkStatus();
+  Wake(of);
+}
+
+void JobPool::Wake(Lane* lane) {
+  if (lane->looking > 0) return;
+  ++lane->looking;
+  ++lane->woken;
+  lane->posted.NotifyOne();
 }
 
 void JobPool::Release(std::shared_ptr<const void> object,
@@ -90,9 +102,7 @@ void JobPool::Release(std::shared_ptr<const void> object,
   // waits for it.
   if (releases_ >= jobs_max_) return;  // the parameter outlives the lock
   ++releases_;
-  Lane* const of = LaneOf(lane);
-  of->jobs.push_back({Job::Kind::kRelease, 0, [object = std::move(object)] {}});
-  of->posted.NotifyOne();
+  Put({Job::Kind::kRelease, 0, [object = std::move(object)] {}}, lane);
 }
 
 std::vector<int64_t> JobPool::TakeFinished(int64_t timeout_us) {
@@ -115,26 +125,46 @@ int JobPool::pending() const {
   return pending_;
 }
 
+bool JobPool::Take(Lane* lane, Job* job) {
+  while (lane->jobs.empty()) {
+    if (stopping_) return false;
+    --lane->looking;
+    while (lane->woken == 0 && !stopping_) lane->posted.Wait(&mutex_);
+    // Woken, it is counted already.
+    if (lane->woken > 0) {
+      --lane->woken;
+    } else {
+      ++lane->looking;
+    }
+  }
+  *job = std::move(lane->jobs.front());
+  lane->jobs.pop_front();
+  return true;
+}
+
 void JobPool::Work(Lane* lane) {
   while (true) {
     Job job;
     bool dropped = false;
     {
       MutexLock lock(&mutex_);
-      while (lane->jobs.empty() && !stopping_) lane->posted.Wait(&mutex_);
-      if (lane->jobs.empty()) return;
-      job = std::move(lane->jobs.front());
-      lane->jobs.pop_front();
+      if (!Take(lane, &job)) return;
       // Taken off all the same, so that what it holds is let go of here and not
       // by the destructor, under no lock.
       dropped = stopping_;
-      if (job.kind == Job::Kind::kOpen && !dropped) ++open_;
+      if (job.kind == Job::Kind::kOpen) {
+        if (!dropped) ++open_;
+      } else {
+        --lane->looking;
+        if (!lane->jobs.empty()) Wake(lane);
+      }
     }
     if (!dropped) job.run();
     job.run = nullptr;  // what it holds goes before it is announced
     MutexLock lock(&mutex_);
     if (job.kind == Job::Kind::kRelease) --releases_;
     if (job.kind == Job::Kind::kUsual) Announce(job.tag);
+    if (job.kind != Job::Kind::kOpen) ++lane->looking;
   }
 }
 

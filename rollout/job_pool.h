@@ -41,9 +41,10 @@ class JobPool {
   absl::Status Post(int64_t tag, std::function<void()> job,
                     const std::string& lane = "");
 
-  // The same for a job that may go on without the thread: it has ended when
-  // `finish` is called, once, on whatever thread, perhaps before it returns.
-  // The destructor waits for those that have begun.
+  // The same for a job that does not block, and goes on without the thread: it
+  // has ended when `finish` is called, once, on whatever thread, perhaps before
+  // it returns. The destructor waits for those that have begun. Many that come
+  // at a time are begun by one thread.
   using Finish = std::function<void()>;
   absl::Status PostOpen(int64_t tag, std::function<void(Finish finish)> job,
                         const std::string& lane = "");
@@ -73,9 +74,20 @@ class JobPool {
     CondVar posted;
     std::deque<Job> jobs;
     std::vector<std::thread> threads;
+    // Threads that will look at `jobs` again though nobody wakes them, and of
+    // them those that were woken and do not know it yet.
+    int looking = 0;
+    int woken = 0;
   };
 
   absl::Status Add(Job job, const std::string& lane);
+  void Put(Job job, const std::string& lane)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sees to it that a thread looks at what is in the lane. One at a time: it
+  // wakes the next before it is busy.
+  static void Wake(Lane* lane);
+  // Waits for a job of the lane; false if there will be none.
+  bool Take(Lane* lane, Job* job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Announce(int64_t tag) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The lane of that name, with its threads.
   Lane* LaneOf(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -131,6 +131,46 @@ TEST(JobPoolTest, AnOpenJobHoldsNoThreadAndIsWaitedFor) {
   late.join();
 }
 
+// Whoever looks for jobs by itself is not woken for them; who blocks looks no
+// more.
+TEST(JobPoolTest, NoJobWaitsWhileAThreadIsFree) {
+  JobPool pool(3, 1000);
+  int64_t tag = 0;
+  const auto run_some = [&] {
+    int posted = 0;
+    for (; posted < 4; posted += 2) {
+      EXPECT_TRUE(
+          pool.PostOpen(++tag, [](JobPool::Finish finish) { finish(); }).ok());
+      EXPECT_TRUE(pool.Post(++tag, [] {}).ok());
+    }
+    while (posted > 0) {
+      const auto finished = pool.TakeFinished(kLongUs);
+      ASSERT_FALSE(finished.empty());
+      posted -= static_cast<int>(finished.size());
+    }
+  };
+  for (int blocked = 0; blocked < 3; ++blocked) {
+    for (int i = 0; i < 300; ++i) run_some();
+    std::promise<void> release;
+    std::vector<std::promise<void>> in(static_cast<size_t>(blocked));
+    const auto gate = release.get_future().share();
+    for (std::promise<void>& one : in) {
+      ASSERT_TRUE(pool.Post(0,
+                            [&one, gate] {
+                              one.set_value();
+                              gate.wait();
+                            })
+                      .ok());
+    }
+    for (std::promise<void>& one : in) one.get_future().wait();
+    for (int i = 0; i < 300; ++i) run_some();
+    release.set_value();
+    for (int left = blocked; left > 0;) {
+      left -= static_cast<int>(pool.TakeFinished(kLongUs).size());
+    }
+  }
+}
+
 TEST(JobPoolTest, WhatDroppedJobsHoldGoesOnThePoolsThreads) {
   std::promise<std::thread::id> held, released;
   std::promise<void> release;

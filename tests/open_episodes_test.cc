@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "environments/remote_environment.h"
 #include "environments/testing/slow_host.h"
 #include "gtest/gtest.h"
@@ -47,7 +48,8 @@ namespace {
 constexpr int64_t kFew = 300;
 constexpr int kDecoding = 64;
 constexpr int64_t kDecodedTokens = 256;  // of each
-constexpr int kWindows = 5;
+constexpr int kRounds = 3;
+constexpr int kWindows = 3;  // of each kind in a round
 constexpr auto kStep = std::chrono::seconds(5);
 constexpr char kCall[] =
     "</think>\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"wait\">\n"
@@ -55,6 +57,11 @@ constexpr char kCall[] =
     "</｜DSML｜invoke>\n</｜DSML｜function_calls><｜end▁of▁sentence｜>";
 
 int64_t episodes = kFew;  // set in main
+
+double MedianOf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
 
 double Seconds() {
   return static_cast<double>(SystemClock()->MonotonicMicros()) * 1e-6;
@@ -153,6 +160,14 @@ class OpenEpisodesTest : public ::testing::Test {
         engine_.get(), *tokenizer_->Encode(kCall, SpecialMatching::kOn));
     client_ = std::make_unique<EnvironmentClient>(
         [this] { return host_.address(); }, RemoteEnvironmentOptions());
+    Begin();
+  }
+
+  void TearDown() override { End(); }
+
+  // A runner without episodes, whose Steps stay open until the host is told.
+  void Begin() {
+    host_.Answer(std::chrono::hours(1));
     jobs_ =
         std::make_unique<JobPool>(kJobThreads, static_cast<int>(2 * episodes));
     EpisodeServices services;
@@ -170,7 +185,8 @@ class OpenEpisodesTest : public ::testing::Test {
         std::make_unique<EpisodeRunner>(services, static_cast<int>(episodes));
   }
 
-  void TearDown() override {
+  // Ends it, and all that its episodes have open.
+  void End() {
     host_.Answer(std::chrono::milliseconds(0));
     runner_.reset();
     jobs_.reset();
@@ -227,11 +243,10 @@ class OpenEpisodesTest : public ::testing::Test {
     return kDecoding * kDecodedTokens / seconds;
   }
 
-  double Median() {
+  double Alone() {
     std::vector<double> rates;
     for (int i = 0; i < kWindows; ++i) rates.push_back(Decode());
-    std::sort(rates.begin(), rates.end());
-    return rates[kWindows / 2];
+    return MedianOf(rates);
   }
 
   SlowHost host_;
@@ -264,27 +279,43 @@ TEST_F(OpenEpisodesTest, OpenStepsTakeNoThreads) {
 
 TEST_F(OpenEpisodesTest, DecodingGoesOnBesideThem) {
   if (episodes <= kFew) GTEST_SKIP() << "measured with tools/test.sh --long";
+  End();
   Decode();
-  const double alone_before = Median();
-  const int64_t rss_before = Status("VmRSS");
-  OpenUpTo(episodes);
-  const int64_t rss = Status("VmRSS") - rss_before;
-  const double pending = Median();
-  host_.Answer(kStep);
-  const int64_t answered = host_.answered();
-  const double begin = Seconds();
-  const double answering = Median();
-  const double answers =
-      static_cast<double>(host_.answered() - answered) / (Seconds() - begin);
-  const int64_t threads = Status("Threads");
-  runner_.reset();
-  const double alone = (alone_before + Median()) / 2;
-  const auto line = absl::StrCat(
-      "decode of ", kDecoding, ", tokens a CPU second: ", alone, " alone, ",
-      pending, " (", pending / alone, ") beside ", episodes, " in a Step, ",
-      answering, " (", answering / alone, ") while ", answers,
-      " Steps a second end and begin; ", rss * 1024 / episodes,
-      " bytes an open episode, ", threads, " threads");
+  double alone_before = Alone();
+  int64_t rss = 0, threads = 0, answers = 0;
+  double alone = 0, answering_seconds = 0;
+  std::vector<double> pending, answering;  // of what alone there was about then
+  // By turns: how fast a machine is changes within a minute.
+  for (int round = 0; round < kRounds; ++round) {
+    Begin();
+    const int64_t rss_before = Status("VmRSS");
+    OpenUpTo(episodes);
+    if (round == 0) rss = Status("VmRSS") - rss_before;
+    std::vector<double> waiting, busy;
+    for (int i = 0; i < kWindows; ++i) {
+      host_.Answer(std::chrono::hours(1));
+      waiting.push_back(Decode());
+      host_.Answer(kStep);
+      const int64_t answered = host_.answered();
+      const double begin = Seconds();
+      busy.push_back(Decode());
+      answering_seconds += Seconds() - begin;
+      answers += host_.answered() - answered;
+    }
+    threads = std::max(threads, Status("Threads"));
+    End();
+    const double alone_after = Alone();
+    alone = (std::exchange(alone_before, alone_after) + alone_after) / 2;
+    pending.push_back(MedianOf(waiting) / alone);
+    answering.push_back(MedianOf(busy) / alone);
+  }
+  const auto line =
+      absl::StrCat("decode of ", kDecoding, ", tokens a CPU second: ", alone,
+                   " alone, ", absl::StrJoin(pending, ", "), " of it beside ",
+                   episodes, " in a Step, ", absl::StrJoin(answering, ", "),
+                   " while ", static_cast<double>(answers) / answering_seconds,
+                   " Steps a second end and begin; ", rss * 1024 / episodes,
+                   " bytes an open episode, ", threads, " threads");
   std::cout << line << std::endl;
   RecordProperty("measured", line);
   // Rates are for the reader: they are the machine's too. These are not.

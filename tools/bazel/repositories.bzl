@@ -83,6 +83,7 @@ def system_repositories():
             "absl_container": ["absl_flat_hash_map", "absl_flat_hash_set"],
             "absl_status": ["absl_status", "absl_statusor"],
             "absl_strings": ["absl_strings", "absl_str_format"],
+            "absl_synchronization": ["absl_synchronization"],
             "absl_time": ["absl_time"],
             "crypto": ["libcrypto"],
             "gmock_main": ["gmock_main"],

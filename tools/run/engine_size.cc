@@ -37,7 +37,7 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
       std::max(kSharedPagesMin, groups * Pages(demand.prompt_tokens));
   const int64_t longest = Pages(EpisodeTokens(model));
   EngineOptions options;
-  options.sequences_max = at_once;
+  options.sequences_max = std::max(at_once, demand.open);
   options.sample_rows_max = at_once;
   options.pages = static_cast<int32_t>(
       // One episode of the greatest length always fits, whoever else is there;
@@ -46,19 +46,18 @@ EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model) {
   return options;
 }
 
-int64_t WorkerEpisodes(const RunConfig& config) {
+EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens,
+                          bool open_steps) {
   const int64_t prompts = config.objective().prompts_per_step();
   const int64_t workers = config.workers();
   // A group stays with one worker, so one of them may have a group more than
   // others.
   const int64_t groups = (prompts + workers - 1) / workers;
-  return std::min(kEpisodesMax, groups * config.objective().group_size());
-}
-
-EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens) {
   EngineDemand demand;
   demand.group_size = config.objective().group_size();
-  demand.samples = std::min(kSamplesMax, WorkerEpisodes(config));
+  const int64_t share = groups * demand.group_size;
+  demand.samples = std::min(kSamplesMax, share);
+  demand.open = open_steps ? std::min(kEpisodesMax, share) : demand.samples;
   demand.prompt_tokens = prompt_tokens;
   demand.max_tokens = config.sampling().max_tokens();
   demand.max_turns = config.sampling().max_turns();

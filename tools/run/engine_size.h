@@ -16,7 +16,9 @@ namespace temper {
 
 // What an engine is to hold at once; more of it waits.
 struct EngineDemand {
-  int64_t samples = 1;        // episodes
+  int64_t samples = 1;        // episodes, but for those below
+  int64_t open = 0;           // in all, with those in nobody's way: in a Step
+                              // that stays open (EnvironmentFacts::open_steps)
   int64_t group_size = 1;     // episodes of one prompt, beside one another
   int64_t prompt_tokens = 0;  // of the longest prompt; 0: not known
   int64_t max_tokens = 1;     // sampled in an episode
@@ -34,13 +36,10 @@ int64_t EpisodeTokens(const ModelConfig& model);
 EngineOptions SizeEngine(const EngineDemand& demand, const ModelConfig& model);
 
 // What one worker of a run holds: its share of a step's batch, as far as an
-// engine has room.
-EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens);
-
-// Episodes that one worker of a run may have open where those in a Step are not
-// in the way of others (EnvironmentFacts::open_steps): its share of a step's
-// batch, 4096 at most.
-int64_t WorkerEpisodes(const RunConfig& config);
+// engine has room; in all as many, or where Steps may stay open (`open_steps`)
+// all of that share, 4096 at most.
+EngineDemand WorkerDemand(const RunConfig& config, int64_t prompt_tokens,
+                          bool open_steps);
 
 }  // namespace temper
 

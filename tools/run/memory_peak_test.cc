@@ -185,7 +185,7 @@ class MemoryPeakTest : public testing::TestWithParam<RunConfig::Numerics> {
                                 .ok());
               }),
               0);
-    const MemoryPlan plan = PlanMemory(config(), Model(), kPromptTokens);
+    const MemoryPlan plan = PlanMemory(config(), Model(), kPromptTokens, false);
     learner_ = plan.processes[0];
     worker_ = plan.processes[1];
   }
@@ -236,7 +236,7 @@ TEST_P(MemoryPeakTest, AWorkerWithAFullCacheThatTakesNewWeights) {
     const auto backend = *FindBackend({.threads = 2});
     const auto weights = *PublishedWeights::Create(
         backend.get(), model, numerics(), Passes::kForward);
-    const EngineDemand demand = WorkerDemand(config(), kPromptTokens);
+    const EngineDemand demand = WorkerDemand(config(), kPromptTokens, false);
     const EngineOptions options = SizeEngine(demand, model);
     auto engine = *Engine::Create(backend.get(), weights.get(), 0, options);
     // As they come over the wire: the one to take, and the next behind it.

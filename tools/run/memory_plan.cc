@@ -83,23 +83,28 @@ ProcessMemory Learner(const RunConfig& config, const ModelConfig& model) {
 }
 
 ProcessMemory Worker(const RunConfig& config, const ModelConfig& model,
-                     int64_t prompt_tokens) {
-  const EngineOptions engine =
-      SizeEngine(WorkerDemand(config, prompt_tokens), model);
+                     int64_t prompt_tokens, bool open_steps) {
+  const EngineDemand demand = WorkerDemand(config, prompt_tokens, open_steps);
+  const EngineOptions engine = SizeEngine(demand, model);
   const Numerics numerics = NumericsOf(config);
   const int64_t cache = KvCache::BytesFor(model, numerics, engine.pages);
   const int64_t published = PublishedWeights::BytesFor(model, numerics);
   ProcessMemory worker;
   worker.name = "each worker";
   worker.processes = config.workers();
+  // One whole version until the engine takes it, and the next on its way.
+  Parts host = {{"new weights", 2 * published}};
+  if (open_steps) {
+    host.emplace_back("open episodes",
+                      (demand.open - demand.samples) * kOpenEpisodeBytes);
+  }
   Place(config,
         {{"weights", published},
          {"packings",
           PublishedWeights::PackingBytesFor(model, numerics, Passes::kForward)},
          {"KV cache", cache},
          {"activations", Engine::BytesFor(model, numerics, engine) - cache}},
-        // One whole version until the engine takes it, and the next on its way.
-        {{"new weights", 2 * published}}, &worker);
+        host, &worker);
   return worker;
 }
 
@@ -173,8 +178,9 @@ int64_t MemoryPlan::gpu_bytes() const {
 }
 
 MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
-                      int64_t prompt_tokens) {
-  return {{Learner(config, model), Worker(config, model, prompt_tokens)}};
+                      int64_t prompt_tokens, bool open_steps) {
+  return {{Learner(config, model),
+           Worker(config, model, prompt_tokens, open_steps)}};
 }
 
 int64_t AvailableMemoryBytes() {

@@ -45,11 +45,16 @@ inline constexpr int64_t kProcessBytes = 48 << 20;
 // operations. An estimate: no process of ours ran on a GPU yet.
 inline constexpr int64_t kGpuProcessBytes = 1 << 30;
 
+// Of an episode in a Step that stays open, outside the cache: twice what short
+// ones take (tests/open_episodes_test.cc).
+inline constexpr int64_t kOpenEpisodeBytes = 64 << 10;
+
 // `config` is resolved (a choice that is none is CHECKed), `prompt_tokens`
-// those of the longest prompt. Sandboxes are not in it: they have limits of
-// their own (environments/sandbox_policy.h).
+// those of the longest prompt, `open_steps` whether an environment has Steps
+// that stay open. Sandboxes are not in it: they have limits of their own
+// (environments/sandbox_policy.h).
 MemoryPlan PlanMemory(const RunConfig& config, const ModelConfig& model,
-                      int64_t prompt_tokens);
+                      int64_t prompt_tokens, bool open_steps);
 
 // What this machine, or the control group around this process, has left for
 // new processes without swapping; 0 if the system does not say.

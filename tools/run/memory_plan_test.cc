@@ -44,7 +44,7 @@ int64_t Part(const ProcessMemory& process, const std::string& name) {
 
 TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   const ModelConfig model = TinyConfig();
-  const MemoryPlan plan = PlanMemory(Config(), model, kPromptTokens);
+  const MemoryPlan plan = PlanMemory(Config(), model, kPromptTokens, false);
   ASSERT_EQ(plan.processes.size(), 2u);
   const ProcessMemory& learner = plan.processes[0];
   const ProcessMemory& worker = plan.processes[1];
@@ -60,7 +60,7 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
   EXPECT_EQ(Part(worker, "packings"), packed);
   EXPECT_LT(packed, Part(learner, "packings"));
   // Two workers share five groups: three for one of them.
-  const EngineDemand demand = WorkerDemand(Config(), kPromptTokens);
+  const EngineDemand demand = WorkerDemand(Config(), kPromptTokens, false);
   EXPECT_EQ(demand.samples, 12);
   EXPECT_EQ(demand.group_size, 4);
   EXPECT_EQ(Part(worker, "KV cache") + Part(worker, "activations"),
@@ -71,15 +71,17 @@ TEST(MemoryPlanTest, EveryPartIsWhatItsOwnerAsksFor) {
 TEST(MemoryPlanTest, WithoutKlThereIsNoReference) {
   RunConfig config = Config();
   config.mutable_objective()->set_kl_coef(0);
-  EXPECT_EQ(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
-                 "reference"),
-            0);
+  EXPECT_EQ(
+      Part(PlanMemory(config, TinyConfig(), kPromptTokens, false).processes[0],
+           "reference"),
+      0);
   DomainConfig* domain = config.add_domain();
   domain->set_domain_name("math");
   domain->set_domain_kl_coef(0.1);
-  EXPECT_GT(Part(PlanMemory(config, TinyConfig(), kPromptTokens).processes[0],
-                 "reference"),
-            0);
+  EXPECT_GT(
+      Part(PlanMemory(config, TinyConfig(), kPromptTokens, false).processes[0],
+           "reference"),
+      0);
 }
 
 TEST(MemoryPlanTest, AnEngineHoldsAtMost256EpisodesAtOnce) {
@@ -88,8 +90,29 @@ TEST(MemoryPlanTest, AnEngineHoldsAtMost256EpisodesAtOnce) {
   EXPECT_EQ(SizeEngine({.samples = 0}, model).sequences_max, 1);
   RunConfig config = Config();
   config.mutable_objective()->set_group_size(2000);
-  EXPECT_EQ(WorkerDemand(config, 0).samples, 256);
-  EXPECT_EQ(WorkerEpisodes(config), 4096);
+  for (const bool open_steps : {false, true}) {
+    const EngineDemand demand = WorkerDemand(config, 0, open_steps);
+    EXPECT_EQ(demand.samples, 256);
+    EXPECT_EQ(demand.open, open_steps ? 4096 : 256);
+    EXPECT_EQ(SizeEngine(demand, model).sequences_max, demand.open);
+    EXPECT_EQ(SizeEngine(demand, model).sample_rows_max, 256);
+  }
+}
+
+TEST(MemoryPlanTest, EpisodesInOpenStepsAreCounted) {
+  RunConfig config = Config();
+  config.mutable_objective()->set_group_size(2000);
+  const auto worker = [&](bool open_steps) {
+    return PlanMemory(config, TinyConfig(), kPromptTokens, open_steps)
+        .processes[1];
+  };
+  EXPECT_EQ(Part(worker(true), "open episodes"),
+            (4096 - 256) * kOpenEpisodeBytes);
+  EXPECT_EQ(Part(worker(false), "open episodes"), 0);
+  // A forward may be of more of them: of as many as it has tokens.
+  EXPECT_GT(Part(worker(true), "activations"),
+            Part(worker(false), "activations"));
+  EXPECT_EQ(Part(worker(true), "KV cache"), Part(worker(false), "KV cache"));
 }
 
 TEST(MemoryPlanTest, TheCacheHoldsTheLongestPromptsAndAnyOneEpisode) {
@@ -131,10 +154,10 @@ TEST(MemoryPlanTest, APlanAboveWhatIsThereWarnsAndNamesWhatToLower) {
 // host's.
 TEST(MemoryPlanTest, OnCudaWhatTheBackendHoldsIsTheGpus) {
   const ModelConfig model = TinyConfig();
-  const MemoryPlan cpu = PlanMemory(Config(), model, kPromptTokens);
+  const MemoryPlan cpu = PlanMemory(Config(), model, kPromptTokens, false);
   RunConfig config = Config();
   config.set_device(RunConfig::cuda);
-  const MemoryPlan plan = PlanMemory(config, model, kPromptTokens);
+  const MemoryPlan plan = PlanMemory(config, model, kPromptTokens, false);
   const ProcessMemory& learner = plan.processes[0];
   const ProcessMemory& worker = plan.processes[1];
   EXPECT_EQ(Part(learner, "optimizer"), 0);

@@ -69,7 +69,8 @@ TEST(MemoryUseTest, ALearnerThatSavesAndPublishesStaysWithinItsPlan) {
   }
   SetFlushDenormals();
   int64_t planned = 0;
-  const MemoryPlan plan = PlanMemory(Config(), Model(), /*prompt_tokens=*/100);
+  const MemoryPlan plan =
+      PlanMemory(Config(), Model(), /*prompt_tokens=*/100, false);
   for (const auto& [name, bytes] : plan.processes[0].parts) {
     if (name != "activations") planned += bytes;  // no step is made here
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "environments/environment_set.h"
+#include "environments/registration.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
@@ -144,7 +145,8 @@ int TrainRun(const TrainOptions& options) {
   fflush(stdout);
   const std::string warning = MemoryWarning(
       PlanMemory(options.run.config, options.run.model,
-                 options.run.prompt_tokens),
+                 options.run.prompt_tokens,
+                 HaveOpenSteps(options.run.registrations)),
       {AvailableMemoryBytes(), options.run.compute.gpu_memory_bytes});
   if (!warning.empty()) {
     PrintErr("temper train: warning: %s\n", warning);

@@ -93,8 +93,10 @@ ChildSpec PlanHost(const TrainOptions& options) {
   const int64_t sandboxes = std::max<int64_t>(kSandboxesMin, workers);
   // What all workers hold, or ask, at once; and once more what workers that
   // died did, until the host notices.
-  const int64_t episodes =
-      2 * workers * WorkerDemand(options.run.config, 0).samples;
+  const EngineDemand demand = WorkerDemand(
+      options.run.config, 0, HaveOpenSteps(options.run.registrations));
+  // Those in a Step that stays open have their place elsewhere.
+  const int64_t episodes = 2 * workers * demand.samples;
   const int64_t calls = 2 * workers * kJobThreads;
   ChildSpec spec = Server(options, "env-host");
   spec.args = {"env-host",
@@ -221,7 +223,8 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
         absl::StrCat("of commands: ", EnvironmentCommand::DescribeWalls()));
   }
   const auto memory =
-      DescribeMemory(PlanMemory(config, model, run.prompt_tokens),
+      DescribeMemory(PlanMemory(config, model, run.prompt_tokens,
+                                HaveOpenSteps(run.registrations)),
                      {AvailableMemoryBytes(), run.compute.gpu_memory_bytes});
   lines.insert(lines.end(), memory.begin(), memory.end());
   if (model.num_nextn_predict_layers > 0) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "environments/registration.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
@@ -17,6 +18,7 @@
 #include "kernels/model/config.h"
 #include "learner/store/run_db_fixture.h"
 #include "tools/config/config.h"
+#include "tools/run/engine_size.h"
 
 namespace temper {
 namespace {
@@ -80,6 +82,29 @@ TEST(TrainTest, HostHasRoomForWhatTheConfigurationAsks) {
   options.run.config.mutable_objective()->set_prompts_per_step(65536);
   EXPECT_THAT(absl::StrJoin(PlanChildren(options)[0].args, " "),
               HasSubstr("--sandboxes 64 --episodes 32768 --calls 1024"));
+}
+
+// Or its room would be asked for by more than it has, for as long as Steps of
+// another environment stay open.
+TEST(TrainTest, HostHasRoomForEveryWorkersEpisodesThatAreNotInAnOpenStep) {
+  TrainOptions options = Options();
+  options.run.config.add_environments("interpreter");
+  options.run.config.add_environments("far");
+  options.run.config.mutable_objective()->set_prompts_per_step(65536);
+  options.run.registrations.resize(1);
+  options.run.registrations[0].set_name("far");
+  options.run.registrations[0].set_address("127.0.0.1:7000");
+  options.run.registrations[0].mutable_description()->set_open_steps(true);
+  // As a worker asks for it (tools/verbs/rollout.cc).
+  const EngineDemand demand = WorkerDemand(
+      options.run.config, 0, HaveOpenSteps(options.run.registrations));
+  EXPECT_EQ(demand.open, 4096);
+  EXPECT_THAT(
+      absl::StrJoin(PlanChildren(options)[0].args, " "),
+      HasSubstr(absl::StrCat("--episodes ", 2 * 2 * demand.samples, " ")));
+  EXPECT_EQ(demand.samples, 256) << "all others are in the way of others";
+  EXPECT_THAT(DescribePlan(options),
+              Contains(Pair("  each worker", HasSubstr("open episodes 240"))));
 }
 
 TEST(TrainTest, ACommandIsServedByAProcessOfItsOwnAndAnAddressByNone) {

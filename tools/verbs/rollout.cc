@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -8,6 +7,7 @@
 #include <thread>
 
 #include "environments/environment_set.h"
+#include "environments/registration.h"
 #include "environments/remote_environment.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
@@ -58,19 +58,14 @@ class StopWatch {
   std::thread thread_;
 };
 
-bool HaveOpenSteps(const RunConfig& config,
-                   const EnvironmentSet& environments) {
-  return std::any_of(config.environments().begin(), config.environments().end(),
-                     [&](const std::string& name) {
-                       const auto* facts = environments.Find(name);
-                       return facts != nullptr && facts->open_steps;
-                     });
-}
-
 absl::Status Work(const RolloutFlags& flags) {
   ASSIGN_OR_RETURN(const RunConfig config, ReadRunConfig(flags.run_dir));
   WorkerOptions options;
-  const EngineDemand demand = WorkerDemand(config, flags.prompt_tokens);
+  ASSIGN_OR_RETURN(const auto environments,
+                   EnvironmentSet::OfRun(flags.run_dir));
+  const EngineDemand demand =
+      WorkerDemand(config, flags.prompt_tokens,
+                   HaveOpenSteps(environments->registrations()));
   ASSIGN_OR_RETURN(const ModelConfig model,
                    ReadNamedConfig(RunModelDir(flags.run_dir, config.model())));
   options.engine = SizeEngine(demand, model);
@@ -84,12 +79,8 @@ absl::Status Work(const RolloutFlags& flags) {
         [file = flags.env_host_file] { return ReadAddress(file); },
         RemoteEnvironmentOptions());
   }
-  ASSIGN_OR_RETURN(const auto environments,
-                   EnvironmentSet::OfRun(flags.run_dir));
   options.busy_max = static_cast<int>(demand.samples);
-  options.learner.capacity_samples = static_cast<uint32_t>(
-      HaveOpenSteps(config, *environments) ? WorkerEpisodes(config)
-                                           : demand.samples);
+  options.learner.capacity_samples = static_cast<uint32_t>(demand.open);
   options.lanes = JobLanes(environments->All());
   for (const Registration& registration : environments->registrations()) {
     if (registration.command().empty()) continue;
