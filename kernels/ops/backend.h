@@ -172,9 +172,9 @@ class Backend {
   // --- Attention (MLA in its absorbed form, over selected keys) -------------
   // selected[n] = positions of the min(K, position + 1) keys of largest
   //   I[n, s] = sum_h w[n, h] ReLU(q[n, h] . k[s])
-  // ties to the lowest position, ascending, then -1. The order is total: a NaN
-  // is beyond the infinity of its sign. A non-empty scores tap
-  // [N, keys_max] receives I, -inf beyond the position. Of f8e4m3 keys q is
+  // ties to the lowest position, ascending, then -1. The order is total: any
+  // NaN, whatever its sign, ties with any other, below -inf. A non-empty scores
+  // tap [N, keys_max] receives I, -inf beyond the position. Of f8e4m3 keys q is
   // quantised, a scale a row: I = k_scale sum_h (w q_scale) ReLU(their codes').
   virtual void IndexerSelect(const IndexerSelectArgs& args) = 0;
   // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over
