@@ -55,8 +55,8 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(
       int64_t bytes) = 0;
-  // Stages row-major values: `host` may change as soon as it returns, and `to`
-  // has them for what is enqueued from now on.
+  // Stages row-major values, where its room is full by waiting for older ones:
+  // `host` may change when it returns, and `to` has them for what comes next.
   virtual absl::Status CopyFromHost(const void* host, const Tensor& to) = 0;
   // Enqueues a copy, row-major, to byte `offset` of `to`: valid once an event
   // recorded later was waited for, and until the next such copy.
