@@ -24,6 +24,14 @@ cp -L "${programs[@]}" "$dir/files/bin/"
 mkdir -p "$dir/files/tests/golden/model" "$dir/files/tools"
 cp -rL tests/golden/model/{A,C,rules.json} "$dir/files/tests/golden/model/"
 cp -rL tools/configs tools/quickstart_model "$dir/files/tools/"
+stand_in() {  # PROGRAM COMMAND: does that, and has a test for every filter but NoFault
+  printf '#!/bin/sh\ncase $* in *NoFault*) ;; *list*) printf "T.\\n  One\\n" ;; *) %s ;; esac\n' \
+    "$2" >"$dir/files/bin/$1"
+  chmod +x "$dir/files/bin/$1"
+}
+for program in instructions op_conformance cuda_backend cuda_model; do
+  stand_in "${program}_on_gpu" 'exit 3'
+done
 echo stand-in >"$dir/files/revision"
 echo 9.9 >"$dir/files/glibc"
 cp -L "$scripts"/* "$dir/device/"
@@ -68,22 +76,38 @@ prints 'no bundle.tar.xz beside it; tools/device/bundle.sh, .*, makes device/'
 pack
 # A machine with a GPU is there for its check; this one may be busy, or the
 # programs sanitized.
-sed -i -E 's/(doctor|digests|goldens):[0-9]+/\1:600/' "$dir/device/stages.sh"
+sed -i -E 's/(doctor|digests|goldens|programs|generate|train):[0-9]+/\1:600/g' "$dir/device/stages.sh"
 expect 0
 prints '^revision stand-in, '
-for stage in doctor digests goldens; do prints "^=== $stage passed, [0-9]+ s"; done
+for stage in doctor digests goldens programs; do prints "^=== $stage passed, [0-9]+ s"; done
 prints '^gpu +ok '
 prints '^no GPU here .*: not run: probe conformance backend model generate train '
 prints '^0 failed$'
 lacks '=== conformance'
+
+# The stages that compare two devices, by one of them.
+sed -i "s/^export compared=.*/export compared='cpu cpu' steps=1/" "$dir/device/stages.sh"
+expect 0 --only generate
+prints '^the same on cpu cpu$'
+expect 0 --only train
+prints '^runs/train1/run.db: step 1: mismatch 0.0 over [1-9][0-9]* tokens$'
+prints '^step 1: weights ([0-9A-F]+) = \1$'
+cp "$scripts/stages.sh" "$dir/device/"
+sed -i -E 's/(doctor|digests|goldens|programs):[0-9]+/\1:600/g' "$dir/device/stages.sh"
+
+# A filter that names nothing.
+sed -i 's/AFault/NoFault/' "$dir/device/stages.sh"
+expect 1 --only programs
+prints '^bin/cuda_backend_on_gpu: no test is called \*\.NoFault\*$'
+sed -i 's/NoFault/AFault/' "$dir/device/stages.sh"
 
 expect 64 --only nothing
 prints 'there is no stage nothing; .*doctor digests .* machine_code$'
 expect 64 digests
 
 # A failed stage and one without an end: both are counted, the rest runs.
-printf '#!/bin/sh\nexit 3\n' >"$dir/files/bin/numerics_digest_test"
-printf '#!/bin/sh\nsleep 60\n' >"$dir/files/bin/model_parity_test"
+stand_in numerics_digest_test 'exit 3'
+stand_in model_parity_test 'sleep 60'
 sed -i 's/goldens:[0-9]*/goldens:1/' "$dir/device/stages.sh"
 pack
 expect 2
@@ -130,7 +154,7 @@ printf '#!/bin/sh\necho "GPU 0: one"\n' >"$dir/path/nvidia-smi"
 expect 1 --only conformance
 expect 1 --only generate
 prints 'built without CUDA|no GPU that CUDA can use'
-printf '#!/bin/sh\nexit 3\n' >"$dir/files/bin/numerics_digest_test"
+stand_in numerics_digest_test 'exit 3'
 pack
 expect 9
 for stage in probe conformance backend model generate train bench; do

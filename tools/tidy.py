@@ -174,11 +174,16 @@ def channels(checkout):
 
 
 def device_code(checkout):
-  """nvcc reads a .cu file, and what it includes, without our libraries."""
+  """nvcc reads a .cu file, and what it includes, without our libraries; PTX
+  stands in one place, ptx*.h, beside which the emulator has its own."""
   pattern = re.compile(r'^#include "([^"]+)"', re.M)
+  ptx = re.compile(r'\basm\b[\w\s]*\(')
   kernels = [path for path in checkout.code('.cu')]
   seen = set(kernels)
   for path in kernels:  # grows
+    if (not os.path.basename(path).startswith('ptx')
+        and ptx.search(checkout.text[path])):
+      yield f'{path}: asm, which stands in kernels/cuda/simt/ptx*.h alone'
     for name in pattern.findall(checkout.text[path]):
       if name.startswith(('absl/', 'google/')) or name.endswith('.pb.h'):
         yield f'{path}: #include "{name}" is nothing that nvcc may read'

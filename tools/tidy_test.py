@@ -46,7 +46,9 @@ BREACHES = {
                  for name in ('CreateChannel', 'CreateCustomChannel')],
     'device_code': [('made.cu', f'#include "{name}"\n', 'nvcc may read')
                     for name in ('absl/status/status.h',
-                                 'proto/config.pb.h')],
+                                 'proto/config.pb.h')] + [
+                    ('made.cu', 'void F() { asm volatile("nop;"); }\n',
+                     'ptx*.h alone')],
     'citations': [('citing.cc', '// See never_written.h for why.\n',
                    'never_written.h')],
     'later': [(name, f'# {FIX}: the rest\n', 'marked for later')

@@ -1,7 +1,9 @@
 #include "kernels/cpu/cpu_tier.h"
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -18,6 +20,7 @@ namespace temper {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 float DotInOrder(const float* a, const float* b, int64_t n) {
@@ -210,6 +213,28 @@ TEST(CpuTierTest, ExpIsWithinTwoUlpsAndZeroBelowItsRange) {
   EXPECT_EQ(out[4], INFINITY);
   EXPECT_EQ(out[5], INFINITY);
   EXPECT_TRUE(std::isnan(out[6]));
+}
+
+// What arithmetic makes is negative on x86 and positive on a GPU.
+TEST(CpuTierTest, AnyNanIsTheLeastInTheOrderOfKeysOnEveryTier) {
+  const std::vector<float> x = {std::bit_cast<float>(0x7fffffffu),  // a GPU's
+                                -INFINITY,
+                                std::bit_cast<float>(0xffc00000u),  // x86's
+                                -0.0f,
+                                std::bit_cast<float>(0x7f800001u),
+                                INFINITY,
+                                std::bit_cast<float>(0xffffffffu),
+                                0.0f,
+                                std::bit_cast<float>(0x7fc12345u)};
+  const auto count = static_cast<int64_t>(x.size());
+  for (const std::string& name : UsableCpuTiers()) {
+    std::vector<uint32_t> keys(kKeyBlock);
+    KernelsOf(**CpuTierNamed(name)).order(x.data(), keys.data(), count);
+    keys.resize(x.size());
+    EXPECT_THAT(keys, ElementsAre(0, 0x7fffff, 0, 0x80000000, 0, 0xff800000, 0,
+                                  0x80000000, 0))
+        << name;
+  }
 }
 
 constexpr CpuFeatures kAll = {.fma = true,

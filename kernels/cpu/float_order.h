@@ -9,8 +9,10 @@
 
 namespace temper {
 
-// -0 becomes +0; a NaN is beyond the infinity of its sign.
+// -0 becomes +0. Any NaN is 0, below -infinity: devices give what arithmetic
+// makes a NaN unlike signs and payloads.
 inline uint32_t OrderedBits(float x) {
+  if (x != x) return 0;
   const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);
   return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
 }

@@ -104,8 +104,8 @@ struct TierKernels {
   float (*sum)(const float* x, int64_t n);
   float (*max)(const float* x, int64_t n);  // -inf for n = 0
 
-  // keys[i] = x[i] as an integer of the same order: -0 as +0, a NaN beyond the
-  // infinity of its sign. Zeros follow up to a multiple of kKeyBlock.
+  // keys[i] = x[i] as an integer of the same order: -0 as +0, any NaN as 0,
+  // below -infinity. Zeros follow up to a multiple of kKeyBlock.
   void (*order)(const float* x, uint32_t* keys, int64_t n);
   // How many of n keys are at least `threshold`; n is a multiple of kKeyBlock.
   int64_t (*count_at_least)(const uint32_t* keys, int64_t n,

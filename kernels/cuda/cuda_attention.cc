@@ -129,6 +129,7 @@ void CudaBackend::SparseMlaBackward(const SparseMlaBackwardArgs& args) {
   ScratchPlan plan;
   records.AddTo(&plan, chunk);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   for (int64_t first = 0; first < grads.q.rows; first += chunk) {
     const KeyRecords part =
         records.In(scratch, first, std::min(chunk, grads.q.rows - first));
@@ -164,6 +165,7 @@ void CudaBackend::IndexerSelect(const IndexerSelectArgs& args) {
   ScratchPlan plan;
   const auto scores = plan.Add<float>(chunk * keys_max);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   for (int64_t first = 0; first < queries; first += chunk) {
     select.first = first;
     select.queries = std::min(chunk, queries - first);
@@ -185,6 +187,7 @@ void CudaBackend::IndexerKl(const IndexerKlArgs& args) {
   records.AddTo(&plan, chunk);
   loss.AddTo(&plan, chunk, width, args.index_q.dim(1), /*backward=*/false);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   for (int64_t first = 0; first < queries; first += chunk) {
     const KeyRecords part =
         records.In(scratch, first, std::min(chunk, queries - first));
@@ -212,6 +215,7 @@ void CudaBackend::IndexerKlBackward(const IndexerKlBackwardArgs& args) {
   records.AddTo(&plan, chunk);
   loss.AddTo(&plan, chunk, width, heads, /*backward=*/true);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   for (int64_t first = 0; first < queries; first += chunk) {
     const KeyRecords part =
         records.In(scratch, first, std::min(chunk, queries - first));

@@ -14,11 +14,10 @@
 namespace temper {
 namespace {
 
-// Events of the runtime: those of Record go round, one is of Read and Sync, and
-// each half of the staging memory has one.
+// Events of the runtime: those of Record go round, and each half of the staging
+// memory has one.
 constexpr int kEventsInTurn = 7;
-constexpr int kOwnEvent = kEventsInTurn;
-constexpr int kStagingEvent = kOwnEvent + 1;
+constexpr int kStagingEvent = kEventsInTurn;
 static_assert(kStagingEvent + 2 == cuda::kRuntimeEvents);
 
 constexpr int64_t kStagingHalf = int64_t{4} << 20;
@@ -30,7 +29,10 @@ class RuntimeMemory final : public Base {
   RuntimeMemory(std::shared_ptr<cuda::Runtime> runtime, void* data,
                 int64_t bytes)
       : runtime_(std::move(runtime)), data_(data), bytes_(bytes) {}
-  ~RuntimeMemory() override { (runtime_.get()->*kFree)(data_); }
+  ~RuntimeMemory() override {
+    CHECK(!runtime_->capturing()) << "memory is freed in a capture";
+    (runtime_.get()->*kFree)(data_);
+  }
   RuntimeMemory(const RuntimeMemory&) = delete;
   RuntimeMemory& operator=(const RuntimeMemory&) = delete;
   void* data() const override { return data_; }
@@ -79,6 +81,21 @@ cuda::View DenseView(const Tensor& x, void* data) {
   return view;
 }
 
+// Visits x in views of at most `most` bytes, or of one element, that follow one
+// another in row-major order.
+template <typename Visit>
+void InPieces(const Tensor& x, int64_t most, const Visit& visit) {
+  const int64_t bytes = BytesOf(x);
+  int axis = 0;
+  while (axis < x.rank() && x.dim(axis) == 1) ++axis;
+  if (bytes <= most || axis == x.rank()) return visit(x);
+  const int64_t all = x.dim(axis);
+  const int64_t each = std::max<int64_t>(1, most / (bytes / all));
+  for (int64_t at = 0; at < all; at += each) {
+    InPieces(x.Slice(axis, at, std::min(at + each, all)), most, visit);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewCudaBackend(
@@ -95,8 +112,7 @@ CudaBackend::CudaBackend(std::unique_ptr<cuda::Runtime> runtime,
 
 absl::Status CudaBackend::Start() {
   ASSIGN_OR_RETURN(fault_, Allocate(sizeof(uint32_t)));
-  ASSIGN_OR_RETURN(faults_,
-                   AllocateHost((kEventsInTurn + 1) * sizeof(uint32_t)));
+  ASSIGN_OR_RETURN(faults_, AllocateHost(kEventsInTurn * sizeof(uint32_t)));
   ASSIGN_OR_RETURN(staging_, AllocateHost(2 * kStagingHalf));
   return absl::OkStatus();
 }
@@ -105,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {
   if (bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes));
   }
-  CHECK(!capturing_) << "an allocation in a capture";
+  CHECK(!runtime_->capturing()) << "an allocation in a capture";
   ASSIGN_OR_RETURN(void* data, runtime_->Allocate(std::max<int64_t>(bytes, 1)));
   return std::unique_ptr<Buffer>(
       std::make_unique<DeviceBuffer>(runtime_, data, bytes));
@@ -116,7 +132,7 @@ absl::StatusOr<std::unique_ptr<HostBuffer>> CudaBackend::AllocateHost(
   if (bytes < 0) {
     return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes));
   }
-  CHECK(!capturing_) << "an allocation in a capture";
+  CHECK(!runtime_->capturing()) << "an allocation in a capture";
   ASSIGN_OR_RETURN(void* data,
                    runtime_->AllocateHost(std::max<int64_t>(bytes, 1)));
   return std::unique_ptr<HostBuffer>(
@@ -134,7 +150,7 @@ absl::Status CudaBackend::TurnStaging() {
 
 absl::Status CudaBackend::Upload(const void* host, void* device,
                                  int64_t bytes) {
-  CHECK(!capturing_) << "a copy from the host in a capture";
+  CHECK(!runtime_->capturing()) << "a copy from the host in a capture";
   const char* from = static_cast<const char*>(host);
   char* to = static_cast<char*>(device);
   while (bytes > 0) {
@@ -155,19 +171,33 @@ absl::Status CudaBackend::Upload(const void* host, void* device,
 absl::Status CudaBackend::CopyFromHost(const void* host, const Tensor& to) {
   CHECK(to.device() == Device::kCuda) << to.DebugString();
   if (to.elements() == 0) return absl::OkStatus();
-  const int64_t bytes = BytesOf(to);
-  if (to.contiguous()) return Upload(host, to.data(), bytes);
-  const cuda::View dense = DenseView(to, Scratch(bytes));
-  RETURN_IF_ERROR(Upload(host, dense.data, bytes));
-  cuda::Copy(dense, cuda::ViewOf(to), cuda::ElementOf(to, to), stream());
-  return absl::OkStatus();
+  if (to.contiguous()) return Upload(host, to.data(), BytesOf(to));
+  const char* from = static_cast<const char*>(host);
+  absl::Status status;
+  InPieces(to, chunk_bytes_, [&](const Tensor& piece) {
+    const int64_t bytes = BytesOf(piece);
+    char* const scratch = Scratch(bytes);
+    if (scratch == nullptr) status = TakeLack();
+    if (status.ok()) status = Upload(from, scratch, bytes);
+    if (!status.ok()) return;
+    cuda::Copy(DenseView(piece, scratch), cuda::ViewOf(piece),
+               cuda::ElementOf(piece, piece), stream());
+    from += bytes;
+  });
+  return status;
 }
 
-const void* CudaBackend::RowMajor(const Tensor& x) {
-  if (x.contiguous()) return x.data();
-  const cuda::View dense = DenseView(x, Scratch(BytesOf(x)));
-  cuda::Copy(cuda::ViewOf(x), dense, cuda::ElementOf(x, x), stream());
-  return dense.data;
+void CudaBackend::BringDown(const Tensor& x, char* host) {
+  if (x.contiguous()) return runtime_->CopyDown(x.data(), host, BytesOf(x));
+  InPieces(x, chunk_bytes_, [&](const Tensor& piece) {
+    const int64_t bytes = BytesOf(piece);
+    char* const scratch = Scratch(bytes);
+    if (scratch == nullptr) return;
+    cuda::Copy(cuda::ViewOf(piece), DenseView(piece, scratch),
+               cuda::ElementOf(piece, piece), stream());
+    runtime_->CopyDown(scratch, host, bytes);
+    host += bytes;
+  });
 }
 
 void CudaBackend::CopyToHost(const Tensor& from, HostBuffer* to,
@@ -177,15 +207,14 @@ void CudaBackend::CopyToHost(const Tensor& from, HostBuffer* to,
   CHECK(offset >= 0 && offset + bytes <= to->bytes())
       << from.DebugString() << " at byte " << offset << " of " << to->bytes();
   if (bytes == 0) return;
-  runtime_->CopyDown(RowMajor(from), static_cast<char*>(to->data()) + offset,
-                     bytes);
+  BringDown(from, static_cast<char*>(to->data()) + offset);
 }
 
 // --- Waits -------------------------------------------------------------------
 
 // The word as it is when the event comes, in the event's own place.
 Event CudaBackend::Record() {
-  CHECK(!capturing_) << "an event in a capture";
+  CHECK(!runtime_->capturing()) << "an event in a capture";
   const int place = static_cast<int>(++events_ % kEventsInTurn);
   runtime_->CopyDown(fault_->data(),
                      static_cast<uint32_t*>(faults_->data()) + place,
@@ -198,9 +227,10 @@ Event CudaBackend::Record() {
 // the same queue.
 absl::Status CudaBackend::Wait(const Event& event) {
   CHECK(event.number <= events_) << "an event of another backend";
-  CHECK(!capturing_) << "a wait in a capture";
+  CHECK(!runtime_->capturing()) << "a wait in a capture";
   const int place = static_cast<int>(event.number % kEventsInTurn);
   RETURN_IF_ERROR(runtime_->Wait(place));
+  RETURN_IF_ERROR(TakeLack());
   const auto fault = static_cast<DeviceFault>(
       static_cast<const uint32_t*>(faults_->data())[place]);
   if (fault == DeviceFault::kNone || event.number <= cleared_at_) {
@@ -214,24 +244,23 @@ absl::Status CudaBackend::Wait(const Event& event) {
 
 absl::Status CudaBackend::Sync() { return Wait(Record()); }
 
+// Through the staging memory: the queue has read what lies there before it
+// writes there. Small things come by one wait.
 absl::Status CudaBackend::Read(const Tensor& from, void* host) {
   CHECK(from.device() == Device::kCuda) << from.DebugString();
-  // Through the staging memory, half by half, each behind what is enqueued.
-  RETURN_IF_ERROR(TurnStaging());
+  if (from.elements() == 0) return Sync();
   char* to = static_cast<char*>(host);
-  const int64_t bytes = BytesOf(from);
-  if (bytes == 0) return Sync();
-  const char* const dense = static_cast<const char*>(RowMajor(from));
-  char* const staged =
-      static_cast<char*>(staging_->data()) + half_ * kStagingHalf;
-  for (int64_t at = 0; at < bytes; at += kStagingHalf) {
-    const int64_t piece = std::min(kStagingHalf, bytes - at);
-    runtime_->CopyDown(dense + at, staged, piece);
-    runtime_->Record(kOwnEvent);
-    RETURN_IF_ERROR(runtime_->Wait(kOwnEvent));
-    std::memcpy(to + at, staged, static_cast<size_t>(piece));
-  }
-  return Sync();
+  char* const staged = static_cast<char*>(staging_->data());
+  absl::Status status;
+  InPieces(from, staging_->bytes(), [&](const Tensor& piece) {
+    BringDown(piece, staged);
+    const absl::Status waited = Sync();
+    if (status.ok()) status = waited;
+    std::memcpy(to, staged, static_cast<size_t>(BytesOf(piece)));
+    to += BytesOf(piece);
+  });
+  half_filled_ = 0;
+  return status;
 }
 
 void CudaBackend::Zero(const Tensor& x) {
@@ -251,30 +280,34 @@ int64_t CudaBackend::BucketRows(int64_t rows) const {
 // --- Scratch and graphs ------------------------------------------------------
 
 char* CudaBackend::Scratch(int64_t bytes) {
-  if (scratch_ == nullptr || scratch_->bytes() < bytes) {
-    if (capturing_) {
-      // Nothing runs now, so any address does; Capture tries again.
-      scratch_wanted_ = std::max(scratch_wanted_, bytes);
-      return scratch_ == nullptr ? static_cast<char*>(fault_->data())
-                                 : static_cast<char*>(scratch_->data());
-    }
-    auto buffer = Allocate(bytes);
-    CHECK(buffer.ok()) << buffer.status();
-    scratch_ = *std::move(buffer);
+  if (scratch_ != nullptr && scratch_->bytes() >= bytes) {
+    return static_cast<char*>(scratch_->data());
   }
+  if (runtime_->capturing()) {
+    scratch_wanted_ = std::max(scratch_wanted_, bytes);
+    return nullptr;
+  }
+  auto buffer = Allocate(bytes);
+  if (!buffer.ok()) {
+    if (lack_.ok()) lack_ = buffer.status();
+    return nullptr;
+  }
+  scratch_ = *std::move(buffer);
   return static_cast<char*>(scratch_->data());
+}
+
+absl::Status CudaBackend::TakeLack() {
+  return std::exchange(lack_, absl::OkStatus());
 }
 
 absl::StatusOr<std::unique_ptr<Graph>> CudaBackend::Capture(
     const std::function<void()>& operations) {
-  CHECK(!capturing_) << "a capture in a capture";
+  CHECK(!runtime_->capturing()) << "a capture in a capture";
   // Twice at most: by then the scratch is what the first try wanted.
   for (;;) {
     scratch_wanted_ = 0;
     RETURN_IF_ERROR(runtime_->BeginCapture());
-    capturing_ = true;
     operations();
-    capturing_ = false;
     ASSIGN_OR_RETURN(void* graph, runtime_->EndCapture());
     auto made = std::make_unique<CudaGraph>(runtime_, graph, scratch_);
     if (scratch_wanted_ == 0) return std::unique_ptr<Graph>(std::move(made));
@@ -283,7 +316,7 @@ absl::StatusOr<std::unique_ptr<Graph>> CudaBackend::Capture(
 }
 
 void CudaBackend::Replay(const Graph& graph) {
-  CHECK(!capturing_) << "a replay in a capture";
+  CHECK(!runtime_->capturing()) << "a replay in a capture";
   runtime_->Replay(static_cast<const CudaGraph&>(graph).graph());
 }
 

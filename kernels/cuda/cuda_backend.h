@@ -133,8 +133,12 @@ class CudaBackend final : public Backend {
   cuda::Stream stream() const { return runtime_->stream(); }
 
   // Scratch of one operation, uninitialised, valid until the next. Grows, never
-  // shrinks, so a steady step allocates nothing.
+  // shrinks, so a steady step allocates nothing. Null, and the operation is
+  // left out, if there is none: in a capture, which is then made again, or
+  // since the device has no room, which the next wait says.
   char* Scratch(int64_t bytes);
+  // That there was no room, once.
+  absl::Status TakeLack();
 
   // Stages `bytes` of the host to the device.
   absl::Status Upload(const void* host, void* device, int64_t bytes);
@@ -142,8 +146,9 @@ class CudaBackend final : public Backend {
   // the other.
   absl::Status TurnStaging();
 
-  // The tensor's values without gaps: itself, or a copy in scratch.
-  const void* RowMajor(const Tensor& x);
+  // Enqueues a copy, row-major, to page-locked memory; of what has gaps through
+  // scratch, as much as a chunk at once.
+  void BringDown(const Tensor& x, char* host);
   uint32_t* fault() { return static_cast<uint32_t*>(fault_->data()); }
 
   // How many items of so much scratch each a chunk holds, at least one.
@@ -162,7 +167,7 @@ class CudaBackend final : public Backend {
   template <typename Args, typename Body>
   void ForEachHeadChunk(const Args& args, const Body& body);
   // The squares of tensors into *out, or into scratch if it is null; returns
-  // where they are.
+  // where they are, null if they are not there.
   double* Squares(absl::Span<const Tensor> tensors, double* out);
 
   // Shared with buffers, which may outlive the backend.
@@ -173,7 +178,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<HostBuffer> staging_;  // two halves
   std::shared_ptr<Buffer> scratch_;      // graphs hold theirs too
   int64_t scratch_wanted_ = 0;           // in a capture: bytes it lacks
-  bool capturing_ = false;
+  absl::Status lack_;
   int half_ = 0;             // of the staging memory, being filled
   int64_t half_filled_ = 0;  // its bytes
   uint64_t events_ = 0;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -64,6 +65,51 @@ class Machine {
   std::vector<std::unique_ptr<Buffer>> kept_;
 };
 
+// A device whose waits are counted and whose memory ends when a test says so.
+class WatchedRuntime final : public cuda::Runtime {
+ public:
+  struct Watch {
+    int64_t waits = 0, largest = 0;  // of what was allocated, in bytes
+    bool full = false;
+  };
+  explicit WatchedRuntime(Watch* watch) : watch_(*watch) {}
+
+  cuda::Stream stream() const override { return device_->stream(); }
+  absl::StatusOr<void*> Allocate(int64_t bytes) override {
+    if (watch_.full) return absl::ResourceExhaustedError("full");
+    watch_.largest = std::max(watch_.largest, bytes);
+    return device_->Allocate(bytes);
+  }
+  void Free(void* memory) override { device_->Free(memory); }
+  absl::StatusOr<void*> AllocateHost(int64_t bytes) override {
+    return device_->AllocateHost(bytes);
+  }
+  void FreeHost(void* memory) override { device_->FreeHost(memory); }
+  void CopyUp(const void* host, void* device, int64_t bytes) override {
+    device_->CopyUp(host, device, bytes);
+  }
+  void CopyDown(const void* device, void* host, int64_t bytes) override {
+    device_->CopyDown(device, host, bytes);
+  }
+  void Zero(void* device, int64_t bytes) override {
+    device_->Zero(device, bytes);
+  }
+  void Record(int event) override { device_->Record(event); }
+  absl::Status Wait(int event) override {
+    ++watch_.waits;
+    return device_->Wait(event);
+  }
+  absl::Status BeginCapture() override { return device_->BeginCapture(); }
+  absl::StatusOr<void*> EndCapture() override { return device_->EndCapture(); }
+  bool capturing() const override { return device_->capturing(); }
+  void Replay(void* graph) override { device_->Replay(graph); }
+  void FreeGraph(void* graph) override { device_->FreeGraph(graph); }
+
+ private:
+  Watch& watch_;
+  const std::unique_ptr<cuda::Runtime> device_ = cuda::NewTestRuntime();
+};
+
 class CudaBackendTest : public testing::Test {
  protected:
   static void SetUpTestSuite() { SetFlushDenormals(); }
@@ -87,6 +133,68 @@ TEST_F(CudaBackendTest, WhatIsStagedMayChangeAndPassesThroughBothHalves) {
   EXPECT_EQ(device_.Get(middle), some);
   device_->Zero(middle.Slice(0, 1, 2));
   EXPECT_EQ(device_.Get(middle.Slice(0, 1, 2)), Floats(3, 0.0f));
+}
+
+TEST_F(CudaBackendTest, WhatHasGapsIsCopiedInPieces) {
+  WatchedRuntime::Watch watch;
+  // Of two rows of three floats, and less than one.
+  for (const int64_t chunk : {24, 8}) {
+    Machine small(*NewCudaBackend(std::make_unique<WatchedRuntime>(&watch),
+                                  /*chunk_bytes=*/chunk));
+    const Tensor all = small.Put(Floats(5 * 2 * 4, 1.0f), {5, 2, 4});
+    const Tensor x = all.Slice(2, 1, 4);
+    const auto host = *small->AllocateHost(5 * 2 * 3 * 4);
+    const Floats some = Normals(1, 5 * 2 * 3);
+    watch.largest = 0;
+    ASSERT_TRUE(small->CopyFromHost(some.data(), x).ok());
+    EXPECT_EQ(small.Get(x), some);
+    small->CopyToHost(x, host.get(), 0);
+    ASSERT_TRUE(small->Sync().ok());
+    EXPECT_EQ(std::memcmp(host->data(), some.data(), 5 * 2 * 3 * 4), 0);
+    EXPECT_LE(watch.largest, chunk);
+    EXPECT_EQ(small.Get(all.Slice(2, 0, 1)), Floats(10, 1.0f));
+  }
+}
+
+TEST_F(CudaBackendTest, ASmallReadIsOneWait) {
+  WatchedRuntime::Watch watch;
+  Machine device(*NewCudaBackend(std::make_unique<WatchedRuntime>(&watch)));
+  const Tensor x = device.Put(Floats{1, 2}, {2});
+  watch.waits = 0;
+  EXPECT_EQ(device.Get(x), (Floats{1, 2}));
+  EXPECT_EQ(watch.waits, 1);
+}
+
+TEST_F(CudaBackendTest, AnOperationWithoutRoomIsSaidAtTheNextWait) {
+  WatchedRuntime::Watch watch;
+  Machine device(*NewCudaBackend(std::make_unique<WatchedRuntime>(&watch)));
+  const Tensor x = device.Put(Normals(1, 6), {2, 3});
+  const Tensor w = device.Put(Floats(3, 1.0f), {3});
+  const Tensor dx = device.Room(DType::kF32, {2, 3});
+  const Tensor dw = device.Room(DType::kF32, {3});
+  const Tensor gaps = x.Slice(1, 0, 2);
+  const Floats values = Normals(2, 4);
+  const auto host = *device->AllocateHost(64);
+  const auto go_back = [&] {
+    device->RmsNormBackward(
+        {.x = x, .w = w, .eps = 1e-5f, .dy = x, .dx = dx, .dw = dw});
+  };
+  watch.full = true;
+  for (const auto& operation : std::vector<std::function<void()>>{
+           go_back, [&] { device->CheckNumbers(x, 1); },
+           [&] { device->CopyToHost(gaps, host.get(), 0); }}) {
+    operation();
+    EXPECT_EQ(device->Sync().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_TRUE(device->Sync().ok()) << "said once";
+  }
+  EXPECT_EQ(device->CopyFromHost(values.data(), gaps).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(device->Sync().ok());
+  EXPECT_EQ(device.Get(dw), Floats(3, 0.0f));
+  watch.full = false;
+  go_back();
+  EXPECT_TRUE(device->Sync().ok());
+  EXPECT_NE(device.Get(dw), Floats(3, 0.0f));
 }
 
 TEST_F(CudaBackendTest, WhatComesDownIsThereOnceItsEventWasWaitedFor) {
@@ -219,8 +327,22 @@ TEST_F(CudaBackendTest, AGraphIsItsOperationsWithTheValuesOfTheDay) {
   EXPECT_EQ(device_->Sync(), StatusOf(DeviceFault::kNumbers));
 }
 
+// What has gaps comes down through scratch, of which there is none yet.
+TEST_F(CudaBackendTest, AGraphBringsDownWhatHasGaps) {
+  const Tensor x = device_.Room(DType::kF32, {4, 3}).Slice(1, 0, 2);
+  const auto host = *device_->AllocateHost(4 * 2 * 4);
+  auto graph = device_->Capture([&] { device_->CopyToHost(x, host.get(), 0); });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const Floats values = Normals(1, 4 * 2);
+  ASSERT_TRUE(device_->CopyFromHost(values.data(), x).ok());
+  device_->Replay(**graph);
+  ASSERT_TRUE(device_->Sync().ok());
+  EXPECT_EQ(std::memcmp(host->data(), values.data(), 4 * 2 * 4), 0);
+}
+
 TEST_F(CudaBackendTest, WhatNoGraphCanHoldEndsTheProcess) {
   const Tensor x = device_.Room(DType::kF32, {4});
+  auto buffer = *device_->Allocate(1);
   const float value = 0;
   EXPECT_DEATH((void)device_->Capture([&] {
     (void)device_->CopyFromHost(&value, x.Slice(0, 0, 1));
@@ -232,6 +354,8 @@ TEST_F(CudaBackendTest, WhatNoGraphCanHoldEndsTheProcess) {
                "in a capture");
   EXPECT_DEATH((void)device_->Capture([&] { (void)device_->AllocateHost(1); }),
                "in a capture");
+  EXPECT_DEATH((void)device_->Capture([&] { buffer.reset(); }),
+               "freed in a capture");
 }
 
 // y of a weight on both machines, and its gradient.

@@ -26,6 +26,8 @@ void CudaBackend::MoeGate(const MoeGateArgs& args) {
   ScratchPlan plan;
   const auto biased =
       plan.Add<float>(logits.rows * (logits.columns + args.options.n_group));
+  char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   cuda::GateArgs gate = {
       .logits = logits,
       .bias = VectorOf<const float>(args.bias),
@@ -39,7 +41,7 @@ void CudaBackend::MoeGate(const MoeGateArgs& args) {
       .slot = nullptr,
       .bytes = {},
       .words = {},
-      .scratch = biased.in(Scratch(plan.bytes())),
+      .scratch = biased.in(scratch),
       .fault = fault()};
   if (!args.strip.empty()) {
     gate.slot = VectorOf<const int32_t>(args.slot);
@@ -70,6 +72,7 @@ void CudaBackend::MoePlan(const MoePlanArgs& args) {
   const auto counts = plan.Add<int32_t>(experts);
   const auto bad = plan.Add<uint32_t>(1);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   cuda::MoePlan({.routes = RowsOf<const int32_t>(args.routes),
                  .experts = experts,
                  .offsets = VectorOf<int32_t>(args.offsets),
@@ -147,6 +150,7 @@ void CudaBackend::ForEachHeadChunk(const Args& args, const Body& body) {
   const auto faults = plan.Add<uint32_t>(rows);
   const auto bad = plan.Add<uint32_t>(1);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   cuda::CheckKeptSets(head.sets, faults.in(scratch), bad.in(scratch), fault(),
                       stream());
   for (int64_t first = 0; first < rows; first += chunk) {

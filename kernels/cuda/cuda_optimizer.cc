@@ -34,6 +34,7 @@ double* CudaBackend::Squares(absl::Span<const Tensor> tensors, double* out) {
   const auto of_tensor = plan.Add<double>(count);
   const auto sum = plan.Add<double>(1);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return nullptr;
   if (out == nullptr) out = sum.in(scratch);
   // One goes with the launch: a graph's steps check numbers, and nothing comes
   // up in a graph.
@@ -50,7 +51,7 @@ double* CudaBackend::Squares(absl::Span<const Tensor> tensors, double* out) {
         Upload(table.data(), on_device.in(scratch),
                count * static_cast<int64_t>(sizeof(cuda::SquaresTensor)));
     // A device that failed says so at the next wait.
-    if (!staged.ok()) return out;
+    if (!staged.ok()) return nullptr;
   }
   cuda::SumSquares(args, stream());
   return out;
@@ -85,6 +86,7 @@ void CudaBackend::AdamW(const AdamWOptions& options,
   ScratchPlan plan;
   const auto slices = plan.Add<cuda::AdamWSlice>(count);
   char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   const absl::Status staged =
       Upload(table.data(), slices.in(scratch),
              count * static_cast<int64_t>(sizeof(cuda::AdamWSlice)));

@@ -140,6 +140,8 @@ void CudaBackend::RmsNormBackward(const RmsNormBackwardArgs& args) {
   CheckShapes(args);
   ScratchPlan plan;
   const auto moments = plan.Add<cuda::Moments>(args.x.dim(0));
+  char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   cuda::NormBackward({.x = RowsOf<const float>(args.x),
                       .w = VectorOf<const float>(args.w),
                       .eps = args.eps,
@@ -147,7 +149,7 @@ void CudaBackend::RmsNormBackward(const RmsNormBackwardArgs& args) {
                       .dx = RowsOf<float>(args.dx),
                       .dw = VectorOf<float>(args.dw),
                       .db = nullptr,
-                      .moments = moments.in(Scratch(plan.bytes()))},
+                      .moments = moments.in(scratch)},
                      stream());
 }
 
@@ -155,6 +157,8 @@ void CudaBackend::LayerNormBackward(const LayerNormBackwardArgs& args) {
   CheckShapes(args);
   ScratchPlan plan;
   const auto moments = plan.Add<cuda::Moments>(args.x.dim(0));
+  char* const scratch = Scratch(plan.bytes());
+  if (scratch == nullptr) return;
   cuda::NormBackward({.x = RowsOf<const float>(args.x),
                       .w = VectorOf<const float>(args.w),
                       .eps = args.eps,
@@ -162,7 +166,7 @@ void CudaBackend::LayerNormBackward(const LayerNormBackwardArgs& args) {
                       .dx = RowsOf<float>(args.dx),
                       .dw = VectorOf<float>(args.dw),
                       .db = VectorOf<float>(args.db),
-                      .moments = moments.in(Scratch(plan.bytes()))},
+                      .moments = moments.in(scratch)},
                      stream());
 }
 
@@ -176,6 +180,7 @@ void CudaBackend::CountEqualRows(const Tensor& a, const Tensor& b,
 
 void CudaBackend::CheckNumbers(const Tensor& x, double limit) {
   const double* squares = Squares({&x, 1}, nullptr);
+  if (squares == nullptr) return;
   cuda::CheckNumbers(squares, static_cast<double>(x.elements()), limit, fault(),
                      stream());
 }

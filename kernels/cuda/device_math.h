@@ -90,8 +90,10 @@ __device__ inline float LogSumExp(float largest, float sum) {
                             Log(static_cast<double>(sum)));
 }
 
-// Floats as unsigned numbers of the same order (kernels/cpu/float_order.h).
+// Floats as unsigned numbers of the same order, any NaN the least
+// (kernels/cpu/float_order.h).
 __device__ inline uint32_t OrderedBits(float x) {
+  if (x != x) return 0;
   const uint32_t bits = __float_as_uint(x + 0.0f);
   return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
 }

@@ -64,6 +64,7 @@ class GpuRuntime final : public Runtime {
 
   absl::StatusOr<void*> Allocate(int64_t bytes) override {
     void* memory = nullptr;
+    KeepLaunches();
     const cudaError_t error = cudaMalloc(&memory, static_cast<size_t>(bytes));
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // it is no failure of the device
@@ -79,6 +80,7 @@ class GpuRuntime final : public Runtime {
 
   absl::StatusOr<void*> AllocateHost(int64_t bytes) override {
     void* memory = nullptr;
+    KeepLaunches();
     const cudaError_t error =
         cudaMallocHost(&memory, static_cast<size_t>(bytes));
     if (error == cudaErrorMemoryAllocation) {
@@ -101,9 +103,6 @@ class GpuRuntime final : public Runtime {
   void CopyDown(const void* device, void* host, int64_t bytes) override {
     CopyBy(device, host, bytes, cudaMemcpyDeviceToHost);
   }
-  void CopyOnDevice(const void* from, void* to, int64_t bytes) override {
-    CopyBy(from, to, bytes, cudaMemcpyDeviceToDevice);
-  }
   void Zero(void* device, int64_t bytes) override {
     Keep(cudaMemsetAsync(device, 0, static_cast<size_t>(bytes), stream_),
          "cudaMemsetAsync");
@@ -113,18 +112,23 @@ class GpuRuntime final : public Runtime {
     Keep(cudaEventRecord(events_[event], stream_), "cudaEventRecord");
   }
   absl::Status Wait(int event) override {
-    Keep(cudaGetLastError(), "a launch");
+    KeepLaunches();
     Keep(cudaEventSynchronize(events_[event]), "cudaEventSynchronize");
     return failure_;
   }
 
   absl::Status BeginCapture() override {
+    KeepLaunches();
     RETURN_IF_ERROR(failure_);
-    return ErrorOf(
+    RETURN_IF_ERROR(ErrorOf(
         cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
-        "cudaStreamBeginCapture");
+        "cudaStreamBeginCapture"));
+    capturing_ = true;
+    return absl::OkStatus();
   }
   absl::StatusOr<void*> EndCapture() override {
+    capturing_ = false;
+    KeepLaunches();
     cudaGraph_t graph = nullptr;
     RETURN_IF_ERROR(
         ErrorOf(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture"));
@@ -134,6 +138,7 @@ class GpuRuntime final : public Runtime {
     RETURN_IF_ERROR(ErrorOf(error, "cudaGraphInstantiate"));
     return static_cast<void*>(runnable);
   }
+  bool capturing() const override { return capturing_; }
   void Replay(void* graph) override {
     Keep(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_),
          "cudaGraphLaunch");
@@ -149,6 +154,10 @@ class GpuRuntime final : public Runtime {
          "cudaMemcpyAsync");
   }
 
+  // CUDA's last error is that of launches, until another call sets it: asked
+  // for before each that forgives one.
+  void KeepLaunches() { Keep(cudaGetLastError(), "a launch"); }
+
   // The first failure stands: what comes after it is its consequence.
   void Keep(cudaError_t error, const char* what) {
     if (failure_.ok()) failure_ = ErrorOf(error, what);
@@ -157,6 +166,7 @@ class GpuRuntime final : public Runtime {
   cudaStream_t stream_ = nullptr;
   std::array<cudaEvent_t, kRuntimeEvents> events_ = {};
   absl::Status failure_;
+  bool capturing_ = false;
 };
 
 }  // namespace
@@ -178,7 +188,11 @@ GpuSurvey SurveyGpus() {
   }
   for (int i = 0; i < devices; ++i) {
     cudaDeviceProp properties;
-    const cudaError_t read = cudaGetDeviceProperties(&properties, i);
+    int mode = 0;
+    cudaError_t read = cudaGetDeviceProperties(&properties, i);
+    if (read == cudaSuccess) {
+      read = cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, i);
+    }
     if (read != cudaSuccess && i > 0) {
       cudaGetLastError();  // nothing is computed on it
       continue;
@@ -189,13 +203,7 @@ GpuSurvey SurveyGpus() {
       survey.remedy = "`nvidia-smi` tells what the driver sees";
       return survey;
     }
-    std::string lack;
-    if (properties.major != 9 || properties.minor != 0) {
-      lack = absl::StrCat("has compute capability ", properties.major, ".",
-                          properties.minor,
-                          "; the kernels are compiled for 9.0 (H100, H200) "
-                          "alone");
-    }
+    std::string lack = LackOf(properties.major, properties.minor, mode);
     if (i == 0 && !lack.empty()) {
       survey.missing = absl::StrCat("the GPU ", properties.name, " ", lack);
       survey.remedy = "if there is another, name it by CUDA_VISIBLE_DEVICES";

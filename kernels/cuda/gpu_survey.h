@@ -23,6 +23,10 @@ struct GpuSurvey {
   std::string remedy;
 };
 
+// Why the kernels cannot run on a GPU of a compute capability and in a compute
+// mode, as CUDA numbers them; empty: they can.
+std::string LackOf(int major, int minor, int compute_mode);
+
 }  // namespace temper
 
 #endif  // KERNELS_CUDA_GPU_SURVEY_H_

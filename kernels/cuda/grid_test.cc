@@ -41,12 +41,12 @@ class NoRuntime final : public cuda::Runtime {
   void FreeHost(void* memory) override { std::free(memory); }
   void CopyUp(const void*, void*, int64_t) override {}
   void CopyDown(const void*, void*, int64_t) override {}
-  void CopyOnDevice(const void*, void*, int64_t) override {}
   void Zero(void*, int64_t) override {}
   void Record(int) override {}
   absl::Status Wait(int) override { return absl::OkStatus(); }
   absl::Status BeginCapture() override { return absl::OkStatus(); }
   absl::StatusOr<void*> EndCapture() override { return nullptr; }
+  bool capturing() const override { return false; }
   void Replay(void*) override {}
   void FreeGraph(void*) override {}
 
@@ -77,6 +77,7 @@ class GridTest : public testing::Test, protected simt::LaunchObserver {
     EXPECT_LE(grid.y, 65535u) << kernel;
     EXPECT_LE(grid.z, 65535u) << kernel;
     EXPECT_LE(block.x * block.y * block.z, 1024u) << kernel;
+    EXPECT_LE(block.z, 64u) << kernel;
     std::string name = kernel;
     if (name.front() == '(') name = name.substr(1, name.find('<') - 1);
     auto& least = least_[name];
@@ -419,6 +420,12 @@ TEST_F(GridTest, EveryOperationSpreadsOverAllMultiprocessors) {
   EXPECT_EQ(launched, KernelNames());
   EXPECT_THAT(launched, testing::IsSupersetOf(steps));
   for (const auto& [name, blocks] : few) EXPECT_EQ(launched.count(name), 1u);
+}
+
+TEST(BlocksForDeathTest, MoreThanAGridHasEndTheProcess) {
+  EXPECT_EQ(cuda::BlocksFor(0x7FFFFFFF, 1), 0x7FFFFFFFu);
+  EXPECT_DEATH(cuda::BlocksFor(int64_t{1} << 31, 1), "more blocks than a grid");
+  EXPECT_DEATH(cuda::BlocksFor(int64_t{1} << 40, 32), "more blocks than");
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 
 struct CUstream_st;  // of the CUDA runtime
 
@@ -28,9 +30,18 @@ constexpr unsigned ThreadsFor(int64_t items, unsigned most = 256) {
   return threads;
 }
 
-// At least one: an empty grid is no launch.
+// Of a grid along x.
+inline constexpr int64_t kBlocksMax = 0x7FFFFFFF;
+
+// At least one: an empty grid is no launch. Ends the process if there are more
+// than a grid has.
 constexpr unsigned BlocksFor(int64_t items, unsigned threads) {
-  return static_cast<unsigned>(std::max<int64_t>(1, CeilDiv(items, threads)));
+  const int64_t blocks = std::max<int64_t>(1, CeilDiv(items, threads));
+  if (blocks > kBlocksMax) {
+    std::fputs("a launch of more blocks than a grid has\n", stderr);
+    std::abort();
+  }
+  return static_cast<unsigned>(blocks);
 }
 
 }  // namespace temper::cuda

@@ -18,7 +18,7 @@ namespace temper::cuda {
 
 // Events that a runtime has, by number from 0. Recording one again forgets
 // where it was before.
-inline constexpr int kRuntimeEvents = 10;
+inline constexpr int kRuntimeEvents = 9;
 
 class Runtime {
  public:
@@ -26,7 +26,8 @@ class Runtime {
 
   virtual Stream stream() const = 0;
 
-  // Zeroed, 256-byte aligned. ResourceExhausted if there is no room.
+  // Zeroed, 256-byte aligned. ResourceExhausted if there is no room. Nothing is
+  // allocated or freed in a capture.
   virtual absl::StatusOr<void*> Allocate(int64_t bytes) = 0;
   virtual void Free(void* memory) = 0;
   // Of the host, page-locked, zeroed.
@@ -37,7 +38,6 @@ class Runtime {
   // it is until an event recorded later was waited for.
   virtual void CopyUp(const void* host, void* device, int64_t bytes) = 0;
   virtual void CopyDown(const void* device, void* host, int64_t bytes) = 0;
-  virtual void CopyOnDevice(const void* from, void* to, int64_t bytes) = 0;
   virtual void Zero(void* device, int64_t bytes) = 0;
 
   virtual void Record(int event) = 0;
@@ -47,6 +47,7 @@ class Runtime {
   // What is enqueued between the two is kept, not run.
   virtual absl::Status BeginCapture() = 0;
   virtual absl::StatusOr<void*> EndCapture() = 0;
+  virtual bool capturing() const = 0;
   virtual void Replay(void* graph) = 0;
   virtual void FreeGraph(void* graph) = 0;
 };

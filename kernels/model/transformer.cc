@@ -231,18 +231,19 @@ absl::Status TransformerImpl::ReplayLayers(const BlockContext& context,
                         at(a.hidden),
                         at(context.cos_sin),
                         at(cache->layer(0).latent)};
-  auto found = graphs_.find(key);
-  if (found == graphs_.end() && has_graphs_) {
-    ASSIGN_OR_RETURN(auto graph, backend_->Capture(enqueue));
-    has_graphs_ = graph != nullptr;
-    if (graphs_.size() >= kGraphsMax) graphs_.clear();
-    if (has_graphs_) found = graphs_.emplace(key, std::move(graph)).first;
-  }
-  if (has_graphs_) {
+  const auto found = graphs_.find(key);
+  if (found != graphs_.end()) {
     backend_->Replay(*found->second);
-  } else {
-    enqueue();
+    return absl::OkStatus();
   }
+  // The first of a shape goes without: what a device makes ready once, such as
+  // a kernel that was never launched, is no matter of a graph.
+  enqueue();
+  if (!has_graphs_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(auto graph, backend_->Capture(enqueue));
+  has_graphs_ = graph != nullptr;
+  if (graphs_.size() >= kGraphsMax) graphs_.clear();
+  if (has_graphs_) graphs_.emplace(key, std::move(graph));
   return absl::OkStatus();
 }
 

@@ -55,8 +55,8 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(
       int64_t bytes) = 0;
-  // Stages row-major values: `host` may change as soon as it returns, and `to`
-  // has them for what is enqueued from now on.
+  // Stages row-major values, where its room is full by waiting for older ones:
+  // `host` may change when it returns, and `to` has them for what comes next.
   virtual absl::Status CopyFromHost(const void* host, const Tensor& to) = 0;
   // Enqueues a copy, row-major, to byte `offset` of `to`: valid once an event
   // recorded later was waited for, and until the next such copy.
@@ -172,9 +172,9 @@ class Backend {
   // --- Attention (MLA in its absorbed form, over selected keys) -------------
   // selected[n] = positions of the min(K, position + 1) keys of largest
   //   I[n, s] = sum_h w[n, h] ReLU(q[n, h] . k[s])
-  // ties to the lowest position, ascending, then -1. The order is total: a NaN
-  // is beyond the infinity of its sign. A non-empty scores tap
-  // [N, keys_max] receives I, -inf beyond the position. Of f8e4m3 keys q is
+  // ties to the lowest position, ascending, then -1. The order is total: any
+  // NaN, whatever its sign, ties with any other, below -inf. A non-empty scores
+  // tap [N, keys_max] receives I, -inf beyond the position. Of f8e4m3 keys q is
   // quantised, a scale a row: I = k_scale sum_h (w q_scale) ReLU(their codes').
   virtual void IndexerSelect(const IndexerSelectArgs& args) = 0;
   // z[n, h] = sum_s softmax_s(scale q[n, h] . k[s]) k[s, :C], s over

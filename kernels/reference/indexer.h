@@ -34,13 +34,17 @@ T IndexScore(const IndexerShape& shape, const std::vector<T>& q,
   return score;
 }
 
-// Positions of the k largest of `scores`, ties to the lowest, ascending.
+// Positions of the k largest of `scores`, ties to the lowest, ascending. Any
+// NaN is below -infinity.
 template <typename T>
 std::vector<int32_t> TopK(const std::vector<T>& scores, int64_t k) {
   std::vector<int32_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return scores[a] > scores[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    const bool a_is_nan = scores[a] != scores[a];
+    if (scores[b] != scores[b]) return !a_is_nan;
+    return scores[a] > scores[b];
+  });
   order.resize(std::min<size_t>(order.size(), k));
   std::sort(order.begin(), order.end());
   return order;

@@ -142,10 +142,11 @@ def cuda_kernels(name, srcs, hdrs = [], deps = [], testonly = False, visibility 
         # An fma is the instruction, which every machine of the tests has. The
         # emulator looks at every access by what the compiler calls for
         # ThreadSanitizer, and wants their lines (of DWARF 5 addr2line 2.40
-        # names another file).
+        # names another file). What was a register stays one.
         copts = [
             "-mfma",
             "-fno-math-errno",
+            "-fstack-reuse=none",
             "-fno-sanitize=address,alignment",
             "-fsanitize=thread",
             "-g1",

@@ -54,63 +54,86 @@ doctor() {
 
 digests() { bin/numerics_digest_test --gtest_brief=1; }
 
-goldens() { bin/model_parity_test --gtest_brief=1 '--gtest_filter=Goldens/*A:Goldens/*C'; }
+goldens() { bin/model_parity_test --gtest_brief=1 "--gtest_filter=$golden_tests"; }
+
+# What tests on a GPU was packed whole and starts, on any machine, and every
+# pattern of a filter names a test: one that names none would pass unseen.
+programs() {
+  names bin/model_parity_test "$golden_tests" &&
+    names bin/instructions_on_gpu "$probe_tests" &&
+    names bin/op_conformance_on_gpu "$conformance_tests" &&
+    names bin/cuda_backend_on_gpu "$backend_tests:$repeated_tests:$sanitizer_tests" &&
+    names bin/cuda_model_on_gpu "$model_tests"
+}
+
+names() {  # PROGRAM FILTER
+  local patterns pattern count
+  IFS=: read -ra patterns <<<"${2//-/}"
+  for pattern in "${patterns[@]}"; do
+    count=$("$1" --gtest_list_tests "--gtest_filter=$pattern" | grep -c '^  ')
+    ((count > 0)) || { echo "$1: no test is called $pattern"; return 1; }
+  done
+  echo "$1: ${#patterns[@]} patterns"
+}
 
 # First, on a GPU that was never seen: whether single instructions do what the
 # emulator does. What tests misuse is the emulator's alone to find.
-probe() {
-  bin/instructions_on_gpu --gtest_brief=1 '--gtest_filter=Schedules/WgmmaTest.Every*/0:Schedules/WgmmaTest.StridesAreHeeded/0:Schedules/WgmmaTest.AFromRegisters/0:Schedules/MatrixTest.*Follow*/0:Schedules/WarpTest.ShufflesRead*/0:Schedules/WarpTest.VotesCount*/0:Schedules/WarpTest.PartsOfAWarpMeetApart/0:Schedules/WarpTest.NamedBarriers*/0:Schedules/BlockTest.EveryThread*/0:Schedules/BlockTest.ABlockSums*/0:Schedules/BlockTest.BlocksOfAnySize*/0:Schedules/BlockTest.BarriersDoNotWait*/0:Schedules/BlockTest.AtomicsLoseNothing/0:Schedules/CopyTest.CopiesOf*/0:Schedules/CopyTest.Boxes*/0:Schedules/CopyTest.BulkCopies*/0:Schedules/CopyTest.Phases*/0:TensorMapTest.*'
-}
+probe() { bin/instructions_on_gpu --gtest_brief=1 "--gtest_filter=$probe_tests"; }
 
 # Every case of every operation, to the bits of the scalar tier. Left out: what
 # the host looks at before a launch, and dies of in a fork.
-conformance() { bin/op_conformance_on_gpu --gtest_brief=1 '--gtest_filter=-*.ShapesAreHeld'; }
+conformance() { bin/op_conformance_on_gpu --gtest_brief=1 "--gtest_filter=$conformance_tests"; }
 
 # Left out: what may not be there yet before a wait, a GPU may have brought. A
 # process that has a GPU cannot be forked, so what is to die is started anew.
 backend() {
   bin/cuda_backend_on_gpu --gtest_brief=1 --gtest_death_test_style=threadsafe \
-    '--gtest_filter=-*WhatComesDownIsThereOnceItsEventWasWaitedFor' || return 1
+    "--gtest_filter=$backend_tests" || return 1
   # Twenty times over: a race need not show in the first.
   bin/cuda_backend_on_gpu --gtest_brief=1 --gtest_repeat=20 \
-    '--gtest_filter=*.AGraphIs*:*.ProductsHaveTheCpusBits*'
+    "--gtest_filter=$repeated_tests"
 }
 
 # Goldens, committed digests of logits, samples and three steps of training,
 # zero mismatch on the device and across devices.
-model() { bin/cuda_model_on_gpu '--gtest_filter=-*GoldenB*'; }
+model() { bin/cuda_model_on_gpu "--gtest_filter=$model_tests"; }
 
 # Exit status 1 is that no sample is well-formed: this model calls tools, and
 # there are none. What was sampled is compared.
 generate() {
-  local device code
-  for device in cpu cuda; do
+  local device made=() code
+  for device in $compared; do
+    made+=("generated${#made[@]}.json")
     bin/temper generate tools/quickstart_model --prompt 'What is 17 + 25?' \
-      --samples 4 --seed 1 --device "$device" --json >"$device.json"
+      --samples 4 --seed 1 --device "$device" --json >"${made[-1]}"
     code=$?
     ((code <= 1)) || return "$code"
   done
-  [[ -s cuda.json ]] || return 1
-  cat cuda.json
-  cmp cpu.json cuda.json && echo "the same as on the CPU"
+  [[ -s ${made[0]} ]] || return 1
+  cat "${made[0]}"
+  cmp "${made[@]}" && echo "the same on $compared"
 }
 
 train() {
-  local device
-  for device in cuda cpu; do
-    bin/temper train tools/configs/quickstart.textproto --name "$device" \
-      --runs-dir "$work/runs" --set environments=math --set steps=3 \
-      --set eval_tasks=8 --set device="$device" || return 1
+  local device made=()
+  for device in $compared; do
+    made+=("runs/train${#made[@]}/run.db")
+    bin/temper train tools/configs/quickstart.textproto \
+      --name "$(basename "$(dirname "${made[-1]}")")" --runs-dir "$work/runs" \
+      --set environments=math --set steps="$steps" --set eval_tasks=8 \
+      --set device="$device" || return 1
   done
-  python3 "$here/same_runs.py" runs/cuda/run.db runs/cpu/run.db
+  python3 "$here/same_runs.py" "${made[@]}"
 }
 
+# The machine's own first, for whatever is not reached.
 bench() {
-  bin/temper bench gemm --device cuda || return 1
-  bin/temper bench train --model tools/configs/bench_60m.json --device cuda || return 1
-  bin/temper bench decode --model tools/quickstart_model --device cuda || return 1
-  # The machine's own, beside them.
-  python3 "$here/ceilings.py"
+  local code=0
+  python3 "$here/ceilings.py" || code=1
+  bin/temper bench gemm --device cuda || code=1
+  bin/temper bench train --model tools/configs/bench_60m.json --device cuda || code=1
+  bin/temper bench decode --model tools/quickstart_model --device cuda || code=1
+  return "$code"
 }
 
 # Of what launches little. A tool that is not there is said, and is no failure.
@@ -119,7 +142,7 @@ sanitizer() {
   [[ -x $tool ]] || { echo "no $tool"; return 0; }
   for kind in memcheck racecheck; do
     "$tool" --tool "$kind" --error-exitcode 9 bin/cuda_backend_on_gpu --gtest_brief=1 \
-      '--gtest_filter=*.AGraph*:*.AFault*' || return 1
+      "--gtest_filter=$sanitizer_tests" || return 1
   done
 }
 
@@ -170,8 +193,8 @@ run_stage() {  # NAME:SECONDS
   fi
 }
 export work here
-export -f doctor digests goldens probe conformance backend model generate train bench \
-  sanitizer machine_code
+export -f doctor digests goldens programs names probe conformance backend model generate \
+  train bench sanitizer machine_code
 
 echo "revision $(cat revision), $(nproc) cores, $(date -u +%Y-%m-%dT%H:%MZ)"
 for stage in "${cpu_stages[@]}"; do run_stage "$stage"; done

@@ -5,6 +5,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cuda/simt/access_kernels.h"
 #include "kernels/cuda/simt/emulator.h"
+#include "kernels/cuda/simt/launch.h"
 #include "kernels/cuda/simt/testing.h"
 
 namespace temper::simt {
@@ -126,6 +127,16 @@ TEST(StarvationTest, APlainLoadThatNobodyEndsIsFound) {
     EXPECT_THAT(failures.message(), StartsWith("starvation: "));
   }
   SetSchedule(0);
+}
+
+TEST(LaunchDeathTest, NoGridOrBlockIsLargerThanAGpuHas) {
+  const auto launch = [](dim3 grid, dim3 block) {
+    LaunchGrid("large", grid, block, 0, nullptr, nullptr, 0);
+  };
+  EXPECT_DEATH(launch(dim3(0x80000000u), 32), "large .* grid of 2147483648");
+  EXPECT_DEATH(launch(dim3(1, 65536), 32), "grid of 1 by 65536");
+  EXPECT_DEATH(launch(dim3(1), dim3(1, 1, 65)), "blocks of 65 along z");
+  EXPECT_DEATH(launch(dim3(1), dim3(32, 33)), "blocks of 1056 threads");
 }
 
 TEST(StarvationTest, APlainLoadWaitsForAnotherThread) {

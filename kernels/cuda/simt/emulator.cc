@@ -37,10 +37,11 @@ void FinishLaunches() {}
 void LaunchGrid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
                 void (*run_thread)(const void*), const void* arguments,
                 size_t arguments_bytes) {
-  CHECK(grid.x > 0 && grid.y > 0 && grid.y <= 65535 && grid.z > 0 &&
-        grid.z <= 65535)
+  CHECK(grid.x > 0 && grid.x <= 0x7FFFFFFF && grid.y > 0 && grid.y <= 65535 &&
+        grid.z > 0 && grid.z <= 65535)
       << kernel << " is launched with a grid of " << grid.x << " by " << grid.y
       << " by " << grid.z;
+  CHECK(block.z <= 64) << kernel << " has blocks of " << block.z << " along z";
   Launched launched;
   launched.kernel = kernel;
   launched.grid = grid;

@@ -7,6 +7,7 @@
 #include "kernels/cuda/simt/accumulator.h"
 #include "kernels/cuda/simt/block.h"
 #include "kernels/cuda/simt/warp.h"
+#include "kernels/cuda/simt/wgmma.h"
 
 namespace temper::simt {
 namespace {
@@ -135,6 +136,10 @@ void LoadMatrices(uint32_t* registers, int count, Layout layout,
                           count, layout, registers};
   CheckRow(mine, AccessKind::kRead, site);
   MeetWhole("ldmatrix", &mine, nullptr, &CombineLoad, site);
+  const Thread& thread = *Block::Get().current();
+  if (!HasMultiplies(thread)) return;
+  CheckRegisters(thread, reinterpret_cast<uintptr_t>(registers),
+                 count * sizeof(uint32_t), /*write=*/true, site);
 }
 
 void StoreMatrices(void* row, int count, Layout layout,

@@ -28,11 +28,16 @@ TEMPER_PTX void WgmmaWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 // The compiler does not know that a wgmma goes on after its instruction: this
-// keeps it from moving accesses to the sum past a fence or a wait.
+// keeps it from moving accesses to the sum, or to A, past a fence or a wait.
 template <int kCount>
 TEMPER_PTX void HoldRegisters(float (&d)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+template <int kCount>
+TEMPER_PTX void HoldRegisters(uint32_t (&a)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(a[i])::"memory");
 }
 
 // Lists of a sum's registers: as operands, and as PTX numbers them.

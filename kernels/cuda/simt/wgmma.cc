@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "kernels/cuda/simt/access.h"
@@ -34,13 +35,16 @@ struct ProductInFlight {
   Product product;
   std::shared_ptr<SumInFlight> sum;
   std::vector<OperandPiece> a, b;
-  std::vector<Operand> a_of_registers;  // [row][32]
+  std::vector<Operand> a_of_registers;                       // [row][32]
+  std::array<const uint32_t*, kWarpLanes> a_registers = {};  // null: none
   Access access;
   uint32_t group;
 };
 
 struct WarpState {
   bool fenced = false;
+  // Words of their stacks that the lanes have written since the fence.
+  std::array<std::unordered_set<uintptr_t>, kWarpLanes> written;
   uint32_t group = 0;  // of the products that come next
   std::vector<ProductInFlight> flying;
   std::vector<Product> asked;  // since the block began, to compare warps
@@ -87,6 +91,20 @@ void CheckAgreement(const Meeting& meeting) {
   mine.asked.push_back(product);
 }
 
+// Fails if a lane has written one of `count` registers since the fence.
+void CheckFenced(const Meeting& meeting, uint32_t lane, const void* registers,
+                 int count, const char* which) {
+  const auto& written = warps[meeting.warp].written[lane];
+  const auto first = reinterpret_cast<uintptr_t>(registers);
+  for (int i = 0; i < count; ++i) {
+    if (!written.contains(first + i * sizeof(uint32_t))) continue;
+    Fail("missing wgmma fence",
+         std::string("a thread has written registers of ") + which +
+             " since the last",
+         Of(meeting, lane).site);
+  }
+}
+
 std::shared_ptr<SumInFlight> SumOf(const Meeting& meeting) {
   const Product& product = *Of(meeting, 0).product;
   WarpState& mine = warps[meeting.warp];
@@ -103,6 +121,7 @@ std::shared_ptr<SumInFlight> SumOf(const Meeting& meeting) {
   sum->values.resize(kWarpRows * product.columns);
   for (uint32_t lane = 0; lane < kWarpLanes; ++lane) {
     float* const d = Of(meeting, lane).d;
+    CheckFenced(meeting, lane, d, product.columns / 2, "the sum");
     sum->registers[lane] = d;
     for (int i = 0; i < product.columns / 2; ++i) {
       const int row = lane / 4 + i % 4 / 2 * 8;
@@ -151,6 +170,10 @@ void CombineMultiply(const Meeting& meeting) {
   const Product& product = flying.product;
   const int first_row = static_cast<int>(meeting.warp % 4) * kWarpRows;
   if (product.a_registers != nullptr) {
+    for (uint32_t lane = 0; lane < kWarpLanes; ++lane) {
+      flying.a_registers[lane] = Of(meeting, lane).product->a_registers;
+      CheckFenced(meeting, lane, flying.a_registers[lane], 4, "A");
+    }
     flying.a_of_registers = RegistersOfA(meeting);
   } else {
     flying.a = PiecesOf(product.a, product.numbers, product.a_major, first_row,
@@ -202,7 +225,11 @@ void End(ProductInFlight& flying, uint32_t warp) {
   }
 }
 
-void CombineFence(const Meeting& meeting) { warps[meeting.warp].fenced = true; }
+void CombineFence(const Meeting& meeting) {
+  WarpState& mine = warps[meeting.warp];
+  mine.fenced = true;
+  for (auto& words : mine.written) words.clear();
+}
 
 void CombineCommit(const Meeting& meeting) { ++warps[meeting.warp].group; }
 
@@ -265,7 +292,20 @@ void WaitMultiplies(uint32_t pending, Where where) {
 
 void CheckRegisters(const Thread& thread, uintptr_t at, size_t bytes,
                     bool write, Site site) {
-  for (const ProductInFlight& flying : warps[thread.warp].flying) {
+  WarpState& mine = warps[thread.warp];
+  if (write && mine.fenced) {
+    constexpr uintptr_t kWord = sizeof(uint32_t);
+    for (uintptr_t word = at / kWord * kWord; word < at + bytes;
+         word += kWord) {
+      mine.written[thread.lane].insert(word);
+    }
+  }
+  for (const ProductInFlight& flying : mine.flying) {
+    const auto a = reinterpret_cast<uintptr_t>(flying.a_registers[thread.lane]);
+    if (write && a != 0 && at + bytes > a && at < a + 4 * sizeof(uint32_t)) {
+      Fail("overwritten too early",
+           "writes registers of A, which a wgmma in flight reads", site);
+    }
     const auto low =
         reinterpret_cast<uintptr_t>(flying.sum->registers[thread.lane]);
     const size_t size = flying.sum->columns / 2 * sizeof(float);
@@ -278,7 +318,8 @@ void CheckRegisters(const Thread& thread, uintptr_t at, size_t bytes,
 }
 
 bool HasMultiplies(const Thread& thread) {
-  return !warps[thread.warp].flying.empty();
+  const WarpState& mine = warps[thread.warp];
+  return mine.fenced || !mine.flying.empty();
 }
 
 void BeginMultiplies() {
@@ -292,7 +333,7 @@ void BeginMultiplies() {
 }
 
 void EndThreadOfMultiplies(const Thread& thread) {
-  if (!HasMultiplies(thread)) return;
+  if (warps[thread.warp].flying.empty()) return;
   Fail("unfinished", "the thread ends before a wgmma of its warp",
        warps[thread.warp].flying.front().access.site);
 }

@@ -4,9 +4,11 @@
 // read must not be written, and the registers of the sum are poison.
 //
 // Failures, by name:
-//   "missing wgmma fence"   the sum's registers were the threads' own, and no
-//                           fence has given them to the tensor core.
+//   "missing wgmma fence"   registers of the sum or of A were the threads' own,
+//                           or were written, and no fence has given them to the
+//                           tensor core since.
 //   "read before its wait"  a load or store of registers of the sum before it.
+//   "overwritten too early" a store to registers of A before it.
 //   "unfinished"            a thread ends before its product.
 //   "wgmma misuse"          a descriptor that the hardware does not have; warps
 //                           of a warpgroup that ask for different products.
@@ -56,10 +58,11 @@ void FenceMultiplies(Where where);
 void CommitMultiplies(Where where);
 void WaitMultiplies(uint32_t pending, Where where);
 
-// By accesses: fails if registers of a product in flight lie there.
+// By accesses to the thread's stack, where its registers lie: fails if some of
+// a product in flight lie there, and knows of what is written after a fence.
 void CheckRegisters(const Thread& thread, uintptr_t at, size_t bytes,
                     bool write, Site site);
-// Whether the thread has some.
+// Whether that is to be asked.
 bool HasMultiplies(const Thread& thread);
 
 // By the block.

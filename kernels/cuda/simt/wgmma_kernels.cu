@@ -30,13 +30,16 @@ __global__ void __launch_bounds__(128)
   for (int i = 0; i < kColumns / 2; ++i) sum[i] = mine[i];
   const uint64_t a = DescriptorOf(shared, wgmma.a);
   const uint64_t b = DescriptorOf(b_at, wgmma.b);
-  HoldRegisters(sum);
-  WgmmaFence();
+  uint32_t registers[4] = {};
   if constexpr (kRegisters) {
-    uint32_t registers[4];
     for (int i = 0; i < 4; ++i) {
       registers[i] = wgmma.a_registers[threadIdx.x * 4 + i];
     }
+  }
+  HoldRegisters(sum);
+  HoldRegisters(registers);
+  WgmmaFence();
+  if constexpr (kRegisters) {
     if constexpr (kE4m3) {
       WgmmaE4m3<kColumns>(sum, registers, b, wgmma.accumulate);
     } else {
@@ -96,6 +99,26 @@ __global__ void __launch_bounds__(128) InFlightKernel(InFlight what, float* d) {
   d[threadIdx.x] += second[0];
 }
 
+__global__ void __launch_bounds__(128)
+    RegistersOfAKernel(WritesA when, float* d) {
+  TEMPER_DYNAMIC_SHARED(unsigned char, shared);
+  const uint64_t zeros = Zeros(shared);
+  float sum[4] = {1, 1, 1, 1};
+  uint32_t a[4] = {};
+  HoldRegisters(sum);
+  HoldRegisters(a);
+  WgmmaFence();
+  if (when == WritesA::kAfterTheFence) a[2] = threadIdx.x;
+  if (when == WritesA::kByLdmatrix)
+    LoadMatrix(a, shared + threadIdx.x % 32 * 16);
+  WgmmaBf16<8>(sum, a, zeros, true);
+  WgmmaCommit();
+  if (when == WritesA::kInFlight) a[2] = threadIdx.x;
+  WgmmaWait<0>();
+  HoldRegisters(sum);
+  d[threadIdx.x] = sum[0];
+}
+
 __global__ void MisuseKernel(WgmmaMisuse misuse, float* d) {
   TEMPER_DYNAMIC_SHARED(unsigned char, shared);
   const uint64_t zeros = Zeros(shared);
@@ -136,6 +159,10 @@ bool RunWgmma(const WgmmaCase& wgmma, float* d) {
 
 void WaitForTheFirst(InFlight what, float* d) {
   TEMPER_LAUNCH(InFlightKernel, 1, 128, 8192, nullptr, what, d);
+}
+
+void WriteRegistersOfA(WritesA when, float* d) {
+  TEMPER_LAUNCH(RegistersOfAKernel, 1, 128, 8192, nullptr, when, d);
 }
 
 void MisuseWgmma(WgmmaMisuse misuse, float* d) {

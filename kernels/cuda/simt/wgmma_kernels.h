@@ -39,6 +39,11 @@ bool RunWgmma(const WgmmaCase& wgmma, float* d);
 enum class InFlight { kReadsTheFirst, kReadsTheSecond, kWritesTheSecond };
 void WaitForTheFirst(InFlight what, float* d);
 
+// A product of registers of A, which are written before its fence; d[thread] is
+// 1, unless they are written again.
+enum class WritesA { kBeforeTheFence, kAfterTheFence, kByLdmatrix, kInFlight };
+void WriteRegistersOfA(WritesA when, float* d);
+
 enum class WgmmaMisuse {
   kWarpsDisagree,
   kThreeWarps,

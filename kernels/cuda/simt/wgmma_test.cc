@@ -288,6 +288,26 @@ TEST_P(WgmmaTest, AGroupThatWasWaitedForIsDoneAndNoOther) {
   }
 }
 
+TEST_P(WgmmaTest, RegistersOfAAreWrittenBeforeTheFence) {
+  GlobalArray<float> d(128);
+  WriteRegistersOfA(WritesA::kBeforeTheFence, d.data());
+  for (int i = 0; i < 128; ++i) EXPECT_EQ(d[i], 1);
+  const struct {
+    WritesA when;
+    const char* failure;
+  } cases[] = {
+      {WritesA::kAfterTheFence, "missing wgmma fence: "},
+      {WritesA::kByLdmatrix, "missing wgmma fence: "},
+      {WritesA::kInFlight, "overwritten too early: "},
+  };
+  for (const auto& c : cases) {
+    FailureCatcher failures;
+    WriteRegistersOfA(c.when, d.data());
+    EXPECT_THAT(failures.message(), StartsWith(c.failure));
+    EXPECT_THAT(failures.message(), HasSubstr("wgmma_kernels.cu:"));
+  }
+}
+
 TEST_P(WgmmaTest, MisuseIsNamed) {
   const struct {
     WgmmaMisuse misuse;

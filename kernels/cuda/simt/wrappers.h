@@ -116,8 +116,8 @@ template <uint32_t kPending>
 void WgmmaWait(TEMPER_SIMT_WHERE) {
   WaitMultiplies(kPending, where);
 }
-template <int kCount>
-void HoldRegisters(float (&)[kCount]) {}
+template <typename T, int kCount>
+void HoldRegisters(T (&)[kCount]) {}
 
 template <int kColumns, Major kAMajor = Major::kK, Major kBMajor = Major::kK>
 void WgmmaBf16(float (&d)[kColumns / 2], uint64_t a, uint64_t b,

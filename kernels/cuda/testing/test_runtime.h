@@ -3,9 +3,11 @@
 // (gpu_test_runtime.cc), as the programs called .._on_gpu do, which
 // tools/device takes to one.
 //
-// On the emulator launches have run when they return, and its memory is the
-// host's (kernels/cuda/simt/emulator.h). What comes down lies in the host's
-// buffer only once an event recorded later was waited for, as on a GPU.
+// The emulator's memory is the host's (kernels/cuda/simt/emulator.h). What is
+// enqueued runs when an event recorded later is waited for, and no earlier: a
+// kernel, a copy down, and a copy up too, which takes what the host has there
+// then. All of it has run before memory is freed. The whole process has one
+// queue, of which one thread at a time has to do with.
 
 #ifndef KERNELS_CUDA_TESTING_TEST_RUNTIME_H_
 #define KERNELS_CUDA_TESTING_TEST_RUNTIME_H_

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <complex>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -144,20 +146,27 @@ TEST(IndexerTest, ScoresOfQuantisedKeysHaveTheBitsOfTheReference) {
   }
 }
 
+void ExpectTopKOfItsScores(const Problem& problem, const Selection& got,
+                           const std::string& machine) {
+  const int64_t top_k = problem.shape.top_k;
+  for (int64_t n = 0; n < problem.shape.queries; ++n) {
+    const float* row = got.scores.data() + n * kKeysMax;
+    std::vector<int32_t> want = reference::TopK(
+        std::vector<float>(row, row + problem.keys_case.position(n) + 1),
+        top_k);
+    want.resize(top_k, -1);
+    const auto begin = got.selected.begin() + n * top_k;
+    ASSERT_EQ(std::vector<int32_t>(begin, begin + top_k), want)
+        << machine << ", query " << n;
+  }
+}
+
 TEST(IndexerTest, SelectsTheTopKOfItsOwnScoresExactly) {
   for (const Shape& shape : kShapes) {
     Problem problem(shape, kTypes[shape.queries % 3]);
-    const Selection got =
-        problem.Run(Machines(problem.type).back(), shape.queries, true);
-    for (int64_t n = 0; n < shape.queries; ++n) {
-      const float* row = got.scores.data() + n * kKeysMax;
-      std::vector<int32_t> want = reference::TopK(
-          std::vector<float>(row, row + problem.keys_case.position(n) + 1),
-          shape.top_k);
-      want.resize(shape.top_k, -1);
-      const auto begin = got.selected.begin() + n * shape.top_k;
-      ASSERT_EQ(std::vector<int32_t>(begin, begin + shape.top_k), want);
-    }
+    const Machine machine = Machines(problem.type).back();
+    ExpectTopKOfItsScores(problem, problem.Run(machine, shape.queries, true),
+                          machine.name);
   }
 }
 
@@ -171,15 +180,27 @@ TEST(IndexerTest, TiesGoToTheLowestPositionAndZeroHasNoSign) {
     problem.w[i] = i % 3 == 0 ? -1.0f : i % 3 == 1 ? -0.0f : 1.0f;
   }
   for (const Machine& machine : Machines()) {
-    const Selection got = problem.Run(machine, 40, true);
-    for (int64_t n = 0; n < 40; ++n) {
-      const float* row = got.scores.data() + n * kKeysMax;
-      std::vector<int32_t> want = reference::TopK(
-          std::vector<float>(row, row + problem.keys_case.position(n) + 1), 5);
-      want.resize(5, -1);
-      const auto begin = got.selected.begin() + n * 5;
-      ASSERT_EQ(std::vector<int32_t>(begin, begin + 5), want) << n;
-    }
+    ExpectTopKOfItsScores(problem, problem.Run(machine, 40, true),
+                          machine.name);
+  }
+}
+
+// Whatever sign and payload a device gives what is no number.
+TEST(IndexerTest, NansTieBelowAllNumbers) {
+  constexpr int64_t kQueries = 40;
+  Problem problem({kQueries, 1, 3, 2, 5});
+  for (int64_t n = 0; n < kQueries; ++n) {
+    float* const w = &problem.w[n * 3];
+    w[n % 3] = HUGE_VALF;  // of a product that is 0, no number
+    if (n % 4 == 1) w[(n + 1) % 3] = std::bit_cast<float>(0x7fffffffu);
+    if (n % 4 == 2) w[(n + 1) % 3] = std::bit_cast<float>(0xffc12345u);
+    if (n % 4 == 3) w[(n + 1) % 3] = -HUGE_VALF;
+  }
+  const Selection want = problem.Run(Machines().front(), kQueries, true);
+  for (const Machine& machine : Machines()) {
+    const Selection got = problem.Run(machine, kQueries, true);
+    ExpectTopKOfItsScores(problem, got, machine.name);
+    ASSERT_EQ(got.selected, want.selected) << machine.name;
   }
 }
 

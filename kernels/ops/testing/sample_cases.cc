@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -310,8 +311,8 @@ struct Draws {
   Ints ids, counts, kept;
 };
 
-Draws Draw(const Floats& row, const SampleOptions& options, Ints words) {
-  Backend* const backend = Machines().back().backend;
+Draws Draw(const Floats& row, const SampleOptions& options, Ints words,
+           Backend* backend = Machines().back().backend) {
   const auto vocabulary = static_cast<int64_t>(row.size());
   const auto draws = static_cast<int64_t>(words.size());
   Floats logits;
@@ -379,6 +380,32 @@ TEST(SampleTest, TheTokenThatCrossesTopPIsKeptAndTiesGoToTheLowerId) {
   const Draws tied = Draw({0, 3, -0.0f, 0}, options, {5});
   EXPECT_EQ(tied.counts[0], 2);
   EXPECT_THAT(tied.kept, testing::ElementsAre(0, 1, -1, -1));
+}
+
+TEST(SampleTest, ANanRanksLastWhateverItsSign) {
+  const auto no_number = [](uint32_t bits) {
+    return std::bit_cast<float>(bits);
+  };
+  const Floats row = {1,
+                      no_number(0x7fffffff),
+                      2,
+                      no_number(0xffc00000),
+                      -INFINITY,
+                      no_number(0x7fc12345),
+                      no_number(0xffffffff),
+                      3};
+  SampleOptions options;
+  options.kept_max = 5;
+  for (const auto& [name, backend] : BackendsUnderTest()) {
+    options.top_k = 4;
+    EXPECT_THAT(Draw(row, options, {-1}, backend.get()).kept,
+                testing::ElementsAre(0, 2, 4, 7, -1))
+        << name;
+    options.top_k = 5;  // of those that tie, the first
+    const Draws five = Draw(row, options, {-1}, backend.get());
+    EXPECT_THAT(five.kept, testing::ElementsAre(0, 1, 2, 4, 7)) << name;
+    EXPECT_EQ(five.ids[0], 7) << name << ": it has no mass";
+  }
 }
 
 TEST(SampleTest, KeptMaxLimitsATruncatedRowOnly) {
