@@ -103,7 +103,7 @@ std::string WordsOf(const GpuSurvey& survey) {
 }
 
 std::string NumericsThatRunOn(Device device) {
-  return device == Device::kCuda ? "fp32" : "fp32, bf16";
+  return device == Device::kCuda ? "fp32" : "fp32, bf16, fp8";
 }
 
 absl::Status CheckBackendName(const std::string& name) {

@@ -66,7 +66,7 @@ GpuSurvey SurveyGpus();
 // lacks, the driver, and which one is taken, or why none is.
 std::string WordsOf(const GpuSurvey& survey);
 
-// "fp32", or "fp32, bf16": in what the kernels of a device compute.
+// "fp32", or "fp32, bf16, fp8": in what the kernels of a device compute.
 std::string NumericsThatRunOn(Device device);
 
 // InvalidArgument unless it is empty, "cuda", or a tier that this CPU can run.

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/float_mode.h"
@@ -102,10 +103,13 @@ TEST_F(FindBackendTest, NothingSaidTakesTheCpuWithoutOneAndSaysWhy) {
 }
 
 TEST_F(FindBackendTest, NothingSaidTakesTheCpuForWhatCudaCannotCompute) {
-  const auto choice = ChooseBackend({.numerics = kBf16}, NobodyAsks);
-  ASSERT_TRUE(choice.ok()) << choice.status();
-  EXPECT_EQ(choice->device, Device::kCpu);
-  EXPECT_THAT(choice->why, HasSubstr("; cuda has no kernels of bf16 yet"));
+  for (const Numerics& numerics : {kBf16, kFp8}) {
+    const auto choice = ChooseBackend({.numerics = numerics}, NobodyAsks);
+    ASSERT_TRUE(choice.ok()) << choice.status();
+    EXPECT_EQ(choice->device, Device::kCpu);
+    EXPECT_THAT(choice->why, HasSubstr(absl::StrCat("; cuda has no kernels of ",
+                                                    NameOf(numerics), " yet")));
+  }
 }
 
 TEST_F(FindBackendTest, CudaAskedForIsHadOrRefusedByWhatIsMissing) {
@@ -120,9 +124,13 @@ TEST_F(FindBackendTest, CudaAskedForIsHadOrRefusedByWhatIsMissing) {
                               : "cuda: no GPU at all; plug one in, or name a "
                                 "tier of the CPU"));
   }
-  EXPECT_THAT(Refusal({.device = Device::kCuda, .numerics = kBf16}, NobodyAsks),
-              HasSubstr("no kernels of bf16 yet; set numerics to fp32, or set "
-                        "device to cpu"));
+  for (const Numerics& numerics : {kBf16, kFp8}) {
+    EXPECT_THAT(
+        Refusal({.device = Device::kCuda, .numerics = numerics}, NobodyAsks),
+        HasSubstr(absl::StrCat("no kernels of ", NameOf(numerics),
+                               " yet; set numerics to fp32, or set device to "
+                               "cpu")));
+  }
 }
 
 TEST_F(FindBackendTest, ARefusalSaysWhatElseWhoeverAsksCanDo) {

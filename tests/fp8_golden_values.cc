@@ -420,6 +420,15 @@ absl::StatusOr<GoldenTensors> ComputeFp8GoldenValues(Backend* backend,
   return out;
 }
 
+absl::StatusOr<GoldenTensors> ComputeLiveForwards(Backend* backend,
+                                                  const std::string& dir,
+                                                  const Numerics& numerics) {
+  GoldenTensors out;
+  ASSIGN_OR_RETURN(const auto model, Fp8Model::Create(backend, dir, numerics));
+  for (const int64_t s : {0, 1}) RETURN_IF_ERROR(model->AddLive(s, &out));
+  return out;
+}
+
 absl::StatusOr<LayerwiseFp8> ComputeLayerwiseFp8(Backend* backend,
                                                  const std::string& dir,
                                                  const Numerics& numerics) {

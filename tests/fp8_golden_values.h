@@ -31,6 +31,12 @@ absl::StatusOr<LayerwiseFp8> ComputeLayerwiseFp8(Backend* backend,
                                                  const std::string& dir,
                                                  const Numerics& numerics);
 
+// Whole forwards of both sequences: fp8/seq0/logits and the like, of whatever
+// numerics.
+absl::StatusOr<GoldenTensors> ComputeLiveForwards(Backend* backend,
+                                                  const std::string& dir,
+                                                  const Numerics& numerics);
+
 }  // namespace temper
 
 #endif  // TESTS_FP8_GOLDEN_VALUES_H_

@@ -210,5 +210,36 @@ TEST(Fp8ParityTest, WhatIsShippedIsNearIt) {
   }
 }
 
+// The oracle's own fp8 is as far from its fp32 as ours: what eight bits cost a
+// model of random weights, whose near ties fall otherwise.
+TEST(Fp8ParityTest, LogitsOfEachNumericsAreAsNearFp32AsItsOperands) {
+  const auto backend = NewBackend();
+  double last = 0;
+  const auto error = [](const GoldenTensors& got) {
+    Doubles ours, oracles;
+    for (const char* seq : {"seq0/logits", "seq1/logits"}) {
+      const Doubles& values = got.at(absl::StrCat("fp8/", seq)).values;
+      ours.insert(ours.end(), values.begin(), values.end());
+      const Doubles& wanted = Golden().at(seq).values;
+      oracles.insert(oracles.end(), wanted.begin(), wanted.end());
+    }
+    return RelativeRms(ours, oracles);
+  };
+  for (const auto& [numerics, most] : {std::pair<Numerics, double>{kFp32, 1e-5},
+                                       {kBf16, 3e-2},
+                                       {kFp8, 2e-1}}) {
+    const auto got = ComputeLiveForwards(backend.get(), kDir, numerics);
+    ASSERT_TRUE(got.ok()) << got.status();
+    const double now = error(*got);
+    EXPECT_LE(now, most) << NameOf(numerics);
+    EXPECT_GT(now, last) << NameOf(numerics) << ": nothing was rounded";
+    RecordProperty(NameOf(numerics), absl::StrCat(now));
+    last = now;
+  }
+  const double oracles = error(Golden());
+  EXPECT_NEAR(last / oracles, 1, 0.5);
+  RecordProperty("oracles_fp8", absl::StrCat(oracles));
+}
+
 }  // namespace
 }  // namespace temper

@@ -177,10 +177,11 @@ __attribute__((target("avx512f"))) float ReadBy512(const float* x,
 
 absl::StatusOr<std::unique_ptr<MachinePeak>> MachinePeak::Create(
     const std::string& tier, DType operand, int threads) {
-  CHECK(operand == DType::kF32 || operand == DType::kBF16);
+  // Codes are multiplied as bf16, to which they are widened.
+  const bool pairs = operand == DType::kBF16 || operand == DType::kF8E4M3;
+  CHECK(pairs || operand == DType::kF32);
   ASSIGN_OR_RETURN(const TierChoice choice, ChooseCpuTier(tier));
   const CpuTier* const chosen = choice.tier;
-  const bool pairs = operand == DType::kBF16;
   Chains chains = chosen->lanes == 16  ? Avx512Chains
                   : chosen->lanes == 8 ? Avx2Chains
                                        : ScalarChains;

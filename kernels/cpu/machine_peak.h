@@ -20,8 +20,8 @@ namespace temper {
 class MachinePeak {
  public:
   // `tier` as ChooseCpuTier takes it (kernels/cpu/cpu_tier.h), whose errors it
-  // has; `operand` f32 or bf16, of the products that are measured; `threads`
-  // >= 1 counts the caller.
+  // has; `operand`, of the products that are measured, f32, bf16 or f8e4m3;
+  // `threads` >= 1 counts the caller.
   static absl::StatusOr<std::unique_ptr<MachinePeak>> Create(
       const std::string& tier, DType operand, int threads);
 

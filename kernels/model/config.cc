@@ -9,6 +9,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/math.h"
 #include "kernels/base/status_macros.h"
+#include "kernels/model/quantization_config.h"
 #include "kernels/model/strict_json.h"
 #include "kernels/ops/op_arguments.h"
 #include "nlohmann/json.hpp"
@@ -100,7 +101,6 @@ const std::vector<std::pair<const char*, Json>>& FixedKeys() {
       {"moe_layer_freq", 1},
       {"norm_topk_prob", true},
       {"pretraining_tp", 1},
-      {"quantization_config", nullptr},
       {"scoring_func", "sigmoid"},
       {"tie_word_embeddings", false},
       {"topk_method", "noaux_tc"},
@@ -377,7 +377,8 @@ absl::Status CheckKeys(const Json& json) {
     }
   }
   known.insert({"rms_norm_eps", "rope_theta", "rope_scaling",
-                "routed_scaling_factor", "num_key_value_heads"});
+                "routed_scaling_factor", "num_key_value_heads",
+                kQuantizationKey});
   for (const auto& [key, value] : json.items()) {
     if (known.count(key) == 0) {
       return Refused(key, value, HintFor(key));
@@ -419,6 +420,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
     return absl::InvalidArgumentError("the file is not a JSON object");
   }
   RETURN_IF_ERROR(CheckKeys(json));
+  RETURN_IF_ERROR(
+      CheckQuantizationConfig(json.value(kQuantizationKey, Json())));
   ModelConfig config;
   for (const IntKey& key : IntKeys()) {
     RETURN_IF_ERROR(ReadInt(json, key, &config));
@@ -460,20 +463,20 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir) {
 }
 
 std::string ModelConfigToJson(const ModelConfig& config,
-                              const std::string& dtype) {
+                              const std::string& file_type) {
   Json json = config.carried_json.empty() ? Json::object()
                                           : Json::parse(config.carried_json);
-  if (!dtype.empty()) {
+  if (!file_type.empty()) {
+    // Of what has no scales where the matrices are codes, as DeepSeek has it.
+    const char* const dtype = file_type == "F32" ? "float32" : "bfloat16";
     // Newer files call it dtype. Both may be there: both are then true.
     if (json.contains("dtype")) json["dtype"] = dtype;
     if (json.contains("torch_dtype") || !json.contains("dtype")) {
       json["torch_dtype"] = dtype;
     }
   }
-  for (const auto& [name, value] : FixedKeys()) {
-    // A null there means absent: written, it would be read as a setting.
-    if (!value.is_null()) json[name] = value;
-  }
+  for (const auto& [name, value] : FixedKeys()) json[name] = value;
+  if (file_type == "F8_E4M3") json[kQuantizationKey] = QuantizationConfig();
   for (const IntKey& key : IntKeys()) json[key.name] = config.*key.field;
   json["num_key_value_heads"] = config.num_attention_heads;
   json["rms_norm_eps"] = config.rms_norm_eps;

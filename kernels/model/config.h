@@ -83,11 +83,11 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json);
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir);
 
 // Every key that ParseModelConfig reads, and those it carries; reading it back
-// gives an equal config. `dtype` ("float32", "bfloat16") is what the weights
-// beside it are written in, under torch_dtype or dtype as the input had it; ""
-// leaves what is carried.
+// gives an equal config. `file_type` ("F32", "BF16", "F8_E4M3") is what the
+// weights beside it are written in: under torch_dtype or dtype as the input had
+// it, and in F8_E4M3 by quantization_config; "" leaves what is carried.
 std::string ModelConfigToJson(const ModelConfig& config,
-                              const std::string& dtype = "");
+                              const std::string& file_type = "");
 
 }  // namespace temper
 

@@ -1,6 +1,7 @@
 #include "kernels/model/config.h"
 
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -12,7 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// DeepSeek-V3.2's own numbers, without its quantization_config.
+// DeepSeek-V3.2's own, without its quantization_config.
 Json V32Config() {
   return Json::parse(R"({
     "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
@@ -101,7 +102,6 @@ TEST(ModelConfigTest, RefusesVariantsOfTheArchitectureByName) {
   ExpectRefused("moe_layer_freq", 2);
   ExpectRefused("model_type", "deepseek_v3");
   ExpectRefused("num_key_value_heads", 1);
-  ExpectRefused("quantization_config", Json{{"quant_method", "fp8"}});
 }
 
 TEST(ModelConfigTest, RefusesUnknownMissingMistypedAndOutOfRangeKeys) {
@@ -204,6 +204,64 @@ TEST(ModelConfigTest, KeysThatChangeNothingHereAreCarried) {
   for (const auto& [key, value] : json.items()) {
     EXPECT_TRUE(written.contains(key) && written[key] == value) << key;
   }
+}
+
+Json V32Quantization() {
+  return Json::parse(R"({
+    "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+    "scale_fmt": "ue8m0", "weight_block_size": [128, 128]})");
+}
+
+TEST(ModelConfigTest, ADirectoryInF8E4M3SaysSoAsDeepSeeksDo) {
+  Json json = V32Config();
+  json["quantization_config"] = V32Quantization();
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto written = [&](const char* file_type) {
+    return Json::parse(ModelConfigToJson(*config, file_type));
+  };
+  EXPECT_EQ(written("F8_E4M3")["quantization_config"], V32Quantization());
+  EXPECT_EQ(written("F8_E4M3")["torch_dtype"], "bfloat16");
+  for (const char* file_type : {"BF16", "F32"}) {
+    EXPECT_FALSE(written(file_type).contains("quantization_config"));
+  }
+  // V3's own has no scale_fmt; null is none.
+  json["quantization_config"].erase("scale_fmt");
+  EXPECT_TRUE(ParseModelConfig(json.dump()).ok());
+  json["quantization_config"] = nullptr;
+  EXPECT_TRUE(ParseModelConfig(json.dump()).ok());
+}
+
+TEST(ModelConfigTest, OtherQuantizationIsRefusedByItsKey) {
+  const auto refusal = [](const std::string& key, const Json& value) {
+    Json json = V32Config();
+    json["quantization_config"] = V32Quantization();
+    if (key.empty()) {
+      json["quantization_config"] = value;
+    } else if (value.is_null()) {
+      json["quantization_config"].erase(key);
+    } else {
+      json["quantization_config"][key] = value;
+    }
+    return Refusal(json);
+  };
+  for (const auto& [key, value] : std::map<std::string, Json>{
+           {"quant_method", "gptq"},
+           {"fmt", "e5m2"},
+           {"scale_fmt", "float"},
+           {"activation_scheme", "static"},
+           {"weight_block_size", Json::array({64, 128})},
+           {"bits", 8}}) {
+    EXPECT_TRUE(absl::StrContains(
+        refusal(key, value),
+        absl::StrCat("quantization_config.", key, " is ", value.dump())))
+        << refusal(key, value);
+  }
+  EXPECT_TRUE(absl::StrContains(
+      refusal("weight_block_size", nullptr),
+      "the key quantization_config.weight_block_size is missing"));
+  EXPECT_TRUE(
+      absl::StrContains(refusal("", "fp8"), "quantization_config is \"fp8\""));
 }
 
 TEST(ModelConfigTest, RefusesRopeScalingThatItDoesNotCompute) {

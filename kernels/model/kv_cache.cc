@@ -61,6 +61,20 @@ KvCache::Layout KvCache::LayOut(const ModelConfig& config,
   return layout;
 }
 
+int64_t KvCache::TokenBytes(const ModelConfig& config,
+                            const Numerics& numerics) {
+  // Of a page, for scales of index keys lie behind a page's keys.
+  Arena page;
+  KeyStrip().Layout(config, numerics, kPageTokens, &page);
+  return page.bytes() / kPageTokens;
+}
+
+int64_t KvCache::MultiHeadTokenBytes(const ModelConfig& config) {
+  return config.num_attention_heads *
+         (config.qk_head_dim() + config.v_head_dim) *
+         static_cast<int64_t>(DTypeBytes(DType::kBF16));
+}
+
 int64_t KvCache::BytesFor(const ModelConfig& config, const Numerics& numerics,
                           int32_t pages) {
   Arena counter;

@@ -43,6 +43,14 @@ class KvCache {
       Backend* backend, const ModelConfig& config, const Numerics& numerics,
       int32_t pages);
 
+  // What a token takes of one layer's strips, routes apart (of DeepSeek-V3.2's
+  // dimensions FlashMLA's 656 bytes and DeepGEMM's 132 in fp8); and what plain
+  // multi-head attention would keep of it in bf16: every head's key and value.
+  // For the printed plan, too.
+  static int64_t TokenBytes(const ModelConfig& config,
+                            const Numerics& numerics);
+  static int64_t MultiHeadTokenBytes(const ModelConfig& config);
+
   // Bytes that Create will ask for: the printed plan uses it.
   static int64_t BytesFor(const ModelConfig& config, const Numerics& numerics,
                           int32_t pages);

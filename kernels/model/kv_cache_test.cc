@@ -39,21 +39,28 @@ TEST_F(KvCacheTest, StripsOfAllLayersHaveARowForEverySlotAndDoNotOverlap) {
   EXPECT_GE(KvCache::BytesFor(config_, kFp32, 3), 3 * 192 * (24 + 16) * 4);
 }
 
-// kernels/ops/cache_rows.h; of DeepSeek-V3.2's dimensions FlashMLA's 656 bytes
-// and DeepGEMM's 132 a token.
+// kernels/ops/cache_rows.h.
 TEST_F(KvCacheTest, InFp8StripsAreInThePublishedLayouts) {
   auto cache = KvCache::Create(backend_.get(), config_, kFp8, 3);
   ASSERT_TRUE(cache.ok()) << cache.status();
   const KeyStrip& strip = (*cache)->layer(0);
   EXPECT_EQ(strip.latent.DebugString(), "f8e4m3[192, 36]");  // 16 + 4 + 2 * 8
   EXPECT_EQ(strip.index_keys.DebugString(), "f8e4m3[3, 1280]");
+}
+
+TEST_F(KvCacheTest, ATokenOfDeepSeekV32TakesOneHundredthOfItsHeads) {
   ModelConfig v32 = config_;
+  v32.num_attention_heads = v32.qk_nope_head_dim = v32.v_head_dim = 128;
   v32.kv_lora_rank = 512;
   v32.qk_rope_head_dim = 64;
   v32.index_head_dim = 128;
-  Arena page;
-  KeyStrip().Layout(v32, kFp8, kPageTokens, &page);
-  EXPECT_EQ(page.bytes(), kPageTokens * (656 + 132));
+  EXPECT_EQ(KvCache::TokenBytes(v32, kFp8), 656 + 132);
+  EXPECT_EQ(KvCache::TokenBytes(v32, kBf16), 2 * (576 + 128));
+  EXPECT_EQ(KvCache::TokenBytes(v32, kFp32), 4 * (576 + 128));
+  EXPECT_EQ(KvCache::MultiHeadTokenBytes(v32), 81920);
+  // Rows of no even number of bytes too.
+  v32.kv_lora_rank = 131;
+  EXPECT_EQ(KvCache::TokenBytes(v32, kFp8), 131 + 8 + 128 + 132);
 }
 
 TEST_F(KvCacheTest, RoutesAreReadByTokenHoweverScatteredTheirSlotsAre) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -11,8 +12,10 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/published_weights.h"
 #include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
+#include "kernels/tensor/fp8.h"
 
 namespace temper {
 namespace {
@@ -103,6 +106,128 @@ TEST_F(MasterWeightsTest, SavingInBf16RoundsMatricesAndIsThenStable) {
   EXPECT_FALSE((*rounded)->Save(two, "F16").ok());
 }
 
+// Of the dimensions here no block is whole: the edges cut all of them.
+TEST_F(MasterWeightsTest, SavingInF8E4M3StoresWhatFp8PublishesAndKeepsIt) {
+  auto weights = MasterWeights::Load(backend_.get(), config_,
+                                     Checkpoint("plain8", [](Entries*) {}));
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const std::string one = Dir("f8"), two = Dir("f8again");
+  ASSERT_TRUE((*weights)->Save(one, "F8_E4M3").ok());
+  const auto file = *Safetensors::OpenModel(one);
+  const auto published =
+      *PublishedWeights::Of(weights->get(), kFp8, Passes::kForward);
+  const auto bytes = *published->GetBytes();
+  for (const PublishedParameter& tensor : published->tensors()) {
+    const SafetensorsEntry* entry = file->Find(tensor.name);
+    ASSERT_NE(entry, nullptr) << tensor.name;
+    EXPECT_EQ(entry->dtype, FileTypeName(tensor.dtype)) << tensor.name;
+    EXPECT_EQ(entry->shape, tensor.shape) << tensor.name;
+    ASSERT_EQ(static_cast<int64_t>(entry->bytes), tensor.bytes);
+    EXPECT_EQ(
+        std::memcmp(entry->data, bytes.data() + tensor.offset, entry->bytes), 0)
+        << tensor.name;
+  }
+  EXPECT_EQ(file->entries().size(), published->tensors().size() + 1);  // MTP
+  const auto codes = WeightsFile::Open(config_, one)->CountCodes();
+  ASSERT_TRUE(codes.ok()) << codes.status();
+  EXPECT_GT(codes->matrices, 20);
+  EXPECT_EQ(codes->of_other_scales, 0);
+  const auto config = ReadModelConfig(one);
+  ASSERT_TRUE(config.ok()) << config.status();
+  auto read = MasterWeights::Load(backend_.get(), *config, one);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_NE((*read)->GetValues(), values_);
+  ASSERT_TRUE((*read)->Save(two, "F8_E4M3").ok());
+  auto again = MasterWeights::Load(backend_.get(), *config, two);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->GetValues(), (*read)->GetValues());
+}
+
+TEST_F(MasterWeightsTest, SavingInF8E4M3RefusesWhatNoScaleFitsByItsName) {
+  values_[1000] = 3.4e38f;
+  auto weights = MasterWeights::Create(backend_.get(), TinyConfig());
+  ASSERT_TRUE((*weights)->SetValues(values_).ok());
+  EXPECT_TRUE((*weights)->Save(Dir("vast"), "F8_E4M3").ok())
+      << "the embedding has no codes";
+  const Parameter& p = (*weights)->parameters()[2];
+  values_[p.offset + 1] = 3.4e38f;
+  ASSERT_TRUE((*weights)->SetValues(values_).ok());
+  const absl::Status refused = (*weights)->Save(Dir("vast"), "F8_E4M3");
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(refused.message(), p.name)) << refused;
+}
+
+TEST_F(MasterWeightsTest, CodesOfOtherScalesAreTheirValues) {
+  const std::string name = "model.layers.1.self_attn.q_b_proj.weight";
+  std::string codes;
+  std::vector<float> scales = {0.75f}, wanted;
+  Entries made;
+  const std::string dir = Checkpoint("other", [&](Entries* e) {
+    for (int64_t i = 0; i < (*e)[name].elements(); ++i) {
+      const auto code = static_cast<uint8_t>(i % 251 == 127 ? 0 : i % 251);
+      codes.push_back(static_cast<char>(code));
+      wanted.push_back(FloatFromE4M3({code}) * 0.75f);
+    }
+    (*e)[name].dtype = "F8_E4M3";
+    (*e)[name].data = reinterpret_cast<const std::byte*>(codes.data());
+    (*e)[name].bytes = codes.size();
+    (*e)[name + "_scale_inv"] = {
+        name + "_scale_inv",
+        "F32",
+        {1, 1},
+        reinterpret_cast<const std::byte*>(scales.data()),
+        4};
+    made = *e;
+  });
+  const auto weights = MasterWeights::Load(backend_.get(), config_, dir);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const Tensor values = (*weights)->value(name);
+  EXPECT_EQ(std::vector<float>(values.as<float>(),
+                               values.as<float>() + values.elements()),
+            wanted);
+  const auto counted = WeightsFile::Open(config_, dir)->CountCodes();
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  EXPECT_EQ(counted->matrices, 1);
+  EXPECT_EQ(counted->of_other_scales, 1);
+  // And what is wrong with them is told by their name.
+  const auto refusal = [&](const std::function<void(Entries*)>& spoil) {
+    const std::string spoiled = Checkpoint("other", [&](Entries* e) {
+      *e = made;
+      spoil(e);
+    });
+    const auto file = WeightsFile::Open(config_, spoiled);
+    const absl::Status status =
+        file.ok() ? file->CountCodes().status() : file.status();
+    EXPECT_TRUE(absl::StrContains(status.message(), name + "_scale_inv"))
+        << status;
+    EXPECT_EQ(MasterWeights::Load(backend_.get(), config_, spoiled).status(),
+              status);
+    return std::string(status.message());
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    return absl::StrContains(text, part);
+  };
+  EXPECT_TRUE(says(refusal([&](Entries* e) { e->erase(name + "_scale_inv"); }),
+                   "missing"));
+  EXPECT_TRUE(
+      says(refusal([&](Entries* e) { (*e)[name + "_scale_inv"].shape = {1}; }),
+           "must have the shape [1, 1]"));
+  EXPECT_TRUE(says(
+      refusal([&](Entries* e) { (*e)[name + "_scale_inv"].dtype = "I32"; }),
+      "must be F32"));
+  EXPECT_TRUE(
+      says(refusal([&](Entries*) { scales[0] = -1; }), "holds the scale -1"));
+  scales[0] = 0.75f;
+  // Scales of what has no codes.
+  EXPECT_TRUE(says(refusal([&](Entries* e) {
+                     (*e)[name].dtype = "F32";
+                     (*e)[name].data =
+                         reinterpret_cast<const std::byte*>(values_.data());
+                     (*e)[name].bytes *= 4;
+                   }),
+                   "is not expected"));
+}
+
 TEST_F(MasterWeightsTest, ASavedConfigNamesTheDtypeThatWasWritten) {
   const auto written = [&](const std::string& keys, const std::string& dtype) {
     std::string json = ModelConfigToJson(TinyConfig());
@@ -118,6 +243,8 @@ TEST_F(MasterWeightsTest, ASavedConfigNamesTheDtypeThatWasWritten) {
   const std::string full = "\"torch_dtype\": \"float32\"";
   EXPECT_TRUE(absl::StrContains(written("", "BF16"), half));
   EXPECT_TRUE(absl::StrContains(written(half + ",", "F32"), full));
+  EXPECT_TRUE(absl::StrContains(written(full + ",", "F8_E4M3"), half));
+  EXPECT_TRUE(absl::StrContains(written("", "F8_E4M3"), "\"ue8m0\""));
   const std::string newer =
       written("\"dtype\": \"bfloat16\", \"pad_token_id\": 2,", "F32");
   EXPECT_TRUE(absl::StrContains(newer, "\"dtype\": \"float32\""));

@@ -85,19 +85,6 @@ int64_t DequantisedBytes(const ModelConfig& config, const Numerics& numerics) {
              : 0;
 }
 
-absl::Status CheckRotation(const ModelConfig& config,
-                           const Numerics& numerics) {
-  const auto dims = static_cast<uint64_t>(config.index_head_dim);
-  if (!numerics.rotates() ||
-      (std::has_single_bit(dims) && dims <= uint64_t{kScaleBlock})) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "numerics fp8 rotates the indexer's rows, which takes an index_head_dim "
-      "that is a power of two of at most ",
-      kScaleBlock, "; it is ", dims, ": set numerics to fp32 or bf16"));
-}
-
 }  // namespace
 
 std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
@@ -121,6 +108,19 @@ std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
     }
   }
   return tensors;
+}
+
+absl::Status PublishedWeights::CheckRotation(const ModelConfig& config,
+                                             const Numerics& numerics) {
+  const auto dims = static_cast<uint64_t>(config.index_head_dim);
+  if (!numerics.rotates() ||
+      (std::has_single_bit(dims) && dims <= uint64_t{kScaleBlock})) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "numerics fp8 rotates the indexer's rows, which takes an index_head_dim "
+      "that is a power of two of at most ",
+      kScaleBlock, "; it is ", dims, ": set numerics to fp32 or bf16"));
 }
 
 int64_t PublishedWeights::BytesFor(const ModelConfig& config,

@@ -53,9 +53,13 @@ std::vector<PublishedParameter> ListPublished(const ModelConfig& config,
 // Not thread-safe. Views and weights stay valid as long as the object lives.
 class PublishedWeights {
  public:
+  // InvalidArgument, naming it, for an index_head_dim that the numerics cannot
+  // rotate. Asked by all that make an object.
+  static absl::Status CheckRotation(const ModelConfig& config,
+                                    const Numerics& numerics);
+
   // Zero bytes, to be set. `backend` must outlive the object. Unimplemented for
-  // numerics that the backend does not compute in; InvalidArgument, naming it,
-  // for an index_head_dim that they cannot rotate.
+  // numerics that the backend does not compute in.
   static absl::StatusOr<std::unique_ptr<PublishedWeights>> Create(
       Backend* backend, const ModelConfig& config, const Numerics& numerics,
       Passes passes);

@@ -146,6 +146,20 @@ TEST_F(PublishedWeightsTest, ADirectoryIsPublishedAsItsMastersWouldBe) {
   }
 }
 
+// In codes again, of smaller scales where a block's largest was rounded down.
+TEST_F(PublishedWeightsTest, InFp8ADirectoryOfItsOwnCodesComputesTheSame) {
+  const std::string dir = absl::StrCat(std::getenv("TEST_TMPDIR"), "/codes");
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  const TrainableModel trained =
+      TrainableOf(backend_.get(), config_, one_, kFp8);
+  ASSERT_TRUE(trained.masters->Save(dir, "F8_E4M3").ok());
+  const auto loaded = PublishedWeights::Load(backend_.get(), config_, kFp8,
+                                             Passes::kForward, dir);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(Hidden(**loaded), Hidden(*trained.weights));
+  EXPECT_EQ(Head(**loaded), Head(*trained.weights));
+}
+
 TEST_F(PublishedWeightsTest, OtherSizesAreRefusedAndChangeNothing) {
   const auto weights = PublishedOf(backend_.get(), config_, one_);
   EXPECT_EQ(weights->SetBytes(BytesOf({1, 2, 3})).code(),

@@ -39,8 +39,8 @@ inline constexpr Numerics kBf16 = {DType::kBF16, DType::kBF16, DType::kBF16,
 inline constexpr Numerics kFp8 = {DType::kF8E4M3, DType::kBF16, DType::kF8E4M3,
                                   DType::kF8E4M3};
 
-// The configuration's names: "fp32", "bf16". InvalidArgument, naming both, for
-// another; Unimplemented for "fp8", in which no run is offered yet.
+// The configuration's names: "fp32", "bf16", "fp8". InvalidArgument, naming
+// them, for another.
 absl::StatusOr<Numerics> NumericsNamed(const std::string& name);
 std::string NameOf(const Numerics& numerics);
 

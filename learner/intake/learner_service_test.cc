@@ -155,24 +155,44 @@ TEST_F(LearnerServiceTest, AWorkerOfAnotherDeviceIsTakenInFp32AndKnown) {
   EXPECT_EQ(observer_.joined, "fp32 on cpu");
 }
 
-TEST_F(LearnerServiceTest, AWorkerOfAnotherDeviceIsRefusedInBf16) {
-  run_numerics_ = RunConfig::bf16;
-  numerics_ = "bf16";
+class NarrowLearnerServiceTest
+    : public LearnerServiceTest,
+      public testing::WithParamInterface<RunConfig::Numerics> {
+ protected:
+  NarrowLearnerServiceTest() {
+    run_numerics_ = GetParam();
+    numerics_ = RunConfig::Numerics_Name(run_numerics_);
+  }
+};
+
+TEST_P(NarrowLearnerServiceTest, AWorkerOfAnotherDeviceIsRefused) {
   device_ = "cpu";
   Start("question", kDeadlineMs);
   EXPECT_THAT(Refusal(), HasSubstr("computes on \"cpu\" and this learner on "
-                                   "cuda, whose bits differ in bf16"));
+                                   "cuda, whose bits differ in " +
+                                   numerics_));
 }
 
-TEST_F(LearnerServiceTest, AWorkerOfTheSameDeviceIsTakenInBf16) {
-  run_numerics_ = RunConfig::bf16;
-  numerics_ = "bf16";
+TEST_P(NarrowLearnerServiceTest, AWorkerOfFp32IsRefused) {
+  const std::string ours = std::exchange(numerics_, "fp32");
+  Start("question", kDeadlineMs);
+  EXPECT_THAT(Refusal(),
+              HasSubstr("computes in \"fp32\"; this run in " + ours));
+}
+
+TEST_P(NarrowLearnerServiceTest, AWorkerOfTheSameDeviceIsTaken) {
   Start("question", kDeadlineMs);
   ASSERT_TRUE(SayHello());
   ReadUntil(LearnerMessage::kWelcome);
   context_.TryCancel();
   EXPECT_THAT(AwaitLeft(), HasSubstr("the stream ended"));
 }
+
+INSTANTIATE_TEST_SUITE_P(, NarrowLearnerServiceTest,
+                         testing::Values(RunConfig::bf16, RunConfig::fp8),
+                         [](const auto& tested) {
+                           return RunConfig::Numerics_Name(tested.param);
+                         });
 
 // One of an older program, which says nothing, too.
 TEST_F(LearnerServiceTest, AWorkerOfOtherNumericsIsRefused) {

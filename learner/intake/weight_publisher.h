@@ -41,7 +41,7 @@ struct WeightPublisherOptions {
 // A tensor of a version, in the order of its bytes.
 struct PublishedTensor {
   std::string name;   // Hugging Face checkpoint name
-  std::string dtype;  // F32 | BF16
+  std::string dtype;  // F32 | BF16 | F8_E4M3
   std::vector<int64_t> shape;
 };
 

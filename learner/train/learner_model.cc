@@ -1,5 +1,7 @@
 #include "learner/train/learner_model.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status_macros.h"
 #include "learner/store/run_model.h"
@@ -24,8 +26,11 @@ absl::StatusOr<std::unique_ptr<LearnerModel>> LearnerModel::Open(
     RETURN_IF_ERROR(KeepRunModel(run_dir, from));
   }
   model->files_dir_ = RunModelDir(run_dir, from);
-  ASSIGN_OR_RETURN(model->masters_,
-                   MasterWeights::Load(backend, model->model_, from));
+  auto masters = checkpoint.has_value()
+                     ? LoadMasters(*checkpoint, model->model_, backend)
+                     : MasterWeights::Load(backend, model->model_, from);
+  RETURN_IF_ERROR(masters.status());
+  model->masters_ = *std::move(masters);
   ASSIGN_OR_RETURN(
       model->weights_,
       PublishedWeights::Of(model->masters_.get(), NumericsOf(config),
@@ -68,8 +73,10 @@ absl::StatusOr<StepMetrics> LearnerModel::Train(
 
 absl::Status LearnerModel::Save(const std::string& directory,
                                 const LearnerCounters& counters) const {
-  return SaveLearnerState(directory, files_dir_, *masters_, *optimizer_,
-                          counters);
+  return SaveLearnerState(directory, files_dir_,
+                          ScheduleConfig::CheckpointDtype_Name(
+                              config_.schedule().checkpoint_dtype()),
+                          *masters_, *optimizer_, counters);
 }
 
 }  // namespace temper

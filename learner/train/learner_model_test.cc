@@ -16,6 +16,7 @@
 #include "kernels/base/file.h"
 #include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/safetensors.h"
 #include "kernels/model/test_model.h"
 #include "learner/train/train_step_oracle.h"
 
@@ -90,6 +91,8 @@ class LearnerModelTest : public testing::Test {
     return metrics.ok() ? *metrics : StepMetrics();
   }
 
+  void ExpectGoesOnBitForBit(ScheduleConfig::CheckpointDtype dtype);
+
   const std::string directory_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<MasterWeights> base_;
@@ -138,17 +141,32 @@ TEST_F(LearnerModelTest, TheWarmUpIsOverUpdatesNotSteps) {
   EXPECT_EQ(Train(model.get()).values.at("lr"), 0.75);
 }
 
+// Whatever its model/ was rounded to.
 TEST_F(LearnerModelTest, FromACheckpointItGoesOnBitForBitWithTheSameReference) {
-  const RunConfig config = Config(Model());
+  for (const auto dtype :
+       {ScheduleConfig::BF16, ScheduleConfig::F8_E4M3, ScheduleConfig::F32}) {
+    ExpectGoesOnBitForBit(dtype);
+  }
+}
+
+void LearnerModelTest::ExpectGoesOnBitForBit(
+    ScheduleConfig::CheckpointDtype dtype) {
+  RunConfig config = Config(Model());
+  config.mutable_schedule()->set_checkpoint_dtype(dtype);
   const auto model = Open(config);
   Train(model.get());
   LearnerCounters counters;
   counters.step = 1;
   counters.optimizer_steps = 1;
-  const std::string checkpoint = directory_ + "/checkpoint";
+  const std::string checkpoint =
+      absl::StrCat(directory_, "/checkpoint", static_cast<int>(dtype));
   ASSERT_TRUE(MakeDirectories(checkpoint).ok());
   const absl::Status saved = model->Save(checkpoint, counters);
   ASSERT_TRUE(saved.ok()) << saved;
+  const auto file = Safetensors::OpenModel(checkpoint + "/model");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ((*file)->Find("model.layers.0.mlp.up_proj.weight")->dtype,
+            ScheduleConfig::CheckpointDtype_Name(dtype));
   const auto read = ReadLearnerCounters(checkpoint);
   ASSERT_TRUE(read.ok()) << read.status();
   const auto resumed = Open(config, checkpoint, *read);
@@ -222,7 +240,7 @@ TEST_F(LearnerModelTest, WhatLayBesideTheFirstModelIsInEveryCheckpoint) {
   }
   EXPECT_THAT(*ReadFile(second + "/model/config.json", 1 << 20),
               AllOf(HasSubstr("\"pad_token_id\": 3"),
-                    HasSubstr("\"torch_dtype\": \"float32\"")));
+                    HasSubstr("\"torch_dtype\": \"bfloat16\"")));
 }
 
 TEST_F(LearnerModelTest, WhatCannotBeOpenedIsNamed) {

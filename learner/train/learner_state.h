@@ -1,9 +1,12 @@
-// What a checkpoint holds: the model as a Hugging Face directory (fp32, so that
-// a resumed run has the same bits), AdamW's moments, the counters. How the
-// directory becomes durable is learner/store/checkpoint.h's business.
+// What a checkpoint holds: the model as a Hugging Face directory in the type
+// that the configuration asks for, the fp32 masters, so that a resumed run has
+// the same bits, AdamW's moments, the counters. How the directory becomes
+// durable is learner/store/checkpoint.h's business.
 //
 //   model/{config.json,model.safetensors}, and all else that lay beside the
 //                             first model (kernels/model/model_files.h)
+//   masters.safetensors       "masters" [elements]; not beside a model/ in F32,
+//                             as that of the first versions always is
 //   optimizer.safetensors     "moments" [2, elements]
 //   state.json                the counters
 
@@ -11,11 +14,14 @@
 #define LEARNER_TRAIN_LEARNER_STATE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/model/config.h"
 #include "kernels/model/master_weights.h"
+#include "kernels/ops/backend.h"
 #include "learner/train/optimizer.h"
 
 namespace temper {
@@ -27,11 +33,12 @@ struct LearnerCounters {
   int64_t optimizer_steps = 0;  // updates: `minibatches` of them a step
 };
 
-// Writes all files into the existing directory `dir`; into its model/ also what
-// lies beside the model in `files_dir`. Of what it writes no more than a piece
-// is in memory.
+// Writes all files into the existing directory `dir`; into its model/, which is
+// in `dtype` (WriteWeights has them, and its errors), also what lies beside the
+// model in `files_dir`. Of what it writes no more than a piece is in memory.
 absl::Status SaveLearnerState(const std::string& dir,
                               const std::string& files_dir,
+                              const std::string& dtype,
                               const MasterWeights& weights,
                               const Optimizer& optimizer,
                               const LearnerCounters& counters);
@@ -48,9 +55,13 @@ absl::Status LoadMoments(const std::string& path, int64_t steps,
 // counter that is missing or no number; NotFound where there is no such file.
 absl::StatusOr<LearnerCounters> ReadLearnerCounters(const std::string& dir);
 
-// Sets the optimizer to what `dir` holds. The model is read from its model/
-// by MasterWeights::Load. DataLoss names the file that is damaged; nothing
-// changes.
+// The masters of the checkpoint in `dir`, with what its model/ carries. Errors
+// are MasterWeights::Load's; DataLoss names a file that is damaged.
+absl::StatusOr<std::unique_ptr<MasterWeights>> LoadMasters(
+    const std::string& dir, const ModelConfig& config, Backend* backend);
+
+// Sets the optimizer to what `dir` holds. DataLoss names the file that is
+// damaged; nothing changes.
 absl::Status LoadOptimizerState(const std::string& dir,
                                 const LearnerCounters& counters,
                                 Optimizer* optimizer);

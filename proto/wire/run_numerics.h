@@ -12,7 +12,14 @@
 namespace temper {
 
 inline Numerics NumericsOf(const RunConfig& config) {
-  return config.numerics() == RunConfig::bf16 ? kBf16 : kFp32;
+  switch (config.numerics()) {
+    case RunConfig::bf16:
+      return kBf16;
+    case RunConfig::fp8:
+      return kFp8;
+    default:
+      return kFp32;
+  }
 }
 
 }  // namespace temper

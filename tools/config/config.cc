@@ -208,7 +208,7 @@ absl::Status SetConfigValue(const std::string& assignment, RunConfig* config) {
         name == "domain_kl_coef" ? "--set domain=NAME:KL_COEF, or " : "",
         "domain { } in the file"));
   }
-  RETURN_IF_ERROR(CheckChoice(Keys(), leaf, text));
+  RETURN_IF_ERROR(CheckChoice(leaf, text));
   // A copy, so that a refusal changes nothing: MutableParent makes the section.
   RunConfig changed = *config;
   const absl::Status set = SetLeaf(leaf, text, MutableParent(leaf, &changed));

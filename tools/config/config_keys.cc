@@ -19,19 +19,15 @@ constexpr double kUint64 = 18446744073709551615.0;
 constexpr OnResume kFixed = OnResume::kFixed;
 constexpr OnResume kMayChange = OnResume::kMayChange;
 
-// A number's key, a text's or a truth value's, an enum's. Whose they are,
+// A number's key; a text's, a truth value's or an enum's. Whose they are,
 // ConfigKeys says.
 ConfigKey Number(const char* name, const char* default_text, double min,
                  double max, OnResume on_resume, const char* meaning) {
-  return {{}, name, default_text, on_resume, min, max, nullptr, meaning};
+  return {{}, name, default_text, on_resume, min, max, meaning};
 }
 ConfigKey Text(const char* name, const char* default_text, OnResume on_resume,
                const char* meaning) {
-  return {{}, name, default_text, on_resume, 0, 0, nullptr, meaning};
-}
-ConfigKey Choice(const char* name, const char* default_text, OnResume on_resume,
-                 const char* later, const char* meaning) {
-  return {{}, name, default_text, on_resume, 0, 0, later, meaning};
+  return {{}, name, default_text, on_resume, 0, 0, meaning};
 }
 
 // What has one meaning, one default and one limit in both.
@@ -43,10 +39,10 @@ std::vector<ConfigKey> SharedKeys() {
       Number("threads", "0", 0, 1024, kMayChange,
              "Compute threads of each process. 0: all cores, but that rollout "
              "workers, which take turns with the learner, share them evenly."),
-      Choice("device", "auto", kFixed, nullptr,
-             "What computes: this machine's GPU by CUDA, or its CPU. auto: "
-             "cuda where there is a GPU for it and this program has it for the "
-             "numerics; the plan says which and why, and it stays that."),
+      Text("device", "auto", kFixed,
+           "What computes: this machine's GPU by CUDA, or its CPU. auto: "
+           "cuda where there is a GPU for it and this program has it for the "
+           "numerics; the plan says which and why, and it stays that."),
       Number("grad_clip", "1", 1e-9, kInf, kFixed,
              "The gradient's norm is scaled down to this. inf is off."),
       Number("save_interval", "20", 1, 1e6, kMayChange,
@@ -69,10 +65,11 @@ std::vector<ConfigKey> RunKeys() {
       Text("environments", "", kFixed,
            "Names that the tasks may use, with commas; a generator makes tasks "
            "of these alone. Empty: those that they do use."),
-      Choice("numerics", "fp32", kFixed, "fp8",
-             "What matrix products and attention compute in, and caches hold, "
-             "the same when sampling and when training. Weights that are "
-             "trained and saved are fp32 in each."),
+      Text("numerics", "fp32", kFixed,
+           "What matrix products and attention compute in, and caches hold, "
+           "the same when sampling and when training. Weights that are "
+           "trained are fp32 in each. fp8 is DeepSeek-V3's: e4m3 with a "
+           "scale for 128 numbers, and bf16 where DeepSeek has it."),
       Number("steps", nullptr, 1, 1e6, kMayChange,
              "Training steps; each samples a batch and trains on it."),
       Number("workers", "1", 1, 64, kMayChange, "Rollout worker processes."),
@@ -94,8 +91,8 @@ std::vector<ConfigKey> ObjectiveKeys() {
       Number("kl_coef", "0.001", 0, 100, kFixed,
              "Weight of the KL to the frozen reference model. 0 for every "
              "domain: the reference is neither loaded nor run."),
-      Choice("kl_estimator", "unbiased_k3", kFixed, nullptr,
-             "Estimator of the KL; unbiased_k3 is k3 times the ratio."),
+      Text("kl_estimator", "unbiased_k3", kFixed,
+           "Estimator of the KL; unbiased_k3 is k3 times the ratio."),
       Number("off_policy_mask_threshold", "0.1", 0, kInf, kFixed,
              "A sequence of negative advantage whose mean log-ratio (nats a "
              "token) exceeds this is masked. inf is off."),
@@ -109,11 +106,11 @@ std::vector<ConfigKey> ObjectiveKeys() {
       Text("keep_sampling_mask", "true", kFixed,
            "Train over the tokens that top_p, top_k and min_p kept. false: "
            "over the whole vocabulary, the broken case, for ablation."),
-      Choice("advantage_norm", "none", kFixed, nullptr,
-             "std divides a group's advantages by their deviation."),
-      Choice("loss_aggregation", "seq_mean_token_mean", kFixed, nullptr,
-             "The mean over sequences of the mean over tokens, or the mean "
-             "over all tokens."),
+      Text("advantage_norm", "none", kFixed,
+           "std divides a group's advantages by their deviation."),
+      Text("loss_aggregation", "seq_mean_token_mean", kFixed,
+           "The mean over sequences of the mean over tokens, or the mean "
+           "over all tokens."),
   };
 }
 
@@ -163,6 +160,10 @@ std::vector<ConfigKey> OtherKeys() {
              "Steps between evaluations. 0: before and after only."),
       Number("eval_tasks", "256", 0, 1e6, kFixed,
              "Held-out tasks of an environment in an evaluation. 0: none."),
+      Text("checkpoint_dtype", "BF16", kMayChange,
+           "What a checkpoint's model/ stores matrices in. F8_E4M3: each in "
+           "what numerics fp8 publishes it in. A resume goes on from fp32 "
+           "values, whatever this is."),
       // What a resume may change is what leaves the objective and the sampled
       // episodes as they are; rewards do not.
       Number("rule_weight", "1", -100, 100, kFixed,
@@ -209,8 +210,9 @@ std::vector<ConfigKey> SftKeys() {
       // A making goes on wherever its directory lies by then.
       Text("output", nullptr, kMayChange,
            "The directory of the checkpoint, new or empty."),
-      Choice("output_dtype", "BF16", kFixed, nullptr,
-             "What the weights of the checkpoint are stored in."),
+      Text("output_dtype", "BF16", kFixed,
+           "What matrices of the checkpoint are stored in. F8_E4M3: each in "
+           "what numerics fp8 publishes it in."),
       Number("demonstrations_per_step", "32", 1, 4096, kFixed,
              "Demonstrations of a step's batch."),
       Number("weight_decay", "0.05", 0, 10, kFixed,
@@ -228,8 +230,8 @@ std::vector<ConfigKey> StageKeys() {
   return {
       Text("name", "", kFixed, "What to call the stage."),
       Number("steps", nullptr, 1, 1e6, kFixed, "Steps of the stage."),
-      Choice("attention", nullptr, kFixed, nullptr,
-             "sparse: what the indexer chooses; dense: all that came before."),
+      Text("attention", nullptr, kFixed,
+           "sparse: what the indexer chooses; dense: all that came before."),
       Text("train_model", "false", kFixed,
            "Whether the model learns, by the language model's loss."),
       Text("train_indexer", "false", kFixed,

@@ -29,7 +29,6 @@ struct ConfigKey {
   OnResume on_resume;
   double min;           // numbers, inclusive
   double max;           // numbers, inclusive
-  const char* later;    // choices: those not built yet, "a|b"; else null
   const char* meaning;  // one or two sentences, with the unit
 };
 

@@ -123,11 +123,8 @@ std::vector<Refused> RefusedValues() {
       {"max_staleness=4",
        {"max_staleness 4 is not in this version; set it "
         "to 0. "}},
-      {"numerics=fp8",
-       {"numerics fp8 is not in this version; set numerics "
-        "to fp32"}},
       {"numerics=int4",
-       {"numerics \"int4\" is none of fp32, bf16; set it to one of them"}},
+       {"numerics \"int4\" is none of fp32, bf16, fp8; set it to one of them"}},
       {"kl_estimator=k4",
        {"kl_estimator \"k4\" is none of unbiased_k3, k3, "
         "k2, k1; set it to one of them"}},
@@ -224,9 +221,7 @@ std::vector<Refused> RefusedFileValues() {
        {"f:1:23: kl_coef: ", "; give it as a number, 0 to"}},
       // Choices, at their place; what stands behind one stays at its own. An
       // enum's numbers are nobody's words.
-      {"numerics: fp8",
-       {"f:1:11: numerics fp8 is not in this version; set "
-        "numerics to fp32"}},
+      {"numerics: fp4", {"f:1:11: numerics \"fp4\" is none of fp32"}},
       {"numerics: \"fp32\" steps: x", {"f:1:25: steps: "}},
       {"objective {\n\tkl_estimator: k4 }",
        {"f:2:23: kl_estimator \"k4" + choices}},

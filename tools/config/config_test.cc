@@ -172,6 +172,7 @@ TEST(ConfigTest, ResumeMayChangeOnlyWhatTheTableSays) {
   RunConfig now = was;
   ASSERT_TRUE(SetConfigValue("steps=90", &now).ok());
   ASSERT_TRUE(SetConfigValue("workers=2", &now).ok());
+  ASSERT_TRUE(SetConfigValue("checkpoint_dtype=F8_E4M3", &now).ok());
   EXPECT_TRUE(CheckResume(was, now).ok());
   ASSERT_TRUE(SetConfigValue("learning_rate=1.00000001e-6", &now).ok());
   EXPECT_THAT(std::string(CheckResume(was, now).message()),
@@ -179,8 +180,8 @@ TEST(ConfigTest, ResumeMayChangeOnlyWhatTheTableSays) {
                         "a resume may change only "));
   EXPECT_THAT(
       std::string(CheckResume(was, now).message()),
-      HasSubstr("steps, workers, threads, save_interval, eval_interval; "
-                "leave it as it was, or start a new run"));
+      HasSubstr("steps, workers, threads, save_interval, eval_interval, "
+                "checkpoint_dtype; leave it as it was, or start a new run"));
   RunConfig domain = was;
   ASSERT_TRUE(SetConfigValue("domain=math:1", &domain).ok());
   EXPECT_THAT(std::string(CheckResume(was, domain).message()),

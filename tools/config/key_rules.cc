@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "kernels/base/log.h"
 #include "kernels/base/status_macros.h"
 #include "tools/config/key_names.h"
@@ -192,12 +191,7 @@ const ConfigKey& KeyOfLeaf(const Descriptor* configuration,
 
 std::string LimitsText(const ConfigKey& key, const ConfigLeaf& leaf) {
   if (leaf.IsChoice()) {
-    std::string limits = absl::StrJoin(leaf.Choices(), " or ");
-    if (key.later != nullptr) {
-      absl::StrAppend(&limits, " (not in this version: ",
-                      absl::StrJoin(absl::StrSplit(key.later, '|'), ", "), ")");
-    }
-    return limits;
+    return absl::StrJoin(leaf.Choices(), " or ");
   }
   if (leaf.IsNumber()) {
     const std::string min = LimitText(leaf, key.min);
@@ -251,26 +245,14 @@ std::string MisplacedKeyText(const Descriptor* configuration,
                       " { }; move it there");
 }
 
-absl::Status CheckChoice(const Descriptor* configuration,
-                         const ConfigLeaf& leaf, const std::string& word) {
+absl::Status CheckChoice(const ConfigLeaf& leaf, const std::string& word) {
   if (!leaf.IsChoice()) return absl::OkStatus();
   const std::vector<std::string> choices = leaf.Choices();
   for (const std::string& choice : choices) {
     if (word == choice) return absl::OkStatus();
   }
-  const ConfigKey& key = KeyOfLeaf(configuration, leaf);
-  if (key.later != nullptr) {
-    const std::vector<std::string> laters = absl::StrSplit(key.later, '|');
-    for (const std::string& later : laters) {
-      if (word == later) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(key.name, " ", word, " is not in this version; set ",
-                         key.name, " to ", absl::StrJoin(choices, " or ")));
-      }
-    }
-  }
   return absl::InvalidArgumentError(
-      absl::StrCat(key.name, " \"", word, "\" is none of ",
+      absl::StrCat(leaf.name(), " \"", word, "\" is none of ",
                    absl::StrJoin(choices, ", "), "; set it to one of them"));
 }
 

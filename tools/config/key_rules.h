@@ -46,8 +46,7 @@ std::string MisplacedKeyText(const google::protobuf::Descriptor* configuration,
                              const std::string& name);
 
 // InvalidArgument if the leaf is a choice and `word` none of them.
-absl::Status CheckChoice(const google::protobuf::Descriptor* configuration,
-                         const ConfigLeaf& leaf, const std::string& word);
+absl::Status CheckChoice(const ConfigLeaf& leaf, const std::string& word);
 
 // Gives each key that is unset its default, those of every domain { } and
 // stage { } too, and checks each by itself. InvalidArgument names key, value,

@@ -107,7 +107,8 @@ TEST(SftConfigTest, EveryRefusalNamesKeyValueWhatIsAllowedAndTheNextStep) {
       {"tasks: \"t\"", "unknown key tasks"},
       // Another system's name of a key that only train has.
       {"kl_ctl: 1", "unknown key kl_ctl; `temper config explain` lists every"},
-      {"output_dtype: \"F16\"", "output_dtype \"F16\" is none of BF16, F32"},
+      {"output_dtype: \"F16\"",
+       "output_dtype \"F16\" is none of BF16, F32, F8_E4M3"},
       {"save_interval: 0", "save_interval 0 is outside its limits 1 to "},
       {"grad_clip: nan", "grad_clip nan is outside its limits"},
       {"model_config: \"c\"", "give one of model"},

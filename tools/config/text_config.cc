@@ -164,7 +164,7 @@ absl::StatusOr<std::string> UnquoteChoices(const std::string& text,
     if (token.type == Tokenizer::TYPE_STRING) {
       Tokenizer::ParseString(token.text, &word);
     }
-    const absl::Status known = CheckChoice(configuration, leaf, word);
+    const absl::Status known = CheckChoice(leaf, word);
     if (!known.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(PlaceText(source, token.line, token.column),
