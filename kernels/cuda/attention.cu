@@ -1,45 +1,17 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device_math.h"
 #include "kernels/cuda/key_tile.h"
+#include "kernels/cuda/softmax_block.h"
 
 namespace temper::cuda {
 namespace {
-
-// A running softmax of each head of a block.
-struct Softmax {
-  float largest[kHeadBlock];
-  float sum[kHeadBlock];
-  float kept[kHeadBlock];  // c: what the new maximum leaves of z
-};
-
-// One block of n scores of the head of this warp: they become exponentials.
-__device__ inline void SoftmaxBlock(float scale, float* s, int n, int h,
-                                    Softmax* run) {
-  const int low = LaneOf(), high = low + kWarp;
-  const float of_low = low < n ? s[low] * scale : 0.0f;
-  const float of_high = high < n ? s[high] * scale : 0.0f;
-  const float block =
-      WarpMax(n, [&](int64_t i) { return i == low ? of_low : of_high; });
-  const float before = run->largest[h];
-  const float largest = block > before ? block : before;
-  const float e_low = low < n ? Exp(of_low - largest) : 0.0f;
-  const float e_high = high < n ? Exp(of_high - largest) : 0.0f;
-  const float sum = WarpAddLanes(0.0f + e_low, 0.0f + e_high);
-  if (low < n) s[low] = e_low;
-  if (high < n) s[high] = e_high;
-  __syncwarp();
-  if (low != 0) return;
-  const float c = Exp(before - largest);
-  run->largest[h] = largest;
-  run->sum[h] = Fma(run->sum[h], c, sum);
-  run->kept[h] = c;
-}
 
 // z = z c + e . k of a block of keys, for a thread's columns; on the first
 // block there is no z yet.
 __device__ inline void AddValues(const MlaForward& x, int64_t n, int64_t head,
                                  int heads, const int32_t (&rows)[kKeyBlock],
-                                 int count, bool first, const Softmax& run,
+                                 int count, bool first,
+                                 const Softmax<kHeadBlock>& run,
                                  const float (&e)[kHeadBlock][kKeyBlock]) {
   for (int64_t c = threadIdx.x; c < x.z.columns; c += kKeyThreads) {
     float* z = x.z.data + n * x.z.stride + head * x.z.group_stride + c;
@@ -62,7 +34,7 @@ __device__ inline void AddValues(const MlaForward& x, int64_t n, int64_t head,
 __global__ void __launch_bounds__(kKeyThreads, 2) sparse_mla_f32(MlaForward x) {
   __shared__ KeyTile tile;
   __shared__ float scores[kHeadBlock][kKeyBlock];
-  __shared__ Softmax run;
+  __shared__ Softmax<kHeadBlock> run;
   __shared__ int32_t rows[kKeyBlock];
   __shared__ int leading[2];
   const int64_t n = blockIdx.x;

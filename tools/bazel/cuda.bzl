@@ -31,6 +31,7 @@ def _nvcc_library_impl(ctx):
     ])
     objects = []
     logs = []
+    assemblies = []
     for src in ctx.files.srcs:
         obj = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".o")
         args = ctx.actions.args()
@@ -40,15 +41,23 @@ def _nvcc_library_impl(ctx):
         args.add_all(["-c", src, "-o", obj])
         # What ptxas says of each kernel is kept: a test may hold it to a plan.
         log = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".ptxas")
+        # And what it was given.
+        ptx = ctx.actions.declare_file(ctx.label.name + "_objects/" + src.basename + ".ptx")
         ctx.actions.run_shell(
-            command = 'log=$1; shift; "$@" 2> "$log" || { cat "$log" >&2; exit 1; }',
-            arguments = [log.path, NVCC, args],
+            command = " && ".join([
+                'log=$1 ptx=$2; shift 2; mkdir -p "$ptx.d"',
+                '{ "$@" -keep -keep-dir "$ptx.d" 2> "$log" || { cat "$log" >&2; false; }; }',
+                'mv "$ptx.d"/*.ptx "$ptx"',
+                'rm -r "$ptx.d"',
+            ]),
+            arguments = [log.path, ptx.path, NVCC, args],
             inputs = depset([src], transitive = [headers]),
-            outputs = [obj, log],
+            outputs = [obj, log, ptx],
             mnemonic = "Nvcc",
             use_default_shell_env = True,
         )
         logs.append(log)
+        assemblies.append(ptx)
         objects.append(obj)
 
     toolchain = find_cpp_toolchain(ctx)
@@ -70,7 +79,7 @@ def _nvcc_library_impl(ctx):
             data_runfiles = ctx.runfiles(files = objects),
             files = depset(objects),
         ),
-        OutputGroupInfo(ptxas = depset(logs)),
+        OutputGroupInfo(ptxas = depset(logs), ptx = depset(assemblies)),
         cc_common.merge_cc_infos(
             direct_cc_infos = [CcInfo(
                 compilation_context = cc_common.create_compilation_context(headers = headers),

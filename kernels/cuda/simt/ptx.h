@@ -171,6 +171,17 @@ TEMPER_PTX void MbarrierWait(uint64_t* mbarrier, uint32_t parity) {
   }
 }
 
+// A warpgroup's threads have so many registers each from here on: fewer than
+// they had, or, waiting until others have given them, more.
+template <uint32_t kRegisters>
+TEMPER_PTX void GiveRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <uint32_t kRegisters>
+TEMPER_PTX void TakeRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 TEMPER_PTX void FenceProxyAsync() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

@@ -11,6 +11,7 @@
 #include "kernels/cuda/simt/memory.h"
 #include "kernels/cuda/simt/report.h"
 #include "kernels/cuda/simt/shadow.h"
+#include "kernels/cuda/simt/work.h"
 
 namespace temper::simt {
 namespace {
@@ -154,9 +155,12 @@ void Begin(Copy copy, Site site) {
   copy.group = group_of[copy.thread];
   if (copy.load) {
     ForShared(copy, &Shadow::BeginWrite);
+    Work work;
     for (const Piece& piece : copy.pieces) {
       std::memset(piece.shared, kPoison, piece.bytes);
+      work.bytes_copied += piece.held;
     }
+    NoteWork(work);
   } else {
     ForShared(copy, &Shadow::BeginRead);
   }

@@ -15,6 +15,7 @@
 #include "kernels/cuda/simt/report.h"
 #include "kernels/cuda/simt/shadow.h"
 #include "kernels/cuda/simt/warp.h"
+#include "kernels/cuda/simt/work.h"
 
 namespace temper::simt {
 namespace {
@@ -189,6 +190,8 @@ void CombineMultiply(const Meeting& meeting) {
   flying.access.asker = ActorOf(Block::Get().thread(meeting.warp * kWarpLanes));
   flying.access.site = first.site;
   ForShared(flying, &Shadow::BeginRead);
+  const uint64_t depth = product.numbers == Numbers::kBf16 ? 16 : 32;
+  NoteWork({.multiplications = kWarpRows * product.columns * depth});
   warps[meeting.warp].flying.push_back(std::move(flying));
 }
 

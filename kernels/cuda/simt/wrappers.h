@@ -90,6 +90,16 @@ inline bool MbarrierTest(uint64_t* mbarrier, uint32_t parity,
   return TestMbarrier(mbarrier, parity, where);
 }
 
+// The emulator's threads have what they need.
+template <uint32_t kRegisters>
+void GiveRegisters() {
+  static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);
+}
+template <uint32_t kRegisters>
+void TakeRegisters() {
+  static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);
+}
+
 template <int kRank>
 void TensorLoad(void* shared, const TensorMap* map, uint64_t* mbarrier,
                 const int32_t (&at)[kRank], TEMPER_SIMT_WHERE) {
