@@ -118,7 +118,10 @@ TEST_F(TrainRunTest, OneCommandTrainsInBothEnvironmentsWithZeroMismatch) {
   const RunFacts& facts = First();
   EXPECT_EQ(facts.last_step, kSteps);
   EXPECT_FALSE(facts.weights.empty());
-  EXPECT_TRUE(facts.weights !=
+  // In BF16 as the first model, of which it would have the bytes.
+  const std::string trained =
+      absl::StrCat(RunDir("first"), "/checkpoints/step_", kSteps, "/model");
+  EXPECT_TRUE(ReadAll(trained + "/model.safetensors") !=
               ReadAll(std::string(kQuickstartModel) + "/model.safetensors"))
       << "nothing was trained";
 
@@ -307,21 +310,56 @@ TEST_F(TrainRunTest, TheScalarTierGivesTheSameBytes) {
               HasSubstr("fp32 on CPU tier scalar"));
 }
 
-TEST_F(TrainRunTest, InBf16TooNothingDiffersWhateverTheTier) {
-  const std::vector<std::string> bf16 = {"--set", "numerics=bf16"};
-  const RunFacts best = RunToTheEnd("bf16", bf16);
+class NarrowTrainRunTest : public TrainRunTest,
+                           public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(NarrowTrainRunTest, NothingDiffersWhateverTheTier) {
+  const std::string name = GetParam();
+  const std::vector<std::string> numerics = {"--set", "numerics=" + name};
+  const RunFacts best = RunToTheEnd(name, numerics);
   ASSERT_THAT(best.samples, SizeIs(kSteps * kGroups * kSamples));
   EXPECT_TRUE(best.weights != First().weights) << "it computed in fp32";
-  EXPECT_THAT(ReadAll(TrialPath("bf16.out")), HasSubstr("bf16 on CPU tier"));
-  EXPECT_EQ(QueryNumber("bf16",
+  EXPECT_THAT(ReadAll(TrialPath(name + ".out")),
+              HasSubstr(name + " on CPU tier"));
+  EXPECT_EQ(QueryNumber(name,
                         "SELECT COUNT(*) FROM lineage_metric WHERE name = "
                         "'train_rollout_logprob_abs_diff/max' AND value = 0"),
             kSteps);
+  EXPECT_EQ(QueryNumber(name,
+                        "SELECT count(*) FROM run, event WHERE numerics = ? "
+                        "AND kind = 'worker_joined' AND detail = ?",
+                        {name, name + " on cpu"}),
+            1);
   if (BackendNames().size() == 1) return;  // this CPU has no other
   const RunFacts scalar =
-      RunToTheEnd("bf16-scalar", bf16, {"TEMPER_ISA=scalar"});
+      RunToTheEnd(name + "-scalar", numerics, {"TEMPER_ISA=scalar"});
   EXPECT_TRUE(scalar.samples == best.samples);
   EXPECT_TRUE(scalar.weights == best.weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(, NarrowTrainRunTest, ::testing::Values("bf16", "fp8"),
+                         [](const auto& tested) { return tested.param; });
+
+// Its model/ is what the next run begins with, and is evaluated.
+TEST_F(TrainRunTest, ARunTakesAModelInF8E4M3AndMakesOneWhereItIsAsked) {
+  const std::vector<std::string> codes = {
+      "--set", "numerics=fp8", "--set", "checkpoint_dtype=F8_E4M3",
+      "--set", "steps=1",      "--set", "eval_tasks=0"};
+  RunToTheEnd("codes", codes);
+  const std::string model = RunDir("codes") + "/checkpoints/step_1/model";
+  EXPECT_THAT(ReadAll(model + "/config.json"),
+              HasSubstr("\"quant_method\": \"fp8\""));
+  EXPECT_THAT(ReadAll(TrialPath("codes.out")), Not(HasSubstr("F8_E4M3")));
+  std::vector<std::string> again = codes;
+  again.insert(again.end(), {"--set", "model=" + model});
+  RunToTheEnd("codes-again", again);
+  EXPECT_THAT(ReadAll(TrialPath("codes-again.out")),
+              HasSubstr("matrices stored in F8_E4M3, whose values are kept"));
+  TemperProcess generate(kTemper, {"generate", model, "--prompt", "hello"},
+                         TrialPath("of-codes"));
+  EXPECT_TRUE(generate.Wait(kDeadlineMs).has_value());
+  EXPECT_THAT(generate.err(),
+              HasSubstr("matrices stored in F8_E4M3, dequantised"));
 }
 
 TEST_F(TrainRunTest, AnotherSeedGivesOtherBytes) {

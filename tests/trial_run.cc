@@ -160,7 +160,7 @@ absl::StatusOr<RunFacts> ReadFacts(const std::string& run) {
   }
   ASSIGN_OR_RETURN(
       facts.weights,
-      ReadFile(newest.directory + "/model/model.safetensors", kFileBytesMax));
+      ReadFile(newest.directory + "/masters.safetensors", kFileBytesMax));
   return facts;
 }
 

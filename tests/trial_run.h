@@ -69,7 +69,7 @@ struct RunFacts {
   // each branch (tokens, sampled, log-probabilities, kept sets, routes) and of
   // the reward.
   std::vector<std::string> samples;
-  std::string weights;  // model.safetensors of the last checkpoint
+  std::string weights;  // masters.safetensors of the last checkpoint
   int64_t last_step = 0;
 };
 absl::StatusOr<RunFacts> ReadFacts(const std::string& run);

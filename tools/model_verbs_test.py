@@ -24,8 +24,14 @@ def check_bench():
   for verb in ("bench", "gemm"), ("generate", MODEL, "--prompt", "hello"):
     _, err2 = temper(2, *verb, "--device", "gpu")
     expect_in("--device gpu is none of auto | cpu | cuda", err2)
-  _, err2 = temper(2, "bench", "gemm", "--device", "cuda", "--numerics", "bf16")
-  expect_in("cuda has no kernels of bf16 yet", err2)
+  for numerics in "bf16", "fp8":
+    _, err2 = temper(2, "bench", "gemm", "--device", "cuda", "--numerics",
+                     numerics)
+    expect_in("cuda has no kernels of %s yet" % numerics, err2)
+  for verb in ("gemm",), ("train", "--model", MODEL), ("decode", "--model",
+                                                       MODEL):
+    out, _ = temper(0, "bench", *verb, "--numerics", "fp8", "--json")
+    expect("numerics", json.loads(out)["numerics"], "fp8")
   _, err2 = temper(2, "bench", "gemm", "--device", "cuda", "--tier", "scalar")
   expect_in("scalar is named, of device cpu, and device is cuda", err2)
   tiers = re.search("this CPU can run (.*)", err).group(1).split(", ")

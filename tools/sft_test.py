@@ -60,6 +60,18 @@ def check_making():
   _, err = temper(1, "generate", "made", "--prompt", "1 + 1?", "--max-tokens",
                   "2")
   expect_in("it was cut off", err)
+  # In codes, as DeepSeek's, from which it goes on too.
+  codes = config("codes", start + 'model: "%s" output_dtype: F8_E4M3\n' % MODEL)
+  _, err = temper(0, "sft", codes, "--output", "codes", "--steps", "1")
+  expect_in("model.safetensors (F8_E4M3)", err)
+  said = json.loads(bytes_of("codes")["config.json"])
+  expect("dtype", said["torch_dtype"], "bfloat16")
+  expect("blocks", said["quantization_config"]["weight_block_size"], [128, 128])
+  on_codes = config("on_codes", start + 'model: "%s/codes"\n' % HOME)
+  temper(0, "sft", on_codes, "--output", "more_codes", "--steps", "1")
+  _, err = temper(1, "generate", "codes", "--prompt", "1 + 1?", "--max-tokens",
+                  "2")
+  expect_in("matrices stored in F8_E4M3, dequantised", err)
   # What is there is not written over.
   _, err = temper(2, "sft", on, "--output", "made")
   expect_in("made exists and holds config.json; give another --output", err)

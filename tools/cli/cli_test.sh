@@ -75,8 +75,10 @@ expect 2 'top_p 1.5 is outside its limits' \
   config resolve "${set_ok[@]}" --set top_p=1.5
 expect 2 'max_staleness 4 is not in this version; set it to 0' \
   config resolve "${set_ok[@]}" --set max_staleness=4
-expect 2 'numerics fp8 is not in this version' \
-  config resolve "${set_ok[@]}" --set numerics=fp8
+expect 0 '' config resolve "${set_ok[@]}" --set numerics=fp8
+prints '^numerics: fp8$'
+expect 0 '' config explain checkpoint_dtype
+prints '^  limits   BF16 or F8_E4M3 or F32$'
 echo 'objective { gruop_size: 4 }' > "$dir/bad.textproto"
 expect 2 'bad.textproto:1:.*unknown key gruop_size; did you mean group_size\?' \
   config resolve "$dir/bad.textproto"
@@ -189,7 +191,7 @@ prints 'default  auto'
 # The doctor starts what a run starts, and names what the kernel denies.
 expect 0 '' doctor
 prints '^sandbox +ok +bubblewrap, seccomp, .*cgroup.*, [0-9]+ slots? of [0-9]+ processes'
-prints '^cpu +ok +.* cores; computes in fp32, bf16$'
+prints '^cpu +ok +.* cores; computes in fp32, bf16, fp8$'
 prints '^gpu +ok +.*(none is computed on: |the first is computed on)'
 denied='echo 0 >/proc/sys/user/max_user_namespaces && "$0" doctor >"$1"'
 if unshare --user --map-root-user true 2>/dev/null; then

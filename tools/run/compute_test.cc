@@ -28,6 +28,8 @@ TEST_F(ComputeTest, AWishIsWhatTheConfigurationSays) {
   config.set_threads(3);
   EXPECT_EQ(WishOf(config).device, Device::kCuda);
   EXPECT_EQ(WishOf(config).numerics, kBf16);
+  config.set_numerics(RunConfig::fp8);
+  EXPECT_EQ(WishOf(config).numerics, kFp8);
   EXPECT_EQ(WishOf(config).threads, 3);
   SftConfig sft;
   sft.set_device(RunConfig::cpu);

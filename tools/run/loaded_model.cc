@@ -12,6 +12,7 @@
 #include "kernels/model/tokenizer_file.h"
 #include "nlohmann/json.hpp"
 #include "tools/cli/next_step.h"
+#include "tools/cli/print.h"
 
 namespace temper {
 
@@ -21,6 +22,23 @@ namespace {
 // needed there, and to name another file is no advice.
 bool IsOfContent(const absl::Status& status, const std::string& path) {
   return absl::StartsWith(std::string(status.message()), path + ": ");
+}
+
+absl::Status CheckRotation(const std::string& dir, const ModelConfig& config,
+                           const Numerics& numerics) {
+  const absl::Status rotates =
+      PublishedWeights::CheckRotation(config, numerics);
+  return absl::Status(rotates.code(),
+                      absl::StrCat(dir, "/config.json: ", rotates.message()));
+}
+
+absl::StatusOr<StoredCodes> CountNamedCodes(const std::string& dir,
+                                            const ModelConfig& config) {
+  const auto weights = WeightsFile::Open(config, dir);
+  RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));
+  const auto codes = weights->CountCodes();
+  RETURN_IF_ERROR(IfUnusable(codes.status(), kNameAModel));
+  return *codes;
 }
 
 }  // namespace
@@ -112,19 +130,34 @@ absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir) {
   return config;
 }
 
-absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir) {
-  ASSIGN_OR_RETURN(ModelConfig config, ReadNamedConfig(dir));
-  // By their headers alone: whole files are read where they are used.
-  RETURN_IF_ERROR(
-      IfUnusable(WeightsFile::Open(config, dir).status(), kNameAModel));
+absl::StatusOr<NamedModel> CheckNamedModel(const std::string& dir,
+                                           const Numerics& numerics) {
+  NamedModel model;
+  ASSIGN_OR_RETURN(model.config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(CheckRotation(dir, model.config, numerics));
+  // By their headers, and scales: whole files are read where they are used.
+  ASSIGN_OR_RETURN(model.codes, CountNamedCodes(dir, model.config));
   ASSIGN_OR_RETURN(const auto tokenizer,
-                   LoadNamedTokenizer(dir + "/tokenizer.json", config));
+                   LoadNamedTokenizer(dir + "/tokenizer.json", model.config));
   const std::string path = dir + "/generation_config.json";
   // One that cannot be read is for those to tell who copy it.
   if (const auto text = ReadFile(path, kModelFileBytesMax); text.ok()) {
     RETURN_IF_ERROR(CheckGenerationConfig(*tokenizer, path, *text));
   }
-  return config;
+  return model;
+}
+
+std::string WordsOf(const StoredCodes& codes, const Numerics& numerics) {
+  if (codes.matrices == 0) return "";
+  const std::string stored =
+      absl::StrCat(codes.matrices, " matrices stored in F8_E4M3");
+  if (numerics != kFp8) return absl::StrCat(stored, ", dequantised");
+  if (codes.of_other_scales == 0) {
+    return absl::StrCat(stored, ", whose values are kept");
+  }
+  return absl::StrCat(stored, ", of which ", codes.of_other_scales,
+                      " have scales that are no powers of two from 2^-22 on: "
+                      "dequantised and quantised again");
 }
 
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
@@ -132,9 +165,14 @@ absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
                                       const std::string& dir) {
   LoadedModel model;
   ASSIGN_OR_RETURN(const ModelConfig config, ReadNamedConfig(dir));
+  RETURN_IF_ERROR(CheckRotation(dir, config, numerics));
   // Before the weights, which take longest.
   ASSIGN_OR_RETURN(model.tokenizer,
                    LoadNamedTokenizer(dir + "/tokenizer.json", config));
+  ASSIGN_OR_RETURN(const StoredCodes codes, CountNamedCodes(dir, config));
+  if (const std::string words = WordsOf(codes, numerics); !words.empty()) {
+    PrintErr("%s: %s\n", dir, words);
+  }
   auto weights =
       PublishedWeights::Load(backend, config, numerics, Passes::kForward, dir);
   RETURN_IF_ERROR(IfUnusable(weights.status(), kNameAModel));

@@ -15,6 +15,7 @@
 #include "kernels/model/master_weights.h"
 #include "kernels/model/published_weights.h"
 #include "kernels/model/tokenizer.h"
+#include "kernels/model/weights_file.h"
 #include "kernels/ops/backend.h"
 #include "kernels/tensor/numerics.h"
 
@@ -52,11 +53,21 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadNamedTokenizer(
 // (learner/store/run_model.h).
 absl::StatusOr<ModelConfig> CheckModelWithoutWeights(const std::string& dir);
 
-// All that can be checked without reading the weights' values: before processes
-// are started that would fail on it each in its own log.
-absl::StatusOr<ModelConfig> CheckNamedModel(const std::string& dir);
+struct NamedModel {
+  ModelConfig config;
+  StoredCodes codes;
+};
 
-// `backend` outlives the result.
+// All that can be checked without reading the weights' values: before processes
+// are started that would fail on it each in its own log. InvalidArgument, too,
+// for an index_head_dim that the numerics cannot rotate.
+absl::StatusOr<NamedModel> CheckNamedModel(const std::string& dir,
+                                           const Numerics& numerics);
+
+// What becomes of codes that a directory holds; "" where there are none.
+std::string WordsOf(const StoredCodes& codes, const Numerics& numerics);
+
+// `backend` outlives the result. Says on stderr what becomes of codes.
 absl::StatusOr<LoadedModel> LoadModel(Backend* backend,
                                       const Numerics& numerics,
                                       const std::string& dir);

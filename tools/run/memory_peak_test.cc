@@ -268,7 +268,8 @@ TEST_P(MemoryPeakTest, AWorkerWithAFullCacheThatTakesNewWeights) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Numerics, MemoryPeakTest,
-                         testing::Values(RunConfig::fp32, RunConfig::bf16),
+                         testing::Values(RunConfig::fp32, RunConfig::bf16,
+                                         RunConfig::fp8),
                          [](const auto& tested) {
                            return RunConfig::Numerics_Name(tested.param);
                          });

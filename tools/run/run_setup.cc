@@ -18,6 +18,7 @@
 #include "learner/store/run_db.h"
 #include "learner/store/run_model.h"
 #include "learner/train/train_step_options.h"
+#include "proto/wire/run_numerics.h"
 #include "proto/wire/task_file.h"
 #include "tools/cli/next_step.h"
 #include "tools/config/config.h"
@@ -160,7 +161,9 @@ absl::StatusOr<std::string> CheckRunModel(PreparedRun* run) {
   ASSIGN_OR_RETURN(const std::string checkpoint,
                    CheckpointStore::Newest(run->dir + "/checkpoints"));
   if (options.NeedsReference() || checkpoint.empty()) {
-    RETURN_IF_ERROR(CheckNamedModel(base).status());
+    ASSIGN_OR_RETURN(const NamedModel named,
+                     CheckNamedModel(base, NumericsOf(run->config)));
+    run->codes = named.codes;
   }
   std::string dir = RunModelDir(run->dir, base);
   if (dir == base && !Exists(base + "/config.json")) {
@@ -195,7 +198,10 @@ absl::StatusOr<PreparedRun> PrepareRun(RunConfig config,
   }
   run.dir = absl::StrCat(config.runs_dir(), "/", config.name());
   if (Exists(run.dir)) return ExistsAlready(run.dir);
-  ASSIGN_OR_RETURN(run.model, CheckNamedModel(config.model()));
+  ASSIGN_OR_RETURN(const NamedModel named,
+                   CheckNamedModel(config.model(), NumericsOf(config)));
+  run.model = named.config;
+  run.codes = named.codes;
   // What is started to be asked ends with this function: the run has its own.
   ASSIGN_OR_RETURN(const auto environments,
                    EnvironmentSet::Open(kRegistryFile));

@@ -24,6 +24,7 @@
 #include "environments/environment_set.h"
 #include "kernels/base/file_lock.h"
 #include "kernels/model/config.h"
+#include "kernels/model/weights_file.h"
 #include "proto/config.pb.h"
 #include "proto/registration.pb.h"
 #include "proto/task.pb.h"
@@ -39,6 +40,7 @@ struct PreparedRun {
   // Of the device that config has; not chosen where there is nothing to do.
   BackendChoice compute;
   ModelConfig model;
+  StoredCodes codes;  // of the configured model, where its weights are read
   int64_t prompt_tokens = 0;  // of the longest prompt
   // Tasks by (environment, split), for the plan.
   std::map<std::pair<std::string, std::string>, int64_t> task_counts;

@@ -3,9 +3,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -14,7 +16,11 @@
 #include "gtest/gtest.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
+#include "kernels/base/float_mode.h"
 #include "kernels/find_backend.h"
+#include "kernels/model/config.h"
+#include "kernels/model/master_weights.h"
+#include "kernels/model/safetensors.h"
 #include "learner/store/checkpoint.h"
 #include "learner/store/run_db.h"
 #include "learner/store/run_db_fixture.h"
@@ -28,6 +34,7 @@
 namespace temper {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -66,8 +73,55 @@ TEST_F(RunSetupTest, TheDeviceIsSettledWhenARunBegins) {
 }
 
 TEST_F(RunSetupTest, CudaIsRefusedInNumericsThatItLacks) {
-  ASSERT_TRUE(SetConfigValue("numerics=bf16", &config_).ok());
-  EXPECT_THAT(Refusal("device=cuda"), HasSubstr("no kernels of bf16"));
+  for (const std::string numerics : {"bf16", "fp8"}) {
+    ASSERT_TRUE(SetConfigValue("numerics=" + numerics, &config_).ok());
+    EXPECT_THAT(Refusal("device=cuda"), HasSubstr("no kernels of " + numerics));
+  }
+}
+
+// Of the model that is read: that of a resume too, while there is no other.
+TEST_F(RunSetupTest, AnIndexerThatFp8CannotRotateIsRefusedByItsSize) {
+  const std::string path = directory_ + "/model/config.json";
+  const auto config = ReadModelConfig(directory_ + "/model");
+  ASSERT_TRUE(config.ok()) << config.status();
+  ModelConfig other = *config;
+  other.index_head_dim = 48;
+  ASSERT_TRUE(WriteFileDurably(path, ModelConfigToJson(other)).ok());
+  const std::string refusal = Refusal("numerics=fp8");
+  EXPECT_THAT(refusal, HasSubstr(path + ": numerics fp8 rotates"));
+  EXPECT_THAT(refusal, HasSubstr("it is 48: set numerics to fp32 or bf16"));
+  EXPECT_THAT(refusal, Not(HasSubstr("Hugging Face")));
+  EXPECT_THAT(Refusal("numerics=bf16"), HasSubstr("tensor \""))
+      << "its weights are of another size";
+}
+
+TEST_F(RunSetupTest, CodesOfTheModelAreCountedAndTheirScalesChecked) {
+  SetFlushDenormals();
+  const std::string model = directory_ + "/model";
+  const auto backend = *FindBackend({});
+  const auto masters =
+      *MasterWeights::Load(backend.get(), *ReadModelConfig(model), model);
+  ASSERT_TRUE(masters->Save(model, "F8_E4M3").ok());
+  ASSERT_TRUE(SetConfigValue("numerics=fp8", &config_).ok());
+  const auto run = PrepareRun(config_, "c.textproto", 0);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_GT(run->codes.matrices, 0);
+  EXPECT_EQ(run->codes.of_other_scales, 0);
+  ASSERT_TRUE(RemoveAll(run->dir).ok());
+  // A scale of 0.
+  const auto file = *Safetensors::OpenModel(model);
+  const SafetensorsEntry* const scales =
+      file->Find("model.layers.0.self_attn.o_proj.weight_scale_inv");
+  ASSERT_NE(scales, nullptr);
+  std::vector<SafetensorsEntry> entries = file->entries();
+  const std::vector<float> zeros(scales->elements());
+  for (SafetensorsEntry& entry : entries) {
+    if (entry.name != scales->name) continue;
+    entry.data = reinterpret_cast<const std::byte*>(zeros.data());
+  }
+  ASSERT_TRUE(WriteSafetensors(model + "/model.safetensors", entries).ok());
+  EXPECT_THAT(Refusal("name=trial"),
+              AllOf(HasSubstr(scales->name), HasSubstr("the scale 0")));
 }
 
 TEST_F(RunSetupTest, RunWithoutANameIsCalledAfterItsFileAndTheTime) {

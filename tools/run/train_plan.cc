@@ -1,6 +1,7 @@
 #include "tools/run/train_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -10,9 +11,12 @@
 #include "environments/environment_set.h"
 #include "environments/registration.h"
 #include "environments/registry.h"
+#include "kernels/model/kv_cache.h"
+#include "proto/wire/run_numerics.h"
 #include "rollout/worker.h"
 #include "tools/run/compute.h"
 #include "tools/run/engine_size.h"
+#include "tools/run/loaded_model.h"
 #include "tools/run/memory_plan.h"
 
 namespace temper {
@@ -129,6 +133,27 @@ ChildSpec PlanRegistered(const TrainOptions& options, const std::string& name) {
   return spec;
 }
 
+// What the cache takes, and would take otherwise.
+std::string DescribeCache(const RunConfig& config, const ModelConfig& model) {
+  const Numerics numerics = NumericsOf(config);
+  const auto bytes = [&](const Numerics& in) {
+    return KvCache::TokenBytes(model, in);
+  };
+  const int64_t heads = KvCache::MultiHeadTokenBytes(model);
+  const double less = 100.0 * static_cast<double>(heads - bytes(numerics)) /
+                      static_cast<double>(heads);
+  std::string text = absl::StrFormat(
+      "%d bytes a token and layer in %s, %.0f %% %s than multi-head attention "
+      "in bf16 takes (%d)",
+      bytes(numerics), NameOf(numerics), std::abs(less),
+      less < 0 ? "more" : "less", heads);
+  for (const Numerics& other : {kBf16, kFp8}) {
+    if (other == numerics) continue;
+    absl::StrAppend(&text, "; ", bytes(other), " in ", NameOf(other));
+  }
+  return text;
+}
+
 std::string DescribeProcesses(const TrainOptions& options) {
   std::vector<std::string> names;
   for (const ChildSpec& child : PlanChildren(options)) {
@@ -206,6 +231,7 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
            RunConfig::Numerics_Name(config.numerics()),
            run.compute.device == Device::kCpu ? " on CPU tier " : " on ",
            run.compute.name, " (", run.compute.why, ")")},
+      {"cache", DescribeCache(config, model)},
       {"processes", DescribeProcesses(options)},
       {"environments", DescribeEnvironments(run)},
       {"tasks", DescribeTasks(run)},
@@ -217,6 +243,10 @@ std::vector<std::pair<std::string, std::string>> DescribePlan(
                                   " held-out tasks an environment, with the "
                                   "run's own sampling")},
   };
+  if (const std::string stored = WordsOf(run.codes, NumericsOf(config));
+      !stored.empty()) {
+    lines.emplace_back("weights", stored);
+  }
   if (StartsCommands(run)) {
     lines.emplace_back(
         "isolation",

@@ -173,6 +173,56 @@ TEST(TrainTest, PlanNamesWhatIsNotTrainedAndWhatIsKnownToBreak) {
               Contains(Pair("warning", HasSubstr("keep_sampling_mask"))));
 }
 
+// Of DeepSeek-V3.2's dimensions.
+TEST(TrainTest, PlanSaysWhatATokenTakesInTheCache) {
+  TrainOptions options = Options();
+  ModelConfig& model = options.run.model;
+  model.num_attention_heads = model.qk_nope_head_dim = model.v_head_dim = 128;
+  model.kv_lora_rank = 512;
+  model.qk_rope_head_dim = 64;
+  model.index_head_dim = 128;
+  const auto cache = [&](RunConfig::Numerics numerics) {
+    options.run.config.set_numerics(numerics);
+    for (const auto& [name, text] : DescribePlan(options)) {
+      if (name == "cache") return text;
+    }
+    return std::string();
+  };
+  const std::string heads =
+      " less than multi-head attention in bf16 takes "
+      "(81920); ";
+  EXPECT_EQ(cache(RunConfig::fp8),
+            absl::StrCat("788 bytes a token and layer in fp8, 99 %", heads,
+                         "1408 in bf16"));
+  EXPECT_EQ(cache(RunConfig::bf16),
+            absl::StrCat("1408 bytes a token and layer in bf16, 98 %", heads,
+                         "788 in fp8"));
+  EXPECT_EQ(cache(RunConfig::fp32),
+            absl::StrCat("2816 bytes a token and layer in fp32, 97 %", heads,
+                         "1408 in bf16; 788 in fp8"));
+}
+
+TEST(TrainTest, PlanSaysWhatBecomesOfCodes) {
+  TrainOptions options = Options();
+  const auto weights = [&](const StoredCodes& codes,
+                           RunConfig::Numerics numerics) {
+    options.run.codes = codes;
+    options.run.config.set_numerics(numerics);
+    for (const auto& [name, text] : DescribePlan(options)) {
+      if (name == "weights") return text;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(weights({}, RunConfig::fp8), "");
+  EXPECT_EQ(weights({7, 0}, RunConfig::fp8),
+            "7 matrices stored in F8_E4M3, whose values are kept");
+  EXPECT_EQ(weights({7, 2}, RunConfig::fp8),
+            "7 matrices stored in F8_E4M3, of which 2 have scales that are no "
+            "powers of two from 2^-22 on: dequantised and quantised again");
+  EXPECT_EQ(weights({7, 2}, RunConfig::bf16),
+            "7 matrices stored in F8_E4M3, dequantised");
+}
+
 // A whole run whose children are shell scripts, named as the verbs.
 class TrainRunTest : public ::testing::Test {
  protected:

@@ -42,7 +42,7 @@ struct BenchFlags {
                 "The CPU tier; without it TEMPER_ISA's, or the best here.");
     flags->Text("--device", &device,
                 "auto (the default), cpu or cuda, as the key device has it.");
-    flags->Text("--numerics", &numerics, "fp32 (the default) or bf16.");
+    flags->Text("--numerics", &numerics, "fp32 (the default), bf16 or fp8.");
     flags->Number("--threads", &threads, 0, kThreadsMax,
                   "Threads that compute; 0: this machine's cores.");
     AddJsonFlag(flags, &json);
