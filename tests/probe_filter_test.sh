@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What tools/device/check.sh runs of the tests of single instructions: every name
 # of its filter is that of a test, and every program has some.
-#   probe_filter_test.sh CHECK_SH TEST..
+#   probe_filter_test.sh STAGES_SH TEST..
 set -ufo pipefail
-filter=$(sed -n "s/.*instructions_on_gpu.*--gtest_filter=\([^']*\)'.*/\1/p" "$1")
+. "$1"
+filter=$probe_tests
 programs=("${@:2}")
 failures=0
 # count PROGRAM FILTER: its tests.
