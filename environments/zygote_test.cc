@@ -84,6 +84,11 @@ class ZygoteTest : public testing::Test {
     }
   }
   // Kills the zygote, or who stands so many above it, once code is kAtWork.
+  // Sessions that have ended may take a moment to be gone.
+  void AwaitNobodyAtWork() {
+    for (int i = 0; i < 500 && !Pids("at-work").empty(); ++i) usleep(10'000);
+    ASSERT_TRUE(Pids("at-work").empty());
+  }
   void HarmWhoIsAtWork(int above) {
     for (int i = 0; i < 500 && Pids("at-work").empty(); ++i) usleep(10'000);
     pid_t victim = ZygotePid();
@@ -318,6 +323,7 @@ TEST_F(ZygoteTest, ASessionThatDiesOfAnothersHarmIsNotCharged) {
   for (const int above : {0, 1, 2, 3}) {
     PythonSession session(pool_.get(), 1, PythonSessionLimits());
     EXPECT_EQ(session.Run("x = 6*7")->content(), "");
+    AwaitNobodyAtWork();
     std::thread harm([&] { HarmWhoIsAtWork(above); });
     const auto result = session.Run(kAtWork + std::string("x"));
     harm.join();
@@ -325,6 +331,7 @@ TEST_F(ZygoteTest, ASessionThatDiesOfAnothersHarmIsNotCharged) {
     EXPECT_EQ(result->content(), "42\n") << above;
   }
   FreshRuns runs(pool_.get(), 1, FreshRunsLimits());
+  AwaitNobodyAtWork();
   std::thread harm([&] { HarmWhoIsAtWork(0); });
   const auto run = runs.Call("", kAtWork + std::string("x = 6"), "x");
   harm.join();
