@@ -106,19 +106,16 @@ TEST_F(MasterWeightsTest, SavingInBf16RoundsMatricesAndIsThenStable) {
   EXPECT_FALSE((*rounded)->Save(two, "F16").ok());
 }
 
-// Of the dimensions here no block is whole: the edges cut all of them.
-TEST_F(MasterWeightsTest, SavingInF8E4M3StoresWhatFp8PublishesAndKeepsIt) {
-  auto weights = MasterWeights::Load(backend_.get(), config_,
-                                     Checkpoint("plain8", [](Entries*) {}));
-  ASSERT_TRUE(weights.ok()) << weights.status();
-  const std::string one = Dir("f8"), two = Dir("f8again");
-  ASSERT_TRUE((*weights)->Save(one, "F8_E4M3").ok());
-  const auto file = *Safetensors::OpenModel(one);
+// Every tensor of the file, but `carried` others, is what fp8 publishes.
+void ExpectAsPublished(const MasterWeights& weights, const std::string& dir,
+                       size_t carried) {
+  const auto file = Safetensors::OpenModel(dir);
+  ASSERT_TRUE(file.ok()) << file.status();
   const auto published =
-      *PublishedWeights::Of(weights->get(), kFp8, Passes::kForward);
+      *PublishedWeights::Of(&weights, kFp8, Passes::kForward);
   const auto bytes = *published->GetBytes();
   for (const PublishedParameter& tensor : published->tensors()) {
-    const SafetensorsEntry* entry = file->Find(tensor.name);
+    const SafetensorsEntry* entry = (*file)->Find(tensor.name);
     ASSERT_NE(entry, nullptr) << tensor.name;
     EXPECT_EQ(entry->dtype, FileTypeName(tensor.dtype)) << tensor.name;
     EXPECT_EQ(entry->shape, tensor.shape) << tensor.name;
@@ -127,7 +124,28 @@ TEST_F(MasterWeightsTest, SavingInF8E4M3StoresWhatFp8PublishesAndKeepsIt) {
         std::memcmp(entry->data, bytes.data() + tensor.offset, entry->bytes), 0)
         << tensor.name;
   }
-  EXPECT_EQ(file->entries().size(), published->tensors().size() + 1);  // MTP
+  EXPECT_EQ((*file)->entries().size(), published->tensors().size() + carried);
+}
+
+// Of more rows than are written at a time.
+TEST_F(MasterWeightsTest, ALargeMatrixIsQuantisedInWholeSquares) {
+  ModelConfig config = TinyConfig();
+  config.num_hidden_layers = config.first_k_dense_replace = 1;
+  config.hidden_size = 520;
+  config.intermediate_size = 2100;
+  const auto weights = RandomMasters(backend_.get(), config, 9);
+  ASSERT_TRUE(weights->Save(Dir("large8"), "F8_E4M3").ok());
+  ExpectAsPublished(*weights, Dir("large8"), 0);
+}
+
+// Of the dimensions here no block is whole: the edges cut all of them.
+TEST_F(MasterWeightsTest, SavingInF8E4M3StoresWhatFp8PublishesAndKeepsIt) {
+  auto weights = MasterWeights::Load(backend_.get(), config_,
+                                     Checkpoint("plain8", [](Entries*) {}));
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const std::string one = Dir("f8"), two = Dir("f8again");
+  ASSERT_TRUE((*weights)->Save(one, "F8_E4M3").ok());
+  ExpectAsPublished(**weights, one, /*carried=*/1);  // MTP
   const auto codes = WeightsFile::Open(config_, one)->CountCodes();
   ASSERT_TRUE(codes.ok()) << codes.status();
   EXPECT_GT(codes->matrices, 20);
